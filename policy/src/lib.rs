@@ -1,0 +1,2 @@
+//! The policy language of crossmist.
+#![forbid(unsafe_code)]
