@@ -1,0 +1,157 @@
+//! One end of a channel, whatever it carries: a socket, its limits, and what is under way.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::ChannelError;
+use crate::object::{Limits, Object, Trust};
+use crate::sys::poll::Deadline;
+use crate::sys::socket::Wait;
+use crate::transport::{Arrival, Fault, Inbox, Outbox};
+use crate::wire::FrameError;
+
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    socket: OwnedFd,
+    pub(crate) limits: Limits,
+    pub(crate) trust: Trust,
+    inbox: Inbox,
+    /// What made this end useless: the peer broke the protocol.
+    fault: Option<FrameError>,
+    /// A message was sent in part, so that the peer waits for the rest of it.
+    half_sent: bool,
+}
+
+impl Endpoint {
+    pub(crate) fn new(socket: OwnedFd, trust: Trust) -> Self {
+        Self {
+            socket,
+            limits: Limits::default(),
+            trust,
+            inbox: Inbox::default(),
+            fault: None,
+            half_sent: false,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// Why this end can't be handed to somebody else: what is under way would be lost.
+    pub(crate) fn unsendable(&self) -> Option<&'static str> {
+        if self.half_sent {
+            Some("a channel end that has sent part of a message")
+        } else if self.inbox.is_mid_message() {
+            Some("a channel end that has received part of a message")
+        } else if self.fault.is_some() {
+            Some("a channel end whose peer broke the protocol")
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn outbox<'a, T: Object>(&self, value: &'a T) -> Result<Outbox<'a>, ChannelError> {
+        if self.half_sent {
+            return Err(ChannelError::HalfSent);
+        }
+        Ok(Outbox::encode(value, self.limits, self.trust)?)
+    }
+
+    /// What became of a send, given what its last step said.
+    pub(crate) fn sent(
+        &mut self,
+        outbox: &Outbox<'_>,
+        result: std::io::Result<()>,
+    ) -> Result<(), ChannelError> {
+        result.map_err(|error| {
+            self.half_sent |= !outbox.is_untouched();
+            ChannelError::sending(error)
+        })
+    }
+
+    pub(crate) fn send<T: Object>(
+        &mut self,
+        value: &T,
+        deadline: Deadline,
+    ) -> Result<(), ChannelError> {
+        let mut outbox = self.outbox(value)?;
+        let result = outbox.send(self.socket.as_fd(), deadline);
+        self.sent(&outbox, result)
+    }
+
+    pub(crate) fn try_send<T: Object>(&mut self, value: &T) -> Result<bool, ChannelError> {
+        let mut outbox = self.outbox(value)?;
+        if !outbox.is_one_packet() {
+            return Err(ChannelError::TooLongToTry);
+        }
+        match outbox.advance(self.socket.as_fd(), Wait::Never) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::WouldBlock && outbox.is_untouched() =>
+            {
+                Ok(false)
+            }
+            result => self.sent(&outbox, result).map(|()| true),
+        }
+    }
+
+    pub(crate) fn recv<T: Object>(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<Option<T>, ChannelError> {
+        if let Some(fault) = &self.fault {
+            return Err(ChannelError::Malformed(fault.clone()));
+        }
+        let (limits, trust) = (self.limits, self.trust);
+        let arrival =
+            self.inbox
+                .receive(self.socket.as_fd(), &limits, trust, deadline, |message| {
+                    message.decode(limits, trust)
+                });
+        self.received(arrival)
+    }
+
+    /// Receives what is there; `None` where no whole message is.
+    pub(crate) fn try_recv<T: Object>(&mut self) -> Option<Result<Option<T>, ChannelError>> {
+        if let Some(fault) = &self.fault {
+            return Some(Err(ChannelError::Malformed(fault.clone())));
+        }
+        let (limits, trust) = (self.limits, self.trust);
+        let arrival = self.inbox.advance(
+            self.socket.as_fd(),
+            &limits,
+            trust,
+            Wait::Never,
+            |message| message.decode(limits, trust),
+        );
+        match arrival {
+            Err(fault) if fault.would_block() => None,
+            arrival => Some(self.received(arrival)),
+        }
+    }
+
+    fn received<T>(
+        &mut self,
+        arrival: Result<Arrival<Result<T, crate::DecodeError>>, Fault>,
+    ) -> Result<Option<T>, ChannelError> {
+        match arrival {
+            Ok(Arrival::Message(value)) => Ok(Some(value?)),
+            Ok(Arrival::End) => Ok(None),
+            Err(Fault::Io(error)) => Err(ChannelError::receiving(error)),
+            Err(Fault::Frame(fault)) => {
+                // Where the next message begins can't be known any more.
+                self.fault = Some(fault.clone());
+                Err(ChannelError::Malformed(fault))
+            }
+        }
+    }
+}
+
+impl AsFd for Endpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

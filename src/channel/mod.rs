@@ -1,0 +1,116 @@
+//! Typed channels between processes.
+//!
+//! A channel is a pair of connected SOCK_SEQPACKET sockets; one message is one packet where it
+//! fits. The ends can be sent to other processes, over channels too.
+
+mod endpoint;
+mod error;
+mod object;
+mod receiver;
+mod sender;
+mod wait;
+
+use std::marker::PhantomData;
+
+pub use self::error::ChannelError;
+pub use self::receiver::{Incoming, Receiver};
+pub use self::sender::Sender;
+pub use self::wait::wait_any;
+
+pub(crate) use self::endpoint::Endpoint;
+
+use crate::object::{Object, Trust, carries};
+use crate::sys::socket;
+
+/// Creates a channel in one direction. What is sent into the [`Sender`] comes out of the
+/// [`Receiver`].
+///
+/// It carries data and descriptors, no code: for callbacks and trait objects see
+/// [`trusted::channel`](crate::trusted::channel).
+///
+/// # Errors
+///
+/// [`ChannelError::CarriesCode`] where values of `T` can hold code, and
+/// [`ChannelError::Io`] where no socket can be made: the descriptor table is full, as a rule.
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), crossmist::ChannelError> {
+/// let (mut tx, mut rx) = crossmist::channel::<String>()?;
+/// tx.send(&"hello".to_string())?;
+/// drop(tx);
+/// assert_eq!(rx.recv()?.as_deref(), Some("hello"));
+/// assert_eq!(rx.recv()?, None);
+/// # Ok(()) }
+/// ```
+pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
+    refuse_code::<T>()?;
+    channel_with(Trust::Data)
+}
+
+/// Creates a channel in both directions: what one end sends, the other receives.
+///
+/// # Errors
+///
+/// As of [`channel`].
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), crossmist::ChannelError> {
+/// let (mut ours, mut theirs) = crossmist::duplex::<u32, String>()?;
+/// ours.send(&7)?;
+/// let number = theirs.recv()?.unwrap();
+/// theirs.send(&format!("got {number}"))?;
+/// assert_eq!(ours.recv()?.unwrap(), "got 7");
+/// # Ok(()) }
+/// ```
+pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
+    refuse_code::<S>()?;
+    refuse_code::<R>()?;
+    duplex_with(Trust::Data)
+}
+
+fn refuse_code<T: Object>() -> Result<(), ChannelError> {
+    match carries::<T>().code {
+        None => Ok(()),
+        Some(part) => Err(ChannelError::CarriesCode {
+            type_name: std::any::type_name::<T>(),
+            part,
+        }),
+    }
+}
+
+pub(crate) fn channel_with<T: Object>(
+    trust: Trust,
+) -> Result<(Sender<T>, Receiver<T>), ChannelError> {
+    let (sending, receiving) = pair(trust)?;
+    Ok((Sender::new(sending), Receiver::new(receiving)))
+}
+
+pub(crate) fn duplex_with<S: Object, R: Object>(
+    trust: Trust,
+) -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
+    let (ours, theirs) = pair(trust)?;
+    Ok((Duplex::new(ours), Duplex::new(theirs)))
+}
+
+fn pair(trust: Trust) -> Result<(Endpoint, Endpoint), ChannelError> {
+    let (a, b) = socket::pair().map_err(|source| ChannelError::Io {
+        operation: "make a pair of sockets",
+        source,
+    })?;
+    Ok((Endpoint::new(a, trust), Endpoint::new(b, trust)))
+}
+
+/// One end of a channel in both directions; it sends `S` and receives `R`.
+///
+/// # Security
+///
+/// What is received is checked, whoever sent it; see [`Receiver`].
+#[derive(Debug)]
+pub struct Duplex<S, R> {
+    endpoint: Endpoint,
+    objects: PhantomData<fn(S) -> R>,
+}

@@ -1,0 +1,157 @@
+//! Channel ends as objects, and as descriptors.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::endpoint::Endpoint;
+use super::{ChannelError, Duplex, Receiver, Sender};
+use crate::object::{DecodeError, Decoder, Encoder, Limits, Object, Shape, Trust};
+use crate::sys::socket;
+
+/// An end travels as its descriptor, a byte that says whether it carries code, and its limits.
+impl Endpoint {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        if let Some(reason) = self.unsendable() {
+            encoder.fail(reason);
+        }
+        if self.trust == Trust::Code && !encoder.allows_code("a trusted channel end") {
+            return;
+        }
+        encoder.descriptor(self.socket());
+        encoder.put(&[u8::from(self.trust == Trust::Code)]);
+        let Limits {
+            message_bytes,
+            descriptors,
+            nesting,
+            memory_bytes,
+            empty_elements,
+        } = self.limits;
+        for limit in [
+            message_bytes,
+            descriptors,
+            nesting,
+            memory_bytes,
+            empty_elements,
+        ] {
+            encoder.put(&limit.to_le_bytes());
+        }
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let descriptor = decoder.descriptor()?;
+        let trust = match decoder.byte()? {
+            0 => Trust::Data,
+            1 if decoder.is_trusted() => Trust::Code,
+            1 => return Err(decoder.error("a channel end for data", "one for code")),
+            tag => return Err(decoder.error("0 or 1, for a channel of data or of code", tag)),
+        };
+        let mut limit = || usize::decode(decoder);
+        let mut limits = Limits {
+            message_bytes: limit()?,
+            descriptors: limit()?,
+            nesting: limit()?,
+            memory_bytes: limit()?,
+            empty_elements: limit()?,
+        };
+        if !decoder.is_trusted() {
+            // A peer may lower what we accept, not raise it.
+            let ours = decoder.limits();
+            limits = Limits {
+                message_bytes: limits.message_bytes.min(ours.message_bytes),
+                descriptors: limits.descriptors.min(ours.descriptors),
+                nesting: limits.nesting.min(ours.nesting),
+                memory_bytes: limits.memory_bytes.min(ours.memory_bytes),
+                empty_elements: limits.empty_elements.min(ours.empty_elements),
+            };
+        }
+        check(descriptor.as_fd()).map_err(|reason| {
+            decoder.error("a channel end", format_args!("a descriptor that {reason}"))
+        })?;
+        let mut endpoint = Endpoint::new(descriptor.into_owned(), trust);
+        endpoint.limits = limits;
+        Ok(endpoint)
+    }
+}
+
+/// Whether a descriptor is a socket as this library makes them.
+///
+/// Options that put something into the control data of a message would steal the room that
+/// descriptors need.
+fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
+    let is = |name, value| socket::option(fd, name).is_ok_and(|found| found == value);
+    if !is(libc::SO_DOMAIN, libc::AF_UNIX) {
+        return Err("is not a Unix socket");
+    }
+    if !is(libc::SO_TYPE, libc::SOCK_SEQPACKET) {
+        return Err("is not a SOCK_SEQPACKET socket");
+    }
+    if !is(libc::SO_ACCEPTCONN, 0) {
+        return Err("is a listening socket");
+    }
+    const SO_PASSPIDFD: libc::c_int = 76;
+    for name in [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD] {
+        // An option that the kernel doesn't know can't be set.
+        if socket::option(fd, name).is_ok_and(|set| set != 0) {
+            return Err("wants credentials with each message (SO_PASSCRED and the like)");
+        }
+    }
+    if !socket::is_connected(fd) {
+        return Err("is not connected");
+    }
+    Ok(())
+}
+
+/// What the three kinds of ends have in common.
+macro_rules! ends {
+    ($([$($parameter:ident),*] $end:ty;)*) => {$(
+        impl<$($parameter: Object),*> Object for $end {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                self.endpoint.encode(encoder);
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                Endpoint::decode(decoder).map(Self::new)
+            }
+
+            // What an end will carry is no part of the message that the end is in; whether it may
+            // carry code was settled when it was made.
+            fn describe(shape: &mut Shape) {
+                shape.descriptor();
+            }
+
+            fn least_bytes() -> usize {
+                2 + 1 + 5 * size_of::<usize>()
+            }
+        }
+
+        impl<$($parameter: Object),*> AsFd for $end {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.endpoint.socket()
+            }
+        }
+
+        /// Gives up the channel's type and limits. What had arrived of a message is lost.
+        impl<$($parameter: Object),*> From<$end> for OwnedFd {
+            fn from(end: $end) -> OwnedFd {
+                end.endpoint.into_socket()
+            }
+        }
+
+        /// Makes a channel end for data of a descriptor: a connected SOCK_SEQPACKET socket, as
+        /// the conversion in the other direction gives one.
+        impl<$($parameter: Object),*> TryFrom<OwnedFd> for $end {
+            type Error = ChannelError;
+
+            fn try_from(fd: OwnedFd) -> Result<Self, ChannelError> {
+                $(super::refuse_code::<$parameter>()?;)*
+                check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
+                Ok(Self::new(Endpoint::new(fd, Trust::Data)))
+            }
+        }
+    )*};
+}
+
+ends! {
+    [T] Sender<T>;
+    [T] Receiver<T>;
+    [S, R] Duplex<S, R>;
+}

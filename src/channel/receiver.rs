@@ -1,0 +1,119 @@
+//! The receiving end.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::ChannelError;
+use super::endpoint::Endpoint;
+use crate::object::{Limits, Object};
+use crate::sys::poll::Deadline;
+
+/// The end of a channel that receives `T`s; see [`channel`](crate::channel).
+///
+/// # Security
+///
+/// Whatever the peer sends, a receive gives a value of `T` or an error. It is bounded in memory
+/// by [`Limits`], and with a timeout also in time.
+#[derive(Debug)]
+pub struct Receiver<T> {
+    pub(super) endpoint: Endpoint,
+    objects: PhantomData<fn() -> T>,
+}
+
+impl<T: Object> Receiver<T> {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            objects: PhantomData,
+        }
+    }
+
+    /// Receives a value, and waits for one if none is there. `None` is the end of the channel:
+    /// everybody who held the other end has closed it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Decode`] where the bytes are no `T`; the next receive goes on with the
+    /// next message. [`ChannelError::Malformed`] where they are no message; so is then every later
+    /// receive. [`ChannelError::Io`].
+    pub fn recv(&mut self) -> Result<Option<T>, ChannelError> {
+        self.endpoint.recv(Deadline::NEVER)
+    }
+
+    /// Receives a value, waiting no longer than `timeout`, whatever the peer does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv), and [`ChannelError::TimedOut`]. What has arrived of a message
+    /// by then is kept: the next receive goes on with it.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, ChannelError> {
+        self.endpoint.recv(Deadline::after(timeout))
+    }
+
+    /// Receives a value that is there already; `None` where none is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv), and [`ChannelError::Closed`] at the end of the channel.
+    pub fn try_recv(&mut self) -> Result<Option<T>, ChannelError> {
+        match self.endpoint.try_recv() {
+            None => Ok(None),
+            Some(Ok(None)) => Err(ChannelError::Closed),
+            Some(result) => result,
+        }
+    }
+
+    /// The values that come, until the end of the channel or an error, which is the last item.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), crossmist::ChannelError> {
+    /// let (mut tx, mut rx) = crossmist::channel::<u32>()?;
+    /// for number in [1, 2, 3] {
+    ///     tx.send(&number)?;
+    /// }
+    /// drop(tx);
+    /// let sum: u32 = rx.iter().sum::<Result<u32, _>>()?;
+    /// assert_eq!(sum, 6);
+    /// # Ok(()) }
+    /// ```
+    pub fn iter(&mut self) -> Incoming<'_, T> {
+        Incoming {
+            receiver: self,
+            ended: false,
+        }
+    }
+
+    /// Sets the limits that later messages are held to.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.endpoint.limits = limits;
+    }
+}
+
+/// The values that a [`Receiver`] receives; see [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Incoming<'r, T> {
+    receiver: &'r mut Receiver<T>,
+    ended: bool,
+}
+
+impl<T: Object> Iterator for Incoming<'_, T> {
+    type Item = Result<T, ChannelError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = self.receiver.recv().transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl<'r, T: Object> IntoIterator for &'r mut Receiver<T> {
+    type Item = Result<T, ChannelError>;
+    type IntoIter = Incoming<'r, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

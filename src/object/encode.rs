@@ -1,0 +1,328 @@
+//! A value into the three sections of a message: bytes, descriptors, code references.
+
+use std::any::{Any, TypeId};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::{BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Object, Trust};
+
+/// Takes the parts of a value; see [`Object::encode`].
+///
+/// Writing can't fail in place: what can't be sent is remembered, the rest is written or skipped,
+/// and the send fails before anything has left the process.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    message: Encoded<'a>,
+    /// How much of `message.bytes` is not the message's: room for its header.
+    head: usize,
+    limits: Limits,
+    trust: Trust,
+    depth: usize,
+    empty_elements: usize,
+    /// How many runs and descriptors of the message are kept elsewhere while a temporary is
+    /// written: see [`temporary`](Self::temporary).
+    aside: Aside,
+    shared: HashMap<(usize, TypeId), Shared>,
+    shared_written: u32,
+    failure: Option<EncodeErrorKind>,
+}
+
+/// The sections of a message, ready to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded<'a> {
+    /// Room for the header, then the bytes.
+    pub(crate) bytes: Vec<u8>,
+    /// Long runs of bytes, which travel behind the message and are copied nowhere.
+    pub(crate) bulk: Vec<Cow<'a, [u8]>>,
+    pub(crate) descriptors: Vec<Lent<'a>>,
+    pub(crate) code: Vec<u64>,
+}
+
+/// A descriptor to be sent: the value's own, or one that was made for the message.
+#[derive(Debug)]
+pub(crate) enum Lent<'a> {
+    Borrowed(BorrowedFd<'a>),
+    Owned(OwnedFd),
+}
+
+impl AsFd for Lent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Lent::Borrowed(fd) => *fd,
+            Lent::Owned(fd) => fd.as_fd(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Aside {
+    bulk: usize,
+    descriptors: usize,
+}
+
+/// A shared allocation that the message contains.
+#[derive(Debug)]
+struct Shared {
+    /// Its number once its contents are written; `None` meanwhile, and meeting it then means that
+    /// it contains itself. They are numbered in the order in which they are complete, since the
+    /// decoder can't hand one out earlier.
+    number: Option<u32>,
+    /// Keeps the allocation, and so its address, from being used again by a later temporary.
+    _handle: Box<dyn Any>,
+}
+
+/// What to write for a shared allocation.
+pub(crate) enum Sharing {
+    /// Its contents, then [`Encoder::shared_end`].
+    Contents,
+    /// Nothing more: a reference to an earlier one was written, or the value can't be sent.
+    Done,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder that appends to `buffer`, whose present contents are room for a header.
+    pub(crate) fn new(buffer: Vec<u8>, limits: Limits, trust: Trust) -> Self {
+        Self {
+            head: buffer.len(),
+            message: Encoded {
+                bytes: buffer,
+                ..Encoded::default()
+            },
+            limits,
+            trust,
+            depth: 0,
+            empty_elements: 0,
+            aside: Aside::default(),
+            shared: HashMap::new(),
+            shared_written: 0,
+            failure: None,
+        }
+    }
+
+    /// The finished sections; after a failure the buffer alone, to be used again.
+    pub(crate) fn finish(mut self) -> Result<Encoded<'a>, (EncodeError, Vec<u8>)> {
+        let bytes = self.message.bytes.len() - self.head
+            + self.message.code.len() * size_of::<u64>()
+            + self.message.bulk.iter().map(|run| run.len()).sum::<usize>();
+        // The lengths on the wire have 32 bits.
+        let limit = self.limits.message_bytes.min(u32::MAX as usize);
+        if bytes > limit {
+            self.refuse(EncodeErrorKind::TooLong { bytes, limit });
+        }
+        let descriptors = self.message.descriptors.len();
+        let limit = self.limits.descriptors.min(crate::wire::MAX_DESCRIPTORS);
+        if descriptors > limit {
+            self.refuse(EncodeErrorKind::TooManyDescriptors { descriptors, limit });
+        }
+        if self.empty_elements > self.limits.empty_elements {
+            let (elements, limit) = (self.empty_elements, self.limits.empty_elements);
+            // The receiver allows as many elements as there are bytes, too.
+            if elements > bytes {
+                self.refuse(EncodeErrorKind::TooManyEmptyElements { elements, limit });
+            }
+        }
+        match self.failure {
+            None => Ok(self.message),
+            Some(kind) => Err((EncodeError::new(kind), self.message.bytes)),
+        }
+    }
+
+    /// Writes bytes as they are, without their number.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.message.bytes.extend_from_slice(bytes);
+    }
+
+    /// Writes how many elements follow, of which each takes at least `least_bytes`.
+    #[inline]
+    pub fn count(&mut self, count: usize, least_bytes: usize) {
+        if least_bytes == 0 {
+            self.empty_elements = self.empty_elements.saturating_add(count);
+        }
+        match u32::try_from(count) {
+            Ok(count) => self.put(&count.to_le_bytes()),
+            Err(_) => self.refuse(EncodeErrorKind::TooLong {
+                bytes: count,
+                limit: self.limits.message_bytes,
+            }),
+        }
+    }
+
+    /// Writes bytes and their number. Long runs are borrowed until the message is sent.
+    pub fn bytes(&mut self, bytes: &'a [u8]) {
+        self.count(bytes.len(), 1);
+        self.run(Cow::Borrowed(bytes));
+    }
+
+    /// Writes bytes whose number the receiver knows by now.
+    pub(crate) fn run(&mut self, bytes: Cow<'a, [u8]>) {
+        if bytes.len() >= BULK_BYTES && self.aside.bulk + self.message.bulk.len() < BULK_RUNS {
+            self.message.bulk.push(bytes);
+        } else {
+            self.put(&bytes);
+        }
+    }
+
+    /// Writes a descriptor. The receiver gets one of its own for the same open file.
+    pub fn descriptor(&mut self, descriptor: BorrowedFd<'a>) {
+        self.lend(Lent::Borrowed(descriptor));
+    }
+
+    /// Writes a descriptor that was made for this message and is closed once it is sent.
+    pub fn owned_descriptor(&mut self, descriptor: OwnedFd) {
+        self.lend(Lent::Owned(descriptor));
+    }
+
+    fn lend(&mut self, descriptor: Lent<'a>) {
+        // More than the kernel's limit is refused in `finish`; the index just has to fit here.
+        let index = u16::try_from(self.aside.descriptors + self.message.descriptors.len())
+            .unwrap_or(u16::MAX);
+        self.put(&index.to_le_bytes());
+        self.message.descriptors.push(descriptor);
+    }
+
+    /// Writes a code reference, if this message may hold one.
+    pub(crate) fn code(&mut self, reference: Option<u64>, what: &'static str) {
+        if !self.allows_code(what) {
+            return;
+        }
+        let Some(reference) = reference else {
+            self.refuse(EncodeErrorKind::CodeElsewhere { what });
+            return;
+        };
+        // The length limit keeps the number of references below 2³².
+        let index = u32::try_from(self.message.code.len()).unwrap_or(u32::MAX);
+        self.put(&index.to_le_bytes());
+        self.message.code.push(reference);
+    }
+
+    /// Whether this message may hold code; when it may not, that is the failure from now on.
+    pub(crate) fn allows_code(&mut self, what: &'static str) -> bool {
+        if self.trust == Trust::Data {
+            self.refuse(EncodeErrorKind::CodeOnDataChannel { what });
+        }
+        self.trust == Trust::Code
+    }
+
+    /// Writes what lies behind a pointer or in a container.
+    ///
+    /// Every step of a recursion goes through here: it is what bounds the nesting.
+    #[inline]
+    pub fn nested(&mut self, write: impl FnOnce(&mut Self)) {
+        if self.depth == self.limits.nesting {
+            self.refuse(EncodeErrorKind::TooDeep {
+                limit: self.limits.nesting,
+            });
+            return;
+        }
+        self.depth += 1;
+        write(self);
+        self.depth -= 1;
+    }
+
+    /// Writes a value that doesn't live as long as the message's: a temporary, or what a lock or
+    /// a `RefCell` guards. It is copied, and its descriptors are duplicated.
+    pub fn temporary<T: Object + ?Sized>(&mut self, value: &T) {
+        let mut inner = Encoder {
+            message: Encoded {
+                bytes: std::mem::take(&mut self.message.bytes),
+                code: std::mem::take(&mut self.message.code),
+                bulk: Vec::new(),
+                descriptors: Vec::new(),
+            },
+            aside: Aside {
+                bulk: self.aside.bulk + self.message.bulk.len(),
+                descriptors: self.aside.descriptors + self.message.descriptors.len(),
+            },
+            shared: std::mem::take(&mut self.shared),
+            failure: self.failure.take(),
+            ..*self
+        };
+        value.encode(&mut inner);
+
+        let Encoder {
+            message,
+            empty_elements,
+            shared,
+            shared_written,
+            failure,
+            ..
+        } = inner;
+        self.message.bytes = message.bytes;
+        self.message.code = message.code;
+        self.empty_elements = empty_elements;
+        self.shared = shared;
+        self.shared_written = shared_written;
+        self.failure = failure;
+        let runs = message
+            .bulk
+            .into_iter()
+            .map(|run| Cow::Owned(run.into_owned()));
+        self.message.bulk.extend(runs);
+        for lent in message.descriptors {
+            let owned = match lent {
+                Lent::Owned(fd) => Ok(fd),
+                Lent::Borrowed(fd) => fd.try_clone_to_owned(),
+            };
+            match owned {
+                Ok(fd) => self.message.descriptors.push(Lent::Owned(fd)),
+                Err(error) => {
+                    self.refuse(EncodeErrorKind::Descriptor {
+                        reason: error.to_string(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Says that the value can't be sent, and why. The first reason stands.
+    pub fn fail(&mut self, reason: impl Into<String>) {
+        self.refuse(EncodeErrorKind::Refused {
+            reason: reason.into(),
+        });
+    }
+
+    #[cold]
+    pub(crate) fn refuse(&mut self, kind: EncodeErrorKind) {
+        self.failure.get_or_insert(kind);
+    }
+
+    /// Begins the shared allocation at `address`, to which `handle` leads.
+    pub(crate) fn shared_begin<H: Clone + 'static>(
+        &mut self,
+        address: usize,
+        handle: &H,
+    ) -> Sharing {
+        match self.shared.entry((address, TypeId::of::<H>())) {
+            Entry::Vacant(entry) => {
+                entry.insert(Shared {
+                    number: None,
+                    _handle: Box::new(handle.clone()),
+                });
+                self.put(&[0]);
+                Sharing::Contents
+            }
+            Entry::Occupied(entry) => {
+                match entry.get().number {
+                    None => self.refuse(EncodeErrorKind::Cycle),
+                    Some(number) => {
+                        self.put(&[1]);
+                        self.put(&number.to_le_bytes());
+                    }
+                }
+                Sharing::Done
+            }
+        }
+    }
+
+    /// Ends what [`shared_begin`](Self::shared_begin) began, with its contents written.
+    pub(crate) fn shared_end<H: 'static>(&mut self, address: usize) {
+        if let Some(shared) = self.shared.get_mut(&(address, TypeId::of::<H>())) {
+            shared.number = Some(self.shared_written);
+            // Each takes a byte at least, and a message has less than 2³² of them.
+            self.shared_written = self.shared_written.wrapping_add(1);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What is wrong with a value to be sent, or with bytes that were received.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why a message is not a value of the type that it should be.
+///
+/// It carries no bytes of the message beyond what its text quotes, and that is bounded, so it can
+/// be logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DecodeError(Box<Detail>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Detail {
+    at: usize,
+    expected: Cow<'static, str>,
+    found: String,
+    /// Innermost first, as it is gathered on the way out.
+    path: Vec<&'static str>,
+}
+
+/// How many steps of the path are kept: the innermost ones tell most.
+const PATH_STEPS: usize = 16;
+
+impl DecodeError {
+    #[cold]
+    pub(crate) fn new(
+        at: usize,
+        expected: impl Into<Cow<'static, str>>,
+        found: impl fmt::Display,
+    ) -> Self {
+        let mut text = String::new();
+        // The finding may quote what a peer sent: bounded, and without control characters.
+        for character in found.to_string().chars().take(120) {
+            if character.is_control() {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        Self(Box::new(Detail {
+            at,
+            expected: expected.into(),
+            found: text,
+            path: Vec::new(),
+        }))
+    }
+
+    /// The position in the message, in bytes from its first.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.0.at
+    }
+
+    /// What should have been there.
+    #[must_use]
+    pub fn expected(&self) -> &str {
+        &self.0.expected
+    }
+
+    /// What was there instead.
+    #[must_use]
+    pub fn found(&self) -> &str {
+        &self.0.found
+    }
+
+    /// The fields on the way to it, outermost first; the 16 innermost where there are more.
+    pub fn path(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.path.iter().rev().copied()
+    }
+
+    /// Notes that the error arose within `step`: a field, a variant, a type.
+    #[must_use]
+    #[cold]
+    pub fn within(mut self, step: &'static str) -> Self {
+        if self.0.path.len() < PATH_STEPS {
+            self.0.path.push(step);
+        }
+        self
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {} of the message", self.0.at)?;
+        for (index, step) in self.path().enumerate() {
+            write!(f, "{}{step}", if index == 0 { ", in " } else { "." })?;
+        }
+        write!(f, ": expected {}, found {}", self.0.expected, self.0.found)
+    }
+}
+
+impl fmt::Debug for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DecodeError({self})")
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Why a value can't be sent. Nothing of it has left the process.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}")]
+pub struct EncodeError {
+    kind: EncodeErrorKind,
+}
+
+impl EncodeError {
+    pub(crate) fn new(kind: EncodeErrorKind) -> Self {
+        Self { kind }
+    }
+
+    /// What the reason is.
+    #[must_use]
+    pub fn kind(&self) -> &EncodeErrorKind {
+        &self.kind
+    }
+}
+
+/// The reasons why a value can't be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeErrorKind {
+    /// The message is longer than [`Limits::message_bytes`](crate::Limits::message_bytes).
+    #[error(
+        "the message has {bytes} bytes, {limit} are allowed; raise `Limits::message_bytes` at both ends"
+    )]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The value nests deeper than [`Limits::nesting`](crate::Limits::nesting).
+    #[error(
+        "the value nests deeper than {limit} pointers and containers; raise `Limits::nesting` at both ends, or flatten it (a long list is a `Vec`)"
+    )]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// The value holds more descriptors than [`Limits::descriptors`](crate::Limits::descriptors).
+    #[error(
+        "the value holds {descriptors} descriptors, {limit} are allowed in one message; send it in several"
+    )]
+    TooManyDescriptors {
+        /// How many it holds.
+        descriptors: usize,
+        /// The limit; the kernel's own is 253.
+        limit: usize,
+    },
+    /// More elements without bytes than [`Limits::empty_elements`](crate::Limits::empty_elements).
+    #[error("the containers hold {elements} elements that take no bytes, {limit} are allowed")]
+    TooManyEmptyElements {
+        /// How many there are.
+        elements: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// An `Rc` or `Arc` that leads back to itself.
+    #[error(
+        "the value refers to itself through a reference-counted pointer; a cycle can't be rebuilt safely"
+    )]
+    Cycle,
+    /// Code in a message to somebody who may not send code back.
+    #[error(
+        "{what} can only be sent over a channel made by `crossmist::trusted`, or as an argument of a function"
+    )]
+    CodeOnDataChannel {
+        /// What it is: a callback, a trait object, a trusted channel end.
+        what: &'static str,
+    },
+    /// A code reference into an object that the child won't have: one loaded by `dlopen`.
+    #[error(
+        "{what} lies in a shared object, not in the program itself, so a child would not find it"
+    )]
+    CodeElsewhere {
+        /// What it is.
+        what: &'static str,
+    },
+    /// A descriptor could not be duplicated.
+    #[error("a descriptor could not be duplicated: {reason}")]
+    Descriptor {
+        /// The system's reason.
+        reason: String,
+    },
+    /// What an implementation of [`Object`](crate::Object) said with
+    /// [`Encoder::fail`](crate::Encoder::fail).
+    #[error("{reason}")]
+    Refused {
+        /// Its words.
+        reason: String,
+    },
+}

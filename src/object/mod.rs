@@ -1,0 +1,177 @@
+//! What can be sent: the trait [`Object`], its codec, and its implementations by family.
+
+mod decode;
+mod encode;
+mod error;
+mod limits;
+mod shape;
+
+mod collections;
+mod descriptors;
+mod net;
+mod pointers;
+mod primitives;
+mod sequences;
+mod serde;
+mod text;
+mod time;
+mod tuples;
+
+pub use self::collections::TrustedHasher;
+pub use self::decode::Decoder;
+pub use self::encode::Encoder;
+pub use self::error::{DecodeError, EncodeError, EncodeErrorKind};
+pub use self::limits::Limits;
+pub use self::serde::Serde;
+pub use self::shape::Shape;
+
+pub(crate) use self::decode::Parts;
+pub(crate) use self::encode::{Encoded, Lent};
+pub(crate) use self::shape::{Carries, carries};
+
+/// Whether code references may stand in a message.
+///
+/// [`Trust::Data`] is what every channel is made with; [`Trust::Code`] needs a constructor that
+/// says so, and a peer that is this very program and unconfined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Data,
+    Code,
+}
+
+/// From how many bytes on a run of plain bytes travels beside the message instead of in it.
+///
+/// Below it a copy is cheaper than an allocation of its own. Both ends derive from the length
+/// alone where the bytes are, so nothing in the message can contradict it.
+pub(crate) const BULK_BYTES: usize = 64 << 10;
+
+/// How many runs of bytes may travel beside one message; further ones stay in it.
+pub(crate) const BULK_RUNS: usize = 1024;
+
+/// A value that can be sent to another process.
+///
+/// Numbers, strings, containers, files, sockets and channels implement it; for your own structs
+/// and enums there is `#[derive(Object)]`. Write it by hand for a type that the derive can't see
+/// into, or that wants another form on the wire.
+///
+/// An implementation in safe code can cause wrong values at worst: the decoder hands out bytes,
+/// never memory, and what a peer sent is checked wherever it becomes a value.
+///
+/// # Writing one by hand
+///
+/// `encode` writes parts in some order, `decode` reads the same parts in the same order, and
+/// `describe` names the types of the parts, so that a channel can tell when it is made whether a
+/// value can carry code or descriptors.
+///
+/// ```
+/// use crossmist::{DecodeError, Decoder, Encoder, Object, Shape};
+///
+/// /// A fraction in lowest terms, with a denominator that isn't 0.
+/// #[derive(Debug, PartialEq)]
+/// struct Ratio {
+///     numerator: u64,
+///     denominator: u64,
+/// }
+///
+/// impl Object for Ratio {
+///     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+///         self.numerator.encode(encoder);
+///         self.denominator.encode(encoder);
+///     }
+///
+///     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+///         let numerator = u64::decode(decoder)?;
+///         let denominator = u64::decode(decoder)?;
+///         // The bytes may come from anybody: check what the type promises.
+///         if denominator == 0 {
+///             return Err(decoder.error("a denominator that isn't 0", "0"));
+///         }
+///         Ok(Ratio { numerator, denominator })
+///     }
+///
+///     fn describe(shape: &mut Shape) {
+///         shape.part::<u64>("numerator");
+///         shape.part::<u64>("denominator");
+///     }
+/// }
+///
+/// let bytes = crossmist::to_bytes(&Ratio { numerator: 2, denominator: 3 }).unwrap();
+/// let ratio: Ratio = crossmist::from_bytes(&bytes).unwrap();
+/// assert_eq!(ratio, Ratio { numerator: 2, denominator: 3 });
+///
+/// // The same bytes as of a pair, but this pair is no fraction.
+/// let zero = crossmist::to_bytes(&(2u64, 0u64)).unwrap();
+/// assert!(crossmist::from_bytes::<Ratio>(&zero).unwrap_err().to_string().contains("isn't 0"));
+/// ```
+///
+/// # Security
+///
+/// `decode` runs on bytes that an attacker chose. It must not panic, and it should not do more
+/// work than the bytes justify: read counts with [`Decoder::count`], recurse through
+/// [`Decoder::nested`], and keep to what the decoder gives.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be sent to another process",
+    label = "this type is not an `Object`",
+    note = "for a struct or an enum of yours: `#[derive(crossmist::Object)]`; for a type that serde knows: `crossmist::Serde<{Self}>`"
+)]
+pub trait Object: 'static {
+    /// Writes the value to `encoder`.
+    ///
+    /// What can't be sent is said with [`Encoder::fail`]; the send then fails with that error.
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>);
+
+    /// Reads a value from `decoder`.
+    ///
+    /// # Errors
+    ///
+    /// A [`DecodeError`] with position, expectation and finding where the bytes are not a value
+    /// of this type.
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError>
+    where
+        Self: Sized;
+
+    /// Tells which types the value is made of.
+    fn describe(shape: &mut Shape)
+    where
+        Self: Sized;
+
+    /// The least number of bytes that a value takes in a message; 0 is always right.
+    ///
+    /// A count of elements is refused when not even the least of them would fit the bytes that
+    /// are left. Pointers and containers count their own bytes only, so that the answer of a
+    /// recursive type doesn't ask for itself.
+    fn least_bytes() -> usize
+    where
+        Self: Sized,
+    {
+        0
+    }
+
+    /// Writes every element of a slice. Only plain numbers have reason to override it.
+    #[doc(hidden)]
+    fn encode_slice<'a>(slice: &'a [Self], encoder: &mut Encoder<'a>)
+    where
+        Self: Sized,
+    {
+        encoder.nested(|encoder| {
+            for element in slice {
+                element.encode(encoder);
+            }
+        });
+    }
+
+    /// Reads `count` elements. Only plain numbers have reason to override it.
+    #[doc(hidden)]
+    fn decode_vec(decoder: &mut Decoder<'_>, count: usize) -> Result<Vec<Self>, DecodeError>
+    where
+        Self: Sized,
+    {
+        decoder.nested(|decoder| {
+            let mut elements = Vec::with_capacity(decoder.reservation::<Self>(count));
+            for _ in 0..count {
+                elements.push(Self::decode(decoder)?);
+            }
+            Ok(elements)
+        })
+    }
+}

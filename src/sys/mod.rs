@@ -1,0 +1,12 @@
+//! The system calls that no safe wrapper offers, and all the `unsafe` of this crate.
+//!
+//! Each function here is safe to call or says in `# Safety` what its caller owes. Nothing in here
+//! knows of messages, objects or policies.
+#![allow(
+    unsafe_code,
+    reason = "this module is the fence: everything outside it denies `unsafe_code`"
+)]
+
+pub(crate) mod fd;
+pub(crate) mod poll;
+pub(crate) mod socket;

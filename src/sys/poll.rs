@@ -1,0 +1,102 @@
+//! Waiting for descriptors, until a point in time.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// When a wait ends at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub(crate) const NEVER: Self = Self(None);
+
+    /// After `timeout` from now; never, where that is beyond what the clock can say.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self(Instant::now().checked_add(timeout))
+    }
+
+    pub(crate) fn is_never(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether it has passed.
+    pub(crate) fn has_passed(self) -> bool {
+        self.0.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// The earlier of both.
+    pub(crate) fn min(self, other: Self) -> Self {
+        match (self.0, other.0) {
+            (Some(a), Some(b)) => Self(Some(a.min(b))),
+            (a, b) => Self(a.or(b)),
+        }
+    }
+
+    fn left(self) -> Option<libc::timespec> {
+        self.0.map(|at| {
+            let left = at.saturating_duration_since(Instant::now());
+            libc::timespec {
+                tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        })
+    }
+}
+
+/// Waits until one of `fds` has one of its `events`, and fails with TimedOut at the deadline.
+pub(crate) fn poll(fds: &mut [libc::pollfd], deadline: Deadline) -> io::Result<()> {
+    loop {
+        let left = deadline.left();
+        let timeout = left.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: `ppoll(2)` reads and writes the array of the length that it is given, and reads
+        // the time, which lives in `left`, unless the pointer is null.
+        let ready = unsafe {
+            libc::ppoll(
+                fds.as_mut_ptr(),
+                fds.len() as libc::nfds_t,
+                timeout,
+                std::ptr::null(),
+            )
+        };
+        match ready {
+            0 => return Err(io::ErrorKind::TimedOut.into()),
+            -1 => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// An entry for [`poll`].
+pub(crate) fn entry(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::pollfd {
+    libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    }
+}
+
+/// Waits until `fd` can be read from, its end included.
+pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
+    poll(&mut [entry(fd, libc::POLLIN)], deadline)
+}
+
+/// Waits until `fd` can be written to.
+pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
+    poll(&mut [entry(fd, libc::POLLOUT)], deadline)
+}
+
+/// Whether the other end of a socket is closed.
+pub(crate) fn has_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut entries = [entry(fd, libc::POLLRDHUP)];
+    match poll(&mut entries, Deadline::after(Duration::ZERO)) {
+        Ok(()) => Ok(entries[0].revents & (libc::POLLRDHUP | libc::POLLHUP) != 0),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,211 @@
+//! What the packets of a message begin with.
+
+use super::{FrameError, MAX_DESCRIPTORS};
+use crate::object::{BULK_BYTES, BULK_RUNS, Limits, Trust};
+
+/// The first packet's beginning. Numbers are little-endian.
+///
+/// | bytes | field |
+/// |---|---|
+/// | 0 | kind, [`Header::KIND`] |
+/// | 1 | zero |
+/// | 2..4 | number of descriptors |
+/// | 4..8 | length of the encoded value |
+/// | 8..12 | number of code references |
+/// | 12..16 | number of runs |
+/// | 16..20 | length of all runs together |
+/// | 20..24 | zero |
+/// | 24..32 | name of the message, repeated by its pieces |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) descriptors: u16,
+    pub(crate) value_bytes: u32,
+    pub(crate) code: u32,
+    pub(crate) runs: u32,
+    pub(crate) run_bytes: u32,
+    pub(crate) name: u64,
+}
+
+impl Header {
+    pub(crate) const BYTES: usize = 32;
+    const KIND: u8 = 0xC1;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let fields = [
+            &[Self::KIND, 0][..],
+            &self.descriptors.to_le_bytes(),
+            &self.value_bytes.to_le_bytes(),
+            &self.code.to_le_bytes(),
+            &self.runs.to_le_bytes(),
+            &self.run_bytes.to_le_bytes(),
+            &[0; 4],
+            &self.name.to_le_bytes(),
+        ];
+        for (byte, field) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
+            *byte = *field;
+        }
+        bytes
+    }
+
+    /// Reads a header and holds it to the receiver's limits. `came` is how many descriptors did.
+    pub(crate) fn parse(
+        packet: &[u8],
+        came: usize,
+        limits: &Limits,
+        trust: Trust,
+    ) -> Result<Self, FrameError> {
+        let [
+            kind,
+            zero,
+            d0,
+            d1,
+            v0,
+            v1,
+            v2,
+            v3,
+            c0,
+            c1,
+            c2,
+            c3,
+            r0,
+            r1,
+            r2,
+            r3,
+            b0,
+            b1,
+            b2,
+            b3,
+            z0,
+            z1,
+            z2,
+            z3,
+            name @ ..,
+        ] = packet
+            .first_chunk::<{ Self::BYTES }>()
+            .ok_or(FrameError::Short {
+                bytes: packet.len(),
+                header: Self::BYTES,
+            })?;
+        if *kind != Self::KIND {
+            return Err(FrameError::Field {
+                field: "kind",
+                value: (*kind).into(),
+            });
+        }
+        if [*zero, *z0, *z1, *z2, *z3] != [0; 5] {
+            return Err(FrameError::Field {
+                field: "zero",
+                value: 1,
+            });
+        }
+        let header = Self {
+            descriptors: u16::from_le_bytes([*d0, *d1]),
+            value_bytes: u32::from_le_bytes([*v0, *v1, *v2, *v3]),
+            code: u32::from_le_bytes([*c0, *c1, *c2, *c3]),
+            runs: u32::from_le_bytes([*r0, *r1, *r2, *r3]),
+            run_bytes: u32::from_le_bytes([*b0, *b1, *b2, *b3]),
+            name: u64::from_le_bytes(*name),
+        };
+
+        let limit = limits.descriptors.min(MAX_DESCRIPTORS);
+        if came > limit {
+            return Err(FrameError::TooManyDescriptors {
+                descriptors: came,
+                limit,
+            });
+        }
+        if came != usize::from(header.descriptors) {
+            let expected = header.descriptors.into();
+            return Err(FrameError::Descriptors {
+                expected,
+                found: came,
+            });
+        }
+        if header.code > 0 && trust == Trust::Data {
+            return Err(FrameError::Code {
+                references: header.code,
+            });
+        }
+        let bytes = header.body_bytes().saturating_add(header.run_bytes.into());
+        let limit = limits.message_bytes;
+        // The table of lengths is not part of what the sender's limit counts.
+        let counted = bytes.saturating_sub(u64::from(header.runs).saturating_mul(4));
+        if usize::try_from(counted).is_ok_and(|counted| counted > limit) {
+            return Err(FrameError::TooLong {
+                bytes: counted,
+                limit,
+            });
+        }
+        // A run is never shorter than BULK_BYTES, and without a run there are no bytes of runs.
+        let runs = usize::try_from(header.runs).unwrap_or(usize::MAX);
+        let run_bytes = usize::try_from(header.run_bytes).unwrap_or(usize::MAX);
+        let fits = match runs {
+            0 => run_bytes == 0,
+            runs => runs <= BULK_RUNS && run_bytes >= runs.saturating_mul(BULK_BYTES),
+        };
+        if !fits {
+            return Err(FrameError::Runs);
+        }
+        Ok(header)
+    }
+
+    /// The length of value, code references and table of run lengths together.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        let code = u64::from(self.code).saturating_mul(8);
+        let lengths = u64::from(self.runs).saturating_mul(4);
+        u64::from(self.value_bytes)
+            .saturating_add(code)
+            .saturating_add(lengths)
+    }
+}
+
+/// The beginning of every further packet.
+///
+/// | bytes | field |
+/// |---|---|
+/// | 0 | kind, [`Piece::KIND`] |
+/// | 1..4 | zero |
+/// | 4..8 | number of the piece, from 0 |
+/// | 8..16 | name of the message |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) number: u32,
+    pub(crate) name: u64,
+}
+
+impl Piece {
+    pub(crate) const BYTES: usize = 16;
+    const KIND: u8 = 0xC2;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let [n0, n1, n2, n3] = self.number.to_le_bytes();
+        let [a, b, c, d, e, f, g, h] = self.name.to_le_bytes();
+        [Self::KIND, 0, 0, 0, n0, n1, n2, n3, a, b, c, d, e, f, g, h]
+    }
+
+    pub(crate) fn parse(packet: &[u8]) -> Result<Self, FrameError> {
+        let [kind, z0, z1, z2, n0, n1, n2, n3, name @ ..] = packet
+            .first_chunk::<{ Self::BYTES }>()
+            .ok_or(FrameError::Short {
+                bytes: packet.len(),
+                header: Self::BYTES,
+            })?;
+        if *kind != Self::KIND {
+            return Err(FrameError::Field {
+                field: "kind",
+                value: (*kind).into(),
+            });
+        }
+        if [*z0, *z1, *z2] != [0; 3] {
+            return Err(FrameError::Field {
+                field: "zero",
+                value: 1,
+            });
+        }
+        Ok(Self {
+            number: u32::from_le_bytes([*n0, *n1, *n2, *n3]),
+            name: u64::from_le_bytes(*name),
+        })
+    }
+}
