@@ -1,18 +1,52 @@
 //! Call a function in a child process, over typed channels that trust nobody.
 
+extern crate self as crossmist;
+
+mod builder;
 mod bytes;
+mod call;
 mod channel;
+mod child;
+mod error;
+mod func;
+mod handle;
 mod object;
+mod program;
+mod reaper;
+mod reply;
 mod sys;
 mod transport;
 mod wire;
 
+pub use crate::builder::{Builder, Stdio};
 pub use crate::bytes::{BytesError, from_bytes, to_bytes};
 pub use crate::channel::{
     ChannelError, Duplex, Incoming, Receiver, Sender, channel, duplex, wait_any,
 };
+pub use crate::child::init;
+pub use crate::error::{ChildText, Error, Panic};
+pub use crate::handle::{Child, KillHandle};
 pub use crate::object::{
     DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object, Serde, Shape,
     TrustedHasher,
 };
 pub use crate::wire::FrameError;
+
+/// What the macros' output names. Not for anybody else, and free to change.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::func::{Arguments, Func};
+    use crate::{Builder, Child, Error};
+
+    pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
+        crate::call::spawn::<F>(arguments, &Default::default())?.join()
+    }
+
+    pub fn spawn<F: Func>(_: F, arguments: F::Args) -> Result<Child<F::Output>, Error> {
+        crate::call::spawn::<F>(arguments, &Default::default())
+    }
+
+    pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {
+        Builder::new()
+    }
+}

@@ -7,6 +7,9 @@
     reason = "this module is the fence: everything outside it denies `unsafe_code`"
 )]
 
+pub(crate) mod event;
 pub(crate) mod fd;
+pub(crate) mod image;
 pub(crate) mod poll;
+pub(crate) mod process;
 pub(crate) mod socket;
