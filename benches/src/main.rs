@@ -49,6 +49,15 @@ fn measure(arguments: &Arguments) -> Result<ExitCode> {
         return Err("no row matches the filter on this machine".into());
     }
 
+    if arguments.list {
+        for group in &groups {
+            for entry in &group.entries {
+                println!("{}", group.path(entry));
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+
     let results = run(groups, &cores, arguments)?;
     print!("{}", report::table(&results));
     if let Some(path) = &arguments.markdown {

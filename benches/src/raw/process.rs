@@ -99,10 +99,11 @@ impl Command {
     /// Starts it with the given socket.
     pub(crate) fn launch(&self, launch: Launch, socket: BorrowedFd<'_>) -> io::Result<Running> {
         let arguments = self.pointers();
-        let plan = Plan {
+        let mut plan = Plan {
             path: self.path.as_ptr(),
             arguments: arguments.as_ptr(),
             socket: socket.as_raw_fd(),
+            mask: None,
         };
         match launch {
             Launch::PosixSpawn => plan.posix_spawn(),
@@ -126,6 +127,8 @@ struct Plan {
     path: *const c_char,
     arguments: *const *const c_char,
     socket: RawFd,
+    /// The signal mask that the program starts with, if not the one that its starter has.
+    mask: Option<libc::sigset_t>,
 }
 
 unsafe extern "C" {
@@ -140,11 +143,7 @@ impl Plan {
         // lists are as `Plan` promises. `environ` is read, and nothing here changes it.
         let error = unsafe {
             libc::posix_spawn_file_actions_init(actions.as_mut_ptr());
-            libc::posix_spawn_file_actions_adddup2(
-                actions.as_mut_ptr(),
-                self.socket,
-                CHILD_SOCKET,
-            );
+            libc::posix_spawn_file_actions_adddup2(actions.as_mut_ptr(), self.socket, CHILD_SOCKET);
             let error = libc::posix_spawn(
                 &mut pid,
                 self.path,
@@ -171,7 +170,7 @@ impl Plan {
         }
     }
 
-    fn clone_exec(&self) -> io::Result<pid_t> {
+    fn clone_exec(&mut self) -> io::Result<pid_t> {
         #[repr(align(16))]
         struct Stack([mem::MaybeUninit<u8>; 16 << 10]);
         let mut stack = Stack([mem::MaybeUninit::uninit(); 16 << 10]);
@@ -183,9 +182,9 @@ impl Plan {
             plan.exec()
         }
 
-        // No handler may run in the child, on our memory: CLONE_VFORK suspends this thread, and
-        // with all signals blocked none is delivered to the child before its `execve`. The mask is
-        // inherited by the new program, so its first act is to empty it (`raw::early`).
+        // No handler may interrupt the child on its way, on our memory; `exec` opens the mask
+        // again as its last step, when the one handler of this program (the watchdog's, which ends
+        // the process at once) could do no harm.
         let mut all = mem::MaybeUninit::<libc::sigset_t>::uninit();
         let mut old = mem::MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: `sigfillset` initialises `all`, `pthread_sigmask` initialises `old`.
@@ -193,6 +192,9 @@ impl Plan {
             libc::sigfillset(all.as_mut_ptr());
             libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
         }
+        // SAFETY: the call above has filled `old`.
+        let old = unsafe { old.assume_init() };
+        self.mask = Some(old);
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         let plan: *const Self = self;
         // SAFETY: the stack is aligned, unused and lives until the child has left it, which
@@ -203,8 +205,8 @@ impl Plan {
             libc::clone(child, top.cast(), flags, plan.cast_mut().cast())
         };
         let error = io::Error::last_os_error();
-        // SAFETY: `old` was filled above.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), ptr::null_mut()) };
+        // SAFETY: `old` is a mask; no old one is asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &old, ptr::null_mut()) };
         match pid {
             -1 => Err(error),
             _ => Ok(pid),
@@ -213,14 +215,17 @@ impl Plan {
 
     /// In the child: puts the socket where it belongs and becomes the program.
     fn exec(&self) -> ! {
-        // SAFETY: `dup2`, `fcntl`, `execve` and `_exit` are async-signal-safe and touch no memory
-        // but what `Plan` promises.
+        // SAFETY: `dup2`, `fcntl`, `pthread_sigmask`, `execve` and `_exit` are async-signal-safe and
+        // touch no memory but what `Plan` promises.
         unsafe {
             match self.socket {
                 // `dup2` would leave it close-on-exec.
                 CHILD_SOCKET => libc::fcntl(CHILD_SOCKET, libc::F_SETFD, 0),
                 socket => libc::dup2(socket, CHILD_SOCKET),
             };
+            if let Some(mask) = &self.mask {
+                libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut());
+            }
             libc::execve(self.path, self.arguments, environ);
             libc::_exit(127)
         }
