@@ -43,14 +43,16 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Arguments) -> Result<ExitCode> {
     let cores = Cores::choose()?;
-    let mut groups = rows::all(arguments.smoke);
-    groups.retain_mut(|group| group.keep(&arguments.filter, &cores));
-    if groups.is_empty() {
+    let mut passes = rows::passes(arguments.smoke);
+    for groups in &mut passes {
+        groups.retain_mut(|group| group.keep(&arguments.filter, &cores));
+    }
+    passes.retain(|groups| !groups.is_empty());
+    if passes.is_empty() {
         return Err("no row matches the filter on this machine".into());
     }
-
     if arguments.list {
-        for group in &groups {
+        for group in passes.iter().flatten() {
             for entry in &group.entries {
                 println!("{}", group.path(entry));
             }
@@ -58,7 +60,7 @@ fn measure(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let results = run(groups, &cores, arguments)?;
+    let results = run(passes, &cores, arguments)?;
     print!("{}", report::table(&results));
     if let Some(path) = &arguments.markdown {
         std::fs::write(path, report::markdown(&results))?;

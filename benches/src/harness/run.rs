@@ -66,12 +66,39 @@ enum State {
     Failed(String),
 }
 
-/// Sets every row up, gives each its turn in every round, and tears all of them down.
-pub(crate) fn run(groups: Vec<Group>, cores: &Cores, arguments: &Arguments) -> Result<Results> {
+/// Runs the passes one after the other.
+pub(crate) fn run(
+    passes: Vec<Vec<Group>>,
+    cores: &Cores,
+    arguments: &Arguments,
+) -> Result<Results> {
     let seed = arguments.seed.unwrap_or_else(clock);
     eprintln!("{}; seed {seed}", cores.describe());
     watchdog::install()?;
+    let mut random = Random(seed);
+    let count = passes.len();
+    let mut groups = Vec::new();
+    for (index, pass) in passes.into_iter().enumerate() {
+        eprintln!("pass {} of {count}", index + 1);
+        groups.extend(run_pass(pass, cores, &mut random, arguments)?);
+    }
+    Ok(Results {
+        cores: cores.describe(),
+        rounds: arguments.rounds,
+        seed,
+        smoke: arguments.smoke,
+        groups,
+    })
+}
 
+/// Sets every row up, gives each its turn in every round, and tears all of them down.
+fn run_pass(
+    groups: Vec<Group>,
+    cores: &Cores,
+    random: &mut Random,
+    arguments: &Arguments,
+) -> Result<Vec<GroupResult>> {
+    let start = Instant::now();
     let mut results = Vec::new();
     let mut subjects = Vec::new();
     for group in groups {
@@ -87,8 +114,6 @@ pub(crate) fn run(groups: Vec<Group>, cores: &Cores, arguments: &Arguments) -> R
         subjects.extend(set_up(group, results.len() - 1, cores, arguments)?);
     }
 
-    let start = Instant::now();
-    let mut random = Random(seed);
     for round in 0..arguments.rounds {
         let mut order: Vec<usize> = (0..subjects.len()).collect();
         random.shuffle(&mut order);
@@ -120,13 +145,7 @@ pub(crate) fn run(groups: Vec<Group>, cores: &Cores, arguments: &Arguments) -> R
             outcome,
         });
     }
-    Ok(Results {
-        cores: cores.describe(),
-        rounds: arguments.rounds,
-        seed,
-        smoke: arguments.smoke,
-        groups: results,
-    })
+    Ok(results)
 }
 
 fn set_up(

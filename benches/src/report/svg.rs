@@ -129,6 +129,12 @@ fn draw_group(out: &mut String, group: &GroupResult, scale: &Scale, top: f64) ->
             );
             after = after.max(high);
         }
+        // Not across the target's line.
+        if let Some(target) = group.target.map(|target| scale.x(target))
+            && (after - 4.0..after + 48.0).contains(&target)
+        {
+            after = target;
+        }
         text(out, after + 6.0, y + 12.0, "", &format!("{ratio:.2} ×"));
         y += STEP;
     }

@@ -3,6 +3,7 @@
 //! The clock stops at the acknowledgement. The child then sums what it got, drops it, and the
 //! parent compares sums.
 
+use std::cell::LazyCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
@@ -45,7 +46,7 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
         .zip(plan)
         .map(|(mebibytes, (target, turn))| {
             let size = mebibytes << 20;
-            let payload: Rc<[u8]> = payload(size).into();
+            let payload: Payload = Rc::new(LazyCell::new(Box::new(move || payload(size))));
             let mut group = Group::new(FAMILY, label(size), Placement::TwoCores)
                 .turn(turn)
                 .target(target)
@@ -74,8 +75,12 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
     groups.collect()
 }
 
+/// What the rows of one size send. Made when the first of them is set up, as passes before it
+/// should not carry it around.
+pub(crate) type Payload = Rc<LazyCell<Vec<u8>, Box<dyn FnOnce() -> Vec<u8>>>>;
+
 /// Bytes in which no two pieces are alike.
-pub(crate) fn payload(size: usize) -> Vec<u8> {
+fn payload(size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size);
     for word in 0..size as u64 / 8 {
         let mixed = (word + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -96,7 +101,7 @@ pub(crate) fn sum(bytes: &[u8]) -> u64 {
     })
 }
 
-fn copy(payload: Rc<[u8]>) -> impl Row {
+fn copy(payload: Payload) -> impl Row {
     move || {
         let start = Instant::now();
         let copied = payload.to_vec();
@@ -106,7 +111,7 @@ fn copy(payload: Rc<[u8]>) -> impl Row {
     }
 }
 
-fn raw(payload: Rc<[u8]>, kind: Kind, piece: usize) -> Result<impl Row> {
+fn raw(payload: Payload, kind: Kind, piece: usize) -> Result<impl Row> {
     let parameters = [piece, payload.len()].map(|number| number.to_string());
     let (child, socket) = Command::role("bulk", &parameters)?.start(Launch::PosixSpawn, kind)?;
     let expected = sum(&payload);
@@ -145,7 +150,7 @@ pub(crate) fn receive_bulk(socket: OwnedFd, parameters: &[String]) -> Result<()>
 /// The child's answers: first the length, then the sum.
 type Answers = IpcReceiver<u64>;
 
-fn ipc_vec(payload: Rc<[u8]>) -> Result<impl Row> {
+fn ipc_vec(payload: Payload) -> Result<impl Row> {
     let (child, (sender, answers)): (_, (IpcSender<Vec<u8>>, Answers)) =
         ipc_child("ipc-bulk", &["vec".into()])?;
     let expected = sum(&payload);
@@ -161,7 +166,7 @@ fn ipc_vec(payload: Rc<[u8]>) -> Result<impl Row> {
     })
 }
 
-fn ipc_bytes(payload: Rc<[u8]>) -> Result<impl Row> {
+fn ipc_bytes(payload: Payload) -> Result<impl Row> {
     let (child, (sender, answers)): (_, (IpcBytesSender, Answers)) =
         ipc_child("ipc-bulk", &["bytes".into()])?;
     let expected = sum(&payload);
@@ -177,7 +182,7 @@ fn ipc_bytes(payload: Rc<[u8]>) -> Result<impl Row> {
 }
 
 /// Both copies count, into the shared memory and out of it: that is how a `Vec` becomes a `Vec`.
-fn ipc_shared(payload: Rc<[u8]>) -> Result<impl Row> {
+fn ipc_shared(payload: Payload) -> Result<impl Row> {
     let (child, (sender, answers)): (_, (IpcSender<IpcSharedMemory>, Answers)) =
         ipc_child("ipc-bulk", &["shared".into()])?;
     let expected = sum(&payload);

@@ -10,6 +10,7 @@ use crate::ours;
 use crate::raw::early::request;
 use crate::raw::process::{Command, Launch, Running};
 use crate::raw::{encode, next_sum, socket};
+use crate::rows::spawn;
 
 pub(crate) const FAMILY: &str = "fork to result";
 
@@ -19,31 +20,34 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
         repeats: 8,
         at_most: usize::MAX,
     };
-    let placement = Placement::EitherCore;
+    let mut groups = Vec::new();
+    for placement in [Placement::OneCore, Placement::TwoCores] {
+        let mut fresh = Group::new(FAMILY, "fresh child", placement)
+            .turn(turn)
+            .target(1.25);
+        fresh.headline = placement == Placement::TwoCores;
+        fresh.raw("fork server", || fork_server(request::FORK_AND_WAIT));
+        fresh.raw("posix_spawn", || spawn::raw("add", Launch::PosixSpawn));
+        ours::fork_server::fresh_child(&mut fresh);
 
-    let mut fresh = Group::new(FAMILY, "fresh child", placement)
-        .turn(turn)
-        .target(1.25)
-        .headline();
-    fresh.raw("fork server", || fork_server(request::FORK_AND_WAIT));
-    ours::fork_server::fresh_child(&mut fresh);
-
-    let mut spare = Group::new(FAMILY, "spare child", placement)
-        .turn(turn)
-        .target(1.2)
-        .headline();
-    spare.raw("fork server, forked ahead", || {
-        fork_server(request::FORK_SPARE)
-    });
-    ours::fork_server::spare_child(&mut spare);
+        let mut spare = Group::new(FAMILY, "spare child", placement)
+            .turn(turn)
+            .target(1.2);
+        spare.headline = placement == Placement::TwoCores;
+        spare.raw("fork server, forked ahead", || {
+            fork_server(request::FORK_SPARE)
+        });
+        ours::fork_server::spare_child(&mut spare);
+        groups.extend([fresh, spare]);
+    }
 
     let children = if smoke { 20 } else { 200 };
     let name = format!("{children} children at once");
-    let mut many = Group::new(FAMILY, name, placement).turn(Turn::LONG);
+    let mut many = Group::new(FAMILY, name, Placement::EitherCore).turn(Turn::LONG);
     many.raw("fork server", move || fork_many(children));
     ours::fork_server::many_children(&mut many, children);
-
-    vec![fresh, spare, many]
+    groups.push(many);
+    groups
 }
 
 struct Server {

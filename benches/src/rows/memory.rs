@@ -14,7 +14,7 @@ pub(crate) const FAMILY: &str = "memory";
 pub(crate) const CHILDREN: usize = 20;
 
 pub(crate) fn groups() -> Vec<Group> {
-    let name = format!("private memory of an idle child, {CHILDREN} alive");
+    let name = format!("private, {CHILDREN} idle children");
     let mut group = Group::new(FAMILY, name, Placement::EitherCore)
         .unit(Unit::Bytes)
         .turn(Turn {

@@ -13,16 +13,22 @@ pub(crate) mod spawn;
 use crate::harness::Group;
 
 /// All groups, in the order of the report. `smoke` shrinks what would take long.
-pub(crate) fn all(smoke: bool) -> Vec<Group> {
-    let mut groups = Vec::new();
-    groups.extend(spawn::groups(smoke));
-    groups.extend(fork_server::groups(smoke));
-    groups.extend(round_trip::groups());
-    groups.extend(bulk::groups(smoke));
-    groups.extend(records::groups(smoke));
-    groups.extend(memory::groups());
-    groups.extend(descriptors::groups());
-    groups.extend(many::groups(smoke));
-    groups.extend(allocations::groups());
-    groups
+///
+/// Each inner list is a pass with rounds of its own. Bulk and records are apart because their rows
+/// hold hundreds of megabytes, and the price of a `fork` depends on the size of the parent.
+pub(crate) fn passes(smoke: bool) -> Vec<Vec<Group>> {
+    let light = [
+        spawn::groups(smoke),
+        fork_server::groups(smoke),
+        round_trip::groups(),
+        memory::groups(),
+        descriptors::groups(),
+        many::groups(smoke),
+        allocations::groups(),
+    ];
+    vec![
+        light.into_iter().flatten().collect(),
+        bulk::groups(smoke),
+        records::groups(smoke),
+    ]
 }

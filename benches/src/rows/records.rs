@@ -3,6 +3,7 @@
 //! Encoders write into a buffer that is kept. Decoders check everything and own what they return;
 //! dropping it is not measured.
 
+use std::cell::LazyCell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -30,14 +31,24 @@ pub(crate) struct Record {
     pub(crate) name: String,
 }
 
-pub(crate) type Records = Rc<Vec<Record>>;
+/// Made when the first row is set up, as passes before it should not carry them around.
+pub(crate) type Records = Rc<LazyCell<Vec<Record>, Box<dyn FnOnce() -> Vec<Record>>>>;
 
 pub(crate) fn groups(smoke: bool) -> Vec<Group> {
-    let count = if smoke { 10_000 } else { 1_000_000 };
-    let records: Records = Rc::new((0..count).map(record).collect());
+    let (count, written) = match smoke {
+        true => (10_000, "ten thousand"),
+        false => (1_000_000, "a million"),
+    };
+    let records: Records = Rc::new(LazyCell::new(Box::new(move || {
+        (0..count).map(record).collect()
+    })));
     let group = |name, target| {
-        Group::new(FAMILY, format!("{name} {count}"), Placement::OneCore)
-            .turn(Turn::LONG)
+        Group::new(FAMILY, format!("{name} {written}"), Placement::OneCore)
+            .turn(Turn {
+                lead_in: 1,
+                repeats: 2,
+                at_most: 20,
+            })
             .target(target)
             .headline()
     };
@@ -58,16 +69,16 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
     decode.raw("hand codec", move || {
         let mut bytes = Vec::new();
         hand::encode(&r, &mut bytes);
-        Ok(decoder(r, bytes, |bytes| hand::decode(bytes)))
+        Ok(decoder(r, bytes, hand::decode))
     });
     let r = Rc::clone(&records);
     decode.peer("postcard", move || {
-        let bytes = postcard::to_stdvec(&*r)?;
+        let bytes = postcard::to_stdvec(&**r)?;
         Ok(decoder(r, bytes, |bytes| Ok(postcard::from_bytes(bytes)?)))
     });
     let r = Rc::clone(&records);
     decode.peer("rkyv", move || {
-        let bytes = rkyv::to_bytes::<rancor::Error>(&*r)?;
+        let bytes = rkyv::to_bytes::<rancor::Error>(&**r)?;
         Ok(decoder(r, bytes, |bytes| {
             Ok(rkyv::from_bytes::<Vec<Record>, rancor::Error>(bytes)?)
         }))
@@ -119,7 +130,7 @@ fn encode_postcard(records: Records) -> impl Row {
     move || {
         bytes.clear();
         let start = Instant::now();
-        bytes = postcard::to_extend(&*records, std::mem::take(&mut bytes))?;
+        bytes = postcard::to_extend(&**records, std::mem::take(&mut bytes))?;
         let took = start.elapsed();
         same(&postcard::from_bytes::<Vec<Record>>(&bytes)?, &records)?;
         Ok(took.into())
@@ -132,7 +143,7 @@ fn encode_rkyv(records: Records) -> impl Row {
         bytes.clear();
         let start = Instant::now();
         bytes = rkyv::api::high::to_bytes_in::<_, rancor::Error>(
-            &*records,
+            &**records,
             std::mem::take(&mut bytes),
         )?;
         let took = start.elapsed();

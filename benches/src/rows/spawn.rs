@@ -55,7 +55,7 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
     groups
 }
 
-fn raw(role: &str, launch: Launch) -> Result<impl Row + use<>> {
+pub(crate) fn raw(role: &str, launch: Launch) -> Result<impl Row + use<>> {
     let command = Command::role(role, &[])?;
     let mut counter = 0;
     Ok(move || {
