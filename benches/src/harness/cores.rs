@@ -80,6 +80,18 @@ impl Cores {
     }
 }
 
+/// Moves a process to where this thread may run.
+///
+/// For helpers that outlive a row and serve several, such as a fork server that the library keeps:
+/// call it in [`Row::enter`](super::Row::enter), when this thread is where children belong.
+#[expect(
+    dead_code,
+    reason = "only rows of ours have such helpers, and none exists yet"
+)]
+pub(crate) fn bring(pid: u32) -> io::Result<()> {
+    set_affinity(pid as libc::pid_t, &allowed()?)
+}
+
 fn allowed() -> io::Result<Vec<usize>> {
     // SAFETY: a `cpu_set_t` is plain integers, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
@@ -95,6 +107,11 @@ fn allowed() -> io::Result<Vec<usize>> {
 }
 
 fn pin(cores: &[usize]) -> io::Result<()> {
+    set_affinity(0, cores)
+}
+
+/// 0 means this thread.
+fn set_affinity(pid: libc::pid_t, cores: &[usize]) -> io::Result<()> {
     // SAFETY: as in `allowed`.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
     for &core in cores {
@@ -102,7 +119,7 @@ fn pin(cores: &[usize]) -> io::Result<()> {
         unsafe { libc::CPU_SET(core, &mut set) };
     }
     // SAFETY: `set` is as large as the length given, and only read.
-    match unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &set) } {
+    match unsafe { libc::sched_setaffinity(pid, mem::size_of_val(&set), &set) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -235,18 +235,24 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
-    fn a_running_child_ends_with_its_owner() {
+    fn a_panic_ends_and_reaps_the_children_of_its_row() {
         let command = Command {
             path: c"/bin/sleep".into(),
             arguments: vec![c"sleep".into(), c"100".into()],
         };
         for launch in [Launch::PosixSpawn, Launch::CloneExec, Launch::ForkExec] {
             let (child, _socket) = command.start(launch, socket::Kind::Packets).unwrap();
-            let pid = child.id();
-            drop(child);
-            assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+            let process = format!("/proc/{}", child.id());
+            assert!(Path::new(&process).exists());
+            std::panic::catch_unwind(|| {
+                let _child = child;
+                panic!("meant to be seen in this test's output");
+            })
+            .unwrap_err();
+            assert!(!Path::new(&process).exists());
         }
     }
 }

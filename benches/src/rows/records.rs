@@ -184,8 +184,7 @@ mod hand {
     const LEAST: usize = 4 + 8 + 4;
 
     pub(super) fn encode(records: &[Record], bytes: &mut Vec<u8>) {
-        let names: usize = records.iter().map(|record| record.name.len()).sum();
-        bytes.reserve(8 + records.len() * LEAST + names);
+        bytes.reserve(8 + records.len() * LEAST);
         bytes.extend_from_slice(&(records.len() as u64).to_le_bytes());
         for Record { id, stamp, name } in records {
             let mut head = [0; LEAST];
