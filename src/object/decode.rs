@@ -31,6 +31,8 @@ pub struct Decoder<'m> {
     /// Where the stack was when decoding began.
     stack: usize,
     memory_left: usize,
+    /// How much containers may still reserve before their elements were seen, all together.
+    ahead_left: usize,
     empty_elements_left: usize,
     shared: Vec<Box<dyn Any>>,
 }
@@ -50,8 +52,10 @@ pub(crate) struct Parts<'m> {
 /// nesting limit; nothing else does.
 const STACK_BYTES: usize = 512 << 10;
 
-/// What an element may reserve at once before its bytes were seen.
-const FIRST_RESERVATION: usize = 64 << 10;
+/// How much memory containers may reserve before their elements were seen: this, and
+/// [`AHEAD_FACTOR`] bytes for each one of the message.
+const AHEAD_BYTES: usize = 64 << 10;
+const AHEAD_FACTOR: usize = 8;
 
 impl<'m> Decoder<'m> {
     pub(crate) fn new(parts: Parts<'m>, limits: Limits, trust: Trust) -> Self {
@@ -73,6 +77,9 @@ impl<'m> Decoder<'m> {
             depth: 0,
             stack: here(),
             memory_left: limits.memory_bytes,
+            ahead_left: length
+                .saturating_mul(AHEAD_FACTOR)
+                .saturating_add(AHEAD_BYTES),
             empty_elements_left: limits.empty_elements.max(length.saturating_add(bulk_bytes)),
             shared: Vec::new(),
         }
@@ -228,6 +235,7 @@ impl<'m> Decoder<'m> {
     /// Where they aren't there, or are more than [`Limits::memory_bytes`] leaves.
     pub fn bytes(&mut self) -> Result<Vec<u8>, DecodeError> {
         let count = self.byte_count()?;
+        self.reserve(count)?;
         self.run(count)
     }
 
@@ -305,14 +313,18 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// For how many of `count` elements to reserve memory now.
+    /// For how many of `count` elements to reserve memory now, at least for one.
     ///
-    /// All of them where their bytes are at hand in full; few where a value is much larger than
-    /// its bytes, so that memory grows with what was really decoded.
-    pub(crate) fn reservation<T>(&self, count: usize) -> usize {
+    /// Every container of a message may announce as many elements as there are bytes left, also
+    /// within one another, so what all of them reserve ahead is bounded together. Where that is
+    /// used up, memory grows with what was really decoded.
+    pub fn reservation<T>(&mut self, count: usize) -> usize {
         let size = size_of::<T>().max(1);
-        let at_once = self.rest.len().saturating_mul(8).max(FIRST_RESERVATION);
-        count.min(at_once.checked_div(size).unwrap_or(0).max(1))
+        let elements = count.min(self.ahead_left.checked_div(size).unwrap_or(0));
+        self.ahead_left = self
+            .ahead_left
+            .saturating_sub(elements.saturating_mul(size));
+        elements.max(count.min(1))
     }
 
     /// Reads what lies behind a pointer or in a container.
@@ -341,9 +353,9 @@ impl<'m> Decoder<'m> {
             return Err(self.error("a value that leaves some stack", "a deeper nesting"));
         }
         self.depth = self.depth.saturating_add(1);
-        let value = read(self)?;
+        let result = read(self);
         self.depth = self.depth.saturating_sub(1);
-        Ok(value)
+        result
     }
 
     /// Reads a descriptor, of whatever kind.
