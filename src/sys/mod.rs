@@ -7,6 +7,8 @@
     reason = "this module is the fence: everything outside it denies `unsafe_code`"
 )]
 
+pub(crate) mod clock;
 pub(crate) mod fd;
+pub(crate) mod kind;
 pub(crate) mod poll;
 pub(crate) mod socket;
