@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::encode::Sharing;
 use super::sequences::{decode_counted, encode_counted};
 use super::text::string;
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
@@ -59,27 +58,31 @@ impl<T: Object + Clone> Object for Cow<'static, [T]> {
 
 /// What an allocation of `Rc` or `Arc` takes beside its contents: two counts there, and the
 /// decoder's own memory of it.
-const SHARED_BYTES: usize = 2 * size_of::<usize>() + 6 * size_of::<usize>();
+const SHARED_BYTES: usize = (2 + 10) * size_of::<usize>();
 
-/// Sharing is kept: what is one allocation here is one allocation there.
-///
-/// A `Weak` is not an `Object`. It would have to be handed out before its target is complete, and
-/// bytes from a peer could then lead to memory that was never written. For the same reason a
-/// pointer that leads back to itself, through a `RefCell` say, is refused when it is sent. Send
-/// the nodes of a graph in a `Vec`, and indexes for its edges.
+/// What `Rc` and `Arc` have in common.
 macro_rules! shared {
     ($($pointer:ident)*) => {$(
+        /// Sharing is kept: what is one allocation here is one allocation there.
+        ///
+        /// A `Weak` is not an `Object`. It would have to be handed out before its target is complete, and
+        /// bytes from a peer could then lead to memory that was never written. For the same reason a
+        /// pointer that leads back to itself, through a `RefCell` say, is refused when it is sent. Send
+        /// the nodes of a graph in a `Vec`, and indexes for its edges.
+        ///
+        /// # Security
+        ///
+        /// A few bytes of a message can refer to much that was sent before, and what is shared can share
+        /// in turn. Walking over a received graph as if it were a tree, which `Hash`, `Ord`, `Debug` and
+        /// `clone` of a nested value do, can take exponentially long.
         impl<T: Object> Object for $pointer<T> {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 let address = $pointer::as_ptr(self).addr();
-                if let Sharing::Contents = encoder.shared_begin(address, self) {
-                    encoder.nested(|encoder| (**self).encode(encoder));
-                    encoder.shared_end::<Self>(address);
-                }
+                encoder.shared(address, self, |encoder| encoder.nested(|encoder| (**self).encode(encoder)));
             }
 
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-                decode_shared(decoder, |decoder| {
+                decoder.shared(|decoder| {
                     decoder.reserve(size_of::<T>().saturating_add(SHARED_BYTES))?;
                     decoder.nested(|decoder| T::decode(decoder).map($pointer::new))
                 })
@@ -97,14 +100,11 @@ macro_rules! shared {
         impl<T: Object> Object for $pointer<[T]> {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 let address = $pointer::as_ptr(self).addr();
-                if let Sharing::Contents = encoder.shared_begin(address, self) {
-                    encode_counted(self, encoder);
-                    encoder.shared_end::<Self>(address);
-                }
+                encoder.shared(address, self, |encoder| encode_counted(self, encoder));
             }
 
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-                decode_shared(decoder, |decoder| {
+                decoder.shared(|decoder| {
                     decoder.reserve(SHARED_BYTES)?;
                     decode_counted(decoder).map($pointer::from)
                 })
@@ -122,14 +122,11 @@ macro_rules! shared {
         impl Object for $pointer<str> {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 let address = $pointer::as_ptr(self).addr();
-                if let Sharing::Contents = encoder.shared_begin(address, self) {
-                    encoder.bytes(self.as_bytes());
-                    encoder.shared_end::<Self>(address);
-                }
+                encoder.shared(address, self, |encoder| encoder.bytes(self.as_bytes()));
             }
 
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-                decode_shared(decoder, |decoder| {
+                decoder.shared(|decoder| {
                     decoder.reserve(SHARED_BYTES)?;
                     string(decoder).map($pointer::from)
                 })
@@ -145,16 +142,3 @@ macro_rules! shared {
 }
 
 shared! { Rc Arc }
-
-/// Reads an earlier allocation, or its contents by `contents` and remembers it.
-fn decode_shared<T: Clone + 'static>(
-    decoder: &mut Decoder<'_>,
-    contents: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
-) -> Result<T, DecodeError> {
-    if let Some(earlier) = decoder.shared()? {
-        return Ok(earlier);
-    }
-    let object = contents(decoder)?;
-    decoder.share(&object);
-    Ok(object)
-}

@@ -38,7 +38,7 @@ impl<K: Object + Eq + Hash, V: Object, S: TrustedHasher> Object for HashMap<K, V
         encoder.count(self.len(), <(K, V)>::least_bytes());
         encoder.nested(|encoder| {
             for (key, value) in self {
-                key.encode(encoder);
+                encoder.key(|encoder| key.encode(encoder));
                 value.encode(encoder);
             }
         });
@@ -51,7 +51,7 @@ impl<K: Object + Eq + Hash, V: Object, S: TrustedHasher> Object for HashMap<K, V
             let capacity = decoder.reservation::<(K, V)>(count);
             let mut map = HashMap::with_capacity_and_hasher(capacity, S::default());
             for _ in 0..count {
-                let key = K::decode(decoder)?;
+                let key = decoder.key(K::decode)?;
                 let value = V::decode(decoder)?;
                 if map.insert(key, value).is_some() {
                     return Err(duplicate(decoder));
@@ -77,7 +77,7 @@ impl<T: Object + Eq + Hash, S: TrustedHasher> Object for HashSet<T, S> {
         encoder.count(self.len(), T::least_bytes());
         encoder.nested(|encoder| {
             for element in self {
-                element.encode(encoder);
+                encoder.key(|encoder| element.encode(encoder));
             }
         });
     }
@@ -89,7 +89,7 @@ impl<T: Object + Eq + Hash, S: TrustedHasher> Object for HashSet<T, S> {
             let capacity = decoder.reservation::<T>(count);
             let mut set = HashSet::with_capacity_and_hasher(capacity, S::default());
             for _ in 0..count {
-                if !set.insert(T::decode(decoder)?) {
+                if !set.insert(decoder.key(T::decode)?) {
                     return Err(duplicate(decoder));
                 }
             }

@@ -10,14 +10,19 @@ impl<K: Object + Ord, V: Object> Object for BTreeMap<K, V> {
         encoder.count(self.len(), <(K, V)>::least_bytes());
         encoder.nested(|encoder| {
             for (key, value) in self {
-                key.encode(encoder);
+                encoder.key(|encoder| key.encode(encoder));
                 value.encode(encoder);
             }
         });
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        ascending(decoder, |(key, _): &(K, V)| key)
+        ascending(
+            decoder,
+            <(K, V)>::least_bytes(),
+            entry,
+            |(key, _): &(K, V)| key,
+        )
     }
 
     fn describe(shape: &mut Shape) {
@@ -36,13 +41,14 @@ impl<T: Object + Ord> Object for BTreeSet<T> {
         encoder.count(self.len(), T::least_bytes());
         encoder.nested(|encoder| {
             for element in self {
-                element.encode(encoder);
+                encoder.key(|encoder| element.encode(encoder));
             }
         });
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        ascending(decoder, |element: &T| element)
+        let element = |decoder: &mut Decoder<'_>| decoder.key(T::decode);
+        ascending(decoder, T::least_bytes(), element, |element: &T| element)
     }
 
     fn describe(shape: &mut Shape) {
@@ -54,20 +60,26 @@ impl<T: Object + Ord> Object for BTreeSet<T> {
     }
 }
 
+fn entry<K: Object, V: Object>(decoder: &mut Decoder<'_>) -> Result<(K, V), DecodeError> {
+    Ok((decoder.key(K::decode)?, V::decode(decoder)?))
+}
+
 /// Reads entries whose keys ascend, and collects them: the standard library builds a tree of a
 /// sorted sequence in linear time. An `Ord` that contradicts itself makes a wrong tree at worst.
-fn ascending<E: Object, K: Ord, C: FromIterator<E>>(
+fn ascending<E, K: Ord, C: FromIterator<E>>(
     decoder: &mut Decoder<'_>,
+    least_bytes: usize,
+    read: impl Fn(&mut Decoder<'_>) -> Result<E, DecodeError>,
     key: impl Fn(&E) -> &K,
 ) -> Result<C, DecodeError> {
-    let count = decoder.count(E::least_bytes())?;
+    let count = decoder.count(least_bytes)?;
     // The entries are in a list first and in nodes then.
     let bytes = size_of::<E>().saturating_mul(2);
     decoder.reserve(count.saturating_mul(bytes))?;
     decoder.nested(|decoder| {
         let mut entries: Vec<E> = Vec::with_capacity(decoder.reservation::<E>(count));
         for _ in 0..count {
-            let entry = E::decode(decoder)?;
+            let entry = read(decoder)?;
             if entries.last().is_some_and(|last| key(last) >= key(&entry)) {
                 return Err(decoder.error(
                     "keys in strictly ascending order",

@@ -67,11 +67,11 @@ impl<T: Object> Object for LinkedList<T> {
 /// What arrives is made a heap again, in linear time: its order isn't believed.
 impl<T: Object + Ord> Object for BinaryHeap<T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        encode_counted(self.as_slice(), encoder);
+        encoder.key(|encoder| encode_counted(self.as_slice(), encoder));
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        decode_counted(decoder).map(BinaryHeap::from)
+        decoder.key(decode_counted).map(BinaryHeap::from)
     }
 
     fn describe(shape: &mut Shape) {
