@@ -28,8 +28,7 @@ pub struct Decoder<'m> {
     limits: Limits,
     trust: Trust,
     depth: usize,
-    /// Where the stack was when decoding began.
-    stack: usize,
+    stack: Stack,
     memory_left: usize,
     /// How much containers may still reserve before their elements were seen, all together.
     ahead_left: usize,
@@ -95,7 +94,7 @@ impl<'m> Decoder<'m> {
             limits,
             trust,
             depth: 0,
-            stack: here(),
+            stack: Stack::here(),
             memory_left: limits.memory_bytes,
             ahead_left: length
                 .saturating_mul(AHEAD_FACTOR)
@@ -108,6 +107,15 @@ impl<'m> Decoder<'m> {
             in_key: false,
             key_weight_left: key_weight(length.saturating_add(bulk_bytes)),
         }
+    }
+
+    /// How many levels of nesting are left.
+    pub(super) fn nesting_left(&self) -> usize {
+        self.limits.nesting.saturating_sub(self.depth)
+    }
+
+    pub(super) fn stack(&self) -> Stack {
+        self.stack
     }
 
     /// Reads a whole message: one value, and nothing left over.
@@ -370,7 +378,7 @@ impl<'m> Decoder<'m> {
         if self.depth >= self.limits.nesting {
             return Err(self.too_deep());
         }
-        if self.stack.abs_diff(here()) > STACK_BYTES {
+        if self.stack.is_used_up() {
             return Err(self.error("a value that leaves some stack", "a deeper nesting"));
         }
         self.depth = self.depth.saturating_add(1);
@@ -534,9 +542,20 @@ pub(super) fn key_weight(bytes: usize) -> usize {
     bytes.saturating_mul(16).saturating_add(16 << 20)
 }
 
-/// Roughly where the stack is.
-#[inline]
-fn here() -> usize {
-    let marker = 0u8;
-    std::ptr::from_ref(std::hint::black_box(&marker)).addr()
+/// Where the stack was when decoding began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stack(usize);
+
+impl Stack {
+    #[inline]
+    fn here() -> Self {
+        let marker = 0u8;
+        Self(std::ptr::from_ref(std::hint::black_box(&marker)).addr())
+    }
+
+    /// Whether a recursion has used what it may.
+    #[inline]
+    pub(super) fn is_used_up(self) -> bool {
+        self.0.abs_diff(Self::here().0) > STACK_BYTES
+    }
 }
