@@ -6,11 +6,14 @@ mod error;
 mod limits;
 mod shape;
 
+mod cells;
 mod collections;
 mod descriptors;
+mod io;
 mod net;
 mod pointers;
 mod primitives;
+mod ranges;
 mod sequences;
 mod serde;
 mod text;
