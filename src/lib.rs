@@ -31,12 +31,23 @@ pub use crate::object::{
     TrustedHasher,
 };
 pub use crate::wire::FrameError;
+pub use crossmist_macros::{Object, func, main};
 
 /// What the macros' output names. Not for anybody else, and free to change.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::func::{Arguments, Func};
-    use crate::{Builder, Child, Error};
+    pub use crate::if_tokio;
+    use crate::{Builder, Child, DecodeError, Error};
+    #[cfg(feature = "tokio")]
+    pub use ::tokio;
+    pub use std::boxed::Box;
+
+    /// The arguments of `F`. (Asked for like this, their type needs no second check, and an
+    /// argument that can't be sent is one error.)
+    pub fn decode<F: Func>(arguments: Arguments<'_>) -> Result<F::Args, DecodeError> {
+        arguments.decode()
+    }
 
     pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
         crate::call::spawn::<F>(arguments, &Default::default())?.join()
@@ -49,4 +60,18 @@ pub mod __private {
     pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {
         Builder::new()
     }
+}
+
+#[cfg(feature = "tokio")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! if_tokio {
+    ($($item:item)*) => { $($item)* };
+}
+
+#[cfg(not(feature = "tokio"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! if_tokio {
+    ($($item:item)*) => {};
 }
