@@ -1,6 +1,6 @@
 //! What `#[func]` makes of a function, and how a child finds it.
 
-use crate::object::{DecodeError, Decoder, Encoder, Limits, Object, Shape};
+use crate::object::{Auto, DecodeError, Decoder, Encoder, Limits, Object, Shape};
 use crate::sys::image::Target;
 
 /// A function that can run in a child process; implemented by `#[func]`.
@@ -60,7 +60,7 @@ impl<F: Func> Launch<F> {
 
 impl<F: Func> Object for Launch<F> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        encoder.code(Self::ENTRY.reference(), "the function");
+        encoder.code(Self::ENTRY.reference(), Auto::NONE, "the function");
         self.limits.encode(encoder);
         self.arguments.encode(encoder);
     }
@@ -86,7 +86,7 @@ pub(crate) struct Opened<'m> {
 
 /// Takes everything but the arguments off a launch message.
 pub(crate) fn open(mut decoder: Decoder<'_>) -> Result<Opened<'_>, DecodeError> {
-    let reference = decoder.code()?;
+    let (reference, _) = decoder.code()?;
     let Some(entry) = Entry::resolve(reference) else {
         return Err(decoder.error("a reference to a function of this program", reference));
     };

@@ -5,8 +5,11 @@ extern crate self as crossmist;
 mod builder;
 mod bytes;
 mod call;
+mod callback;
 mod channel;
 mod child;
+#[cfg(feature = "early-entry")]
+mod early;
 mod error;
 mod func;
 mod handle;
@@ -16,10 +19,15 @@ mod reaper;
 mod reply;
 mod sys;
 mod transport;
+pub mod trusted;
 mod wire;
 
 pub use crate::builder::{Builder, Stdio};
 pub use crate::bytes::{BytesError, from_bytes, to_bytes};
+pub use crate::callback::{
+    BindMut, BindRef, BindValue, BoundMut, BoundRef, BoundValue, Delayed, FnMutObject, FnObject,
+    FnOnceObject, StaticRef,
+};
 pub use crate::channel::{
     ChannelError, Duplex, Incoming, Receiver, Sender, channel, duplex, wait_any,
 };
@@ -36,8 +44,12 @@ pub use crossmist_macros::{Object, func, main};
 /// What the macros' output names. Not for anybody else, and free to change.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
+    pub use crate::callback::{Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn};
     pub use crate::func::{Arguments, Func};
     pub use crate::if_tokio;
+    pub use crate::object::Auto;
+    pub use crate::sys::image::Target;
     use crate::{Builder, Child, DecodeError, Error};
     #[cfg(feature = "tokio")]
     pub use ::tokio;

@@ -47,7 +47,7 @@ impl Endpoint {
 ///
 /// Options that put something into the control data of a message would steal the room that
 /// descriptors need.
-fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
+pub(super) fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
     let is = |name, value| socket::option(fd, name).is_ok_and(|found| found == value);
     if !is(libc::SO_DOMAIN, libc::AF_UNIX) {
         return Err("is not a Unix socket");
@@ -114,8 +114,7 @@ macro_rules! ends {
 
             fn try_from(fd: OwnedFd) -> Result<Self, ChannelError> {
                 $(super::refuse_code::<$parameter>()?;)*
-                check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
-                Ok(Self::new(Endpoint::new(fd, Trust::Data)))
+                super::end_of(fd, Trust::Data).map(Self::new)
             }
         }
     )*};

@@ -1,4 +1,7 @@
 //! Maps, sets, queues and lists.
-/// A hasher that keyed collisions can not defeat.
-pub trait TrustedHasher: std::hash::BuildHasher + Default + 'static {}
-impl TrustedHasher for std::hash::RandomState {}
+
+mod hashed;
+mod ordered;
+mod queues;
+
+pub use self::hashed::TrustedHasher;

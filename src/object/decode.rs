@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::fmt;
 
-use super::{BULK_BYTES, BULK_RUNS, DecodeError, Limits, Object, Trust};
+use super::{Auto, BULK_BYTES, BULK_RUNS, DecodeError, Limits, Object, Trust};
 use crate::sys::fd::Received;
 
 /// Gives the parts of a value; see [`Object::decode`].
@@ -28,11 +28,32 @@ pub struct Decoder<'m> {
     limits: Limits,
     trust: Trust,
     depth: usize,
-    /// Where the stack was when decoding began.
-    stack: usize,
+    stack: Stack,
     memory_left: usize,
+    /// How much containers may still reserve before their elements were seen, all together.
+    ahead_left: usize,
     empty_elements_left: usize,
-    shared: Vec<Box<dyn Any>>,
+    shared: Vec<Shared>,
+    /// The greatest depth of what was read so far within the innermost shared object.
+    deepest: usize,
+    /// Bytes of the runs that were taken.
+    run_bytes: usize,
+    /// The weight of the references to earlier objects within the innermost shared object.
+    referenced: usize,
+    /// Whether a key is being read.
+    in_key: bool,
+    /// How much weight the references in keys may still have.
+    key_weight_left: usize,
+}
+
+/// A shared allocation, complete.
+#[derive(Debug)]
+struct Shared {
+    object: Box<dyn Any>,
+    /// How many pointers and containers it has within one another.
+    height: usize,
+    /// How long a message it would be without sharing: what a walk over it costs.
+    weight: usize,
 }
 
 /// The sections of a received message.
@@ -50,8 +71,10 @@ pub(crate) struct Parts<'m> {
 /// nesting limit; nothing else does.
 const STACK_BYTES: usize = 512 << 10;
 
-/// What an element may reserve at once before its bytes were seen.
-const FIRST_RESERVATION: usize = 64 << 10;
+/// How much memory containers may reserve before their elements were seen: this, and
+/// [`AHEAD_FACTOR`] bytes for each one of the message.
+const AHEAD_BYTES: usize = 64 << 10;
+const AHEAD_FACTOR: usize = 8;
 
 impl<'m> Decoder<'m> {
     pub(crate) fn new(parts: Parts<'m>, limits: Limits, trust: Trust) -> Self {
@@ -71,11 +94,28 @@ impl<'m> Decoder<'m> {
             limits,
             trust,
             depth: 0,
-            stack: here(),
+            stack: Stack::here(),
             memory_left: limits.memory_bytes,
+            ahead_left: length
+                .saturating_mul(AHEAD_FACTOR)
+                .saturating_add(AHEAD_BYTES),
             empty_elements_left: limits.empty_elements.max(length.saturating_add(bulk_bytes)),
             shared: Vec::new(),
+            deepest: 0,
+            run_bytes: 0,
+            referenced: 0,
+            in_key: false,
+            key_weight_left: key_weight(length.saturating_add(bulk_bytes)),
         }
+    }
+
+    /// How many levels of nesting are left.
+    pub(super) fn nesting_left(&self) -> usize {
+        self.limits.nesting.saturating_sub(self.depth)
+    }
+
+    pub(super) fn stack(&self) -> Stack {
+        self.stack
     }
 
     /// Reads a whole message: one value, and nothing left over.
@@ -228,6 +268,7 @@ impl<'m> Decoder<'m> {
     /// Where they aren't there, or are more than [`Limits::memory_bytes`] leaves.
     pub fn bytes(&mut self) -> Result<Vec<u8>, DecodeError> {
         let count = self.byte_count()?;
+        self.reserve(count)?;
         self.run(count)
     }
 
@@ -265,7 +306,10 @@ impl<'m> Decoder<'m> {
     fn bulk(&mut self, count: usize) -> Result<Vec<u8>, DecodeError> {
         self.bulk_taken = self.bulk_taken.saturating_add(1);
         match self.bulk.next() {
-            Some(run) if run.len() == count => Ok(std::mem::take(run)),
+            Some(run) if run.len() == count => {
+                self.run_bytes = self.run_bytes.saturating_add(count);
+                Ok(std::mem::take(run))
+            }
             Some(run) => {
                 let found = format!("{} bytes", run.len());
                 Err(DecodeError::new(
@@ -305,14 +349,18 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// For how many of `count` elements to reserve memory now.
+    /// For how many of `count` elements to reserve memory now, at least for one.
     ///
-    /// All of them where their bytes are at hand in full; few where a value is much larger than
-    /// its bytes, so that memory grows with what was really decoded.
-    pub(crate) fn reservation<T>(&self, count: usize) -> usize {
+    /// Every container of a message may announce as many elements as there are bytes left, also
+    /// within one another, so what all of them reserve ahead is bounded together. Where that is
+    /// used up, memory grows with what was really decoded.
+    pub fn reservation<T>(&mut self, count: usize) -> usize {
         let size = size_of::<T>().max(1);
-        let at_once = self.rest.len().saturating_mul(8).max(FIRST_RESERVATION);
-        count.min(at_once.checked_div(size).unwrap_or(0).max(1))
+        let elements = count.min(self.ahead_left.checked_div(size).unwrap_or(0));
+        self.ahead_left = self
+            .ahead_left
+            .saturating_sub(elements.saturating_mul(size));
+        elements.max(count.min(1))
     }
 
     /// Reads what lies behind a pointer or in a container.
@@ -328,22 +376,49 @@ impl<'m> Decoder<'m> {
         read: impl FnOnce(&mut Self) -> Result<R, DecodeError>,
     ) -> Result<R, DecodeError> {
         if self.depth >= self.limits.nesting {
-            return Err(DecodeError::new(
-                self.position(),
-                format!(
-                    "a nesting of at most {} (`Limits::nesting`)",
-                    self.limits.nesting
-                ),
-                "a deeper one",
-            ));
+            return Err(self.too_deep());
         }
-        if self.stack.abs_diff(here()) > STACK_BYTES {
+        if self.stack.is_used_up() {
             return Err(self.error("a value that leaves some stack", "a deeper nesting"));
         }
         self.depth = self.depth.saturating_add(1);
-        let value = read(self)?;
+        self.deepest = self.deepest.max(self.depth);
+        let result = read(self);
         self.depth = self.depth.saturating_sub(1);
-        Ok(value)
+        result
+    }
+
+    #[cold]
+    fn too_deep(&self) -> DecodeError {
+        DecodeError::new(
+            self.position(),
+            format!(
+                "a nesting of at most {} (`Limits::nesting`)",
+                self.limits.nesting
+            ),
+            "a deeper one",
+        )
+    }
+
+    /// Reads what will be hashed or compared while the message is being decoded: the keys of a
+    /// map, the elements of a set or of a heap.
+    ///
+    /// A key may hold an `Rc` that was sent before, and hashing it costs what its contents cost,
+    /// though it took five bytes. So the weight of such references is bounded: by 16 times the
+    /// message and 16 MiB.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`, and one of its own where that weight is used up.
+    #[inline]
+    pub fn key<R>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<R, DecodeError>,
+    ) -> Result<R, DecodeError> {
+        let outer = std::mem::replace(&mut self.in_key, true);
+        let result = read(self);
+        self.in_key = outer;
+        result
     }
 
     /// Reads a descriptor, of whatever kind.
@@ -364,13 +439,13 @@ impl<'m> Decoder<'m> {
     }
 
     /// Reads a code reference: an offset into the program, still to be checked.
-    pub(crate) fn code(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn code(&mut self) -> Result<(u64, Auto), DecodeError> {
         let index = u32::from_le_bytes(self.array()?);
         let slot = usize::try_from(index)
             .ok()
             .and_then(|index| self.code.get_mut(index));
         match slot.and_then(Option::take) {
-            Some(reference) if self.trust == Trust::Code => Ok(reference),
+            Some(reference) if self.trust == Trust::Code => Ok(Auto::unmark(reference)),
             Some(_) => Err(self.error("data", "code, on a channel that carries none")),
             None => Err(DecodeError::new(
                 self.position(),
@@ -378,6 +453,16 @@ impl<'m> Decoder<'m> {
                 index,
             )),
         }
+    }
+
+    /// Reads a code reference as it came, to be read from again.
+    pub(crate) fn code_as_is(&mut self) -> Result<u64, DecodeError> {
+        self.code().map(|(reference, auto)| auto.mark(reference))
+    }
+
+    /// What the message is held to.
+    pub(crate) fn bounds(&self) -> (Limits, Trust) {
+        (self.limits, self.trust)
     }
 
     /// Whether the peer is this program, unconfined.
@@ -390,37 +475,97 @@ impl<'m> Decoder<'m> {
         self.limits
     }
 
-    /// Reads the head of a shared allocation: an earlier one, or `None` where contents follow.
-    pub(crate) fn shared<T: Clone + 'static>(&mut self) -> Result<Option<T>, DecodeError> {
+    /// Reads a shared allocation: an earlier one, or a new one by `contents`.
+    pub(crate) fn shared<T: Clone + 'static>(
+        &mut self,
+        contents: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
         match self.byte()? {
-            0 => Ok(None),
-            1 => {
-                let number = u32::from_le_bytes(self.array()?);
-                let object = usize::try_from(number)
-                    .ok()
-                    .and_then(|n| self.shared.get(n));
-                match object.and_then(|object| object.downcast_ref::<T>()) {
-                    Some(object) => Ok(Some(object.clone())),
-                    None => Err(DecodeError::new(
-                        self.position(),
-                        format!("the number of a complete `{}`", std::any::type_name::<T>()),
-                        number,
-                    )),
-                }
+            0 => {
+                let outside = std::mem::replace(&mut self.deepest, self.depth);
+                let before = self.taken();
+                let referenced_outside = std::mem::take(&mut self.referenced);
+                let object = contents(self)?;
+                let bytes = self.taken().saturating_sub(before);
+                self.shared.push(Shared {
+                    object: Box::new(object.clone()),
+                    height: self.deepest.saturating_sub(self.depth),
+                    weight: bytes.saturating_add(self.referenced),
+                });
+                self.referenced = self.referenced.saturating_add(referenced_outside);
+                self.deepest = self.deepest.max(outside);
+                Ok(object)
             }
+            1 => self.earlier(),
             tag => Err(self.error("0 or 1, for a new or an earlier shared object", tag)),
         }
     }
 
-    /// Remembers a shared allocation, complete by now.
-    pub(crate) fn share<T: Clone + 'static>(&mut self, object: &T) {
-        self.shared.push(Box::new(object.clone()));
+    /// Reads a reference to a shared allocation, which has to be complete.
+    fn earlier<T: Clone + 'static>(&mut self) -> Result<T, DecodeError> {
+        let number = u32::from_le_bytes(self.array()?);
+        let shared = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.shared.get(number));
+        let Some((shared, object)) =
+            shared.and_then(|shared| Some((shared, shared.object.downcast_ref::<T>()?)))
+        else {
+            return Err(DecodeError::new(
+                self.position(),
+                format!("the number of a complete `{}`", std::any::type_name::<T>()),
+                number,
+            ));
+        };
+        // A chain of references would be as deep as it is long, and drop itself as deep.
+        let deepest = self.depth.saturating_add(shared.height);
+        if deepest > self.limits.nesting {
+            return Err(self.too_deep());
+        }
+        if self.in_key {
+            match self.key_weight_left.checked_sub(shared.weight) {
+                Some(left) => self.key_weight_left = left,
+                None => {
+                    return Err(DecodeError::new(
+                        self.position(),
+                        "keys that share less",
+                        format_args!("a reference to {} bytes", shared.weight),
+                    ));
+                }
+            }
+        }
+        self.deepest = self.deepest.max(deepest);
+        self.referenced = self.referenced.saturating_add(shared.weight);
+        Ok(object.clone())
+    }
+
+    /// How many bytes were read, those of runs included.
+    fn taken(&self) -> usize {
+        self.position().saturating_add(self.run_bytes)
     }
 }
 
-/// Roughly where the stack is.
-#[inline]
-fn here() -> usize {
-    let marker = 0u8;
-    std::ptr::from_ref(std::hint::black_box(&marker)).addr()
+/// How much the references in the keys of a message of `bytes` bytes may weigh together.
+///
+/// Enough for maps that have interned names as their keys, and no more work than such a message
+/// could cause without sharing.
+pub(super) fn key_weight(bytes: usize) -> usize {
+    bytes.saturating_mul(16).saturating_add(16 << 20)
+}
+
+/// Where the stack was when decoding began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stack(usize);
+
+impl Stack {
+    #[inline]
+    fn here() -> Self {
+        let marker = 0u8;
+        Self(std::ptr::from_ref(std::hint::black_box(&marker)).addr())
+    }
+
+    /// Whether a recursion has used what it may.
+    #[inline]
+    pub(super) fn is_used_up(self) -> bool {
+        self.0.abs_diff(Self::here().0) > STACK_BYTES
+    }
 }

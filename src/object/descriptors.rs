@@ -1,18 +1,27 @@
 //! Files, sockets, pipes and other open descriptors.
+//!
+//! What a confined or unknown peer sends is held to its kind before it becomes a value of a type
+//! that promises one. A `File` that is in truth a pipe could block whoever reads it for ever.
 
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
+use crate::sys::fd::disarm_linger;
+use crate::sys::kind::{Access, Kind, Socket};
 
+/// Any descriptor, of whatever kind.
 impl Object for OwnedFd {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.descriptor(self.as_fd());
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        decoder
-            .descriptor()
-            .map(|descriptor| descriptor.into_owned())
+        accept(decoder, None)
     }
 
     fn describe(shape: &mut Shape) {
@@ -22,4 +31,78 @@ impl Object for OwnedFd {
     fn least_bytes() -> usize {
         2
     }
+}
+
+/// Which kinds a type accepts, and how it says so.
+struct Wanted {
+    accepts: fn(Kind) -> bool,
+    words: &'static str,
+}
+
+/// Reads a descriptor of the kind that is wanted, if any is.
+fn accept(decoder: &mut Decoder<'_>, wanted: Option<Wanted>) -> Result<OwnedFd, DecodeError> {
+    let descriptor = decoder.descriptor()?;
+    if decoder.is_trusted() {
+        return Ok(descriptor.into_owned());
+    }
+    if let Some(Wanted { accepts, words }) = wanted {
+        let kind = Kind::of(descriptor.as_fd());
+        if !accepts(kind) {
+            return Err(decoder.error(words, kind));
+        }
+    }
+    // A value that turns out to be incomplete is dropped, and that mustn't wait for a socket.
+    disarm_linger(descriptor.as_fd());
+    Ok(descriptor.into_owned())
+}
+
+/// The types that promise a kind.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $object:ty: $kind:pat, $words:literal;)*) => {$(
+        $(#[$doc])*
+        impl Object for $object {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                encoder.descriptor(self.as_fd());
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                let wanted = Wanted {
+                    accepts: |kind| matches!(kind, $kind),
+                    words: $words,
+                };
+                accept(decoder, Some(wanted)).map(Self::from)
+            }
+
+            fn describe(shape: &mut Shape) {
+                shape.descriptor();
+            }
+
+            fn least_bytes() -> usize {
+                2
+            }
+        }
+    )*};
+}
+
+kinds! {
+    /// A regular file or a directory; offset and flags are shared with the sender. Send anything
+    /// else as an [`OwnedFd`].
+    ///
+    /// # Security
+    ///
+    /// The peer may have opened it in a file system of its own making, where every operation
+    /// waits as long as the peer likes.
+    File: Kind::File | Kind::Directory,
+        "a regular file or a directory (anything else is sent as an `OwnedFd`)";
+    TcpStream: Kind::Socket(Socket::TcpStream), "a TCP socket that doesn't listen";
+    TcpListener: Kind::Socket(Socket::TcpListener), "a listening TCP socket";
+    UdpSocket: Kind::Socket(Socket::Udp), "a UDP socket";
+    UnixStream: Kind::Socket(Socket::UnixStream), "a Unix stream socket that doesn't listen";
+    UnixListener: Kind::Socket(Socket::UnixListener), "a listening Unix stream socket";
+    UnixDatagram: Kind::Socket(Socket::UnixDatagram), "a Unix datagram socket";
+    PipeReader: Kind::Pipe(Access::Read), "the reading end of a pipe";
+    PipeWriter: Kind::Pipe(Access::Write), "the writing end of a pipe";
+    ChildStdin: Kind::Pipe(Access::Write), "the writing end of a pipe";
+    ChildStdout: Kind::Pipe(Access::Read), "the reading end of a pipe";
+    ChildStderr: Kind::Pipe(Access::Read), "the reading end of a pipe";
 }

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::{BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Object, Trust};
+use super::decode::key_weight;
+use super::{Auto, BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Object, Trust};
 
 /// Takes the parts of a value; see [`Object::encode`].
 ///
@@ -26,6 +27,16 @@ pub struct Encoder<'a> {
     aside: Aside,
     shared: HashMap<(usize, TypeId), Shared>,
     shared_written: u32,
+    /// The greatest depth of what was written so far within the innermost shared object.
+    deepest: usize,
+    /// Bytes of the runs so far.
+    run_bytes: usize,
+    /// The weight of the references to earlier objects within the innermost shared object.
+    referenced: usize,
+    /// Whether a key is being written.
+    in_key: bool,
+    /// The weight of the references in keys so far.
+    key_weight: usize,
     failure: Option<EncodeErrorKind>,
 }
 
@@ -65,20 +76,23 @@ struct Aside {
 /// A shared allocation that the message contains.
 #[derive(Debug)]
 struct Shared {
-    /// Its number once its contents are written; `None` meanwhile, and meeting it then means that
-    /// it contains itself. They are numbered in the order in which they are complete, since the
-    /// decoder can't hand one out earlier.
-    number: Option<u32>,
+    /// What there is to know once its contents are written; `None` meanwhile, and meeting it then
+    /// means that it contains itself.
+    complete: Option<Complete>,
     /// Keeps the allocation, and so its address, from being used again by a later temporary.
     _handle: Box<dyn Any>,
 }
 
-/// What to write for a shared allocation.
-pub(crate) enum Sharing {
-    /// Its contents, then [`Encoder::shared_end`].
-    Contents,
-    /// Nothing more: a reference to an earlier one was written, or the value can't be sent.
-    Done,
+/// A shared allocation with its contents written.
+#[derive(Clone, Copy, Debug)]
+struct Complete {
+    /// They are numbered in the order in which they are complete, since the decoder can't hand
+    /// one out earlier.
+    number: u32,
+    /// How many pointers and containers it has within one another.
+    height: usize,
+    /// How long a message it would be without sharing.
+    weight: usize,
 }
 
 impl<'a> Encoder<'a> {
@@ -97,6 +111,11 @@ impl<'a> Encoder<'a> {
             aside: Aside::default(),
             shared: HashMap::new(),
             shared_written: 0,
+            deepest: 0,
+            run_bytes: 0,
+            referenced: 0,
+            in_key: false,
+            key_weight: 0,
             failure: None,
         }
     }
@@ -122,6 +141,12 @@ impl<'a> Encoder<'a> {
             if elements > bytes {
                 self.refuse(EncodeErrorKind::TooManyEmptyElements { elements, limit });
             }
+        }
+        if self.key_weight > key_weight(bytes) {
+            self.refuse(EncodeErrorKind::KeysShareTooMuch {
+                weight: self.key_weight,
+                limit: key_weight(bytes),
+            });
         }
         match self.failure {
             None => Ok(self.message),
@@ -156,9 +181,16 @@ impl<'a> Encoder<'a> {
         self.run(Cow::Borrowed(bytes));
     }
 
+    /// Writes bytes and their number, like [`bytes`](Self::bytes), of a buffer made for it.
+    pub fn bytes_owned(&mut self, bytes: Vec<u8>) {
+        self.count(bytes.len(), 1);
+        self.run(Cow::Owned(bytes));
+    }
+
     /// Writes bytes whose number the receiver knows by now.
     pub(crate) fn run(&mut self, bytes: Cow<'a, [u8]>) {
         if bytes.len() >= BULK_BYTES && self.aside.bulk + self.message.bulk.len() < BULK_RUNS {
+            self.run_bytes += bytes.len();
             self.message.bulk.push(bytes);
         } else {
             self.put(&bytes);
@@ -175,7 +207,7 @@ impl<'a> Encoder<'a> {
         self.lend(Lent::Owned(descriptor));
     }
 
-    fn lend(&mut self, descriptor: Lent<'a>) {
+    pub(crate) fn lend(&mut self, descriptor: Lent<'a>) {
         // More than the kernel's limit is refused in `finish`; the index just has to fit here.
         let index = u16::try_from(self.aside.descriptors + self.message.descriptors.len())
             .unwrap_or(u16::MAX);
@@ -184,7 +216,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes a code reference, if this message may hold one.
-    pub(crate) fn code(&mut self, reference: Option<u64>, what: &'static str) {
+    pub(crate) fn code(&mut self, reference: Option<u64>, auto: Auto, what: &'static str) {
         if !self.allows_code(what) {
             return;
         }
@@ -195,7 +227,18 @@ impl<'a> Encoder<'a> {
         // The length limit keeps the number of references below 2³².
         let index = u32::try_from(self.message.code.len()).unwrap_or(u32::MAX);
         self.put(&index.to_le_bytes());
-        self.message.code.push(reference);
+        self.message.code.push(auto.mark(reference));
+    }
+
+    /// Writes a code reference that is marked already.
+    pub(crate) fn code_as_is(&mut self, marked: u64) {
+        let (reference, auto) = Auto::unmark(marked);
+        self.code(Some(reference), auto, "a delayed value with code");
+    }
+
+    /// What this message is held to.
+    pub(crate) fn bounds(&self) -> (Limits, Trust) {
+        (self.limits, self.trust)
     }
 
     /// Whether this message may hold code; when it may not, that is the failure from now on.
@@ -218,8 +261,18 @@ impl<'a> Encoder<'a> {
             return;
         }
         self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
         write(self);
         self.depth -= 1;
+    }
+
+    /// Writes what the receiver will hash or compare while it decodes: the keys of a map, the
+    /// elements of a set or of a heap. See [`Decoder::key`](crate::Decoder::key).
+    #[inline]
+    pub fn key(&mut self, write: impl FnOnce(&mut Self)) {
+        let outer = std::mem::replace(&mut self.in_key, true);
+        write(self);
+        self.in_key = outer;
     }
 
     /// Writes a value that doesn't live as long as the message's: a temporary, or what a lock or
@@ -247,6 +300,10 @@ impl<'a> Encoder<'a> {
             empty_elements,
             shared,
             shared_written,
+            deepest,
+            run_bytes,
+            referenced,
+            key_weight,
             failure,
             ..
         } = inner;
@@ -255,6 +312,10 @@ impl<'a> Encoder<'a> {
         self.empty_elements = empty_elements;
         self.shared = shared;
         self.shared_written = shared_written;
+        self.deepest = deepest;
+        self.run_bytes = run_bytes;
+        self.referenced = referenced;
+        self.key_weight = key_weight;
         self.failure = failure;
         let runs = message
             .bulk
@@ -289,40 +350,68 @@ impl<'a> Encoder<'a> {
         self.failure.get_or_insert(kind);
     }
 
-    /// Begins the shared allocation at `address`, to which `handle` leads.
-    pub(crate) fn shared_begin<H: Clone + 'static>(
+    /// Writes the shared allocation at `address`, to which `handle` leads: by `contents` when it
+    /// is met first, and as a reference from then on.
+    pub(crate) fn shared<H: Clone + 'static>(
         &mut self,
         address: usize,
         handle: &H,
-    ) -> Sharing {
-        match self.shared.entry((address, TypeId::of::<H>())) {
+        contents: impl FnOnce(&mut Self),
+    ) {
+        let key = (address, TypeId::of::<H>());
+        match self.shared.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(Shared {
-                    number: None,
+                    complete: None,
                     _handle: Box::new(handle.clone()),
                 });
-                self.put(&[0]);
-                Sharing::Contents
             }
             Entry::Occupied(entry) => {
-                match entry.get().number {
+                match entry.get().complete {
                     None => self.refuse(EncodeErrorKind::Cycle),
-                    Some(number) => {
-                        self.put(&[1]);
-                        self.put(&number.to_le_bytes());
-                    }
+                    Some(earlier) => self.earlier(earlier),
                 }
-                Sharing::Done
+                return;
             }
         }
+        self.put(&[0]);
+        let outside = std::mem::replace(&mut self.deepest, self.depth);
+        let before = self.written();
+        let referenced_outside = std::mem::take(&mut self.referenced);
+        contents(self);
+        let complete = Complete {
+            number: self.shared_written,
+            height: self.deepest - self.depth,
+            weight: (self.written() - before).saturating_add(self.referenced),
+        };
+        self.referenced = self.referenced.saturating_add(referenced_outside);
+        if let Some(shared) = self.shared.get_mut(&key) {
+            shared.complete = Some(complete);
+        }
+        // Each takes a byte at least, and a message has less than 2³² of them.
+        self.shared_written = self.shared_written.wrapping_add(1);
+        self.deepest = self.deepest.max(outside);
     }
 
-    /// Ends what [`shared_begin`](Self::shared_begin) began, with its contents written.
-    pub(crate) fn shared_end<H: 'static>(&mut self, address: usize) {
-        if let Some(shared) = self.shared.get_mut(&(address, TypeId::of::<H>())) {
-            shared.number = Some(self.shared_written);
-            // Each takes a byte at least, and a message has less than 2³² of them.
-            self.shared_written = self.shared_written.wrapping_add(1);
+    /// Writes a reference. What it leads to counts as if it were written again, but in bytes.
+    fn earlier(&mut self, earlier: Complete) {
+        let deepest = self.depth + earlier.height;
+        if deepest > self.limits.nesting {
+            self.refuse(EncodeErrorKind::TooDeep {
+                limit: self.limits.nesting,
+            });
         }
+        if self.in_key {
+            self.key_weight = self.key_weight.saturating_add(earlier.weight);
+        }
+        self.deepest = self.deepest.max(deepest);
+        self.referenced = self.referenced.saturating_add(earlier.weight);
+        self.put(&[1]);
+        self.put(&earlier.number.to_le_bytes());
+    }
+
+    /// How many bytes were written, those of runs included.
+    fn written(&self) -> usize {
+        self.message.bytes.len() + self.run_bytes
     }
 }

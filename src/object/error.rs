@@ -32,10 +32,10 @@ impl DecodeError {
         let mut text = String::new();
         // The finding may quote what a peer sent: bounded, and without control characters.
         for character in found.to_string().chars().take(120) {
-            if character.is_control() {
-                text.extend(character.escape_default());
-            } else {
-                text.push(character);
+            match character {
+                '\'' | '"' | '`' => text.push(character),
+                // Also of what turns the direction of the text around.
+                _ => text.extend(character.escape_debug()),
             }
         }
         Self(Box::new(Detail {
@@ -110,6 +110,10 @@ impl EncodeError {
         Self { kind }
     }
 
+    pub(crate) fn into_kind(self) -> EncodeErrorKind {
+        self.kind
+    }
+
     /// What the reason is.
     #[must_use]
     pub fn kind(&self) -> &EncodeErrorKind {
@@ -162,6 +166,17 @@ pub enum EncodeErrorKind {
         "the value refers to itself through a reference-counted pointer; a cycle can't be rebuilt safely"
     )]
     Cycle,
+    /// Keys of maps and sets that lead to the same `Rc` or `Arc` over and over; see
+    /// [`Decoder::key`](crate::Decoder::key).
+    #[error(
+        "the keys refer to {weight} bytes of what is shared, {limit} are allowed; send them as values, or without `Rc`"
+    )]
+    KeysShareTooMuch {
+        /// How long what the references in keys lead to is together.
+        weight: usize,
+        /// The limit, which grows with the message.
+        limit: usize,
+    },
     /// Code in a message to somebody who may not send code back.
     #[error(
         "{what} can only be sent over a channel made by `crossmist::trusted`, or as an argument of a function"

@@ -1,5 +1,11 @@
-//! `Box`, `Rc`, `Arc`, `Cow` and cells.
+//! `Box`, `Cow`, and the reference-counted pointers, which stay shared.
 
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::sequences::{decode_counted, encode_counted};
+use super::text::string;
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
 impl<T: Object> Object for Box<T> {
@@ -16,3 +22,123 @@ impl<T: Object> Object for Box<T> {
         shape.element::<T>();
     }
 }
+
+/// What is borrowed here is owned there.
+impl<T: Object + Clone> Object for Cow<'static, T> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        encoder.nested(|encoder| (**self).encode(encoder));
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        decoder.nested(|decoder| T::decode(decoder).map(Cow::Owned))
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.element::<T>();
+    }
+}
+
+impl<T: Object + Clone> Object for Cow<'static, [T]> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        encode_counted(self, encoder);
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        decode_counted(decoder).map(Cow::Owned)
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.element::<T>();
+    }
+
+    fn least_bytes() -> usize {
+        4
+    }
+}
+
+/// What an allocation of `Rc` or `Arc` takes beside its contents: two counts there, and the
+/// decoder's own memory of it.
+const SHARED_BYTES: usize = (2 + 10) * size_of::<usize>();
+
+/// What `Rc` and `Arc` have in common.
+macro_rules! shared {
+    ($($pointer:ident)*) => {$(
+        /// Sharing is kept: what is one allocation here is one allocation there.
+        ///
+        /// A `Weak` is not an `Object`. It would have to be handed out before its target is complete, and
+        /// bytes from a peer could then lead to memory that was never written. For the same reason a
+        /// pointer that leads back to itself, through a `RefCell` say, is refused when it is sent. Send
+        /// the nodes of a graph in a `Vec`, and indexes for its edges.
+        ///
+        /// # Security
+        ///
+        /// A few bytes of a message can refer to much that was sent before, and what is shared can share
+        /// in turn. Walking over a received graph as if it were a tree, which `Hash`, `Ord`, `Debug` and
+        /// `clone` of a nested value do, can take exponentially long.
+        impl<T: Object> Object for $pointer<T> {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                let address = $pointer::as_ptr(self).addr();
+                encoder.shared(address, self, |encoder| encoder.nested(|encoder| (**self).encode(encoder)));
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                decoder.shared(|decoder| {
+                    decoder.reserve(size_of::<T>().saturating_add(SHARED_BYTES))?;
+                    decoder.nested(|decoder| T::decode(decoder).map($pointer::new))
+                })
+            }
+
+            fn describe(shape: &mut Shape) {
+                shape.element::<T>();
+            }
+
+            fn least_bytes() -> usize {
+                1
+            }
+        }
+
+        impl<T: Object> Object for $pointer<[T]> {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                let address = $pointer::as_ptr(self).addr();
+                encoder.shared(address, self, |encoder| encode_counted(self, encoder));
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                decoder.shared(|decoder| {
+                    decoder.reserve(SHARED_BYTES)?;
+                    decode_counted(decoder).map($pointer::from)
+                })
+            }
+
+            fn describe(shape: &mut Shape) {
+                shape.element::<T>();
+            }
+
+            fn least_bytes() -> usize {
+                1
+            }
+        }
+
+        impl Object for $pointer<str> {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                let address = $pointer::as_ptr(self).addr();
+                encoder.shared(address, self, |encoder| encoder.bytes(self.as_bytes()));
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                decoder.shared(|decoder| {
+                    decoder.reserve(SHARED_BYTES)?;
+                    string(decoder).map($pointer::from)
+                })
+            }
+
+            fn describe(_: &mut Shape) {}
+
+            fn least_bytes() -> usize {
+                1
+            }
+        }
+    )*};
+}
+
+shared! { Rc Arc }

@@ -1,5 +1,100 @@
 //! Anything that serde knows.
 
+mod bounded;
+
+use std::ops::{Deref, DerefMut};
+
+use ::serde::Serialize;
+use ::serde::de::DeserializeOwned;
+
+use self::bounded::{Bounded, Bounds};
+use super::{DecodeError, Decoder, Encoder, Object, Shape};
+
 /// Carries a value of a type that implements serde's traits and not [`Object`](crate::Object).
+///
+/// The form on the wire is postcard's. It doesn't describe itself, so types that ask what comes
+/// next don't work: `#[serde(untagged)]`, `#[serde(flatten)]`, `serde_json::Value`.
+///
+/// ```
+/// use crossmist::Serde;
+/// # use serde::{Serialize, Deserialize};
+/// #[derive(Serialize, Deserialize, Debug, PartialEq)]
+/// struct Point { x: i32, y: i32 }
+/// # fn main() -> Result<(), crossmist::ChannelError> {
+/// let (mut tx, mut rx) = crossmist::channel::<Serde<Point>>()?;
+/// tx.send(&Serde(Point { x: 1, y: 2 }))?;
+/// let Serde(point) = rx.recv()?.unwrap();
+/// assert_eq!(point, Point { x: 1, y: 2 });
+/// # Ok(()) }
+/// ```
+///
+/// # Security
+///
+/// Nesting, stack and the number of elements are bounded as of any other object. What the type's
+/// own `Deserialize` does with what it is given is its own: a map with a weak hasher, for one, can
+/// be made slow by whoever chooses its keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serde<T>(pub T);
+
+impl<T: Serialize + DeserializeOwned + 'static> Object for Serde<T> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        match postcard::to_allocvec(&self.0) {
+            Ok(bytes) => encoder.bytes_owned(bytes),
+            Err(error) => encoder.fail(format!(
+                "`{}` can't be serialized: {error}",
+                std::any::type_name::<T>()
+            )),
+        }
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let count = decoder.byte_count()?;
+        let bounds = Bounds::new(decoder, count);
+        let result = decoder.with_run(count, |bytes| {
+            let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+            let value = T::deserialize(Bounded::new(&mut deserializer, &bounds))?;
+            Ok((value, deserializer.finalize()?.len()))
+        })?;
+        match result {
+            Ok((value, 0)) => Ok(Self(value)),
+            Ok((_, left)) => {
+                let found = format_args!("{left} bytes more");
+                Err(decoder.error("the end of a serialized value", found))
+            }
+            Err::<_, postcard::Error>(error) => Err(DecodeError::new(
+                decoder.position(),
+                format!("a serialized `{}`", std::any::type_name::<T>()),
+                bounds
+                    .overstepped()
+                    .map_or_else(|| error.to_string(), str::to_owned),
+            )),
+        }
+    }
+
+    /// A value of serde's can carry neither code nor descriptors.
+    fn describe(_: &mut Shape) {}
+
+    fn least_bytes() -> usize {
+        4
+    }
+}
+
+impl<T> From<T> for Serde<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> Deref for Serde<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Serde<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 /// A record that code references lead to; only ever a constant in read-only data.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Target<V> {
+pub struct Target<V> {
     claim: Claim,
     value: V,
 }
@@ -31,7 +31,7 @@ const MAGIC: [u64; 2] = [0x9d3f_6a1e_52c8_b707, 0x41e0_d6f3_8b2a_c95d];
 
 impl<V: Copy + 'static> Target<V> {
     /// A record of `value`, to be promoted: `const { &Target::new(…) }`.
-    pub(crate) const fn new(value: V) -> Self {
+    pub const fn new(value: V) -> Self {
         Self {
             claim: Claim {
                 magic: MAGIC,
@@ -43,7 +43,7 @@ impl<V: Copy + 'static> Target<V> {
 
     /// The reference that leads to it in every process of this executable; `None` where it lies
     /// in a shared object instead.
-    pub(crate) fn reference(&'static self) -> Option<u64> {
+    pub fn reference(&'static self) -> Option<u64> {
         let image = image()?;
         let address = std::ptr::from_ref(self).addr();
         image
@@ -52,7 +52,7 @@ impl<V: Copy + 'static> Target<V> {
     }
 
     /// The record that `reference` leads to, if there is one and it holds a `V`.
-    pub(crate) fn resolve(reference: u64) -> Option<V> {
+    pub fn resolve(reference: u64) -> Option<V> {
         let image = image()?;
         let address = image.base.checked_add(usize::try_from(reference).ok()?)?;
         let readable = image.contains(address, size_of::<Self>());
@@ -159,4 +159,17 @@ unsafe extern "C" fn first_object(
     // SAFETY: `data` is the pointer to an `Option<Image>` that the caller passed.
     unsafe { *data.cast::<Option<Image>>() = Some(image) };
     1
+}
+
+/// The same box, with another type for what is in it.
+///
+/// # Safety
+///
+/// A `Box<E>` has the form of a `Box<D>`, and what is in it is an `E`.
+pub(crate) unsafe fn reinterpret_box<D: ?Sized, E: ?Sized>(object: Box<D>) -> Box<E> {
+    const { assert!(size_of::<Box<D>>() == size_of::<Box<E>>()) };
+    let object = std::mem::ManuallyDrop::new(object);
+    // SAFETY: the sizes are equal, the caller vouches for the rest, and the original is not
+    // dropped.
+    unsafe { std::mem::transmute_copy(&*object) }
 }

@@ -7,9 +7,11 @@
     reason = "this module is the fence: everything outside it denies `unsafe_code`"
 )]
 
+pub(crate) mod clock;
 pub(crate) mod event;
 pub(crate) mod fd;
 pub(crate) mod image;
+pub(crate) mod kind;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod socket;

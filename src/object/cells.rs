@@ -1,0 +1,53 @@
+//! `Cell`, `RefCell`, and the locks: the value of the moment is what is sent.
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Mutex, RwLock};
+
+use super::{DecodeError, Decoder, Encoder, Object, Shape};
+
+/// A cell: how its value is written, which is a copy, and how it is made of one.
+macro_rules! cells {
+    ($($(#[$doc:meta])* $cell:ident<T $(: $bound:ident)?>, $encode:expr;)*) => {$(
+        $(#[$doc])*
+        impl<T: Object $(+ $bound)?> Object for $cell<T> {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                let encode: fn(&Self, &mut Encoder<'a>) = $encode;
+                encoder.nested(|encoder| encode(self, encoder));
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                decoder.nested(|decoder| T::decode(decoder).map($cell::new))
+            }
+
+            fn describe(shape: &mut Shape) {
+                shape.element::<T>();
+            }
+
+            fn least_bytes() -> usize {
+                T::least_bytes()
+            }
+        }
+    )*};
+}
+
+cells! {
+    Cell<T: Copy>, |cell, encoder| encoder.temporary(&cell.get());
+
+    /// One that is mutably borrowed can't be sent.
+    RefCell<T>, |cell, encoder| match cell.try_borrow() {
+        Ok(value) => encoder.temporary(&*value),
+        Err(_) => encoder.fail("a `RefCell` can't be sent while it is mutably borrowed"),
+    };
+
+    /// It is locked while it is encoded, not while it is sent. One that is poisoned can't be sent.
+    Mutex<T>, |mutex, encoder| match mutex.lock() {
+        Ok(value) => encoder.temporary(&*value),
+        Err(_) => encoder.fail("a `Mutex` that is poisoned can't be sent"),
+    };
+
+    /// It is locked while it is encoded, not while it is sent. One that is poisoned can't be sent.
+    RwLock<T>, |lock, encoder| match lock.read() {
+        Ok(value) => encoder.temporary(&*value),
+        Err(_) => encoder.fail("an `RwLock` that is poisoned can't be sent"),
+    };
+}
