@@ -39,6 +39,7 @@ pub use crate::object::{
     TrustedHasher,
 };
 pub use crate::wire::FrameError;
+pub use crossmist_macros::{Object, func, main};
 
 /// What the macros' output names. Not for anybody else, and free to change.
 #[doc(hidden)]
@@ -46,9 +47,19 @@ pub mod __private {
     pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
     pub use crate::callback::{Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn};
     pub use crate::func::{Arguments, Func};
+    pub use crate::if_tokio;
     pub use crate::object::Auto;
     pub use crate::sys::image::Target;
-    use crate::{Builder, Child, Error};
+    use crate::{Builder, Child, DecodeError, Error};
+    #[cfg(feature = "tokio")]
+    pub use ::tokio;
+    pub use std::boxed::Box;
+
+    /// The arguments of `F`. (Asked for like this, their type needs no second check, and an
+    /// argument that can't be sent is one error.)
+    pub fn decode<F: Func>(arguments: Arguments<'_>) -> Result<F::Args, DecodeError> {
+        arguments.decode()
+    }
 
     pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
         crate::call::spawn::<F>(arguments, &Default::default())?.join()
@@ -61,4 +72,18 @@ pub mod __private {
     pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {
         Builder::new()
     }
+}
+
+#[cfg(feature = "tokio")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! if_tokio {
+    ($($item:item)*) => { $($item)* };
+}
+
+#[cfg(not(feature = "tokio"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! if_tokio {
+    ($($item:item)*) => {};
 }

@@ -1,0 +1,69 @@
+//! The user's function, as it was written. The body stays tokens: it is none of our business, and
+//! a half-written one still gets its completions in an editor.
+
+use proc_macro2::{Group, TokenStream};
+use quote::ToTokens;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Item, Signature, Token, Visibility};
+
+/// A function before any rule was applied to it.
+pub(crate) struct Parsed {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    pub(crate) body: Group,
+}
+
+impl Parsed {
+    /// Parses a function; where the item is something else, the error says so at its first word.
+    pub(crate) fn parse(item: TokenStream) -> syn::Result<Self> {
+        syn::parse2(item.clone()).or_else(|error| match syn::parse2::<Item>(item.clone()) {
+            Ok(Item::Fn(_)) | Err(_) => Err(error),
+            Ok(_) => Err(not_a_function(item)),
+        })
+    }
+}
+
+impl Parse for Parsed {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        let sig: Signature = input.parse()?;
+        if let Some(semicolon) = input.parse::<Option<Token![;]>>()? {
+            return Err(syn::Error::new(
+                semicolon.span,
+                "expected the body of the function",
+            ));
+        }
+        Ok(Parsed {
+            attrs,
+            vis,
+            sig,
+            body: input.parse()?,
+        })
+    }
+}
+
+fn not_a_function(item: TokenStream) -> syn::Error {
+    let keyword = syn::parse2::<Keyword>(item.clone())
+        .map(|keyword| keyword.0)
+        .unwrap_or(item);
+    syn::Error::new_spanned(
+        keyword,
+        "`#[func]` is for functions; for a struct or an enum there is `#[derive(Object)]`, for a \
+         trait `#[crossmist::object]`",
+    )
+}
+
+/// The first word of an item behind attributes and visibility.
+struct Keyword(TokenStream);
+
+impl Parse for Keyword {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        input.call(Attribute::parse_outer)?;
+        input.parse::<Visibility>()?;
+        let word: proc_macro2::TokenTree = input.parse()?;
+        input.parse::<TokenStream>()?;
+        Ok(Keyword(word.into_token_stream()))
+    }
+}
