@@ -168,7 +168,6 @@ impl Group {
     ///
     /// `set_up` runs once, on the processor where the row's children belong: what it starts
     /// inherits that, and the harness then moves its own thread to where the parent belongs.
-    #[expect(dead_code, reason = "no row of ours exists yet")]
     pub(crate) fn ours<R: Row + 'static>(
         &mut self,
         name: impl Into<String>,
