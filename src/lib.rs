@@ -39,7 +39,7 @@ pub use crate::object::{
     TrustedHasher,
 };
 pub use crate::wire::FrameError;
-pub use crossmist_macros::{Object, func, main};
+pub use crossmist_macros::{Object, func, main, object};
 
 /// What the macros' output names. Not for anybody else, and free to change.
 #[doc(hidden)]
@@ -50,7 +50,7 @@ pub mod __private {
     pub use crate::if_tokio;
     pub use crate::object::Auto;
     pub use crate::sys::image::Target;
-    use crate::{Builder, Child, DecodeError, Error};
+    use crate::{Builder, Child, DecodeError, Error, Shape};
     #[cfg(feature = "tokio")]
     pub use ::tokio;
     pub use std::boxed::Box;
@@ -59,6 +59,11 @@ pub mod __private {
     /// argument that can't be sent is one error.)
     pub fn decode<F: Func>(arguments: Arguments<'_>) -> Result<F::Args, DecodeError> {
         arguments.decode()
+    }
+
+    /// Says that a value is behind a trait object.
+    pub fn describe_code(shape: &mut Shape) {
+        shape.code();
     }
 
     pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {

@@ -5,6 +5,7 @@ mod func;
 mod main_attr;
 mod object;
 mod spans;
+mod trait_object;
 mod types;
 mod words;
 
@@ -26,4 +27,10 @@ pub fn derive_object(item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     main_attr::main(arguments.into(), item.into()).into()
+}
+
+/// Lets the boxed trait objects of a trait be sent.
+#[proc_macro_attribute]
+pub fn object(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    trait_object::object(arguments.into(), item.into()).into()
 }

@@ -1,12 +1,13 @@
 //! `#[crossmist::main]`: a child goes its way at the top of `main`.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{Attribute, Signature, Visibility};
 
 use crate::errors::Errors;
+use crate::func::body;
 use crate::words;
 
 pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -58,7 +59,7 @@ struct Main {
     attrs: Vec<Attribute>,
     vis: Visibility,
     sig: Signature,
-    body: TokenTree,
+    body: Group,
 }
 
 impl Parse for Main {
@@ -67,7 +68,7 @@ impl Parse for Main {
             attrs: input.call(Attribute::parse_outer)?,
             vis: input.parse()?,
             sig: input.parse()?,
-            body: input.parse()?,
+            body: body(input)?,
         })
     }
 }

@@ -8,12 +8,14 @@ use syn::{Meta, Path};
 use crate::errors::Errors;
 use crate::words;
 
-const ACCEPTED: &[&str] = &["crate = path", "tokio", "tokio(…)"];
+const ACCEPTED: &[&str] = &["callback", "crate = path", "tokio", "tokio(…)"];
 
 /// What the attribute says.
 pub(crate) struct Args {
     pub(crate) krate: Path,
     pub(crate) tokio: Option<Tokio>,
+    /// `callback`: the function is called where it has been sent to, and can borrow there.
+    pub(crate) callback: bool,
 }
 
 /// `tokio(…)`: the runtime that an `async fn` wants, with the arguments of `#[tokio::main]`.
@@ -27,12 +29,18 @@ impl Args {
         let mut args = Args {
             krate: words::default_crate(),
             tokio: None,
+            callback: false,
         };
         for argument in words::arguments(tokens, errors) {
             let path = argument.path();
             if path.is_ident("crate") {
                 if let Some(path) = words::crate_path(&argument, errors) {
                     args.krate = path;
+                }
+            } else if path.is_ident("callback") {
+                args.callback = true;
+                if let Err(error) = argument.require_path_only() {
+                    errors.add(error);
                 }
             } else if path.is_ident("tokio") {
                 args.tokio = Tokio::parse(&argument, errors);

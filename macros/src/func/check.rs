@@ -19,6 +19,8 @@ const MAX_ARGUMENTS: usize = 16;
 /// A function that satisfies the rules.
 pub(crate) struct Function {
     pub(crate) krate: Path,
+    /// Whether it is called where it has been sent to, and never starts a process.
+    pub(crate) callback: bool,
     pub(crate) attrs: Attrs,
     pub(crate) vis: Visibility,
     pub(crate) name: Ident,
@@ -56,7 +58,7 @@ pub(crate) enum Output {
 
 pub(crate) enum Runtime {
     /// The attribute below ours, such as `#[tokio::main]`.
-    Below(Attribute),
+    Below(Box<Attribute>),
     /// `#[func(tokio(…))]`
     Ours(Tokio),
 }
@@ -75,7 +77,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
     qualifiers(&sig, &mut refusals);
     let runtime = runtime(&sig, below, args.tokio, errors, &mut refusals);
     generics(&sig.generics, &mut refusals);
-    let arguments = arguments(&sig, &mut refusals);
+    let arguments = arguments(&sig, args.callback, &mut refusals);
     let output = output(&sig.output, &mut refusals);
     self_types(&sig, &mut refusals);
 
@@ -85,6 +87,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
     }
     Some(Function {
         krate: args.krate,
+        callback: args.callback,
         attrs,
         vis,
         name: sig.ident.clone(),
@@ -176,9 +179,9 @@ fn runtime(
                 ours.span,
                 "the function has an attribute of its own that starts a runtime",
             );
-            Some(Runtime::Below(below))
+            Some(Runtime::Below(Box::new(below)))
         }
-        (Some(below), None) => Some(Runtime::Below(below)),
+        (Some(below), None) => Some(Runtime::Below(Box::new(below))),
         (None, Some(ours)) => Some(Runtime::Ours(ours)),
         (None, None) => {
             refusals.at(
@@ -203,7 +206,7 @@ fn generics(generics: &Generics, errors: &mut Errors) {
     }
 }
 
-fn arguments(sig: &Signature, errors: &mut Errors) -> Vec<Argument> {
+fn arguments(sig: &Signature, callback: bool, errors: &mut Errors) -> Vec<Argument> {
     let mut arguments = Vec::new();
     for (index, input) in sig.inputs.iter().enumerate() {
         if index == MAX_ARGUMENTS {
@@ -223,7 +226,11 @@ fn arguments(sig: &Signature, errors: &mut Errors) -> Vec<Argument> {
             ),
             FnArg::Typed(input) => {
                 argument_attrs(input, errors);
-                types::check(&input.ty, errors);
+                match &*input.ty {
+                    // What a callback borrows is where the callback is.
+                    Type::Reference(_) if callback => {}
+                    ty => types::check(ty, errors),
+                }
                 if let Some(name) = argument_name(input, index, sig, errors) {
                     arguments.push(Argument {
                         name,

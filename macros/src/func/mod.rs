@@ -5,6 +5,7 @@
 //! otherwise.
 
 mod args;
+mod borrow;
 mod check;
 mod expand;
 mod fallback;
@@ -14,6 +15,7 @@ use proc_macro2::TokenStream;
 
 use self::args::Args;
 use self::signature::Parsed;
+pub(crate) use self::signature::body;
 use crate::errors::Errors;
 
 pub(crate) fn func(arguments: TokenStream, item: TokenStream) -> TokenStream {

@@ -1,7 +1,7 @@
 //! The user's function, as it was written. The body stays tokens: it is none of our business, and
 //! a half-written one still gets its completions in an editor.
 
-use proc_macro2::{Group, TokenStream};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Item, Signature, Token, Visibility};
@@ -17,9 +17,9 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// Parses a function; where the item is something else, the error says so at its first word.
     pub(crate) fn parse(item: TokenStream) -> syn::Result<Self> {
-        syn::parse2(item.clone()).or_else(|error| match syn::parse2::<Item>(item.clone()) {
-            Ok(Item::Fn(_)) | Err(_) => Err(error),
-            Ok(_) => Err(not_a_function(item)),
+        syn::parse2(item.clone()).map_err(|error| match syn::parse2::<Item>(item.clone()) {
+            Ok(Item::Fn(_)) | Err(_) => error,
+            Ok(_) => not_a_function(item),
         })
     }
 }
@@ -39,9 +39,27 @@ impl Parse for Parsed {
             attrs,
             vis,
             sig,
-            body: input.parse()?,
+            body: body(input)?,
         })
     }
+}
+
+/// The block, which is a group within a group where a `macro_rules!` macro matched it.
+pub(crate) fn body(input: ParseStream<'_>) -> syn::Result<Group> {
+    let span = input.span();
+    let mut tokens: TokenStream = input.parse()?;
+    loop {
+        let mut trees = tokens.into_iter();
+        match (trees.next(), trees.next()) {
+            (Some(TokenTree::Group(group)), None) => match group.delimiter() {
+                Delimiter::None => tokens = group.stream(),
+                Delimiter::Brace => return Ok(group),
+                _ => break,
+            },
+            _ => break,
+        }
+    }
+    Err(syn::Error::new(span, "expected the body of the function"))
 }
 
 fn not_a_function(item: TokenStream) -> syn::Error {
@@ -62,7 +80,7 @@ impl Parse for Keyword {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         input.call(Attribute::parse_outer)?;
         input.parse::<Visibility>()?;
-        let word: proc_macro2::TokenTree = input.parse()?;
+        let word: TokenTree = input.parse()?;
         input.parse::<TokenStream>()?;
         Ok(Keyword(word.into_token_stream()))
     }

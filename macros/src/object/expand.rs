@@ -94,7 +94,7 @@ fn of_struct(krate: &Path, fields: &[Field<'_>]) -> Methods {
             let _ = &decoder;
             ::core::result::Result::Ok(#decode)
         },
-        describe: describe(fields, &names),
+        describe: describe(krate, fields, &names),
         least_bytes: quote!(<::core::primitive::usize>::MIN #(#least)*),
     }
 }
@@ -147,7 +147,7 @@ fn of_enum(krate: &Path, name: &Ident, variants: &[Variant<'_>]) -> Methods {
         });
         let value = decode(krate, quote!(Self::#variant), fields, &names);
         decoded.push(quote!(#index => ::core::result::Result::Ok(#value)));
-        described.push(describe(fields, &names));
+        described.push(describe(krate, fields, &names));
     }
     let expected = format!(
         "the number of a variant of `{name}`, below {}",
@@ -189,11 +189,15 @@ fn decode(krate: &Path, path: TokenStream, fields: &[Field<'_>], names: &[String
     quote!(#path { #(#fields),* })
 }
 
-fn describe(fields: &[Field<'_>], names: &[String]) -> TokenStream {
-    let parts = fields
-        .iter()
-        .zip(names)
-        .map(|(Field { ty, .. }, name)| quote_spanned!(ty.span()=> shape.part::<#ty>(#name);));
+fn describe(krate: &Path, fields: &[Field<'_>], names: &[String]) -> TokenStream {
+    let parts = fields.iter().zip(names).map(|(Field { ty, .. }, name)| {
+        quote_spanned! {ty.span()=>
+            if shape.begin(::core::any::TypeId::of::<#ty>(), #name) {
+                <#ty as #krate::Object>::describe(shape);
+                shape.end();
+            }
+        }
+    });
     quote! {
         let _ = &shape;
         #(#parts)*
