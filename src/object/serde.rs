@@ -30,7 +30,8 @@ use super::{DecodeError, Decoder, Encoder, Object, Shape};
 ///
 /// # Security
 ///
-/// Nesting, stack and the number of elements are bounded as of any other object. What the type's
+/// Nesting, stack, memory and the number of elements are bounded as of any other object, where
+/// memory is counted generously: what lies in something else counts for itself, too. What the type's
 /// own `Deserialize` does with what it is given is its own: a map with a weak hasher, for one, can
 /// be made slow by whoever chooses its keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +56,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Object for Serde<T> {
             let value = T::deserialize(Bounded::new(&mut deserializer, &bounds))?;
             Ok((value, deserializer.finalize()?.len()))
         })?;
+        bounds.settle(decoder);
         match result {
             Ok((value, 0)) => Ok(Self(value)),
             Ok((_, left)) => {

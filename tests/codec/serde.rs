@@ -135,6 +135,41 @@ fn elements_without_bytes_are_counted() {
 }
 
 #[test]
+fn elements_without_bytes_are_counted_for_the_whole_message() {
+    let units = |count| Serde(vec![(); count]);
+    let twice = vec![units(32_000), units(33_000)];
+    assert_eq!(through(&twice), twice);
+    let error = refusal::<Vec<Serde<Vec<()>>>>(&body(&vec![units(33_000), units(33_000)]));
+    assert_eq!(
+        error.found(),
+        "elements without bytes beyond `Limits::empty_elements`"
+    );
+}
+
+#[test]
+fn memory_is_counted_for_a_type_much_larger_than_its_bytes() {
+    use crossmist::{ChannelError, Limits, channel};
+    type Sparse = Serde<Vec<Option<[u64; 32]>>>;
+    let (mut tx, mut rx) = channel::<Sparse>().unwrap();
+    let sparse = Serde(vec![None; 10_000]);
+    for (memory_bytes, fits) in [(6 << 20, true), (2 << 20, false)] {
+        rx.set_limits(Limits {
+            memory_bytes,
+            ..Limits::default()
+        });
+        tx.send(&sparse).unwrap();
+        match rx.recv() {
+            Ok(value) => assert!(fits && value.as_ref() == Some(&sparse)),
+            Err(ChannelError::Decode(error)) => {
+                assert!(!fits, "{error}");
+                assert_eq!(error.found(), "more memory than `Limits::memory_bytes`");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
 fn announced_lengths_reserve_no_more_than_the_bytes_justify() {
     // Lists within one another, of which each announces as many elements as there are bytes left.
     let mut bytes = Vec::new();
