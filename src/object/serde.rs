@@ -1,13 +1,16 @@
 //! Anything that serde knows.
 
 mod bounded;
+mod limited;
 
 use std::ops::{Deref, DerefMut};
 
 use ::serde::Serialize;
 use ::serde::de::DeserializeOwned;
+use postcard::ser_flavors::{AllocVec, Flavor};
 
 use self::bounded::{Bounded, Bounds};
+use self::limited::{Allowance, Limited};
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
 /// Carries a value of a type that implements serde's traits and not [`Object`](crate::Object).
@@ -39,9 +42,21 @@ pub struct Serde<T>(pub T);
 
 impl<T: Serialize + DeserializeOwned + 'static> Object for Serde<T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        match postcard::to_allocvec(&self.0) {
-            Ok(bytes) => encoder.bytes_owned(bytes),
-            Err(error) => encoder.fail(format!(
+        let allowance = Allowance::new(encoder);
+        let mut serializer = postcard::Serializer {
+            output: AllocVec::new(),
+        };
+        let bytes = self
+            .0
+            .serialize(Limited::new(&mut serializer, &allowance))
+            .and_then(|()| serializer.output.finalize());
+        match (bytes, allowance.overstepped()) {
+            (Ok(bytes), _) => {
+                encoder.empty_elements(allowance.elements().saturating_sub(bytes.len()));
+                encoder.bytes_owned(bytes);
+            }
+            (Err(_), Some(kind)) => encoder.refuse(kind),
+            (Err(error), None) => encoder.fail(format!(
                 "`{}` can't be serialized: {error}",
                 std::any::type_name::<T>()
             )),
