@@ -11,6 +11,7 @@ mod sender;
 mod wait;
 
 use std::marker::PhantomData;
+use std::os::fd::{AsFd, OwnedFd};
 
 pub use self::error::ChannelError;
 pub use self::receiver::{Incoming, Receiver};
@@ -102,6 +103,12 @@ fn pair(trust: Trust) -> Result<(Endpoint, Endpoint), ChannelError> {
         source,
     })?;
     Ok((Endpoint::new(a, trust), Endpoint::new(b, trust)))
+}
+
+/// The end that a descriptor is, if it is one.
+pub(crate) fn end_of(fd: OwnedFd, trust: Trust) -> Result<Endpoint, ChannelError> {
+    object::check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
+    Ok(Endpoint::new(fd, trust))
 }
 
 /// One end of a channel in both directions; it sends `S` and receives `R`.

@@ -18,22 +18,7 @@ impl Endpoint {
         }
         encoder.descriptor(self.socket());
         encoder.put(&[u8::from(self.trust == Trust::Code)]);
-        let Limits {
-            message_bytes,
-            descriptors,
-            nesting,
-            memory_bytes,
-            empty_elements,
-        } = self.limits;
-        for limit in [
-            message_bytes,
-            descriptors,
-            nesting,
-            memory_bytes,
-            empty_elements,
-        ] {
-            encoder.put(&limit.to_le_bytes());
-        }
+        self.limits.encode(encoder);
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -44,24 +29,10 @@ impl Endpoint {
             1 => return Err(decoder.error("a channel end for data", "one for code")),
             tag => return Err(decoder.error("0 or 1, for a channel of data or of code", tag)),
         };
-        let mut limit = || usize::decode(decoder);
-        let mut limits = Limits {
-            message_bytes: limit()?,
-            descriptors: limit()?,
-            nesting: limit()?,
-            memory_bytes: limit()?,
-            empty_elements: limit()?,
-        };
+        let mut limits = Limits::decode(decoder)?;
         if !decoder.is_trusted() {
             // A peer may lower what we accept, not raise it.
-            let ours = decoder.limits();
-            limits = Limits {
-                message_bytes: limits.message_bytes.min(ours.message_bytes),
-                descriptors: limits.descriptors.min(ours.descriptors),
-                nesting: limits.nesting.min(ours.nesting),
-                memory_bytes: limits.memory_bytes.min(ours.memory_bytes),
-                empty_elements: limits.empty_elements.min(ours.empty_elements),
-            };
+            limits = limits.min(decoder.limits());
         }
         check(descriptor.as_fd()).map_err(|reason| {
             decoder.error("a channel end", format_args!("a descriptor that {reason}"))
@@ -76,7 +47,7 @@ impl Endpoint {
 ///
 /// Options that put something into the control data of a message would steal the room that
 /// descriptors need.
-fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
+pub(super) fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
     let is = |name, value| socket::option(fd, name).is_ok_and(|found| found == value);
     if !is(libc::SO_DOMAIN, libc::AF_UNIX) {
         return Err("is not a Unix socket");
@@ -119,7 +90,7 @@ macro_rules! ends {
             }
 
             fn least_bytes() -> usize {
-                2 + 1 + 5 * size_of::<usize>()
+                2 + 1 + Limits::ENCODED_BYTES
             }
         }
 
@@ -143,8 +114,7 @@ macro_rules! ends {
 
             fn try_from(fd: OwnedFd) -> Result<Self, ChannelError> {
                 $(super::refuse_code::<$parameter>()?;)*
-                check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
-                Ok(Self::new(Endpoint::new(fd, Trust::Data)))
+                super::end_of(fd, Trust::Data).map(Self::new)
             }
         }
     )*};

@@ -21,7 +21,7 @@ pub struct Receiver<T> {
 }
 
 impl<T: Object> Receiver<T> {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             objects: PhantomData,

@@ -16,7 +16,7 @@ pub struct Sender<T> {
 }
 
 impl<T: Object> Sender<T> {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             objects: PhantomData,
@@ -64,7 +64,7 @@ impl<T: Object> Sender<T> {
 }
 
 impl<S: Object, R: Object> Duplex<S, R> {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             objects: PhantomData,

@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::fmt;
 
-use super::{BULK_BYTES, BULK_RUNS, DecodeError, Limits, Object, Trust};
+use super::{Auto, BULK_BYTES, BULK_RUNS, DecodeError, Limits, Object, Trust};
 use crate::sys::fd::Received;
 
 /// Gives the parts of a value; see [`Object::decode`].
@@ -457,13 +457,13 @@ impl<'m> Decoder<'m> {
     }
 
     /// Reads a code reference: an offset into the program, still to be checked.
-    pub(crate) fn code(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn code(&mut self) -> Result<(u64, Auto), DecodeError> {
         let index = u32::from_le_bytes(self.array()?);
         let slot = usize::try_from(index)
             .ok()
             .and_then(|index| self.code.get_mut(index));
         match slot.and_then(Option::take) {
-            Some(reference) if self.trust == Trust::Code => Ok(reference),
+            Some(reference) if self.trust == Trust::Code => Ok(Auto::unmark(reference)),
             Some(_) => Err(self.error("data", "code, on a channel that carries none")),
             None => Err(DecodeError::new(
                 self.position(),
@@ -471,6 +471,16 @@ impl<'m> Decoder<'m> {
                 index,
             )),
         }
+    }
+
+    /// Reads a code reference as it came, to be read from again.
+    pub(crate) fn code_as_is(&mut self) -> Result<u64, DecodeError> {
+        self.code().map(|(reference, auto)| auto.mark(reference))
+    }
+
+    /// What the message is held to.
+    pub(crate) fn bounds(&self) -> (Limits, Trust) {
+        (self.limits, self.trust)
     }
 
     /// Whether the peer is this program, unconfined.

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::decode::{Stack, key_weight};
-use super::{BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Object, Trust};
+use super::{Auto, BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Object, Trust};
 
 /// Takes the parts of a value; see [`Object::encode`].
 ///
@@ -214,7 +214,7 @@ impl<'a> Encoder<'a> {
         self.lend(Lent::Owned(descriptor));
     }
 
-    fn lend(&mut self, descriptor: Lent<'a>) {
+    pub(crate) fn lend(&mut self, descriptor: Lent<'a>) {
         // More than the kernel's limit is refused in `finish`; the index just has to fit here.
         let index = u16::try_from(self.aside.descriptors + self.message.descriptors.len())
             .unwrap_or(u16::MAX);
@@ -223,7 +223,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes a code reference, if this message may hold one.
-    pub(crate) fn code(&mut self, reference: Option<u64>, what: &'static str) {
+    pub(crate) fn code(&mut self, reference: Option<u64>, auto: Auto, what: &'static str) {
         if !self.allows_code(what) {
             return;
         }
@@ -234,7 +234,18 @@ impl<'a> Encoder<'a> {
         // The length limit keeps the number of references below 2³².
         let index = u32::try_from(self.message.code.len()).unwrap_or(u32::MAX);
         self.put(&index.to_le_bytes());
-        self.message.code.push(reference);
+        self.message.code.push(auto.mark(reference));
+    }
+
+    /// Writes a code reference that is marked already.
+    pub(crate) fn code_as_is(&mut self, marked: u64) {
+        let (reference, auto) = Auto::unmark(marked);
+        self.code(Some(reference), auto, "a delayed value with code");
+    }
+
+    /// What this message is held to.
+    pub(crate) fn bounds(&self) -> (Limits, Trust) {
+        (self.limits, self.trust)
     }
 
     /// Whether this message may hold code; when it may not, that is the failure from now on.

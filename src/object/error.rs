@@ -110,6 +110,10 @@ impl EncodeError {
         Self { kind }
     }
 
+    pub(crate) fn into_kind(self) -> EncodeErrorKind {
+        self.kind
+    }
+
     /// What the reason is.
     #[must_use]
     pub fn kind(&self) -> &EncodeErrorKind {

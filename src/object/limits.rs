@@ -1,5 +1,7 @@
 //! How much one message may ask of its receiver.
 
+use super::{DecodeError, Decoder, Encoder};
+
 /// Bounds on one message, checked by the sender before it sends and by the receiver before it
 /// believes.
 ///
@@ -37,6 +39,52 @@ impl Default for Limits {
             nesting: 128,
             memory_bytes: 1 << 30,
             empty_elements: 1 << 16,
+        }
+    }
+}
+
+/// As five numbers. Whoever decodes them decides whether to believe them.
+impl Limits {
+    pub(crate) const ENCODED_BYTES: usize = 5 * size_of::<usize>();
+
+    pub(crate) fn encode(&self, encoder: &mut Encoder<'_>) {
+        let Self {
+            message_bytes,
+            descriptors,
+            nesting,
+            memory_bytes,
+            empty_elements,
+        } = *self;
+        for limit in [
+            message_bytes,
+            descriptors,
+            nesting,
+            memory_bytes,
+            empty_elements,
+        ] {
+            encoder.put(&limit.to_le_bytes());
+        }
+    }
+
+    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let mut limit = || decoder.array().map(usize::from_le_bytes);
+        Ok(Self {
+            message_bytes: limit()?,
+            descriptors: limit()?,
+            nesting: limit()?,
+            memory_bytes: limit()?,
+            empty_elements: limit()?,
+        })
+    }
+
+    /// The smaller of both, each by itself.
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self {
+            message_bytes: self.message_bytes.min(other.message_bytes),
+            descriptors: self.descriptors.min(other.descriptors),
+            nesting: self.nesting.min(other.nesting),
+            memory_bytes: self.memory_bytes.min(other.memory_bytes),
+            empty_elements: self.empty_elements.min(other.empty_elements),
         }
     }
 }

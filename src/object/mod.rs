@@ -29,8 +29,9 @@ pub use self::serde::Serde;
 pub use self::shape::Shape;
 
 pub(crate) use self::decode::Parts;
-pub(crate) use self::encode::{Encoded, Lent};
-pub(crate) use self::shape::{Carries, carries};
+pub(crate) use self::encode::Encoded;
+
+pub(crate) use self::shape::carries;
 
 /// Whether code references may stand in a message.
 ///
@@ -40,6 +41,40 @@ pub(crate) use self::shape::{Carries, carries};
 pub(crate) enum Trust {
     Data,
     Code,
+}
+
+/// Which auto traits the type of a trait object has, as the type of its box says.
+///
+/// It travels in the upper bits of the code reference, not in the bytes of the message: an
+/// implementation of [`Object`] can write any bytes, and whether something may cross threads must
+/// not depend on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auto(u64);
+
+impl Auto {
+    /// Neither.
+    pub const NONE: Self = Self(0);
+    /// `Send`.
+    pub const SEND: Self = Self(1 << 62);
+    /// `Sync`.
+    pub const SYNC: Self = Self(1 << 63);
+    /// `Send` and `Sync`.
+    pub const BOTH: Self = Self(0b11 << 62);
+
+    /// Whether a type with these traits has all of `wanted`.
+    pub(crate) fn includes(self, wanted: Self) -> bool {
+        self.0 & wanted.0 == wanted.0
+    }
+
+    /// A reference, an offset into the program, with these traits.
+    pub(crate) fn mark(self, reference: u64) -> u64 {
+        reference & !Self::BOTH.0 | self.0
+    }
+
+    /// A marked reference apart.
+    pub(crate) fn unmark(marked: u64) -> (u64, Self) {
+        (marked & !Self::BOTH.0, Self(marked & Self::BOTH.0))
+    }
 }
 
 /// From how many bytes on a run of plain bytes travels beside the message instead of in it.

@@ -28,11 +28,28 @@ pub(crate) struct Carries {
 impl Shape {
     /// Says that a value contains a `T`, called `name`.
     pub fn part<T: Object>(&mut self, name: &'static str) {
-        if self.visited.insert(TypeId::of::<T>()) {
-            self.path.push(name);
+        if self.begin(TypeId::of::<T>(), name) {
             T::describe(self);
-            self.path.pop();
+            self.end();
         }
+    }
+
+    /// Begins a part unless one of its type was met before; [`end`](Self::end) ends it.
+    ///
+    /// The derive writes [`part`](Self::part) out, so that the compiler says of a field that is no
+    /// `Object` the same in all of its methods, and therefore once.
+    #[doc(hidden)]
+    pub fn begin(&mut self, id: TypeId, name: &'static str) -> bool {
+        let is_new = self.visited.insert(id);
+        if is_new {
+            self.path.push(name);
+        }
+        is_new
+    }
+
+    #[doc(hidden)]
+    pub fn end(&mut self) {
+        self.path.pop();
     }
 
     /// Says that a value contains `T`s that have no name of their own, as a container does.

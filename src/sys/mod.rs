@@ -8,7 +8,11 @@
 )]
 
 pub(crate) mod clock;
+pub(crate) mod event;
 pub(crate) mod fd;
+pub(crate) mod image;
 pub(crate) mod kind;
+pub(crate) mod memory;
 pub(crate) mod poll;
+pub(crate) mod process;
 pub(crate) mod socket;

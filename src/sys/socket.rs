@@ -58,7 +58,18 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let ours = unsafe { OwnedFd::from_raw_fd(fds[0]) };
     // SAFETY: as above.
     let theirs = unsafe { OwnedFd::from_raw_fd(fds[1]) };
-    Ok((ours, theirs))
+    Ok((above_standard(ours)?, above_standard(theirs)?))
+}
+
+/// The same descriptor under a number that isn't one of standard input, output and error, in case
+/// the program has closed those.
+pub(crate) fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
+    // `try_clone` takes a number from 3 on (its documentation: `F_DUPFD_CLOEXEC`).
+    if fd.as_raw_fd() > 2 {
+        Ok(fd)
+    } else {
+        fd.try_clone()
+    }
 }
 
 /// Sends one packet, with at most 253 descriptors. Never raises SIGPIPE.

@@ -166,11 +166,14 @@ impl Assembly {
     }
 }
 
-impl Message<'_> {
-    /// The value of the message.
-    pub(crate) fn decode<T: Object>(self, limits: Limits, trust: Trust) -> Result<T, DecodeError> {
+impl<'m> Message<'m> {
+    /// The sections of the message; `code` is where its code references are put.
+    pub(crate) fn parts<'p>(self, code: &'p mut Vec<Option<u64>>) -> Result<Parts<'p>, DecodeError>
+    where
+        'm: 'p,
+    {
         let value_bytes = usize::try_from(self.header.value_bytes).unwrap_or(usize::MAX);
-        let Some((bytes, code)) = self.body.split_at_checked(value_bytes) else {
+        let Some((bytes, rest)) = self.body.split_at_checked(value_bytes) else {
             return Err(DecodeError::new(
                 0,
                 format!("{value_bytes} bytes"),
@@ -178,19 +181,19 @@ impl Message<'_> {
             ));
         };
         let references = usize::try_from(self.header.code).unwrap_or(usize::MAX);
-        let mut code: Vec<Option<u64>> = code
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .take(references)
-            .map(|c| Some(u64::from_le_bytes(*c)))
-            .collect();
-        let parts = Parts {
+        let references = rest.as_chunks::<8>().0.iter().take(references);
+        code.extend(references.map(|reference| Some(u64::from_le_bytes(*reference))));
+        Ok(Parts {
             bytes,
             bulk: self.runs,
             descriptors: self.descriptors,
-            code: &mut code,
-        };
-        Decoder::new(parts, limits, trust).message()
+            code,
+        })
+    }
+
+    /// The value of the message.
+    pub(crate) fn decode<T: Object>(self, limits: Limits, trust: Trust) -> Result<T, DecodeError> {
+        let mut code = Vec::new();
+        Decoder::new(self.parts(&mut code)?, limits, trust).message()
     }
 }

@@ -1,0 +1,135 @@
+//! Children that are not executed but forked, from a helper that was started for that.
+//!
+//! What these floors do without confinement, our confined rows have to come close to.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use crate::harness::{Group, Placement, Result, Row, Turn, expect_same};
+use crate::ours;
+use crate::raw::early::request;
+use crate::raw::process::{Command, Launch, Running};
+use crate::raw::{encode, next_sum, socket};
+use crate::rows::spawn;
+
+pub(crate) const FAMILY: &str = "fork to result";
+
+pub(crate) fn groups(smoke: bool) -> Vec<Group> {
+    let turn = Turn {
+        lead_in: 1,
+        repeats: 8,
+        at_most: usize::MAX,
+    };
+    let mut groups = Vec::new();
+    for placement in [Placement::OneCore, Placement::TwoCores] {
+        let mut fresh = Group::new(FAMILY, "fresh child", placement)
+            .turn(turn)
+            .target(1.25);
+        fresh.headline = placement == Placement::TwoCores;
+        fresh.raw("fork server", || fork_server(request::FORK_AND_WAIT));
+        fresh.raw("posix_spawn", || spawn::raw("add", Launch::PosixSpawn));
+        ours::fork_server::fresh_child(&mut fresh);
+
+        let mut spare = Group::new(FAMILY, "spare child", placement)
+            .turn(turn)
+            .target(1.2);
+        spare.headline = placement == Placement::TwoCores;
+        spare.raw("fork server, forked ahead", || {
+            fork_server(request::FORK_SPARE)
+        });
+        ours::fork_server::spare_child(&mut spare);
+        groups.extend([fresh, spare]);
+    }
+
+    let children = if smoke { 20 } else { 200 };
+    let name = format!("{children} children at once");
+    let mut many = Group::new(FAMILY, name, Placement::EitherCore).turn(Turn::LONG);
+    many.raw("fork server", move || fork_many(children));
+    ours::fork_server::many_children(&mut many, children);
+    groups.push(many);
+    groups
+}
+
+struct Server {
+    control: OwnedFd,
+    _process: Running,
+}
+
+impl Server {
+    fn start() -> Result<Self> {
+        let command = Command::role("fork-server", &[])?;
+        let (process, control) = command.start(Launch::PosixSpawn, socket::Kind::Packets)?;
+        Ok(Self {
+            control,
+            _process: process,
+        })
+    }
+
+    /// Has a child forked, and returns our end of its socket.
+    fn fork(&self, order: u8) -> Result<OwnedFd> {
+        let (ours, theirs) = socket::pair(socket::Kind::Packets)?;
+        socket::send_with(self.control.as_fd(), &[order], &[theirs.as_fd()])?;
+        Ok(ours)
+    }
+
+    /// Waits until the server has reaped the child.
+    fn reaped(&self) -> Result<()> {
+        let status = socket::receive_array(self.control.as_fd())?;
+        expect_same(u64::from_ne_bytes(status), 0)
+    }
+}
+
+/// For a spare child, time starts with the arguments and ends with the answer.
+fn fork_server(order: u8) -> Result<impl Row + use<>> {
+    let server = Server::start()?;
+    let mut counter = 0;
+    Ok(move || {
+        let (summands, sum) = next_sum(&mut counter);
+        let took;
+        let answer;
+        if order == request::FORK_SPARE {
+            let socket = server.fork(order)?;
+            expect_same(socket::receive_array(socket.as_fd())?, [0; 8])?;
+            let start = Instant::now();
+            socket::send(socket.as_fd(), &encode(summands))?;
+            answer = socket::receive_array(socket.as_fd())?;
+            took = start.elapsed();
+            server.reaped()?;
+        } else {
+            let start = Instant::now();
+            let socket = server.fork(order)?;
+            socket::send(socket.as_fd(), &encode(summands))?;
+            answer = socket::receive_array(socket.as_fd())?;
+            server.reaped()?;
+            took = start.elapsed();
+        }
+        expect_same(u64::from_ne_bytes(answer), sum)?;
+        Ok(took.into())
+    })
+}
+
+/// A child's end is seen here by the end of its stream, which is a little earlier than by reaping.
+fn fork_many(count: usize) -> Result<impl Row> {
+    let server = Server::start()?;
+    let mut counter = 0;
+    Ok(move || {
+        let sums: Vec<_> = (0..count).map(|_| next_sum(&mut counter)).collect();
+        let start = Instant::now();
+        let mut sockets = Vec::with_capacity(count);
+        for &(summands, _) in &sums {
+            let socket = server.fork(request::FORK_ON)?;
+            socket::send(socket.as_fd(), &encode(summands))?;
+            sockets.push(socket);
+        }
+        let mut answers = Vec::with_capacity(count);
+        for socket in &sockets {
+            answers.push(socket::receive_array(socket.as_fd())?);
+            expect_same(socket::receive(socket.as_fd(), &mut [0])?, 0)?;
+        }
+        let took = start.elapsed();
+        for (answer, (_, sum)) in answers.into_iter().zip(sums) {
+            expect_same(u64::from_ne_bytes(answer), sum)?;
+        }
+        Ok(took.into())
+    })
+}

@@ -1,0 +1,85 @@
+//! The arguments of `#[func(…)]`.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::spanned::Spanned;
+use syn::{Meta, Path};
+
+use crate::errors::Errors;
+use crate::words;
+
+const ACCEPTED: &[&str] = &["callback", "crate = path", "tokio", "tokio(…)"];
+
+/// What the attribute says.
+pub(crate) struct Args {
+    pub(crate) krate: Path,
+    pub(crate) tokio: Option<Tokio>,
+    /// `callback`: the function is called where it has been sent to, and can borrow there.
+    pub(crate) callback: bool,
+}
+
+/// `tokio(…)`: the runtime that an `async fn` wants, with the arguments of `#[tokio::main]`.
+pub(crate) struct Tokio {
+    pub(crate) span: Span,
+    pub(crate) arguments: TokenStream,
+}
+
+impl Args {
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Args {
+            krate: words::default_crate(),
+            tokio: None,
+            callback: false,
+        };
+        for argument in words::arguments(tokens, errors) {
+            let path = argument.path();
+            if path.is_ident("crate") {
+                if let Some(path) = words::crate_path(&argument, errors) {
+                    args.krate = path;
+                }
+            } else if path.is_ident("callback") {
+                args.callback = true;
+                if let Err(error) = argument.require_path_only() {
+                    errors.add(error);
+                }
+            } else if path.is_ident("tokio") {
+                args.tokio = Tokio::parse(&argument, errors);
+            } else if path.is_ident("sandbox") {
+                errors.on(
+                    &argument,
+                    "this version of crossmist can't sandbox a function yet; a later one will. \
+                     Without `sandbox` the function runs in a child process with all the rights \
+                     of this one",
+                );
+            } else {
+                words::unknown("func", &argument, ACCEPTED, errors);
+            }
+        }
+        args
+    }
+}
+
+impl Tokio {
+    fn parse(argument: &Meta, errors: &mut Errors) -> Option<Self> {
+        let span = argument.path().span();
+        match argument {
+            Meta::List(list) => Some(Tokio {
+                span,
+                arguments: list.tokens.clone(),
+            }),
+            // The runtime that every build of tokio with a runtime has.
+            Meta::Path(_) => Some(Tokio {
+                span,
+                arguments: quote!(flavor = "current_thread"),
+            }),
+            _ => {
+                errors.on(
+                    argument,
+                    "expected `tokio`, or `tokio(…)` with the arguments of `#[tokio::main]`, such \
+                     as `tokio(flavor = \"current_thread\")`",
+                );
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What a function becomes: a value that bears its name, and the function itself out of sight.
+//!
+//! A function that isn't generic becomes a constant of a hidden unit type. A generic one becomes
+//! the unit variant of a hidden enum: of the things that are called like a value it alone can have
+//! its type arguments inferred, `add.spawn(5, 7)`, or written, `add::<u8>.spawn(5, 7)`. It is
+//! imported by glob, so that another item of its name, such as a module, takes precedence among
+//! the types.
+
+mod process;
+mod values;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::{GenericParam, Generics, Path, Type, Visibility, parse_quote};
+
+use super::check::{Function, Output};
+use crate::spans;
+
+pub(crate) fn expand(function: &Function) -> TokenStream {
+    let parts = Parts::new(function);
+    let declaration = parts.declaration();
+    let cfg = &function.attrs.cfg;
+    let mut items = vec![
+        parts.body(),
+        parts.value_impls(),
+        parts.object_impl(),
+        parts.direct_call(),
+        parts.callable_impls(),
+    ];
+    if !function.callback {
+        items.extend([parts.func_impl(), parts.methods(), parts.tokio_methods()]);
+    }
+    quote! {
+        #declaration
+
+        // Here the body and the rest are out of sight, but see what the function would see.
+        #(#cfg)*
+        #[doc(hidden)]
+        const _: () = { #(#items)* };
+    }
+}
+
+/// The tokens that several of the items are made of.
+struct Parts<'f> {
+    function: &'f Function,
+    krate: &'f Path,
+    /// The hidden type.
+    object: Ident,
+    /// The function's value.
+    value: TokenStream,
+    vis: Visibility,
+    /// The user's generics, whose types are `'static` in addition: those of a function object are.
+    generics: Generics,
+    names: Vec<&'f Ident>,
+    types: Vec<&'f Type>,
+    output: TokenStream,
+    /// What the direct call gives.
+    direct: TokenStream,
+}
+
+impl<'f> Parts<'f> {
+    fn new(function: &'f Function) -> Self {
+        let krate = &function.krate;
+        let name = &function.name;
+        let object = format_ident!("__crossmist_func_{}", name, span = Span::call_site());
+
+        let mut generics = function.generics.clone();
+        let parameters: Vec<Ident> = function
+            .generics
+            .type_params()
+            .map(|p| p.ident.clone())
+            .collect();
+        if !parameters.is_empty() {
+            let clause = generics.make_where_clause();
+            for parameter in &parameters {
+                let parameter = spans::generated(parameter);
+                clause.predicates.push(parse_quote!(#parameter: 'static));
+            }
+        }
+
+        let is_generic = !function.generics.params.is_empty();
+        let value = if is_generic {
+            quote!(#object::#name)
+        } else {
+            quote!(#object)
+        };
+        let output = match &function.output {
+            Output::Unit => quote!(()),
+            Output::Never => quote!(::core::convert::Infallible),
+            Output::Type(ty) => quote!(#ty),
+        };
+        let direct = match (&function.runtime, &function.output) {
+            (Some(_), _) => quote! {
+                ::core::pin::Pin<#krate::__private::Box<dyn ::core::future::Future<Output = #output>>>
+            },
+            (None, Output::Never) => quote!(!),
+            (None, _) => output.clone(),
+        };
+        Parts {
+            function,
+            krate,
+            object,
+            value,
+            vis: spans::generated_visibility(&function.vis),
+            generics,
+            names: function
+                .arguments
+                .iter()
+                .map(|argument| &argument.name)
+                .collect(),
+            types: function
+                .arguments
+                .iter()
+                .map(|argument| &argument.ty)
+                .collect(),
+            output,
+            direct,
+        }
+    }
+
+    /// The hidden type, and the value with the user's name.
+    fn declaration(&self) -> TokenStream {
+        let Parts { object, vis, .. } = self;
+        // What the compiler says of the value is said at the user's name for it.
+        let span = spans::generated(&self.function.name).span();
+        let Function {
+            attrs,
+            name,
+            vis: user_vis,
+            ..
+        } = self.function;
+        let (cfg, docs, value) = (&attrs.cfg, &attrs.docs, &attrs.value);
+        if self.function.generics.params.is_empty() {
+            return quote_spanned! {span=>
+                #(#cfg)*
+                #[doc(hidden)]
+                #[allow(non_camel_case_types)]
+                #vis struct #object;
+
+                #(#cfg)*
+                #(#docs)*
+                #(#value)*
+                #[allow(non_upper_case_globals)]
+                #user_vis const #name: #object = #object;
+            };
+        }
+
+        let parameters = self
+            .function
+            .generics
+            .params
+            .iter()
+            .filter_map(|param| match param {
+                GenericParam::Type(param) => {
+                    let name = &param.ident;
+                    Some(quote!(#name: ?::core::marker::Sized))
+                }
+                GenericParam::Const(param) => {
+                    let (name, ty) = (&param.ident, &param.ty);
+                    Some(quote!(const #name: #ty))
+                }
+                GenericParam::Lifetime(_) => None,
+            });
+        let types = self
+            .function
+            .generics
+            .type_params()
+            .map(|param| &param.ident);
+        let never = format_ident!("__crossmist_never_{}", name, span = Span::call_site());
+        quote_spanned! {span=>
+            #(#cfg)*
+            #[doc(hidden)]
+            #[allow(non_camel_case_types, dead_code)]
+            #vis enum #object<#(#parameters),*> {
+                #(#docs)*
+                #(#value)*
+                #name,
+                #[doc(hidden)]
+                #never(
+                    ::core::convert::Infallible,
+                    ::core::marker::PhantomData<fn() -> (#(::core::marker::PhantomData<#types>,)*)>,
+                ),
+            }
+
+            #(#cfg)*
+            #[doc(hidden)]
+            #[allow(unused_imports)]
+            #user_vis use #object::*;
+        }
+    }
+
+    /// The function that the user wrote, by another name: in its body the old one means the value.
+    fn body(&self) -> TokenStream {
+        let Function {
+            attrs, sig, body, ..
+        } = self.function;
+        let attrs = &attrs.body;
+        let mut sig = sig.clone();
+        sig.ident = body_name();
+        quote! {
+            #(#attrs)*
+            #[allow(clippy::needless_pass_by_value, clippy::unused_async)]
+            #sig #body
+        }
+    }
+
+    /// What a direct call calls.
+    fn callee(&self) -> TokenStream {
+        let (_, ty_generics, _) = self.generics.split_for_impl();
+        let turbofish = ty_generics.as_turbofish();
+        let name = match &self.function.runtime {
+            None => body_name(),
+            Some(_) => boxed_name(),
+        };
+        quote!(#name #turbofish)
+    }
+
+    /// The function's path, for messages.
+    fn path(&self) -> TokenStream {
+        let name = format!("::{}", self.function.name.unraw());
+        quote!(::core::concat!(::core::module_path!(), #name))
+    }
+
+    fn call(&self, arguments: TokenStream) -> TokenStream {
+        let (_, ty_generics, _) = self.generics.split_for_impl();
+        let turbofish = ty_generics.as_turbofish();
+        let body = body_name();
+        quote!(#body #turbofish (#arguments))
+    }
+}
+
+fn body_name() -> Ident {
+    Ident::new("__crossmist_body", Span::call_site())
+}
+
+/// The function that gives the future of an `async fn` in a box.
+fn boxed_name() -> Ident {
+    Ident::new("__crossmist_boxed", Span::call_site())
+}

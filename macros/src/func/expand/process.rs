@@ -1,0 +1,227 @@
+//! The function in a child process: the ways to start it, and its way in.
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::{quote, quote_spanned};
+use syn::Attribute;
+use syn::ext::IdentExt;
+
+use super::super::check::{Output, Runtime};
+use super::Parts;
+use crate::spans;
+
+impl Parts<'_> {
+    pub(super) fn func_impl(&self) -> TokenStream {
+        let Parts {
+            object,
+            krate,
+            names,
+            output,
+            ..
+        } = self;
+        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let arguments = self.arguments_type();
+        let path = self.path();
+        let (entered, enter) = match &self.function.runtime {
+            None => {
+                let call = self.call(quote!(#(#names),*));
+                let returned = match self.function.output {
+                    // The call doesn't return, so it is of every type.
+                    Output::Never => call,
+                    _ => quote!(::core::result::Result::Ok(#call)),
+                };
+                let enter = quote! {
+                    let (#(#names,)*) = #krate::__private::decode::<Self>(arguments)?;
+                    #returned
+                };
+                (TokenStream::new(), enter)
+            }
+            Some(runtime) => self.enter_async(runtime),
+        };
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #krate::__private::Func for #object #ty_generics #where_clause {
+                type Args = #arguments;
+                type Output = #output;
+                const NAME: &'static ::core::primitive::str = #path;
+
+                fn enter(
+                    arguments: #krate::__private::Arguments<'_>,
+                ) -> ::core::result::Result<#output, #krate::DecodeError> {
+                    #enter
+                }
+            }
+
+            #entered
+        }
+    }
+
+    /// The way in of an `async fn`: what its arguments are made of may need the runtime, so they
+    /// are decoded within it.
+    fn enter_async(&self, runtime: &Runtime) -> (TokenStream, TokenStream) {
+        let Parts {
+            object,
+            krate,
+            names,
+            output,
+            ..
+        } = self;
+        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let turbofish = ty_generics.as_turbofish();
+        let runtime = match runtime {
+            Runtime::Below(attr) => quote!(#attr),
+            Runtime::Ours(tokio) => {
+                let mut arguments = tokio.arguments.clone();
+                if !arguments.is_empty() && !ends_with_comma(&arguments) {
+                    arguments.extend(quote!(,));
+                }
+                quote_spanned! {tokio.span=>
+                    use #krate::__private::tokio as __crossmist_tokio;
+                    #[__crossmist_tokio::main(#arguments crate = "__crossmist_tokio")]
+                }
+            }
+        };
+        let call = self.call(quote!(#(#names),*));
+        let entered = quote! {
+            #runtime
+            async fn __crossmist_entered #impl_generics (
+                arguments: #krate::__private::Arguments<'_>,
+            ) -> ::core::result::Result<#output, #krate::DecodeError>
+            #where_clause
+            {
+                let (#(#names,)*) =
+                    #krate::__private::decode::<#object #ty_generics>(arguments)?;
+                let output: #output = #call.await;
+                ::core::result::Result::Ok(output)
+            }
+        };
+        (entered, quote!(__crossmist_entered #turbofish (arguments)))
+    }
+
+    /// `run`, `spawn` and `builder`, with the names and the types that the user gave.
+    pub(super) fn methods(&self) -> TokenStream {
+        let Parts {
+            object,
+            krate,
+            vis,
+            names,
+            types,
+            output,
+            ..
+        } = self;
+        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let arguments = self.arguments_type();
+        let run = self.docs("Runs", "in a child process and waits for its result.");
+        let spawn = self.docs("Starts", "in a child process.");
+        let builder = self.docs("Sets up a call of", "in a child process.");
+        let errors = errors_section();
+        let span = spans::generated(&self.function.name).span();
+        quote_spanned! {span=>
+            #[allow(dead_code, clippy::too_many_arguments)]
+            impl #impl_generics #object #ty_generics #where_clause {
+                #run
+                #errors
+                #vis fn run(
+                    self,
+                    #(#names: #types),*
+                ) -> ::core::result::Result<#output, #krate::Error> {
+                    #krate::__private::run::<Self>(self, (#(#names,)*))
+                }
+
+                #spawn
+                #errors
+                #vis fn spawn(
+                    self,
+                    #(#names: #types),*
+                ) -> ::core::result::Result<#krate::Child<#output>, #krate::Error> {
+                    #krate::__private::spawn::<Self>(self, (#(#names,)*))
+                }
+
+                #builder
+                #[must_use]
+                #vis fn builder(self) -> #krate::Builder<Self, #arguments> {
+                    #krate::__private::builder::<Self>(self)
+                }
+            }
+        }
+    }
+
+    /// The same for tokio, where our crate was built with it.
+    pub(super) fn tokio_methods(&self) -> TokenStream {
+        let Parts {
+            object,
+            krate,
+            vis,
+            names,
+            types,
+            output,
+            ..
+        } = self;
+        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let run = self.docs(
+            "Runs",
+            "in a child process and waits for its result, under tokio.",
+        );
+        let spawn = self.docs("Starts", "in a child process, under tokio.");
+        let errors = errors_section();
+        let span = spans::generated(&self.function.name).span();
+        quote_spanned! {span=>
+            #krate::__private::if_tokio! {
+                #[allow(dead_code, clippy::too_many_arguments)]
+                impl #impl_generics #object #ty_generics #where_clause {
+                    #run
+                    #errors
+                    #vis async fn run_tokio(
+                        self,
+                        #(#names: #types),*
+                    ) -> ::core::result::Result<#output, #krate::Error> {
+                        #krate::__private::run_tokio::<Self>(self, (#(#names,)*)).await
+                    }
+
+                    #spawn
+                    #errors
+                    #vis async fn spawn_tokio(
+                        self,
+                        #(#names: #types),*
+                    ) -> ::core::result::Result<#krate::tokio::Child<#output>, #krate::Error> {
+                        #krate::__private::spawn_tokio::<Self>(self, (#(#names,)*)).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// Documentation of a method: what it does, then what the user says of the function.
+    fn docs(&self, verb: &str, rest: &str) -> TokenStream {
+        let first = format!("{verb} `{}` {rest}", self.function.name.unraw());
+        let docs: &[Attribute] = &self.function.attrs.docs;
+        if docs.is_empty() {
+            return quote!(#[doc = #first]);
+        }
+        quote!(#[doc = #first] #[doc = ""] #(#docs)*)
+    }
+
+    fn arguments_type(&self) -> TokenStream {
+        let types = &self.types;
+        let tuple = quote!(#(#types,)*);
+        let mut group = Group::new(Delimiter::Parenthesis, tuple);
+        // Where an argument can't be sent, the compiler points at the tuple.
+        group.set_span(self.function.sig.paren_token.span.join());
+        quote!(#group)
+    }
+}
+
+fn errors_section() -> TokenStream {
+    quote! {
+        #[doc = ""]
+        #[doc = "# Errors"]
+        #[doc = ""]
+        #[doc = "Where the child can't be started, or ends without a result."]
+    }
+}
+
+fn ends_with_comma(tokens: &TokenStream) -> bool {
+    matches!(
+        tokens.clone().into_iter().last(),
+        Some(TokenTree::Punct(punct)) if punct.as_char() == ','
+    )
+}

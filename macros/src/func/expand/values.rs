@@ -1,0 +1,158 @@
+//! The function as a value: to be copied, sent, and called in the process that holds it.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::parse_quote;
+
+use super::super::borrow;
+use super::super::check::Output;
+use super::{Parts, boxed_name};
+
+impl Parts<'_> {
+    /// `Clone`, `Copy` and `Debug`: written out, as a derive would put bounds on the parameters.
+    pub(super) fn value_impls(&self) -> TokenStream {
+        let Parts { object, .. } = self;
+        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let path = self.path();
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics ::core::clone::Clone for #object #ty_generics #where_clause {
+                fn clone(&self) -> Self { *self }
+            }
+
+            #[automatically_derived]
+            impl #impl_generics ::core::marker::Copy for #object #ty_generics #where_clause {}
+
+            #[automatically_derived]
+            impl #impl_generics ::core::fmt::Debug for #object #ty_generics #where_clause {
+                fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                    f.write_str(#path)
+                }
+            }
+        }
+    }
+
+    /// A function object is all type: there is nothing to be sent.
+    pub(super) fn object_impl(&self) -> TokenStream {
+        let Parts {
+            object,
+            krate,
+            value,
+            ..
+        } = self;
+        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #krate::Object for #object #ty_generics #where_clause {
+                fn encode<'__crossmist>(&'__crossmist self, _: &mut #krate::Encoder<'__crossmist>) {}
+
+                fn decode(
+                    _: &mut #krate::Decoder<'_>,
+                ) -> ::core::result::Result<Self, #krate::DecodeError> {
+                    ::core::result::Result::Ok(#value)
+                }
+
+                fn describe(_: &mut #krate::Shape) {}
+            }
+        }
+    }
+
+    /// `add(5, 7)` in this process: a callee is dereferenced until it is something to call.
+    pub(super) fn direct_call(&self) -> TokenStream {
+        let Parts {
+            object,
+            krate,
+            names,
+            types,
+            output,
+            direct,
+            ..
+        } = self;
+        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let pointer = quote!(fn(#(#types),*) -> #direct);
+        let callee = self.callee();
+        let boxed = self.function.runtime.as_ref().map(|_| {
+            let name = boxed_name();
+            let call = self.call(quote!(#(#names),*));
+            quote! {
+                fn #name #impl_generics (#(#names: #types),*) -> #direct #where_clause {
+                    #krate::__private::Box::pin(async move {
+                        let output: #output = #call.await;
+                        output
+                    })
+                }
+            }
+        });
+        quote! {
+            #boxed
+
+            #[automatically_derived]
+            impl #impl_generics ::core::ops::Deref for #object #ty_generics #where_clause {
+                type Target = #pointer;
+
+                fn deref(&self) -> &Self::Target {
+                    &(#callee as #pointer)
+                }
+            }
+        }
+    }
+
+    /// The function as a callback: of one object, or of a shared one, it makes no difference.
+    pub(super) fn callable_impls(&self) -> TokenStream {
+        let Parts {
+            object,
+            krate,
+            names,
+            ..
+        } = self;
+        let output = match (&self.function.runtime, &self.function.output) {
+            (None, Output::Never) => &self.output,
+            _ => &self.direct,
+        };
+        let mut generics = self.generics.clone();
+        let (types, lifetimes) = borrow::named(&self.types);
+        for lifetime in lifetimes {
+            generics.params.insert(0, parse_quote!(#lifetime));
+        }
+        let (impl_generics, _, where_clause) = generics.split_for_impl();
+        let (_, ty_generics, _) = self.generics.split_for_impl();
+        let callee = self.callee();
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #krate::FnOnceObject<(#(#types,)*)> for #object #ty_generics
+            #where_clause
+            {
+                type Output = #output;
+
+                fn call_object_once(self, (#(#names,)*): (#(#types,)*)) -> #output {
+                    #callee (#(#names),*)
+                }
+
+                fn call_boxed(
+                    self: #krate::__private::Box<Self>,
+                    (#(#names,)*): (#(#types,)*),
+                ) -> #output {
+                    #callee (#(#names),*)
+                }
+            }
+
+            #[automatically_derived]
+            impl #impl_generics #krate::FnMutObject<(#(#types,)*)> for #object #ty_generics
+            #where_clause
+            {
+                fn call_object_mut(&mut self, (#(#names,)*): (#(#types,)*)) -> #output {
+                    #callee (#(#names),*)
+                }
+            }
+
+            #[automatically_derived]
+            impl #impl_generics #krate::FnObject<(#(#types,)*)> for #object #ty_generics
+            #where_clause
+            {
+                fn call_object(&self, (#(#names,)*): (#(#types,)*)) -> #output {
+                    #callee (#(#names),*)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! How a child is started: what differs from the default, and the call itself.
+
+use std::ffi::{OsStr, OsString};
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::func::Func;
+use crate::handle::{Child, Hold};
+use crate::object::Limits;
+use crate::sys::poll::Deadline;
+
+/// What one of a child's standard descriptors is.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum Stdio {
+    /// That of this process.
+    #[default]
+    Inherit,
+    /// `/dev/null`.
+    Null,
+    /// This one: a file, the end of a pipe, a socket.
+    Descriptor(OwnedFd),
+}
+
+impl<T: Into<OwnedFd>> From<T> for Stdio {
+    fn from(descriptor: T) -> Self {
+        Self::Descriptor(descriptor.into())
+    }
+}
+
+/// Everything that a child is started with, but for function and arguments.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Standard input, output and error.
+    pub(crate) standard: [Stdio; 3],
+    pub(crate) clear_environment: bool,
+    /// What is set, or with `None` removed, in this order.
+    pub(crate) environment: Vec<(OsString, Option<OsString>)>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) limits: Limits,
+    pub(crate) kill_on_drop: bool,
+    pub(crate) privileged: bool,
+}
+
+impl Options {
+    pub(crate) fn hold(&self, deadline: Deadline) -> Hold {
+        Hold {
+            limits: self.limits,
+            deadline,
+            time: self.deadline.unwrap_or_default(),
+            kill_on_drop: self.kill_on_drop,
+        }
+    }
+}
+
+/// A call that is being prepared; made by the method `builder` of a function.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// #[crossmist::func]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// #[crossmist::main]
+/// fn main() {
+///     let sum = add.builder().deadline(Duration::from_secs(5)).run(5, 7).unwrap();
+///     assert_eq!(sum, 12);
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is started before `run` or `spawn`"]
+pub struct Builder<F, Args> {
+    options: Options,
+    call: PhantomData<fn(F, Args)>,
+}
+
+impl<F: Func> Builder<F, F::Args> {
+    pub(crate) fn new() -> Self {
+        Self {
+            options: Options::default(),
+            call: PhantomData,
+        }
+    }
+
+    /// Bounds the whole call: the child is killed when it isn't done after `time`, and the call
+    /// fails with [`Error::Deadline`]. It counts from `run` or `spawn`, and holds after a
+    /// [`Child`] is dropped, too.
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.options.deadline = Some(time);
+        self
+    }
+
+    /// What the child's standard input is. Default: this process's.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.options.standard[0] = stdin.into();
+        self
+    }
+
+    /// What the child's standard output is. Default: this process's.
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.options.standard[1] = stdout.into();
+        self
+    }
+
+    /// What the child's standard error is. Default: this process's.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.options.standard[2] = stderr.into();
+        self
+    }
+
+    /// Sets an environment variable for the child.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        let entry = (name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
+        self.options.environment.push(entry);
+        self
+    }
+
+    /// Removes an environment variable for the child.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.options
+            .environment
+            .push((name.as_ref().to_owned(), None));
+        self
+    }
+
+    /// Gives the child none of this process's environment variables.
+    pub fn env_clear(mut self) -> Self {
+        self.options.clear_environment = true;
+        self.options.environment.clear();
+        self
+    }
+
+    /// The directory that the child works in. Default: this process's.
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.options.directory = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// What arguments and answer are held to.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Whether dropping the [`Child`] kills it. Default: no, it runs on.
+    pub fn kill_on_drop(mut self, kill: bool) -> Self {
+        self.options.kill_on_drop = kill;
+        self
+    }
+
+    /// Starts a child although this program's file has privileges (set-user-ID, set-group-ID or
+    /// file capabilities).
+    ///
+    /// # Security
+    ///
+    /// The child gets them by its `execve`, whatever this process has dropped of them meanwhile.
+    pub fn allow_privileged(mut self) -> Self {
+        self.options.privileged = true;
+        self
+    }
+
+    pub(crate) fn into_options(self) -> Options {
+        self.options
+    }
+}
+
+/// `run` and `spawn` for each number of arguments.
+macro_rules! calls {
+    ($($name:ident $type:ident),*) => {
+        impl<Fun, $($type),*> Builder<Fun, ($($type,)*)>
+        where
+            Fun: Func<Args = ($($type,)*)>,
+        {
+            /// Calls the function in a child process and waits for its result.
+            ///
+            /// # Errors
+            ///
+            /// See [`Error`].
+            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
+            pub fn run(self, $($name: $type),*) -> Result<Fun::Output, Error> {
+                self.spawn($($name),*)?.join()
+            }
+
+            /// Starts the function in a child process.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`Error`] up to [`Error::Launch`].
+            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
+            pub fn spawn(self, $($name: $type),*) -> Result<Child<Fun::Output>, Error> {
+                crate::call::spawn::<Fun>(($($name,)*), &self.options)
+            }
+        }
+    };
+}
+
+calls! {}
+calls! { a A }
+calls! { a A, b B }
+calls! { a A, b B, c C }
+calls! { a A, b B, c C, d D }
+calls! { a A, b B, c C, d D, e E }
+calls! { a A, b B, c C, d D, e E, f F }
+calls! { a A, b B, c C, d D, e E, f F, g G }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N, o O }
+calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N, o O, p P }

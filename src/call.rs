@@ -1,0 +1,153 @@
+//! The parent's side of a call, from the arguments to the child.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use crate::builder::{Options, Stdio};
+use crate::error::Error;
+use crate::func::{Func, Launch};
+use crate::handle::Child;
+use crate::object::{EncodeError, EncodeErrorKind, Trust, carries};
+use crate::program::{self, CHILD_ARGUMENT, Program};
+use crate::sys::poll::Deadline;
+use crate::sys::process::{self, Process, Start, StartError};
+use crate::sys::socket::{self, Wait};
+use crate::transport::Outbox;
+
+/// The parent's story: everything until a child runs `F` on its arguments.
+pub(crate) fn spawn<F: Func>(
+    arguments: F::Args,
+    options: &Options,
+) -> Result<Child<F::Output>, Error> {
+    let deadline = options.deadline.map_or(Deadline::NEVER, Deadline::after);
+    refuse_code_in_result::<F>()?;
+    let program = program::own()?;
+    refuse_privileges(options)?;
+
+    let launch = Launch::<F> {
+        limits: options.limits,
+        arguments,
+    };
+    let mut outbox = Outbox::encode(&launch, options.limits, Trust::Code)?;
+    let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
+    // What fits the socket is there before the child is.
+    send(&mut outbox, ours.as_fd(), Wait::Never).map_err(failed("send the arguments"))?;
+
+    let process = start::<F>(program, theirs, options)?;
+    let mut child = Child::new(process, ours, options.hold(deadline));
+    child.send(&mut outbox)?;
+    Ok(child)
+}
+
+fn refuse_code_in_result<F: Func>() -> Result<(), Error> {
+    match carries::<F::Output>().code {
+        None => Ok(()),
+        Some(part) => Err(Error::ReturnsCode {
+            function: F::NAME,
+            type_name: std::any::type_name::<F::Output>(),
+            part,
+        }),
+    }
+}
+
+fn refuse_privileges(options: &Options) -> Result<(), Error> {
+    if process::is_privileged() && !options.privileged {
+        return Err(Error::Unsupported {
+            reason: "its file has privileges (set-user-ID or capabilities), which a child would \
+                     get anew by `execve`; `Builder::allow_privileged` accepts that"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Sends what the socket takes; the rest, where it is full, another time.
+fn send(outbox: &mut Outbox<'_>, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
+    match outbox.advance(socket, wait) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        result => result,
+    }
+}
+
+/// Starts this executable again, with `socket` as the one descriptor that it gets.
+fn start<F: Func>(program: &Program, socket: OwnedFd, options: &Options) -> Result<Process, Error> {
+    use std::os::fd::AsRawFd;
+
+    let arguments = [
+        program.name().clone(),
+        c_string(CHILD_ARGUMENT)?,
+        c_string(socket.as_raw_fd().to_string())?,
+        c_string(F::NAME)?,
+    ];
+    let environment = environment(options)?;
+    let directory = options.directory.as_ref().map(c_string).transpose()?;
+    let [stdin, stdout, stderr] = &options.standard;
+    let standard = [stdin, stdout, stderr].map(standard);
+    let standard: Vec<Option<OwnedFd>> = standard
+        .into_iter()
+        .collect::<io::Result<_>>()
+        .map_err(failed("open a standard descriptor"))?;
+    let borrowed = [0, 1, 2].map(|index| {
+        standard
+            .get(index)
+            .and_then(Option::as_ref)
+            .map(AsFd::as_fd)
+    });
+
+    let started = Process::start(&Start {
+        program: program.as_fd(),
+        arguments: &arguments,
+        environment: &environment,
+        socket: socket.as_fd(),
+        standard: borrowed,
+        directory: directory.as_deref(),
+    });
+    started.map_err(|StartError { step, source }| Error::Launch { step, source })
+}
+
+/// The variables as `NAME=value`.
+fn environment(options: &Options) -> Result<Vec<CString>, Error> {
+    let mut variables: Vec<(OsString, OsString)> = if options.clear_environment {
+        Vec::new()
+    } else {
+        std::env::vars_os().collect()
+    };
+    for (name, value) in &options.environment {
+        variables.retain(|(other, _)| other != name);
+        variables.extend(value.as_ref().map(|value| (name.clone(), value.clone())));
+    }
+    let joined = variables.into_iter().map(|(name, value)| {
+        let mut bytes = name.into_vec();
+        bytes.push(b'=');
+        bytes.extend_from_slice(value.as_bytes());
+        c_string(OsString::from_vec(bytes))
+    });
+    joined.collect()
+}
+
+/// A descriptor of its own, above those that it is going to replace.
+fn standard(stdio: &Stdio) -> io::Result<Option<OwnedFd>> {
+    match stdio {
+        Stdio::Inherit => Ok(None),
+        Stdio::Null => {
+            let null = File::options().read(true).write(true).open("/dev/null")?;
+            socket::above_standard(null.into()).map(Some)
+        }
+        Stdio::Descriptor(descriptor) => descriptor.try_clone().map(Some),
+    }
+}
+
+fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
+    CString::new(text.as_ref().as_bytes()).map_err(|_| {
+        Error::Encode(EncodeError::new(EncodeErrorKind::Refused {
+            reason: "a path or an environment variable holds a zero byte".to_owned(),
+        }))
+    })
+}
+
+fn failed(step: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Launch { step, source }
+}

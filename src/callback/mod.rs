@@ -1,0 +1,68 @@
+//! Callbacks: functions with bound arguments, trait objects, and references to statics, as objects.
+//!
+//! All of them are code, or lead to code. They travel as code references: down to a child with its
+//! arguments, and over channels made by [`trusted`](crate::trusted); never otherwise.
+
+mod bind;
+mod boxed;
+mod delayed;
+mod lambda;
+mod static_ref;
+
+pub use self::bind::{BindMut, BindRef, BindValue, BoundMut, BoundRef, BoundValue};
+pub use self::boxed::{
+    FnMutReference, FnOnceReference, FnReference, Rebuild, decode_dyn, decode_dyn_auto, encode_dyn,
+};
+pub use self::delayed::Delayed;
+pub use self::static_ref::{Referent, StaticRef};
+
+use crate::object::Object;
+
+/// A callable object that is called once, with the tuple `Args`.
+///
+/// Functions marked with `#[func]` implement it, what
+/// [`bind_value`](BindValue::bind_value) and its kin make of them, and `Box<dyn
+/// FnOnceObject<Args, Output = R>>`, which is itself an [`Object`].
+///
+/// ```
+/// use crossmist::{BindValue, FnOnceObject, func};
+///
+/// #[func]
+/// fn add(x: i32, y: i32) -> i32 {
+///     x + y
+/// }
+///
+/// #[func]
+/// fn apply(f: Box<dyn FnOnceObject<(i32,), Output = i32>>) -> i32 {
+///     f.call_object_once((7,))
+/// }
+///
+/// #[crossmist::main]
+/// fn main() {
+///     assert_eq!(apply.run(Box::new(add.bind_value(5))).unwrap(), 12);
+/// }
+/// ```
+pub trait FnOnceObject<Args>: Object + FnOnceReference<Args> {
+    /// What it returns.
+    type Output;
+
+    /// Calls it.
+    fn call_object_once(self, args: Args) -> Self::Output
+    where
+        Self: Sized;
+
+    /// Calls it out of its box; always `(*self).call_object_once(args)`.
+    fn call_boxed(self: Box<Self>, args: Args) -> Self::Output;
+}
+
+/// A callable object that can be called many times and may change with each.
+pub trait FnMutObject<Args>: FnOnceObject<Args> + FnMutReference<Args> {
+    /// Calls it.
+    fn call_object_mut(&mut self, args: Args) -> Self::Output;
+}
+
+/// A callable object that can be called many times and doesn't change.
+pub trait FnObject<Args>: FnMutObject<Args> + FnReference<Args> {
+    /// Calls it.
+    fn call_object(&self, args: Args) -> Self::Output;
+}

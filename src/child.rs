@@ -1,0 +1,208 @@
+//! The child's side of a call, from its first instruction of ours to its exit.
+
+use std::any::Any;
+use std::ffi::{CString, OsStr};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::ThreadId;
+
+use crate::error::{ChildText, Panic};
+use crate::func::{self, Arguments, Func};
+use crate::object::{Decoder, Limits, Object, Trust};
+use crate::program::{self, CHILD_ARGUMENT};
+use crate::reply::Reply;
+use crate::sys::poll::Deadline;
+use crate::sys::process;
+use crate::transport::{Arrival, Inbox, Outbox};
+
+/// Enters the child, if this process is one; the parent goes on after it.
+///
+/// [`#[crossmist::main]`](crate::main) puts it at the top of `main`. Call it yourself where you
+/// can't use the attribute, before anything else: what stands before it is done in every child,
+/// too.
+///
+/// # Panics
+///
+/// Never in a parent.
+pub fn init() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments
+        .next()
+        .is_some_and(|argument| argument == CHILD_ARGUMENT)
+    {
+        let status = match (arguments.next(), arguments.next()) {
+            (Some(socket), Some(name)) => run(&socket, &name),
+            _ => fail("is started by the program itself, with a socket"),
+        };
+        std::process::exit(status);
+    }
+    program::note_entry();
+}
+
+/// How the child's part of a call went, as its exit status tells it to nobody in particular: the
+/// answer has told the parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Returned = 0,
+    Panicked = 101,
+    Failed = 102,
+}
+
+/// The child's story.
+fn run(socket: &OsStr, name: &OsStr) -> i32 {
+    process::reset_signals();
+    if let Ok(name) = CString::new(short_name(name)) {
+        process::set_name(&name);
+    }
+    let socket = socket
+        .to_str()
+        .and_then(|number| number.parse().ok())
+        .filter(|fd| *fd > 2);
+    let Some(socket) = socket.and_then(|fd| process::inherited(fd).ok()) else {
+        return fail("got no socket from the program that started it");
+    };
+    let socket = SOCKET.get_or_init(|| socket);
+
+    // The parent's limits were applied where the arguments were encoded, and a parent is trusted.
+    let limits = Limits {
+        message_bytes: usize::MAX,
+        memory_bytes: usize::MAX,
+        ..Limits::default()
+    };
+    let mut inbox = Inbox::default();
+    let arrival = inbox.receive(
+        socket.as_fd(),
+        &limits,
+        Trust::Code,
+        Deadline::NEVER,
+        |message| {
+            let mut code = Vec::new();
+            let opened = message
+                .parts(&mut code)
+                .and_then(|parts| func::open(Decoder::new(parts, limits, Trust::Code)));
+            // Here, with everything received and nothing looked at, is the place to confine.
+            match opened {
+                Ok(opened) => (opened.entry.enter)(opened.arguments, opened.limits) as i32,
+                Err(error) => fail(&format!("got a malformed launch message: {error}")),
+            }
+        },
+    );
+    match arrival {
+        Ok(Arrival::Message(status)) => status,
+        // The parent has gone before it asked for anything.
+        Ok(Arrival::End) => Ending::Failed as i32,
+        Err(fault) => fail(&format!("could not receive its arguments: {fault:?}")),
+    }
+}
+
+/// The launch socket, where the answer goes.
+static SOCKET: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Runs a function on its arguments and sends the answer.
+pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending {
+    watch_for_panics(limits);
+    let reply = match catch_unwind(AssertUnwindSafe(|| F::enter(arguments))) {
+        Ok(Ok(value)) => Reply::Returned(value),
+        Ok(Err(error)) => Reply::BadArguments(ChildText::new(error.to_string())),
+        Err(payload) => Reply::Panicked(panic_seen(Some(&*payload))),
+    };
+    // Before the answer, so that what the function printed is there when its caller goes on.
+    flush();
+    answer(&reply, limits)
+}
+
+fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
+    let sent = match Outbox::encode(reply, limits, Trust::Data) {
+        Ok(mut outbox) => send(&mut outbox),
+        Err(error) => {
+            let reply = Reply::<()>::BadResult(ChildText::new(error.to_string()));
+            Outbox::encode(&reply, Limits::default(), Trust::Data)
+                .is_ok_and(|mut outbox| send(&mut outbox))
+        }
+    };
+    match reply {
+        _ if !sent => Ending::Failed,
+        Reply::Returned(_) => Ending::Returned,
+        Reply::Panicked(_) => Ending::Panicked,
+        Reply::BadArguments(_) | Reply::BadResult(_) => Ending::Failed,
+    }
+}
+
+/// Sends an answer, and says whether somebody was there to send it to.
+fn send(outbox: &mut Outbox<'_>) -> bool {
+    SOCKET
+        .get()
+        .is_some_and(|socket| outbox.send(socket.as_fd(), Deadline::NEVER).is_ok())
+}
+
+fn flush() {
+    // What can't be written is the reader's loss; the call goes on.
+    let _ = std::io::stdout().flush();
+}
+
+/// The panic that is on its way through the function's thread.
+static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
+
+fn watch_for_panics(limits: Limits) {
+    let thread = std::thread::current().id();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        note_panic(info, thread);
+        before(info);
+        if cfg!(panic = "abort") && std::thread::current().id() == thread {
+            // Nothing will be caught: this is the last chance to answer.
+            flush();
+            answer(&Reply::<()>::Panicked(panic_seen(None)), limits);
+        }
+    }));
+}
+
+fn note_panic(info: &PanicHookInfo<'_>, function: ThreadId) {
+    if std::thread::current().id() != function {
+        return;
+    }
+    let message = info
+        .payload_as_str()
+        .unwrap_or("a panic without a text")
+        .to_owned();
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let panic = Panic {
+        message: ChildText::new(message),
+        location: ChildText::new(location),
+    };
+    *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+}
+
+fn panic_seen(payload: Option<&(dyn Any + Send)>) -> Panic {
+    let seen = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
+    seen.unwrap_or_else(|| {
+        // The function replaced our hook, or resumed a panic of another thread.
+        let text = payload.and_then(|payload| {
+            let text = payload.downcast_ref::<&str>().copied();
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        });
+        Panic {
+            message: ChildText::new(text.unwrap_or("a panic without a text").to_owned()),
+            location: ChildText::new("an unknown place".to_owned()),
+        }
+    })
+}
+
+/// Complains on stderr: there is nobody else to tell.
+fn fail(reason: &str) -> i32 {
+    let _ = writeln!(std::io::stderr(), "crossmist: this child process {reason}");
+    Ending::Failed as i32
+}
+
+/// The last part of a function's path, of which a process's name can show 15 bytes.
+fn short_name(name: &OsStr) -> &[u8] {
+    let bytes = name.as_bytes();
+    let start = bytes
+        .iter()
+        .rposition(|byte| *byte == b':')
+        .map_or(0, |colon| colon + 1);
+    bytes.get(start..).unwrap_or_default()
+}

@@ -1,0 +1,91 @@
+//! The executable that children are started from: this one.
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::Error;
+use crate::sys::image;
+
+/// Whether this process has been at [`init`](crate::init), where a child would have gone its way.
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// What a child's arguments begin with, after the program's name. The number of its socket and the
+/// name of its function follow.
+pub(crate) const CHILD_ARGUMENT: &str = "--crossmist-child";
+
+#[derive(Debug)]
+pub(crate) struct Program {
+    file: File,
+    name: CString,
+}
+
+pub(crate) fn note_entry() {
+    ENTERED.store(true, Ordering::Relaxed);
+    // Now, while `/proc` is there: the program may change its root directory later.
+    let _ = opened();
+}
+
+/// The program, if a child of it would find its way to the function.
+pub(crate) fn own() -> Result<&'static Program, Error> {
+    if !ENTERED.load(Ordering::Relaxed) {
+        return Err(Error::NotEntered);
+    }
+    let program = opened().as_ref().map_err(|reason| Error::Unsupported {
+        reason: reason.clone(),
+    })?;
+    Ok(program)
+}
+
+fn opened() -> &'static Result<Program, String> {
+    static PROGRAM: OnceLock<Result<Program, String>> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        // The link leads to the file that was executed, even if another has its name by now.
+        let file = File::open("/proc/self/exe").map_err(|error| {
+            format!("the executable can't be opened by /proc/self/exe: {error}")
+        })?;
+        let image = image::image().ok_or(
+            "this code is part of a shared object, not of the executable; a child of the \
+             executable would not find it",
+        )?;
+        if !is_image_of(&file, &image.headers).unwrap_or(false) {
+            return Err(
+                "/proc/self/exe is not the running program: it was started by way of a \
+                        loader or an emulator, so it can't be started again"
+                    .to_owned(),
+            );
+        }
+        let name = std::env::args_os()
+            .next()
+            .unwrap_or_else(|| OsString::from("crossmist"));
+        let name = CString::new(name.into_vec()).unwrap_or_default();
+        Ok(Program { file, name })
+    })
+}
+
+/// Whether the program headers in an ELF file are those of the running image.
+fn is_image_of(file: &File, headers: &[u8]) -> io::Result<bool> {
+    // `e_phoff` of a 64-bit ELF header.
+    let mut offset = [0; 8];
+    file.read_exact_at(&mut offset, 32)?;
+    let mut found = vec![0; headers.len()];
+    file.read_exact_at(&mut found, u64::from_le_bytes(offset))?;
+    Ok(found == headers)
+}
+
+impl Program {
+    pub(crate) fn name(&self) -> &CString {
+        &self.name
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

@@ -1,0 +1,175 @@
+//! The program's own image: where it lies, and references to records in its read-only data.
+//!
+//! A reference is an offset from the image's base, so that it means the same in every process of
+//! the executable wherever the loader put it. What it refers to is a [`Target`], which begins with
+//! what it claims to be: reading one checks the claim first, so that a wrong or forged reference
+//! is refused and never called.
+
+use std::any::TypeId;
+use std::os::raw::{c_int, c_void};
+use std::sync::OnceLock;
+
+/// A record that code references lead to; only ever a constant in read-only data.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Target<V> {
+    claim: Claim,
+    value: V,
+}
+
+/// What a [`Target`] begins with. Any bytes are a valid value of it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Claim {
+    magic: [u64; 2],
+    /// The type of the value.
+    id: TypeId,
+}
+
+/// Random; what bytes are unlikely to be by accident.
+const MAGIC: [u64; 2] = [0x9d3f_6a1e_52c8_b707, 0x41e0_d6f3_8b2a_c95d];
+
+impl<V: Copy + 'static> Target<V> {
+    /// A record of `value`, to be promoted: `const { &Target::new(…) }`.
+    pub const fn new(value: V) -> Self {
+        Self {
+            claim: Claim {
+                magic: MAGIC,
+                id: TypeId::of::<V>(),
+            },
+            value,
+        }
+    }
+
+    /// The reference that leads to it in every process of this executable; `None` where it lies
+    /// in a shared object instead.
+    pub fn reference(&'static self) -> Option<u64> {
+        let image = image()?;
+        let address = std::ptr::from_ref(self).addr();
+        image
+            .contains(address, size_of::<Self>())
+            .then(|| (address - image.base) as u64)
+    }
+
+    /// The record that `reference` leads to, if there is one and it holds a `V`.
+    pub fn resolve(reference: u64) -> Option<V> {
+        let image = image()?;
+        let address = image.base.checked_add(usize::try_from(reference).ok()?)?;
+        let readable = image.contains(address, size_of::<Self>());
+        if !readable || !address.is_multiple_of(align_of::<Self>()) {
+            return None;
+        }
+        let target = std::ptr::with_exposed_provenance::<Self>(address);
+        // SAFETY: the address is aligned, and as many bytes as a whole `Target<V>` has lie within
+        // one segment that stays mapped, readable and unwritten as long as the program runs.
+        // Every bit pattern is a valid `Claim` (integers, and `TypeId`, which is made of them).
+        let claim = unsafe { (&raw const (*target).claim).read() };
+        if claim.magic != MAGIC || claim.id != TypeId::of::<V>() {
+            return None;
+        }
+        // SAFETY: as above for the memory. Only `Target::new` writes this claim, of 256 bits that
+        // name the type, into read-only data, and then a `V` follows it.
+        Some(unsafe { (&raw const (*target).value).read() })
+    }
+}
+
+/// Where the main program lies.
+#[derive(Debug)]
+pub(crate) struct Image {
+    base: usize,
+    /// Address and length of what can be read and isn't written once the program runs.
+    read_only: Vec<(usize, usize)>,
+    /// Address and length of everything.
+    loaded: Vec<(usize, usize)>,
+    /// The program headers, as bytes.
+    pub(crate) headers: Vec<u8>,
+}
+
+impl Image {
+    fn contains(&self, address: usize, length: usize) -> bool {
+        within(&self.read_only, address, length)
+    }
+}
+
+fn within(ranges: &[(usize, usize)], address: usize, length: usize) -> bool {
+    ranges.iter().any(|&(start, size)| {
+        address
+            .checked_sub(start)
+            .is_some_and(|offset| offset.checked_add(length).is_some_and(|end| end <= size))
+    })
+}
+
+/// The image of the main program; `None` where this code isn't part of it, but of a shared
+/// object, so that a new process of the executable would not have it.
+pub(crate) fn image() -> Option<&'static Image> {
+    static IMAGE: OnceLock<Option<Image>> = OnceLock::new();
+    IMAGE
+        .get_or_init(|| {
+            let mut found: Option<Image> = None;
+            // SAFETY: `dl_iterate_phdr(3)` calls the function with the pointer that it is given,
+            // before it returns.
+            unsafe { libc::dl_iterate_phdr(Some(first_object), (&raw mut found).cast()) };
+            let own = image as fn() -> Option<&'static Image> as usize;
+            found.filter(|image| within(&image.loaded, own, 1))
+        })
+        .as_ref()
+}
+
+/// Notes down the first object, which is the main program, and ends the iteration.
+unsafe extern "C" fn first_object(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: the loader passes a valid structure.
+    let info = unsafe { &*info };
+    // SAFETY: the structure describes this many headers, which stay mapped.
+    let headers =
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    // SAFETY: the same memory as bytes, which any structure is made of.
+    let bytes =
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr.cast::<u8>(), size_of_val(headers)) };
+    let base = info.dlpi_addr as usize;
+    let range = |header: &libc::Elf64_Phdr| {
+        (
+            base.wrapping_add(header.p_vaddr as usize),
+            header.p_memsz as usize,
+        )
+    };
+    let loads = || {
+        headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD)
+    };
+    let image = Image {
+        base,
+        // Constants that hold addresses lie in what is protected after relocation.
+        read_only: headers
+            .iter()
+            .filter(|header| {
+                header.p_type == libc::PT_GNU_RELRO
+                    || header.p_type == libc::PT_LOAD
+                        && header.p_flags & (libc::PF_R | libc::PF_W) == libc::PF_R
+            })
+            .map(range)
+            .collect(),
+        loaded: loads().map(range).collect(),
+        headers: bytes.to_vec(),
+    };
+    // SAFETY: `data` is the pointer to an `Option<Image>` that the caller passed.
+    unsafe { *data.cast::<Option<Image>>() = Some(image) };
+    1
+}
+
+/// The same box, with another type for what is in it.
+///
+/// # Safety
+///
+/// A `Box<E>` has the form of a `Box<D>`, and what is in it is an `E`.
+pub(crate) unsafe fn reinterpret_box<D: ?Sized, E: ?Sized>(object: Box<D>) -> Box<E> {
+    const { assert!(size_of::<Box<D>>() == size_of::<Box<E>>()) };
+    let object = std::mem::ManuallyDrop::new(object);
+    // SAFETY: the sizes are equal, the caller vouches for the rest, and the original is not
+    // dropped.
+    unsafe { std::mem::transmute_copy(&*object) }
+}

@@ -1,0 +1,371 @@
+//! Children: started without a copy of this process, named by a pidfd.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::raw::{c_char, c_int, c_void};
+use std::ptr;
+
+/// What a child is started with. Nothing else reaches it: every other descriptor is closed by
+/// its `execve`.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    /// The executable.
+    pub(crate) program: BorrowedFd<'a>,
+    pub(crate) arguments: &'a [CString],
+    pub(crate) environment: &'a [CString],
+    /// Stays open in the child under its number here, which is at least 3.
+    pub(crate) socket: BorrowedFd<'a>,
+    /// What becomes descriptors 0, 1 and 2, unless they stay as they are. At least 3 each.
+    pub(crate) standard: [Option<BorrowedFd<'a>>; 3],
+    pub(crate) directory: Option<&'a CStr>,
+}
+
+/// Why a child could not be started.
+#[derive(Debug)]
+pub(crate) struct StartError {
+    pub(crate) step: &'static str,
+    pub(crate) source: io::Error,
+}
+
+/// A child of this process. A pidfd never comes to mean another process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) id: libc::pid_t,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// How a process ended, as `waitid(2)` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Exited(i32),
+    Signalled {
+        signal: i32,
+        core_dumped: bool,
+    },
+    /// Somebody else in this program waited for it, or it ignores SIGCHLD.
+    Unknown,
+}
+
+/// What the child works with. It is in this process's memory, and runs while its caller doesn't.
+struct Plan {
+    program: c_int,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    socket: c_int,
+    standard: [c_int; 3],
+    directory: *const c_char,
+    failed: Option<(&'static str, c_int)>,
+}
+
+/// The child's stack until its `execve`; it makes a dozen system calls and nothing else.
+const STACK_BYTES: usize = 64 << 10;
+
+impl Process {
+    /// Starts a child. Safe from any thread: the child shares the memory of this process and runs
+    /// nothing of it, the thread waits for its `execve`, and all signals are blocked meanwhile.
+    /// They stay blocked in the new program, which has to unblock them.
+    pub(crate) fn start(start: &Start<'_>) -> Result<Self, StartError> {
+        let failed = |step, source| StartError { step, source };
+        let arguments = pointers(start.arguments);
+        let environment = pointers(start.environment);
+        let mut plan = Plan {
+            program: start.program.as_raw_fd(),
+            arguments: arguments.as_ptr(),
+            environment: environment.as_ptr(),
+            socket: start.socket.as_raw_fd(),
+            standard: start.standard.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd())),
+            directory: start.directory.map_or(ptr::null(), CStr::as_ptr),
+            failed: None,
+        };
+        let stack = Stack::new().map_err(|e| failed("reserve a stack for the child", e))?;
+        let mut pidfd: c_int = -1;
+        let blocked = Blocked::all();
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: the child runs `child` on the memory of `stack`, which lives until the parent
+        // goes on; CLONE_VFORK holds the parent until the child has executed another program or
+        // ended, so that `plan` and all that it points to outlive the child's use. `child` calls
+        // only functions that are async-signal-safe, and no handler can run: signals are blocked.
+        let id = unsafe {
+            libc::clone(
+                child,
+                stack.top(),
+                flags,
+                (&raw mut plan).cast(),
+                &raw mut pidfd,
+            )
+        };
+        // Before the mask is restored, which sets `errno` too.
+        let error = io::Error::last_os_error();
+        drop(blocked);
+        if id == -1 {
+            return Err(failed("clone", error));
+        }
+        // SAFETY: with CLONE_PIDFD the kernel stored a new descriptor, close-on-exec.
+        let process = Self {
+            id,
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        };
+        match plan.failed {
+            None => Ok(process),
+            Some((step, errno)) => {
+                // It has ended by now.
+                let _ = process.wait();
+                Err(failed(step, io::Error::from_raw_os_error(errno)))
+            }
+        }
+    }
+
+    /// Waits for its end, and takes its status.
+    pub(crate) fn wait(&self) -> io::Result<Ended> {
+        self.wait_with(0)
+            .map(|ended| ended.unwrap_or(Ended::Unknown))
+    }
+
+    /// Takes its status if it has ended.
+    pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
+        self.wait_with(libc::WNOHANG)
+    }
+
+    fn wait_with(&self, options: c_int) -> io::Result<Option<Ended>> {
+        // SAFETY: all-zero is a valid `siginfo_t`.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        loop {
+            // SAFETY: `waitid(2)` writes into the structure that it is given.
+            let result = unsafe {
+                libc::waitid(
+                    libc::P_PIDFD,
+                    self.pidfd.as_raw_fd() as libc::id_t,
+                    &raw mut info,
+                    libc::WEXITED | options,
+                )
+            };
+            if result == 0 {
+                break;
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::ECHILD) => return Ok(Some(Ended::Unknown)),
+                _ => return Err(error),
+            }
+        }
+        // SAFETY: `waitid` filled it in for a child, or left it zero; both have a status.
+        let (pid, status) = (unsafe { info.si_pid() }, unsafe { info.si_status() });
+        Ok((pid != 0).then_some(match info.si_code {
+            libc::CLD_EXITED => Ended::Exited(status),
+            code => Ended::Signalled {
+                signal: status,
+                core_dumped: code == libc::CLD_DUMPED,
+            },
+        }))
+    }
+
+    /// Sends it a signal. Nothing happens if it has ended.
+    pub(crate) fn signal(&self, signal: c_int) -> io::Result<()> {
+        signal_by_pidfd(self.pidfd.as_fd(), signal)
+    }
+}
+
+/// Sends a signal to the process of a pidfd. Nothing happens if it has ended.
+pub(crate) fn signal_by_pidfd(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
+    // SAFETY: `pidfd_send_signal(2)` takes no pointer but the null that stands for "as `kill`".
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// The array that `execve` takes: pointers, and a null.
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
+/// The child between `clone` and `execve`. It must not return into anybody's frames, allocate,
+/// lock or unwind.
+extern "C" fn child(plan: *mut c_void) -> c_int {
+    // SAFETY: `start` passed a pointer to its plan, and does nothing until this process is gone.
+    let plan = unsafe { &mut *plan.cast::<Plan>() };
+    let step = prepare_and_execute(plan);
+    // SAFETY: the location is this thread's own; it belongs to the waiting thread, too.
+    let errno = unsafe { *libc::__errno_location() };
+    plan.failed = Some((step, errno));
+    // SAFETY: ends this process alone.
+    unsafe { libc::_exit(127) }
+}
+
+/// Runs the steps, and returns the name of the one that failed.
+fn prepare_and_execute(plan: &Plan) -> &'static str {
+    // Linux 5.11. What this program has open is no business of the child's.
+    // SAFETY: changes flags of the descriptors of this process, whose table is a copy.
+    if unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    } != 0
+    {
+        return "mark all descriptors close-on-exec (close_range, Linux 5.11)";
+    }
+    // SAFETY: as above.
+    if unsafe { libc::fcntl(plan.socket, libc::F_SETFD, 0) } == -1 {
+        return "keep the launch socket open";
+    }
+    for (fd, number) in plan.standard.into_iter().zip(0..) {
+        // SAFETY: as above.
+        if fd != -1 && unsafe { libc::dup2(fd, number) } == -1 {
+            return "set up the standard descriptors";
+        }
+    }
+    // SAFETY: the path is a C string or not used; the directory of this process is a copy.
+    if !plan.directory.is_null() && unsafe { libc::chdir(plan.directory) } == -1 {
+        return "change the working directory";
+    }
+    // SAFETY: the arrays end with a null and point to C strings, all alive in the parent.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            plan.program,
+            c"".as_ptr(),
+            plan.arguments,
+            plan.environment,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    "execute this program again"
+}
+
+/// Memory for the child's stack, with a page below it that can't be touched.
+struct Stack(*mut c_void);
+
+const GUARD_BYTES: usize = 64 << 10;
+
+impl Stack {
+    fn new() -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        let length = GUARD_BYTES + STACK_BYTES;
+        // SAFETY: a new mapping, placed by the kernel.
+        let memory = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let stack = Self(memory);
+        // SAFETY: the upper part of the mapping made above.
+        let usable = unsafe { memory.byte_add(GUARD_BYTES) };
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: as above.
+        if unsafe { libc::mprotect(usable, STACK_BYTES, protection) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(stack)
+    }
+
+    /// Stacks grow downwards on both supported architectures; the end of a page is aligned.
+    fn top(&self) -> *mut c_void {
+        // SAFETY: one past the end of the mapping.
+        unsafe { self.0.byte_add(GUARD_BYTES + STACK_BYTES) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, which nobody uses any more: the child that ran on it
+        // has its own memory by now, or has ended.
+        unsafe { libc::munmap(self.0, GUARD_BYTES + STACK_BYTES) };
+    }
+}
+
+/// All signals blocked on this thread, until dropped.
+pub(crate) struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    pub(crate) fn all() -> Self {
+        // SAFETY: all-zero is a valid set, and `sigfillset` makes it a full one.
+        let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+        let mut before = all;
+        // SAFETY: writes into the set.
+        unsafe { libc::sigfillset(&raw mut all) };
+        // SAFETY: reads one set and writes the other.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+        Self(before)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: reads the set that `pthread_sigmask` wrote.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+/// In a new child: signals as a program expects them. Every one unblocked, none ignored, but for
+/// SIGPIPE, which Rust's runtime ignores in every program.
+pub(crate) fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: all-zero is a valid action: the default one.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: writes into the structure; signals that can't be asked about are left alone.
+        let known = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) } == 0;
+        let wanted = if signal == libc::SIGPIPE {
+            libc::SIG_IGN
+        } else {
+            libc::SIG_DFL
+        };
+        let other = if signal == libc::SIGPIPE {
+            libc::SIG_DFL
+        } else {
+            libc::SIG_IGN
+        };
+        if known && action.sa_sigaction == other {
+            action.sa_sigaction = wanted;
+            // SAFETY: both are dispositions without a function.
+            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+        }
+    }
+    // SAFETY: all-zero is a valid set, and the empty one.
+    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: reads the set.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
+}
+
+/// Adopts a descriptor that this process was started with.
+pub(crate) fn inherited(number: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: fails with EBADF unless the descriptor is open.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and nothing in this process has opened a descriptor by that number: it
+    // is among the first things that the process does, and was named in its arguments.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether this program was started with more privilege than its caller had (AT_SECURE): set-user-
+/// ID, or file capabilities.
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: reads a number that the kernel gave the process.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// The name of this thread, and as its first one of the process, in `ps` and the like.
+pub(crate) fn set_name(name: &CStr) {
+    // SAFETY: `PR_SET_NAME` reads a C string, of which it takes 15 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
