@@ -22,6 +22,7 @@ static ALLOCATOR: allocator::Counting = allocator::Counting;
 fn main() -> ExitCode {
     // Each of these takes over in a process that was started to be a child, and returns in all
     // others. Children of the raw rows do not get this far, see `raw::early`.
+    crossmist::init();
     procspawn::init();
     roles::play();
 

@@ -64,7 +64,7 @@ pub(crate) enum Kind {
 pub(crate) struct Turn {
     /// Runs whose cost is dropped: they warm caches after somebody else's turn.
     pub(crate) lead_in: usize,
-    /// Runs that count.
+    /// Runs that count. Their mean is one sample.
     pub(crate) repeats: usize,
     /// Heavy groups sit out rounds, evenly spread, so as to have no more turns than this.
     pub(crate) at_most: usize,
@@ -74,7 +74,7 @@ impl Turn {
     /// For what takes microseconds.
     pub(crate) const SHORT: Self = Self {
         lead_in: 16,
-        repeats: 64,
+        repeats: 128,
         at_most: usize::MAX,
     };
     /// For what takes milliseconds.
@@ -168,7 +168,6 @@ impl Group {
     ///
     /// `set_up` runs once, on the processor where the row's children belong: what it starts
     /// inherits that, and the harness then moves its own thread to where the parent belongs.
-    #[expect(dead_code, reason = "no row of ours exists yet")]
     pub(crate) fn ours<R: Row + 'static>(
         &mut self,
         name: impl Into<String>,
@@ -192,14 +191,21 @@ impl Group {
 
     pub(crate) fn path(&self, entry: &Entry) -> String {
         let Self { family, name, .. } = self;
-        format!("{family} / {name} / {}", entry.name)
+        format!(
+            "{family} / {name}, {} / {}",
+            self.placement.label(),
+            entry.name
+        )
     }
 
     /// Drops the rows that the filter does not name, except a floor that others need; says whether
     /// anything is left that this machine can run.
     pub(crate) fn keep(&mut self, filter: &str, cores: &Cores) -> bool {
         if !cores.can(self.placement) {
-            eprintln!("left out, needs two processors: {}", self.name);
+            eprintln!(
+                "left out, needs two processors: {} / {}",
+                self.family, self.name
+            );
             return false;
         }
         let wanted: Vec<bool> = self

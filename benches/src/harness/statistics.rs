@@ -1,8 +1,8 @@
-//! Medians.
+//! Medians over turns.
 
 use serde::Serialize;
 
-/// Quantiles and not means: one preempted run must not speak for the others.
+/// Quantiles and not means: one turn that was disturbed must not speak for the others.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Summary {
     pub(crate) p10: f64,

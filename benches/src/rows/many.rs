@@ -14,12 +14,12 @@ use crate::raw::process::{Command, Launch, Running};
 use crate::raw::{encode, next_sum, socket};
 
 pub(crate) const FAMILY: &str = "many children";
-const SPAWN: Turn = Turn {
+pub(crate) const SPAWN: Turn = Turn {
     lead_in: 1,
     repeats: 4,
     at_most: 8,
 };
-const TRIP: Turn = Turn {
+pub(crate) const TRIP: Turn = Turn {
     at_most: 8,
     ..Turn::SHORT
 };
@@ -42,7 +42,7 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
 }
 
 #[derive(Clone, Copy)]
-enum Measured {
+pub(crate) enum Measured {
     Spawn,
     RoundTrip,
 }

@@ -24,6 +24,7 @@ pub(crate) const FAMILY: &str = "records";
     rkyv::Archive,
     rkyv::Serialize,
     rkyv::Deserialize,
+    crossmist::Object,
 )]
 pub(crate) struct Record {
     pub(crate) id: u32,
