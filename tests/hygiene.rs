@@ -2,16 +2,48 @@
 //! whose own names are those that generated code would like to use.
 #![no_implicit_prelude]
 #![forbid(unsafe_code)]
-#![deny(warnings, unused, nonstandard_style, future_incompatible, rust_2018_idioms)]
-#![deny(missing_docs, missing_debug_implementations, unreachable_pub, unused_qualifications)]
-#![deny(unused_lifetimes, single_use_lifetimes, trivial_casts, trivial_numeric_casts)]
-#![deny(clippy::all, clippy::pedantic, clippy::nursery, clippy::cargo)]
-#![deny(clippy::unwrap_used, clippy::allow_attributes, clippy::allow_attributes_without_reason)]
-#![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::exhaustive_enums)]
-#![deny(clippy::missing_inline_in_public_items, clippy::partial_pub_fields, clippy::str_to_string)]
+#![deny(
+    warnings,
+    unused,
+    nonstandard_style,
+    future_incompatible,
+    rust_2018_idioms
+)]
+#![deny(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    unused_qualifications
+)]
+#![deny(
+    unused_lifetimes,
+    single_use_lifetimes,
+    trivial_casts,
+    trivial_numeric_casts
+)]
+#![deny(clippy::all, clippy::pedantic, clippy::nursery)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason
+)]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::exhaustive_enums
+)]
+#![deny(
+    clippy::missing_inline_in_public_items,
+    clippy::partial_pub_fields,
+    clippy::str_to_string
+)]
 
 /// Names that mean something else here.
-#[expect(dead_code, reason = "they are in the way, that is all")]
+#[expect(
+    dead_code,
+    clippy::redundant_pub_crate,
+    reason = "they are in the way, that is all"
+)]
 mod shadow {
     pub(super) struct Result;
     pub(super) struct Option;
@@ -59,9 +91,9 @@ fn add(numbers: ::std::vec::Vec<i32>, mut more: i32) -> i32 {
 mod both {}
 
 #[::crossmist::func]
-fn both<T: ::crossmist::Object, const N: ::core::primitive::usize>(x: T, y: [T; N]) -> (T, [T; N])
+fn both<T, const N: ::core::primitive::usize>(x: T, y: [T; N]) -> (T, [T; N])
 where
-    T: ::core::fmt::Debug,
+    T: ::core::fmt::Debug + ::crossmist::Object,
 {
     (x, y)
 }
@@ -76,12 +108,33 @@ fn leave(status: i32) -> ! {
 
 /// Is public, and has arguments enough for a lint.
 #[::crossmist::func]
-pub fn many(a: i8, b: i8, c: i8, d: i8, e: i8, f: i8, g: ::std::string::String) -> Everything {
+pub fn many(
+    i: i8,
+    j: i8,
+    ka: i8,
+    la: i8,
+    ma: i8,
+    na: i8,
+    text: ::std::string::String,
+) -> Everything {
     Everything {
-        numbers: [a, b, c, d, e, f],
-        text: Text::Some { text: g },
+        numbers: [i, j, ka, la, ma, na],
+        text: Text::Some { text },
         next: ::core::option::Option::None,
         marker: ::core::marker::PhantomData,
+    }
+}
+
+/// Nobody calls these.
+mod unused {
+    #[::crossmist::func]
+    fn plain(value: i32) -> i32 {
+        value
+    }
+
+    #[::crossmist::func]
+    fn generic<T: ::crossmist::Object>(value: T) -> T {
+        value
     }
 }
 
@@ -164,9 +217,15 @@ fn main() -> ::std::process::ExitCode {
         value
     }
 
-    ::std::assert_eq!(add.run(::std::vec![1, 2], 3).ok(), ::core::option::Option::Some(6));
+    ::std::assert_eq!(
+        add.run(::std::vec![1, 2], 3).ok(),
+        ::core::option::Option::Some(6)
+    );
     ::std::assert_eq!(add(::std::vec![1, 2], 3), 6);
-    ::std::assert_eq!(both::<i16, 1>.run(1, [2]).ok(), ::core::option::Option::Some((1, [2])));
+    ::std::assert_eq!(
+        both::<i16, 1>.run(1, [2]).ok(),
+        ::core::option::Option::Some((1, [2]))
+    );
     ::std::assert_eq!(both(1, [2, 3]), (1, [2, 3]));
     ::std::assert_eq!(nothing.run().ok(), ::core::option::Option::Some(()));
     ::std::assert!(::core::matches!(
@@ -174,13 +233,21 @@ fn main() -> ::std::process::ExitCode {
         ::core::result::Result::Err(::crossmist::Error::Exited { status: 3, .. })
     ));
     let text = ::std::string::String::new();
-    let everything = many.spawn(1, 2, 3, 4, 5, 6, text).and_then(::crossmist::Child::join);
-    ::std::assert_eq!(everything.ok().map(|everything| everything.numbers), ::core::option::Option::Some([1, 2, 3, 4, 5, 6]));
+    let everything = many
+        .spawn(1, 2, 3, 4, 5, 6, text)
+        .and_then(::crossmist::Child::join);
+    ::std::assert_eq!(
+        everything.ok().map(|everything| everything.numbers),
+        ::core::option::Option::Some([1, 2, 3, 4, 5, 6])
+    );
     let mut list = ::std::vec::Vec::new();
     push(&mut list, "", 1);
     ::std::assert_eq!(list, [1]);
     let spoken = speak.run(::std::boxed::Box::new(Unit), ::std::boxed::Box::new(Unit));
-    ::std::assert_eq!(spoken.ok().map(|spoken| spoken.1), ::core::option::Option::Some([7, 7]));
+    ::std::assert_eq!(
+        spoken.ok().map(|spoken| spoken.1),
+        ::core::option::Option::Some([7, 7])
+    );
     ::std::assert_eq!(local.run(5).ok(), ::core::option::Option::Some(5));
     ::std::assert!(::crossmist::from_bytes::<Never>(&[]).is_err());
     ::std::process::ExitCode::SUCCESS
