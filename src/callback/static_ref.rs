@@ -111,16 +111,17 @@ impl<T: ?Sized> Object for StaticRef<T> {
 /// ```
 /// use crossmist::{StaticRef, func, static_ref};
 ///
-/// static GREETINGS: [&str; 2] = ["hello", "good day"];
+/// type Greetings = [&'static str; 2];
+/// static GREETINGS: Greetings = ["hello", "good day"];
 ///
 /// #[func]
-/// fn greet(greetings: StaticRef<[&'static str; 2]>, formal: bool) -> String {
+/// fn greet(greetings: StaticRef<Greetings>, formal: bool) -> String {
 ///     greetings[usize::from(formal)].to_string()
 /// }
 ///
 /// #[crossmist::main]
 /// fn main() {
-///     let greetings = static_ref!(GREETINGS: [&'static str; 2]);
+///     let greetings = static_ref!(GREETINGS: Greetings);
 ///     assert_eq!(greet.run(greetings, true).unwrap(), "good day");
 /// }
 /// ```

@@ -552,13 +552,13 @@ pub(super) fn key_weight(bytes: usize) -> usize {
     bytes.saturating_mul(16).saturating_add(16 << 20)
 }
 
-/// Where the stack was when decoding began.
+/// Where the stack was when decoding or encoding began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stack(usize);
 
 impl Stack {
     #[inline]
-    fn here() -> Self {
+    pub(super) fn here() -> Self {
         let marker = 0u8;
         Self(std::ptr::from_ref(std::hint::black_box(&marker)).addr())
     }

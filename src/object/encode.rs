@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::decode::key_weight;
+use super::decode::{Stack, key_weight};
 use super::{Auto, BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Object, Trust};
 
 /// Takes the parts of a value; see [`Object::encode`].
@@ -21,6 +21,7 @@ pub struct Encoder<'a> {
     limits: Limits,
     trust: Trust,
     depth: usize,
+    stack: Stack,
     empty_elements: usize,
     /// How many runs and descriptors of the message are kept elsewhere while a temporary is
     /// written: see [`temporary`](Self::temporary).
@@ -107,6 +108,7 @@ impl<'a> Encoder<'a> {
             limits,
             trust,
             depth: 0,
+            stack: Stack::here(),
             empty_elements: 0,
             aside: Aside::default(),
             shared: HashMap::new(),
@@ -258,6 +260,10 @@ impl<'a> Encoder<'a> {
             self.refuse(EncodeErrorKind::TooDeep {
                 limit: self.limits.nesting,
             });
+            return;
+        }
+        if self.stack.is_used_up() {
+            self.refuse(EncodeErrorKind::NoStack);
             return;
         }
         self.depth += 1;

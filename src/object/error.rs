@@ -143,6 +143,10 @@ pub enum EncodeErrorKind {
         /// The limit.
         limit: usize,
     },
+    /// The value nests so deep that the stack is used up, whatever
+    /// [`Limits::nesting`](crate::Limits::nesting) allows.
+    #[error("the value nests deeper than the stack allows; flatten it (a long list is a `Vec`)")]
+    NoStack,
     /// The value holds more descriptors than [`Limits::descriptors`](crate::Limits::descriptors).
     #[error(
         "the value holds {descriptors} descriptors, {limit} are allowed in one message; send it in several"

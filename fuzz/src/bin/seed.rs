@@ -1,0 +1,180 @@
+//! Writes the corpus: a few inputs for each type, the same ones each time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crossmist::{Object, Serde, to_bytes};
+use crossmist_fuzz::types::{ALL, DATA, Node, Tree};
+
+fn main() -> io::Result<()> {
+    for index in 0..DATA {
+        write("values", &format!("{index:02}-zeros"), index, &[0; 64])?;
+        // A count of one, and then of one, and so on.
+        write(
+            "values",
+            &format!("{index:02}-ones"),
+            index,
+            &[1, 0, 0, 0].repeat(16),
+        )?;
+        write("values", &format!("{index:02}-most"), index, &[0xFF; 16])?;
+    }
+    let name = Rc::new("name".to_owned());
+    let map = HashMap::from([(name.clone(), vec![name.clone(), name])]);
+    let values = [
+        ("strings", 6, body(&vec!["one".to_owned(), "two".into()])),
+        (
+            "map",
+            16,
+            body(&BTreeMap::from([(vec![1u8], "x".to_owned())])),
+        ),
+        ("shared-map", 18, body(&map)),
+        ("graph", 20, body(&graph())),
+        ("times", 26, body(&(1u32, Duration::from_secs(1)))),
+        ("error", 29, body(&vec![io::Error::other("text")])),
+        ("tree", 30, body(&Serde(tree()))),
+    ];
+    for (name, index, value) in values {
+        write("values", name, index, &value)?;
+        write("frames", name, index, &crossmist_fuzz::message(&value))?;
+    }
+    // Messages with runs, which `values` has no room for.
+    let runs = vec![vec![7u8; 65_536], vec![8; 70_000], vec![9]];
+    write(
+        "frames",
+        "runs",
+        8,
+        &to_bytes(&runs).map_err(io::Error::other)?,
+    )?;
+    let array = [[7u16; 40_000]; 2];
+    write(
+        "frames",
+        "array",
+        11,
+        &to_bytes(&array).map_err(io::Error::other)?,
+    )?;
+
+    for index in 0..ALL {
+        write("packets", &format!("{index:02}-kinds"), index, &kinds())?;
+    }
+    for (name, packets) in packets() {
+        for index in 0..2 {
+            write("packets", &format!("{index:02}-{name}"), index, &packets)?;
+        }
+    }
+    Ok(())
+}
+
+fn graph() -> Vec<Rc<Node>> {
+    let leaf = Rc::new(Node {
+        name: "leaf".into(),
+        ..Node::default()
+    });
+    let root = Rc::new(Node {
+        name: "root".into(),
+        next: vec![leaf.clone(), leaf.clone()],
+        other: Some(Box::default()),
+    });
+    vec![leaf, root]
+}
+
+fn tree() -> Tree {
+    let named = Tree::Named {
+        name: "name".into(),
+        value: 1.5,
+    };
+    let map = BTreeMap::from([("key".to_owned(), Tree::Units(vec![(); 3]))]);
+    Tree::Many(vec![
+        Tree::One(Box::new(named)),
+        Tree::Map(map),
+        Tree::Optional(None),
+    ])
+}
+
+/// A packet as the target reads it, with so many descriptors from one kind on.
+fn packet(descriptors: u8, first: u8, bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    [
+        &length.to_le_bytes()[..],
+        &[first << 3 | descriptors],
+        bytes,
+    ]
+    .concat()
+}
+
+/// Messages with descriptors of each kind: a list of one, a pair, four, one behind a tag, a
+/// channel end.
+fn kinds() -> Vec<u8> {
+    let message = |count, first, value: &[u8]| {
+        let mut bytes = crossmist_fuzz::message(value);
+        bytes[2] = count;
+        packet(count, first, &bytes)
+    };
+    let mut all = Vec::new();
+    for first in 0..12 {
+        all.extend(message(1, first, &[1, 0, 0, 0, 0, 0]));
+        all.extend(message(2, first, &[0, 0, 1, 0]));
+        all.extend(message(4, first, &[0, 0, 1, 0, 2, 0, 3, 0]));
+        all.extend(message(1, first, &[1, 0, 0, 0, 1, 0, 0]));
+        let end = [&[1, 0, 0, 0, 0, 0, 0][..], &[0xFF; 40]].concat();
+        all.extend(message(1, first, &end));
+    }
+    all
+}
+
+/// Messages in one packet and in several.
+fn packets() -> Vec<(&'static str, Vec<u8>)> {
+    let text = crossmist_fuzz::message(&body(&"text".to_owned()));
+
+    // The header says more than the first packet holds.
+    let mut first = crossmist_fuzz::message(&body(&"a longer text".to_owned()));
+    first[24] = 5;
+    let rest = first.split_off(36);
+    let mut pieces = packet(0, 0, &first);
+    for (number, part) in (0..).zip(rest.chunks(8)) {
+        pieces.extend(packet(0, 0, &piece(number, part)));
+    }
+
+    // A run, for which the value has the length only.
+    let mut first = crossmist_fuzz::message(&65_536u32.to_le_bytes());
+    first[12] = 1;
+    first[16..20].copy_from_slice(&65_536u32.to_le_bytes());
+    first[24] = 5;
+    first.extend_from_slice(&65_536u32.to_le_bytes());
+    let mut run = packet(0, 0, &first);
+    for number in 0..2 {
+        run.extend(packet(0, 0, &piece(number, &[b'x'; 32_768])));
+    }
+
+    vec![
+        ("text", packet(0, 0, &text)),
+        ("twice", packet(0, 0, &text).repeat(2)),
+        ("empty", packet(0, 0, &[])),
+        ("pieces", pieces),
+        ("run", run),
+        ("surplus", packet(1, 0, &text)),
+    ]
+}
+
+/// A piece of the message with the name 5.
+fn piece(number: u8, part: &[u8]) -> Vec<u8> {
+    let head = [0xC2, 0, 0, 0, number, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0];
+    [&head, part].concat()
+}
+
+/// The bytes of a value, without the header of its message.
+fn body<T: Object>(value: &T) -> Vec<u8> {
+    to_bytes(value)
+        .map(|bytes| bytes[32..].to_vec())
+        .unwrap_or_default()
+}
+
+fn write(target: &str, name: &str, index: u8, input: &[u8]) -> io::Result<()> {
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join(name), [&[index], input].concat())
+}

@@ -1,0 +1,9 @@
+//! The codec: every type there and back, and every type against bytes of a peer that means harm.
+
+mod descriptors;
+mod limits;
+mod refusals;
+mod serde;
+mod shared;
+mod support;
+mod types;

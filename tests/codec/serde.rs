@@ -1,0 +1,190 @@
+//! `Serde<T>`: what hostile bytes could make a deserializer do, and don't.
+
+use std::collections::BTreeMap;
+
+use crossmist::{Serde, from_bytes, to_bytes};
+use serde::{Deserialize, Serialize};
+
+use super::support::{FIXED_BYTES, assert_error, body, cost, message, refusal, through};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Tree {
+    Leaf,
+    Named { name: String, value: f64 },
+    One(Box<Tree>),
+    Two(Box<Tree>, Box<Tree>),
+    Many(Vec<Tree>),
+    Unit(()),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Everything {
+    numbers: (u8, i16, u32, i64, u128, i128, f32, char, bool),
+    text: String,
+    bytes: Vec<u8>,
+    option: Option<Option<u8>>,
+    unit: (),
+    array: [u16; 3],
+    map: BTreeMap<String, Tree>,
+    new: New,
+    pair: Pair,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct New(u8);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Pair(u8, String);
+
+#[test]
+fn everything_that_serde_knows_comes_back() {
+    let named = Tree::Named {
+        name: "name".into(),
+        value: 0.5,
+    };
+    let tree = Tree::Two(
+        Box::new(named),
+        Box::new(Tree::Many(vec![Tree::Leaf, Tree::Unit(())])),
+    );
+    let value = Serde(Everything {
+        numbers: (1, -2, 3, -4, 5, -6, 0.5, 'ä', true),
+        text: "text".into(),
+        bytes: vec![1, 2, 3],
+        option: Some(None),
+        unit: (),
+        array: [1, 2, 3],
+        map: BTreeMap::from([("tree".into(), tree)]),
+        new: New(1),
+        pair: Pair(2, "two".into()),
+    });
+    assert_eq!(through(&value), value);
+    let long = Serde(vec![7u32; 100_000]);
+    assert_eq!(through(&long), long);
+}
+
+/// Serialized bytes as they lie in a message.
+fn serialized(bytes: &[u8]) -> Vec<u8> {
+    body(&bytes.to_vec())
+}
+
+const EXPECTED: &str = "a serialized `codec::serde::Tree`";
+
+#[test]
+fn recursion_ends_at_the_limit_of_nesting() {
+    // The variant `One` again and again. The tree's own level is one of the 128.
+    let deep = |levels: usize| {
+        let mut bytes = vec![2u8; levels];
+        bytes.push(0);
+        serialized(&bytes)
+    };
+    assert!(from_bytes::<Serde<Tree>>(&message(&deep(127))).is_ok());
+    let error = refusal::<Serde<Tree>>(&deep(128));
+    let end = 4 + 129;
+    assert_error(&error, end, EXPECTED, "a nesting beyond `Limits::nesting`");
+    let most = deep(60_000);
+    let error = refusal::<Serde<Tree>>(&most);
+    assert_error(
+        &error,
+        most.len(),
+        EXPECTED,
+        "a nesting beyond `Limits::nesting`",
+    );
+    // Lists within lists within lists.
+    let error = refusal::<Serde<Tree>>(&serialized(&[4, 1].repeat(20_000)));
+    assert_error(
+        &error,
+        40_004,
+        EXPECTED,
+        "a nesting beyond `Limits::nesting`",
+    );
+}
+
+#[test]
+fn recursion_fits_a_small_stack() {
+    let thread = std::thread::Builder::new().stack_size(256 << 10);
+    let run = || drop(refusal::<Serde<Tree>>(&serialized(&[2; 60_000])));
+    thread.spawn(run).unwrap().join().unwrap();
+}
+
+/// It has no value, but a deserializer looks for one for ever.
+#[derive(Debug, Serialize, Deserialize)]
+struct Endless(Box<Endless>);
+
+#[test]
+fn recursion_without_bytes_ends_at_the_stack() {
+    let error = refusal::<Serde<Endless>>(&serialized(&[]));
+    let expected = "a serialized `codec::serde::Endless`";
+    assert_error(&error, 4, expected, "a nesting that leaves no stack");
+}
+
+#[test]
+fn elements_without_bytes_are_counted() {
+    // A length of 2⁶⁴ - 1, and no element takes a byte.
+    let endless = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
+    let error = refusal::<Serde<Vec<()>>>(&serialized(&endless));
+    assert_error(
+        &error,
+        14,
+        "a serialized `alloc::vec::Vec<()>`",
+        "elements without bytes beyond `Limits::empty_elements`",
+    );
+    assert_eq!(through(&Serde(vec![(); 65_536])), Serde(vec![(); 65_536]));
+    // What has bytes isn't counted against that, nor are the fields of tuples.
+    let pairs = Serde(vec![((), (), 1u8, Vec::<u8>::new()); 200_000]);
+    assert_eq!(through(&pairs), pairs);
+}
+
+#[test]
+fn announced_lengths_reserve_no_more_than_the_bytes_justify() {
+    // Lists within one another, of which each announces as many elements as there are bytes left.
+    let mut bytes = Vec::new();
+    for _ in 0..120 {
+        bytes.extend_from_slice(&[4, 0x80, 0x80, 0x02]);
+    }
+    bytes.resize(40_000, 0);
+    let message = message(&serialized(&bytes));
+    let (result, cost) = cost(|| from_bytes::<Serde<Tree>>(&message));
+    assert!(result.is_err());
+    let most = FIXED_BYTES + 4 * size_of::<Tree>() * message.len();
+    assert!(cost.peak <= most, "{} bytes, {most} allowed", cost.peak);
+}
+
+#[test]
+fn a_serialized_value_ends_where_its_bytes_do() {
+    let error = refusal::<Serde<u8>>(&serialized(&[1, 2, 3]));
+    assert_error(&error, 7, "the end of a serialized value", "2 bytes more");
+    let error = refusal::<Serde<u16>>(&serialized(&[]));
+    assert_eq!((error.at(), error.expected()), (4, "a serialized `u16`"));
+    let bytes = to_bytes(&Serde(5u8)).unwrap();
+    assert_eq!(from_bytes(&bytes), Ok(Serde(5u8)));
+}
+
+#[test]
+fn what_can_not_be_serialized_is_refused_by_the_sender() {
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u8),
+    }
+    struct Lengthless;
+    impl Serialize for Lengthless {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(std::iter::from_fn(|| None::<u8>))
+        }
+    }
+    impl<'de> Deserialize<'de> for Lengthless {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Lengthless)
+        }
+    }
+    let error = to_bytes(&Serde(Lengthless)).unwrap_err().to_string();
+    assert!(error.starts_with("`codec::serde::"), "{error}");
+    assert!(
+        error.contains("Lengthless` can't be serialized: "),
+        "{error}"
+    );
+    // One that asks what comes next is serialized and can't be read again.
+    let bytes = body(&Serde(Untagged::Number(1)));
+    let error = refusal::<Serde<Untagged>>(&bytes);
+    assert!(error.expected().ends_with("Untagged`"), "{error}");
+}
