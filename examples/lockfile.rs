@@ -23,14 +23,24 @@ struct Package {
 #[func]
 fn parse(mut file: File) -> Result<Vec<Package>, String> {
     let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    file.read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
     let lock: toml::Table = toml::from_str(&text).map_err(|error| error.to_string())?;
-    let packages = lock.get("package").and_then(toml::Value::as_array).ok_or("it locks nothing")?;
+    let packages = lock
+        .get("package")
+        .and_then(toml::Value::as_array)
+        .ok_or("it locks nothing")?;
     Ok(packages.iter().map(package).collect())
 }
 
 fn package(value: &toml::Value) -> Package {
-    let text = |key| value.get(key).and_then(toml::Value::as_str).unwrap_or("?").to_string();
+    let text = |key| {
+        value
+            .get(key)
+            .and_then(toml::Value::as_str)
+            .unwrap_or("?")
+            .to_string()
+    };
     let dependencies = value.get("dependencies").and_then(toml::Value::as_array);
     Package {
         name: text("name"),
@@ -58,7 +68,10 @@ fn main() -> ExitCode {
 
 fn run(path: &str) -> Result<(), Box<dyn std::error::Error>> {
     let file = File::open(path)?;
-    let packages = parse.builder().deadline(Duration::from_secs(10)).run(file)??;
+    let packages = parse
+        .builder()
+        .deadline(Duration::from_secs(10))
+        .run(file)??;
 
     let mut users: BTreeMap<&str, usize> = BTreeMap::new();
     for name in packages.iter().flat_map(|package| &package.dependencies) {
