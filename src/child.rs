@@ -53,6 +53,7 @@ pub(crate) enum Ending {
 
 /// The child's story.
 fn run(socket: &OsStr, name: &OsStr) -> i32 {
+    program::note_child();
     process::reset_signals();
     if let Ok(name) = CString::new(short_name(name)) {
         process::set_name(&name);

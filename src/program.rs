@@ -25,6 +25,12 @@ pub(crate) struct Program {
     name: CString,
 }
 
+/// Notes that this process is a child, which has found its entry and can have children itself.
+/// Nothing is opened before it has any.
+pub(crate) fn note_child() {
+    ENTERED.store(true, Ordering::Relaxed);
+}
+
 pub(crate) fn note_entry() {
     ENTERED.store(true, Ordering::Relaxed);
     // Now, while `/proc` is there: the program may change its root directory later.
