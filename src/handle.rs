@@ -97,7 +97,7 @@ impl<T: Object> Child<T> {
         let Some(running) = &mut self.running else {
             return Ok(());
         };
-        match outbox.send(running.socket.as_fd(), running.deadline) {
+        match running.send(outbox) {
             Ok(()) => Ok(()),
             // Why it went away, its end will tell.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -197,6 +197,25 @@ impl<T: Object> Child<T> {
 }
 
 impl Running {
+    /// Sends a message as far as the child takes it before it ends.
+    fn send(&self, outbox: &mut Outbox<'_>) -> io::Result<()> {
+        loop {
+            match outbox.advance(self.socket.as_fd(), Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            // A process that doesn't read may hold the child's end of the socket.
+            let mut entries = [
+                poll::entry(self.socket.as_fd(), libc::POLLOUT),
+                poll::entry(self.process.process.pidfd.as_fd(), libc::POLLIN),
+            ];
+            poll::poll(&mut entries, self.deadline)?;
+            if entries[1].revents != 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Waits for the answer or for the end without one; `None` where `until` comes first.
     fn outcome<T: Object>(&mut self, until: Deadline) -> Result<Option<Reply<T>>, Error> {
         let failed = |operation| move |source| Error::Io { operation, source };
