@@ -1,7 +1,6 @@
 //! The parent's hold on a child: waiting for its answer, and for its end.
 
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +24,8 @@ use crate::wire::FrameError;
 #[derive(Debug)]
 pub struct Child<T> {
     running: Option<Running>,
-    result: PhantomData<fn() -> T>,
+    /// What it answered, while its end is waited for.
+    reply: Option<Reply<T>>,
 }
 
 /// A child whose end hasn't been seen.
@@ -34,6 +34,8 @@ pub(crate) struct Running {
     pub(crate) process: Arc<Kill>,
     socket: OwnedFd,
     inbox: Inbox,
+    /// By when it has to be gone, once nothing more is expected from it.
+    leaving: Option<Deadline>,
     limits: Limits,
     deadline: Deadline,
     /// What `deadline` was made of, for the error.
@@ -81,6 +83,7 @@ impl<T: Object> Child<T> {
             process,
             socket,
             inbox,
+            leaving: None,
             limits,
             deadline,
             time,
@@ -88,7 +91,7 @@ impl<T: Object> Child<T> {
         };
         Self {
             running: Some(running),
-            result: PhantomData,
+            reply: None,
         }
     }
 
@@ -161,7 +164,7 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Gives the function's result if it is there; `None` while the child runs.
+    /// Gives the function's result if the child has ended; `None` while it runs.
     ///
     /// # Errors
     ///
@@ -183,13 +186,25 @@ impl<T: Object> Child<T> {
         let Some(running) = &mut self.running else {
             return Err(Error::StatusTaken);
         };
-        let outcome = match running.outcome(until) {
-            Ok(None) => return Ok(None),
-            Ok(Some(reply)) => running.settle(reply),
-            Err(error) => {
-                running.end_now();
-                Err(error)
+        if running.leaving.is_none() {
+            match running.outcome(until) {
+                Ok(Outcome::Waiting) => return Ok(None),
+                Ok(Outcome::Reply(reply)) => self.reply = Some(reply),
+                Ok(Outcome::End) => {}
+                Err(error) => {
+                    running.end_now();
+                    self.running = None;
+                    return Err(error);
+                }
             }
+        }
+        let leaving = running.leaving();
+        if !running.has_ended(leaving.min(until)) && !leaving.has_passed() {
+            return Ok(None);
+        }
+        let outcome = match self.reply.take() {
+            Some(reply) => running.settle(reply),
+            None => Err(running.end_without_answer()),
         };
         self.running = None;
         outcome.map(Some)
@@ -216,8 +231,8 @@ impl Running {
         }
     }
 
-    /// Waits for the answer or for the end without one; `None` where `until` comes first.
-    fn outcome<T: Object>(&mut self, until: Deadline) -> Result<Option<Reply<T>>, Error> {
+    /// Waits for the answer or for the end without one, until `until`.
+    fn outcome<T: Object>(&mut self, until: Deadline) -> Result<Outcome<T>, Error> {
         let failed = |operation| move |source| Error::Io { operation, source };
         let mut ended = false;
         loop {
@@ -228,16 +243,16 @@ impl Running {
                         message.decode(limits, Trust::Data)
                     });
             match arrival {
-                Ok(Arrival::Message(Ok(reply))) => return Ok(Some(reply)),
+                Ok(Arrival::Message(Ok(reply))) => return Ok(Outcome::Reply(reply)),
                 Ok(Arrival::Message(Err(error))) => return Err(Error::Decode(error)),
-                Ok(Arrival::End) => return Err(self.end_without_answer()),
+                Ok(Arrival::End) => return Ok(Outcome::End),
                 Err(Fault::Frame(error)) => return Err(Error::Malformed(error)),
                 Err(fault) if fault.would_block() => {}
                 Err(Fault::Io(source)) => return Err(failed("receive the answer")(source)),
             }
             if ended {
                 // It is gone, and what it had sent is read.
-                return Err(self.end_without_answer());
+                return Ok(Outcome::End);
             }
             if self.deadline.has_passed() {
                 return Err(Error::Deadline { after: self.time });
@@ -252,7 +267,7 @@ impl Running {
                 Ok(()) => ended = entries[1].revents != 0,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     if !self.deadline.has_passed() {
-                        return Ok(None);
+                        return Ok(Outcome::Waiting);
                     }
                     // An answer that is complete when the deadline is noticed counts: once more.
                 }
@@ -263,7 +278,7 @@ impl Running {
 
     /// Sees to the end of a child that has answered.
     fn settle<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
-        let _ = self.wait_for_end(Deadline::after(LINGER).min(self.deadline));
+        let _ = self.wait_for_end();
         match reply {
             Reply::Returned(value) => {
                 // Nothing may follow an answer.
@@ -290,7 +305,7 @@ impl Running {
 
     /// The error for a child that will not answer any more.
     fn end_without_answer(&mut self) -> Error {
-        let killed = match self.wait_for_end(Deadline::after(LINGER).min(self.deadline)) {
+        let killed = match self.wait_for_end() {
             Ok(Ended::Exited(status)) => return Error::Exited { status },
             Ok(Ended::Signalled {
                 signal,
@@ -316,11 +331,23 @@ impl Running {
         }
     }
 
-    /// Waits for the end of the process until `deadline`, then kills it.
-    fn wait_for_end(&mut self, deadline: Deadline) -> Result<Ended, StillRunning> {
-        let process = &self.process.process;
-        if poll::readable(process.pidfd.as_fd(), deadline).is_ok() {
-            return Ok(process.wait().unwrap_or(Ended::Unknown));
+    /// By when a child that has answered, or can't any more, has to be gone.
+    fn leaving(&mut self) -> Deadline {
+        *self
+            .leaving
+            .get_or_insert_with(|| Deadline::after(LINGER).min(self.deadline))
+    }
+
+    /// Waits for the end of the process until `deadline`.
+    fn has_ended(&self, deadline: Deadline) -> bool {
+        poll::readable(self.process.process.pidfd.as_fd(), deadline).is_ok()
+    }
+
+    /// Waits for the end of a process that has to leave, then kills it.
+    fn wait_for_end(&mut self) -> Result<Ended, StillRunning> {
+        let leaving = self.leaving();
+        if self.has_ended(leaving) {
+            return Ok(self.process.process.wait().unwrap_or(Ended::Unknown));
         }
         self.end_now();
         Err(StillRunning)
@@ -338,6 +365,14 @@ impl Running {
             reaper::adopt(Arc::clone(&self.process), Deadline::NEVER);
         }
     }
+}
+
+/// What a wait for the answer came to.
+enum Outcome<T> {
+    Reply(Reply<T>),
+    /// There will be none.
+    End,
+    Waiting,
 }
 
 struct StillRunning;
