@@ -236,6 +236,7 @@ impl Running {
         let failed = |operation| move |source| Error::Io { operation, source };
         let mut ended = false;
         loop {
+            let mut partly = false;
             let (limits, socket) = (self.limits, self.socket.as_fd());
             let arrival =
                 self.inbox
@@ -246,6 +247,7 @@ impl Running {
                 Ok(Arrival::Message(Ok(reply))) => return Ok(Outcome::Reply(reply)),
                 Ok(Arrival::Message(Err(error))) => return Err(Error::Decode(error)),
                 Ok(Arrival::End) => return Ok(Outcome::End),
+                Ok(Arrival::Partly) => partly = true,
                 Err(Fault::Frame(error)) => return Err(Error::Malformed(error)),
                 Err(fault) if fault.would_block() => {}
                 Err(Fault::Io(source)) => return Err(failed("receive the answer")(source)),
@@ -256,6 +258,9 @@ impl Running {
             }
             if self.deadline.has_passed() {
                 return Err(Error::Deadline { after: self.time });
+            }
+            if partly && until.has_passed() {
+                return Ok(Outcome::Waiting);
             }
             // The answer wakes, and so does the end of the process: another holder of its socket
             // can put off the end of the channel.
@@ -291,10 +296,9 @@ impl Running {
                     |_| (),
                 );
                 match more {
-                    Ok(Arrival::Message(())) | Err(Fault::Frame(_)) => {
-                        Err(Error::Malformed(FrameError::Surplus))
-                    }
-                    Ok(Arrival::End) | Err(Fault::Io(_)) => Ok(value),
+                    Ok(Arrival::End) => Ok(value),
+                    Err(Fault::Io(_)) if !self.inbox.is_mid_message() => Ok(value),
+                    _ => Err(Error::Malformed(FrameError::Surplus)),
                 }
             }
             Reply::Panicked(panic) => Err(Error::Panicked(panic)),

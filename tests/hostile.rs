@@ -439,7 +439,18 @@ fn an_answer_is_one_value_of_the_type_and_nothing_more() {
         "UTF-8",
         "a panic's message"
     );
-    for second in [answer(6), vec![], vec![1, 2, 3], piece(0, 0, &[1])] {
+    let begun = Head {
+        value: 9,
+        name: 7,
+        ..HEAD
+    };
+    for second in [
+        answer(6),
+        vec![],
+        vec![1, 2, 3],
+        piece(0, 0, &[1]),
+        begun.with(&[0; 4]),
+    ] {
         let empty = second.is_empty();
         for after in [After::Exit, After::Stay] {
             let result = say.run(vec![answer(5), second.clone()], after);

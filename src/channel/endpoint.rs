@@ -129,6 +129,7 @@ impl Endpoint {
         );
         match arrival {
             Err(fault) if fault.would_block() => None,
+            Ok(Arrival::Partly) => None,
             arrival => Some(self.received(arrival)),
         }
     }
@@ -139,6 +140,8 @@ impl Endpoint {
     ) -> Result<Option<T>, ChannelError> {
         match arrival {
             Ok(Arrival::Message(value)) => Ok(Some(value?)),
+            // `Inbox::receive` goes on after it.
+            Ok(Arrival::Partly) => Err(ChannelError::TimedOut),
             Ok(Arrival::End) => Ok(None),
             Err(Fault::Io(error)) => Err(ChannelError::receiving(error)),
             Err(Fault::Frame(fault)) => {
