@@ -12,7 +12,7 @@ use crate::reaper;
 use crate::reply::Reply;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{Ended, Process};
-use crate::sys::socket::Wait;
+use crate::sys::socket::{Connection, Wait};
 use crate::transport::{Arrival, Fault, Inbox, Outbox};
 use crate::wire::FrameError;
 
@@ -32,7 +32,7 @@ pub struct Child<T> {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) process: Arc<Kill>,
-    socket: OwnedFd,
+    socket: Connection,
     inbox: Inbox,
     /// By when it has to be gone, once nothing more is expected from it.
     leaving: Option<Deadline>,
@@ -81,7 +81,7 @@ impl<T: Object> Child<T> {
         let inbox = Inbox::default();
         let running = Running {
             process,
-            socket,
+            socket: Connection::new(socket),
             inbox,
             leaving: None,
             limits,

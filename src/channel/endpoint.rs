@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::ChannelError;
 use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
-use crate::sys::socket::Wait;
+use crate::sys::socket::{Connection, Wait};
 use crate::transport::{Arrival, Fault, Inbox, Outbox};
 use crate::wire::FrameError;
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    socket: OwnedFd,
+    socket: Connection,
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
@@ -24,7 +24,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn new(socket: OwnedFd, trust: Trust) -> Self {
         Self {
-            socket,
+            socket: Connection::new(socket),
             limits: Limits::default(),
             trust,
             inbox: Inbox::default(),
@@ -38,7 +38,7 @@ impl Endpoint {
     }
 
     pub(crate) fn into_socket(self) -> OwnedFd {
-        self.socket
+        self.socket.into_owned()
     }
 
     /// Why this end can't be handed to somebody else: what is under way would be lost.
