@@ -41,6 +41,8 @@ pub(crate) struct Running {
     /// What `deadline` was made of, for the error.
     time: Duration,
     kill_on_drop: bool,
+    /// Its status was taken, or the reaper is going to.
+    is_released: bool,
 }
 
 /// The process, and who killed it if it was us.
@@ -88,6 +90,7 @@ impl<T: Object> Child<T> {
             deadline,
             time,
             kill_on_drop,
+            is_released: false,
         };
         Self {
             running: Some(running),
@@ -351,7 +354,7 @@ impl Running {
     fn wait_for_end(&mut self) -> Result<Ended, StillRunning> {
         let leaving = self.leaving();
         if self.has_ended(leaving) {
-            return Ok(self.process.process.wait().unwrap_or(Ended::Unknown));
+            return Ok(self.take_status());
         }
         self.end_now();
         Err(StillRunning)
@@ -359,14 +362,35 @@ impl Running {
 
     /// Kills the process and takes its status, or leaves that to the reaper if the kernel can't
     /// end it at once.
-    fn end_now(&self) {
-        let process = &self.process.process;
+    fn end_now(&mut self) {
         // A process that has ended can't be killed, and one of ours may be.
-        let _ = process.signal(libc::SIGKILL);
-        if poll::readable(process.pidfd.as_fd(), Deadline::after(DROP_WAIT)).is_ok() {
-            let _ = process.wait();
+        let _ = self.process.process.signal(libc::SIGKILL);
+        if self.has_ended(Deadline::after(DROP_WAIT)) {
+            self.take_status();
         } else {
-            reaper::adopt(Arc::clone(&self.process), Deadline::NEVER);
+            self.release(Deadline::NEVER);
+        }
+    }
+
+    /// Takes the status of a process that has ended, without waiting: where another process traces
+    /// it, that one gets the status first, whenever it likes.
+    fn take_status(&mut self) -> Ended {
+        match self.process.process.try_wait() {
+            Ok(Some(ended)) => {
+                self.is_released = true;
+                ended
+            }
+            _ => {
+                self.release(Deadline::NEVER);
+                Ended::Unknown
+            }
+        }
+    }
+
+    /// Leaves the process to the reaper.
+    fn release(&mut self, deadline: Deadline) {
+        if !std::mem::replace(&mut self.is_released, true) {
+            reaper::adopt(Arc::clone(&self.process), deadline);
         }
     }
 }
@@ -383,11 +407,14 @@ struct StillRunning;
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if self.is_released {
+            return;
+        }
         match self.process.process.try_wait() {
-            // Also where its status was taken long ago.
+            // Also where its status was taken by somebody else.
             Ok(Some(_)) => {}
             _ if self.kill_on_drop => self.end_now(),
-            _ => reaper::adopt(Arc::clone(&self.process), self.deadline),
+            _ => self.release(self.deadline),
         }
     }
 }

@@ -15,7 +15,12 @@ use crate::sys::{event, process};
 struct Orphan {
     child: Arc<Kill>,
     deadline: Deadline,
+    /// It has ended, and yet its status isn't to be had: a process that traces it gets that first.
+    has_ended: bool,
 }
+
+/// How often what can't be waited for is looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Reaper {
@@ -23,31 +28,41 @@ struct Reaper {
     process: u32,
     /// Those that the thread hasn't taken over yet.
     arrivals: Mutex<Vec<Orphan>>,
-    wake: OwnedFd,
+    /// Sets it going. None where there was no descriptor for it; then it looks by the clock.
+    wake: Option<OwnedFd>,
 }
 
 static REAPER: Mutex<Option<Arc<Reaper>>> = Mutex::new(None);
 
+/// Those that came while no thread could be started.
+static WAITING: Mutex<Vec<Orphan>> = Mutex::new(Vec::new());
+
 /// Takes over a child: kills it at its deadline, and takes its status when it ends.
 pub(crate) fn adopt(child: Arc<Kill>, deadline: Deadline) {
     let mut current = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let reaper = match &*current {
-        Some(reaper) if reaper.process == std::process::id() => Arc::clone(reaper),
-        _ => match Reaper::start() {
-            Some(reaper) => {
-                *current = Some(Arc::clone(&reaper));
-                reaper
-            }
-            // No thread, no descriptor: at the next chance. It stays a zombie until then.
-            None => return,
-        },
-    };
-    reaper
-        .arrivals
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Orphan { child, deadline });
-    event::set(reaper.wake.as_fd());
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.push(Orphan {
+        child,
+        deadline,
+        has_ended: false,
+    });
+    if current
+        .as_ref()
+        .is_none_or(|reaper| reaper.process != std::process::id())
+    {
+        // Without a thread, they wait for the next one that comes.
+        *current = Reaper::start();
+    }
+    if let Some(reaper) = &*current {
+        reaper
+            .arrivals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .append(&mut waiting);
+        if let Some(wake) = &reaper.wake {
+            event::set(wake.as_fd());
+        }
+    }
 }
 
 impl Reaper {
@@ -55,7 +70,7 @@ impl Reaper {
         let reaper = Arc::new(Self {
             process: std::process::id(),
             arrivals: Mutex::default(),
-            wake: event::new().ok()?,
+            wake: event::new().ok(),
         });
         let for_thread = Arc::clone(&reaper);
         // The program's signals are none of its business: it starts with all of them blocked.
@@ -80,22 +95,36 @@ impl Reaper {
                 // What can't be waited for is not ours any more.
                 matches!(orphan.child.process.try_wait(), Ok(None))
             });
-            let deadline = orphans
+            let mut deadline = orphans
                 .iter()
                 .fold(Deadline::NEVER, |least, orphan| least.min(orphan.deadline));
-            let mut entries: Vec<_> = std::iter::once(self.wake.as_fd())
-                .chain(
-                    orphans
-                        .iter()
-                        .map(|orphan| orphan.child.process.pidfd.as_fd()),
-                )
+            if self.wake.is_none() || orphans.iter().any(|orphan| orphan.has_ended) {
+                deadline = deadline.min(Deadline::after(INTERVAL));
+            }
+            let mut entries: Vec<_> = orphans
+                .iter()
+                .map(|orphan| orphan.child.process.pidfd.as_fd())
+                .chain(self.wake.as_ref().map(AsFd::as_fd))
                 .map(|fd| poll::entry(fd, libc::POLLIN))
                 .collect();
+            for (entry, orphan) in entries.iter_mut().zip(&orphans) {
+                if orphan.has_ended {
+                    // Which `poll` leaves alone: it would be ready at once, each time.
+                    entry.fd = -1;
+                }
+            }
             match poll::poll(&mut entries, deadline) {
-                Ok(()) => event::clear(self.wake.as_fd()),
+                Ok(()) => {
+                    for (entry, orphan) in entries.iter().zip(&mut orphans) {
+                        orphan.has_ended |= entry.revents != 0;
+                    }
+                    if let Some(wake) = &self.wake {
+                        event::clear(wake.as_fd());
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
                 // More children than RLIMIT_NOFILE allows to poll, or no memory: by the clock.
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+                Err(_) => std::thread::sleep(INTERVAL),
             }
         }
     }
