@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Error;
-use crate::sys::image;
+use crate::sys::{image, socket};
 
 /// Whether this process has been at [`init`](crate::init), where a child would have gone its way.
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -55,6 +55,10 @@ fn opened() -> &'static Result<Program, String> {
         let file = File::open("/proc/self/exe").map_err(|error| {
             format!("the executable can't be opened by /proc/self/exe: {error}")
         })?;
+        // A child's standard descriptors must not take its place.
+        let file = socket::above_standard(file.into())
+            .map(File::from)
+            .map_err(|error| format!("the executable's descriptor can't be moved: {error}"))?;
         let image = image::image().ok_or(
             "this code is part of a shared object, not of the executable; a child of the \
              executable would not find it",
