@@ -154,12 +154,13 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
-    /// Starts a child although this program's file has privileges (set-user-ID, set-group-ID or
-    /// file capabilities).
+    /// Starts a child although this program's file has privileges (set-user-ID or set-group-ID).
+    /// A program whose file has capabilities can't have children.
     ///
     /// # Security
     ///
-    /// The child gets them by its `execve`, whatever this process has dropped of them meanwhile.
+    /// The child gets them by its `execve`. It refuses to run for a process that doesn't have them,
+    /// or has dropped them: anybody can start such a program, and would choose what it does.
     pub fn allow_privileged(mut self) -> Self {
         self.options.privileged = true;
         self

@@ -54,14 +54,21 @@ fn refuse_code_in_result<F: Func>() -> Result<(), Error> {
 }
 
 fn refuse_privileges(options: &Options) -> Result<(), Error> {
-    if process::is_privileged() && !options.privileged {
-        return Err(Error::Unsupported {
-            reason: "its file has privileges (set-user-ID or capabilities), which a child would \
-                     get anew by `execve`; `Builder::allow_privileged` accepts that"
-                .to_owned(),
-        });
-    }
-    Ok(())
+    let reason = match process::is_privileged() {
+        false => return Ok(()),
+        true if !process::is_privileged_by_ids() => {
+            "its file has capabilities, and a child of it could not tell this process from one \
+             that has none"
+        }
+        true if options.privileged => return Ok(()),
+        true => {
+            "its file has privileges (set-user-ID or set-group-ID), which a child would get anew \
+             by `execve`; `Builder::allow_privileged` accepts that"
+        }
+    };
+    Err(Error::Unsupported {
+        reason: reason.to_owned(),
+    })
 }
 
 /// Sends what the socket takes; the rest, where it is full, another time.

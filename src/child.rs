@@ -65,6 +65,12 @@ fn run(socket: &OsStr, name: &OsStr) -> i32 {
     let Some(socket) = socket.and_then(|fd| process::inherited(fd).ok()) else {
         return fail("got no socket from the program that started it");
     };
+    if process::is_privileged()
+        && !(process::is_privileged_by_ids() && process::was_made_with_our_ids(socket.as_fd()))
+    {
+        // Anybody may start a program with privileges, and would choose what it does with them.
+        return fail("was started by a process without its privileges");
+    }
     let socket = SOCKET.get_or_init(|| socket);
 
     // The parent's limits were applied where the arguments were encoded, and a parent is trusted.
