@@ -154,6 +154,11 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn into_options(self) -> Options {
+        self.options
+    }
+
     /// Starts a child although this program's file has privileges (set-user-ID, set-group-ID or
     /// file capabilities).
     ///

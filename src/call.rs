@@ -32,26 +32,36 @@ pub(crate) fn spawn<F: Func>(
     Ok(child)
 }
 
-/// The parent's story: everything until a child runs `F` on its arguments.
 fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
+    let launch = message::<F>(arguments, options);
+    let (mut child, mut rest) = start_child::<F>(&launch, options)?;
+    child.send(&mut rest)?;
+    Ok(child)
+}
+
+/// The launch message of a call.
+pub(crate) fn message<F: Func>(arguments: F::Args, options: &Options) -> Launch<F> {
+    Launch { limits: options.limits, arguments }
+}
+
+/// The parent's story: everything until a child runs `F` on its arguments. What didn't fit its
+/// socket is still to be sent.
+pub(crate) fn start_child<'a, F: Func>(
+    launch: &'a Launch<F>,
+    options: &Options,
+) -> Result<(Child<F::Output>, Outbox<'a>), Error> {
     let deadline = options.deadline.map_or(Deadline::NEVER, Deadline::after);
     refuse_code_in_result::<F>()?;
     let program = program::own()?;
     refuse_privileges(options)?;
 
-    let launch = Launch::<F> {
-        limits: options.limits,
-        arguments,
-    };
-    let mut outbox = Outbox::encode(&launch, options.limits, Trust::Code)?;
+    let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
     let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
     // What fits the socket is there before the child is.
     send(&mut outbox, ours.as_fd(), Wait::Never).map_err(failed("send the arguments"))?;
 
     let process = start::<F>(program, theirs, options)?;
-    let mut child = Child::new(process, ours, options.hold(deadline));
-    child.send(&mut outbox)?;
-    Ok(child)
+    Ok((Child::new(process, ours, options.hold(deadline)), outbox))
 }
 
 fn refuse_code_in_result<F: Func>() -> Result<(), Error> {

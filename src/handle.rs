@@ -214,11 +214,30 @@ impl<T: Object> Child<T> {
         self.running = None;
         outcome.map(Some)
     }
+}
 
-    /// What the child is held by, for a join that waits in another way.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn into_running(mut self) -> Option<Running> {
-        self.running.take()
+/// What a join needs that waits in another way.
+#[cfg(feature = "tokio")]
+impl<T> Child<T> {
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.running.as_ref()
+    }
+
+    pub(crate) fn running_mut(&mut self) -> Option<&mut Running> {
+        self.running.as_mut()
+    }
+
+    /// Forgets a child whose end was seen.
+    pub(crate) fn end(&mut self) {
+        self.running = None;
+    }
+
+    /// Kills a child that is of no use, and forgets it.
+    pub(crate) fn end_now(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.kill_on_drop = true;
+        }
+        self.running = None;
     }
 }
 
@@ -349,6 +368,14 @@ impl Running {
             Ok(()) => Ok(self.take_status()),
             Err(_) => Err(StillRunning),
         }
+    }
+
+    /// The status of a child, if it has ended by now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_take_status(&mut self) -> Option<Ended> {
+        let ended = self.process.process.try_wait().unwrap_or(None)?;
+        self.is_over = true;
+        Some(ended)
     }
 
     /// The status of a child that has ended.

@@ -28,6 +28,8 @@ mod reaper;
 mod reply;
 mod sys;
 mod transport;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 pub mod trusted;
 mod wire;
 
@@ -82,6 +84,19 @@ pub mod __private {
 
     pub fn spawn<F: Func>(_: F, arguments: F::Args) -> Result<Child<F::Output>, Error> {
         crate::call::spawn::<F>(arguments, &Default::default())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub async fn run_tokio<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
+        crate::tokio::run::<F>(arguments, Default::default()).await
+    }
+
+    #[cfg(feature = "tokio")]
+    pub async fn spawn_tokio<F: Func>(
+        _: F,
+        arguments: F::Args,
+    ) -> Result<crate::tokio::Child<F::Output>, Error> {
+        crate::tokio::spawn::<F>(arguments, Default::default()).await
     }
 
     pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {

@@ -18,7 +18,7 @@ pub(crate) struct Endpoint {
     /// What made this end useless: the peer broke the protocol.
     fault: Option<FrameError>,
     /// A message was sent in part, so that the peer waits for the rest of it.
-    half_sent: bool,
+    pub(crate) half_sent: bool,
 }
 
 impl Endpoint {

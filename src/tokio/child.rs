@@ -1,0 +1,246 @@
+//! A child whose end is awaited in a runtime.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::endpoint::{Number, register};
+use crate::error::Error;
+use crate::handle::{KillHandle, LINGER, Look, Running, StillRunning};
+use crate::object::Object;
+use crate::sys::process::Ended;
+use crate::sys::socket::Wait;
+use crate::transport::Outbox;
+
+/// A function that runs in a child process; see [`crossmist::Child`](crate::Child).
+///
+/// Dropping it lets the child run on, unless a builder's
+/// [`kill_on_drop`](crate::Builder::kill_on_drop) says otherwise. Its end leaves no zombie either
+/// way.
+#[derive(Debug)]
+pub struct Child<T> {
+    // Fields are dropped in this order: the runtime forgets the descriptors before they are closed.
+    socket: AsyncFd<Number>,
+    pidfd: AsyncFd<Number>,
+    child: crate::Child<T>,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T: Object> Child<T> {
+    pub(super) fn new(child: crate::Child<T>) -> Result<Self, Error> {
+        let register = |fd: Option<&dyn AsFd>| match fd {
+            Some(fd) => register(&fd.as_fd()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let failed = |source| Error::Io {
+            operation: "register the child process with a tokio runtime",
+            source,
+        };
+        let running = child.running();
+        let socket = register(running.map(|r| &*r.socket as &dyn AsFd)).map_err(failed)?;
+        let pidfd = register(running.map(|r| &*r.process as &dyn AsFd)).map_err(failed)?;
+        Ok(Self { socket, pidfd, child, result: PhantomData })
+    }
+
+    pub(super) fn watch(&self) {
+        self.child.watch();
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the child, by SIGKILL; see [`crossmist::Child::kill`](crate::Child::kill).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; not where the child has ended already.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.child.kill()
+    }
+
+    /// A handle that can kill the child from elsewhere.
+    #[must_use]
+    pub fn kill_handle(&self) -> KillHandle {
+        self.child.kill_handle()
+    }
+
+    /// Waits for the child's end and gives the function's result.
+    ///
+    /// # Errors
+    ///
+    /// How the child ended where it gave no result: see [`Error`].
+    ///
+    /// # Panics
+    ///
+    /// tokio panics where the runtime's time is not enabled and it is needed: for a deadline, or for
+    /// a child that lingers after its answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future is dropping the child: it runs on, or is killed where `kill_on_drop`
+    /// says so. To wait with a timeout and keep the child, see
+    /// [`join_timeout`](Self::join_timeout).
+    pub async fn join(mut self) -> Result<T, Error> {
+        match self.join_until(None).await? {
+            Some(value) => Ok(value),
+            None => Err(Error::StatusTaken),
+        }
+    }
+
+    /// Waits for the child's end no longer than `timeout`; `None` where it still runs then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`join`](Self::join).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped before the answer is complete. Afterwards, while
+    /// it waits for the process to exit, the answer is.
+    pub async fn join_timeout(&mut self, timeout: Duration) -> Result<Option<T>, Error> {
+        self.join_until(Instant::now().checked_add(timeout)).await
+    }
+
+    async fn join_until(&mut self, until: Option<Instant>) -> Result<Option<T>, Error> {
+        let Self { socket, pidfd, child, .. } = self;
+        let Some(running) = child.running_mut() else {
+            return Err(Error::StatusTaken);
+        };
+        let outcome = match wait_for_answer(running, socket, pidfd, until).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Look::Answer(reply))) => {
+                let _ = wait_for_end(running, pidfd).await;
+                running.conclude(reply)
+            }
+            Ok(Some(Look::Closed)) => {
+                let ended = wait_for_end(running, pidfd).await;
+                Err(running.verdict(ended))
+            }
+            Err(error) => Err(error),
+        };
+        // What still runs by now is killed.
+        running.kill_on_drop = true;
+        child.end();
+        outcome.map(Some)
+    }
+
+    /// Sends the rest of the arguments, while the child reads them.
+    pub(super) async fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
+        loop {
+            let Some(running) = self.child.running() else { return Ok(()) };
+            let result = outbox.advance(running.socket.as_fd(), Wait::Never);
+            match result {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Why it went away, its end will tell.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    return Ok(());
+                }
+                Err(source) => {
+                    self.child.end_now();
+                    return Err(Error::Launch { step: "send the arguments", source });
+                }
+            }
+            let at = running.deadline.instant();
+            let ready = until(at, self.socket.writable()).await;
+            match ready {
+                Some(Ok(mut ready)) => ready.clear_ready(),
+                Some(Err(source)) => {
+                    self.child.end_now();
+                    return Err(Error::Launch { step: "send the arguments", source });
+                }
+                None => {
+                    let late = self.child.running().map_or(Ok(()), Running::check_deadline);
+                    self.child.end_now();
+                    return late;
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the answer or for the end without one; `None` where `until` comes first.
+async fn wait_for_answer<T: Object>(
+    running: &mut Running,
+    socket: &AsyncFd<Number>,
+    pidfd: &AsyncFd<Number>,
+    until: Option<Instant>,
+) -> Result<Option<Look<T>>, Error> {
+    let failed = |source| Error::Io { operation: "wait for the child process", source };
+    let deadline = running.deadline.instant();
+    let first = until.into_iter().chain(deadline).min();
+    let mut ended = false;
+    loop {
+        if let Some(look) = running.look()? {
+            return Ok(Some(look));
+        }
+        if ended {
+            // It is gone, and what it had sent is read.
+            return Ok(Some(Look::Closed));
+        }
+        running.check_deadline()?;
+        tokio::select! {
+            // The answer wakes, and so does the end of the process: another holder of its socket
+            // can put off the end of the channel.
+            ready = socket.readable() => {
+                let mut ready = ready.map_err(failed)?;
+                if let Some(look) = running.look()? {
+                    return Ok(Some(look));
+                }
+                ready.clear_ready();
+            }
+            ready = pidfd.readable() => {
+                ready.map_err(failed)?;
+                ended = true;
+            }
+            () = sleep(first) => {
+                // An answer that is complete when the deadline is noticed counts: once more.
+                if !running.deadline.has_passed() {
+                    return running.look();
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the end of a child that has nothing more to say, but not for long.
+async fn wait_for_end(
+    running: &mut Running,
+    pidfd: &AsyncFd<Number>,
+) -> Result<Ended, StillRunning> {
+    if let Some(ended) = running.try_take_status() {
+        return Ok(ended);
+    }
+    let linger = Instant::now().checked_add(LINGER);
+    let at = linger.into_iter().chain(running.deadline.instant()).min();
+    match until(at, pidfd.readable()).await {
+        Some(Ok(_)) => Ok(running.take_status()),
+        Some(Err(_)) | None => Err(StillRunning),
+    }
+}
+
+async fn sleep(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until<F: Future>(at: Option<Instant>, future: F) -> Option<F::Output> {
+    match at {
+        Some(at) => timeout_at(at, future).await.ok(),
+        None => Some(future.await),
+    }
+}

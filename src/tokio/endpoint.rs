@@ -1,0 +1,101 @@
+//! One end of a channel that waits in a runtime.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+
+use crate::channel::{ChannelError, Endpoint};
+use crate::object::Object;
+use crate::sys::socket::Wait;
+
+/// An end, and what its runtime knows of it.
+#[derive(Debug)]
+pub(super) struct AsyncEndpoint {
+    // Fields are dropped in this order: the runtime forgets the descriptor before it is closed.
+    registration: Option<AsyncFd<Number>>,
+    endpoint: Endpoint,
+}
+
+/// The number of a descriptor that stays open as long as it is registered.
+#[derive(Debug)]
+pub(super) struct Number(RawFd);
+
+impl AsRawFd for Number {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+/// Registers a descriptor, which has to outlive the registration, with the runtime of the task.
+pub(super) fn register(fd: &impl AsFd) -> io::Result<AsyncFd<Number>> {
+    // `AsyncFd::new` panics outside of a runtime.
+    Handle::try_current().map_err(io::Error::other)?;
+    AsyncFd::new(Number(fd.as_fd().as_raw_fd()))
+}
+
+impl AsyncEndpoint {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self { registration: None, endpoint }
+    }
+
+    pub(super) fn get(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(super) fn get_mut(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
+    }
+
+    pub(super) fn into_inner(self) -> Endpoint {
+        drop(self.registration);
+        self.endpoint
+    }
+
+    /// The end and its registration, made now if it has none.
+    fn parts(&mut self) -> Result<(&mut Endpoint, &AsyncFd<Number>), ChannelError> {
+        let registration = match &mut self.registration {
+            Some(registration) => registration,
+            none => none.insert(register(&self.endpoint).map_err(|source| ChannelError::Io {
+                operation: "register the channel with a tokio runtime",
+                source,
+            })?),
+        };
+        Ok((&mut self.endpoint, registration))
+    }
+
+    pub(super) async fn send<T: Object>(&mut self, value: &T) -> Result<(), ChannelError> {
+        let mut outbox = self.endpoint.outbox(value)?;
+        loop {
+            let result = outbox.advance(self.endpoint.socket(), Wait::Never);
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return self.endpoint.sent(&outbox, result),
+            }
+            let (endpoint, registration) = self.parts()?;
+            // Should this future be dropped while it waits, the peer is left with a part. The flag
+            // says so until the rest has gone out.
+            endpoint.half_sent = !outbox.is_untouched();
+            let ready = registration.writable().await;
+            let mut ready = ready.map_err(ChannelError::sending)?;
+            endpoint.half_sent = false;
+            // Another try tells: if the socket is still full, the runtime has to ask again.
+            match outbox.advance(endpoint.socket(), Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                result => return endpoint.sent(&outbox, result),
+            }
+        }
+    }
+
+    pub(super) async fn recv<T: Object>(&mut self) -> Result<Option<T>, ChannelError> {
+        loop {
+            let (endpoint, registration) = self.parts()?;
+            let mut ready = registration.readable().await.map_err(ChannelError::receiving)?;
+            match endpoint.try_recv() {
+                Some(result) => return result,
+                None => ready.clear_ready(),
+            }
+        }
+    }
+}
