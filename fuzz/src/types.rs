@@ -16,7 +16,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossmist::{DecodeError, Decoder, Duplex, Encoder, Object, Receiver, Sender, Serde, Shape};
+use crossmist::{
+    Blob, DecodeError, Decoder, Delayed, Duplex, Encoder, Object, Receiver, Sender, Serde, Shape,
+};
 use serde::{Deserialize, Serialize};
 
 /// A tree that shares its branches.
@@ -114,6 +116,7 @@ types! {
     Serde<Vec<()>>;
     Serde<(Option<char>, HashMap<String, Vec<u8>>, i128)>;
     Vec<Serde<String>>;
+    Vec<Delayed<Rc<String>>>;
 }
 
 types! {
@@ -131,4 +134,6 @@ types! {
     Vec<Receiver<OwnedFd>>;
     Rc<RefCell<Duplex<u8, String>>>;
     Vec<Rc<OwnedFd>>;
+    Vec<Blob>;
+    Vec<Delayed<Vec<OwnedFd>>>;
 }
