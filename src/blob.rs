@@ -145,7 +145,11 @@ impl BlobBuf {
     pub fn with_capacity(capacity: usize) -> io::Result<Self> {
         let memory = memory::create()?;
         let mapping = Mapping::exclusive(&memory, capacity)?;
-        Ok(Self { memory, mapping, length: 0 })
+        Ok(Self {
+            memory,
+            mapping,
+            length: 0,
+        })
     }
 
     /// Appends bytes.
@@ -155,7 +159,11 @@ impl BlobBuf {
     /// Where no memory is to be had; nothing was appended then.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) -> io::Result<()> {
         let start = self.length;
-        self.resize(start.checked_add(bytes.len()).ok_or(io::ErrorKind::OutOfMemory)?)?;
+        self.resize(
+            start
+                .checked_add(bytes.len())
+                .ok_or(io::ErrorKind::OutOfMemory)?,
+        )?;
         if let Some(end) = self.get_mut(start..) {
             end.copy_from_slice(bytes);
         }
@@ -191,7 +199,11 @@ impl BlobBuf {
     ///
     /// Where the system refuses to seal or map the memory.
     pub fn freeze(self) -> io::Result<Blob> {
-        let Self { memory, mapping, length } = self;
+        let Self {
+            memory,
+            mapping,
+            length,
+        } = self;
         // A mapping for writing is in the way of the seals.
         drop(mapping);
         let file = std::fs::File::from(memory);
@@ -206,13 +218,19 @@ impl Deref for BlobBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.mapping.as_slice().get(..self.length).unwrap_or_default()
+        self.mapping
+            .as_slice()
+            .get(..self.length)
+            .unwrap_or_default()
     }
 }
 
 impl DerefMut for BlobBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.mapping.as_mut_slice().get_mut(..self.length).unwrap_or_default()
+        self.mapping
+            .as_mut_slice()
+            .get_mut(..self.length)
+            .unwrap_or_default()
     }
 }
 
@@ -275,7 +293,10 @@ mod tests {
         let file = std::fs::File::from(blob.0.memory.try_clone().unwrap());
         let error = (&file).write(b"x").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
-        assert_eq!(file.set_len(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(
+            file.set_len(0).unwrap_err().raw_os_error(),
+            Some(libc::EPERM)
+        );
         let writable: io::Result<Mapping<Exclusive>> = Mapping::exclusive(&blob.0.memory, 6);
         assert_eq!(writable.unwrap_err().raw_os_error(), Some(libc::EPERM));
         assert!(blob.0.memory.as_raw_fd() > 2);
@@ -315,7 +336,14 @@ mod tests {
 
     #[test]
     fn a_forged_one_is_refused() {
-        let sealed = || Blob::copy_of(b"12345678").unwrap().0.memory.try_clone().unwrap();
+        let sealed = || {
+            Blob::copy_of(b"12345678")
+                .unwrap()
+                .0
+                .memory
+                .try_clone()
+                .unwrap()
+        };
         let unsealed = BlobBuf::with_capacity(8).unwrap();
         assert_eq!(
             refusal(Forged(unsealed.memory.try_clone().unwrap(), 8)),

@@ -32,7 +32,11 @@ pub(crate) fn create() -> io::Result<OwnedFd> {
 pub(crate) fn seal(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes numbers only.
     let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, SEALS) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether a descriptor is memory that can't change: a memfd with all seals.
@@ -125,17 +129,32 @@ fn size(fd: BorrowedFd<'_>) -> io::Result<u64> {
 fn map<A>(fd: BorrowedFd<'_>, length: usize, protection: c_int) -> io::Result<Mapping<A>> {
     let access = std::marker::PhantomData;
     if length == 0 {
-        return Ok(Mapping { start: NonNull::dangling(), length, access });
+        return Ok(Mapping {
+            start: NonNull::dangling(),
+            length,
+            access,
+        });
     }
     // SAFETY: a new mapping, placed by the kernel.
     let start = unsafe {
-        libc::mmap(ptr::null_mut(), length, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+        libc::mmap(
+            ptr::null_mut(),
+            length,
+            protection,
+            libc::MAP_SHARED,
+            fd.as_raw_fd(),
+            0,
+        )
     };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
     let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::Other)?;
-    Ok(Mapping { start, length, access })
+    Ok(Mapping {
+        start,
+        length,
+        access,
+    })
 }
 
 impl<A> Drop for Mapping<A> {
