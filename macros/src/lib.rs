@@ -1,5 +1,13 @@
 //! The macros of crossmist.
 
+// What a library does not do; its tests may.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
 mod errors;
 mod func;
 mod main_attr;

@@ -119,7 +119,6 @@ fn expand(krate: &Path, mut user: ItemTrait) -> TokenStream {
 
         #(#cfg)*
         #[doc(hidden)]
-        #[allow(non_camel_case_types)]
         #vis trait #hidden #hidden_generics #hidden_where {
             #[doc(hidden)]
             fn __crossmist_reference(&self) -> ::core::option::Option<::core::primitive::u64>;

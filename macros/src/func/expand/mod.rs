@@ -135,7 +135,6 @@ impl<'f> Parts<'f> {
             return quote_spanned! {span=>
                 #(#cfg)*
                 #[doc(hidden)]
-                #[allow(non_camel_case_types)]
                 #vis struct #object;
 
                 #(#cfg)*
@@ -171,10 +170,10 @@ impl<'f> Parts<'f> {
         quote_spanned! {span=>
             #(#cfg)*
             #[doc(hidden)]
-            #[allow(non_camel_case_types, dead_code)]
             #vis enum #object<#(#parameters),*> {
                 #(#docs)*
                 #(#value)*
+                #[allow(non_camel_case_types)]
                 #name,
                 #[doc(hidden)]
                 #never(
@@ -185,7 +184,6 @@ impl<'f> Parts<'f> {
 
             #(#cfg)*
             #[doc(hidden)]
-            #[allow(unused_imports)]
             #user_vis use #object::*;
         }
     }
@@ -200,7 +198,7 @@ impl<'f> Parts<'f> {
         sig.ident = body_name();
         quote! {
             #(#attrs)*
-            #[allow(clippy::needless_pass_by_value, clippy::unused_async)]
+            #[allow(clippy::missing_const_for_fn, clippy::needless_pass_by_value, clippy::unused_async)]
             #sig #body
         }
     }

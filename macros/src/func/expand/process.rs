@@ -116,7 +116,7 @@ impl Parts<'_> {
         let errors = errors_section();
         let span = spans::generated(&self.function.name).span();
         quote_spanned! {span=>
-            #[allow(dead_code, clippy::too_many_arguments)]
+            #[allow(clippy::too_many_arguments)]
             impl #impl_generics #object #ty_generics #where_clause {
                 #run
                 #errors
@@ -166,7 +166,7 @@ impl Parts<'_> {
         let span = spans::generated(&self.function.name).span();
         quote_spanned! {span=>
             #krate::__private::if_tokio! {
-                #[allow(dead_code, clippy::too_many_arguments)]
+                #[allow(clippy::too_many_arguments)]
                 impl #impl_generics #object #ty_generics #where_clause {
                     #run
                     #errors
