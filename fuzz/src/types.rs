@@ -49,6 +49,29 @@ impl Object for Node {
     }
 }
 
+/// A delayed value that is decoded at once: what is still encoded can't be sent on.
+#[derive(Debug)]
+pub struct Opened<T>(Delayed<T>);
+
+impl<T: Object> Object for Opened<T> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        self.0.encode(encoder);
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let delayed = <Delayed<T> as Object>::decode(decoder)?;
+        delayed.decode().map(Delayed::new).map(Opened)
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.part::<Delayed<T>>("0");
+    }
+
+    fn least_bytes() -> usize {
+        Delayed::<T>::least_bytes()
+    }
+}
+
 /// A recursive type of serde's.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Tree {
@@ -116,7 +139,7 @@ types! {
     Serde<Vec<()>>;
     Serde<(Option<char>, HashMap<String, Vec<u8>>, i128)>;
     Vec<Serde<String>>;
-    Vec<Delayed<Rc<String>>>;
+    Vec<Opened<Rc<String>>>;
 }
 
 types! {
@@ -135,5 +158,5 @@ types! {
     Rc<RefCell<Duplex<u8, String>>>;
     Vec<Rc<OwnedFd>>;
     Vec<Blob>;
-    Vec<Delayed<Vec<OwnedFd>>>;
+    Vec<Opened<Vec<OwnedFd>>>;
 }
