@@ -1,6 +1,7 @@
 //! One end of a channel, whatever it carries: a socket, its limits, and what is under way.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::ChannelError;
 use crate::object::{Limits, Object, Trust};
@@ -11,7 +12,8 @@ use crate::wire::FrameError;
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    socket: OwnedFd,
+    /// Shared only with the registration of a runtime, if there is one.
+    socket: Arc<OwnedFd>,
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
@@ -24,7 +26,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn new(socket: OwnedFd, trust: Trust) -> Self {
         Self {
-            socket,
+            socket: Arc::new(socket),
             limits: Limits::default(),
             trust,
             inbox: Inbox::default(),
@@ -38,7 +40,14 @@ impl Endpoint {
     }
 
     pub(crate) fn into_socket(self) -> OwnedFd {
-        self.socket
+        #[expect(clippy::expect_used, reason = "proved below")]
+        // A registration is dropped before its end is taken apart.
+        Arc::into_inner(self.socket).expect("nobody else holds the socket of a channel's end")
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn shared_socket(&self) -> &Arc<OwnedFd> {
+        &self.socket
     }
 
     /// Why this end can't be handed to somebody else: what is under way would be lost.

@@ -5,14 +5,13 @@ use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::endpoint::{Number, register};
 use crate::error::Error;
 use crate::handle::{KillHandle, LINGER, Look, Running, StillRunning};
 use crate::object::Object;
 use crate::sys::process::Ended;
+use crate::sys::readiness::Readiness;
 use crate::sys::socket::Wait;
 use crate::transport::Outbox;
 
@@ -23,26 +22,21 @@ use crate::transport::Outbox;
 /// way.
 #[derive(Debug)]
 pub struct Child<T> {
-    // Fields are dropped in this order: the runtime forgets the descriptors before they are closed.
-    socket: AsyncFd<Number>,
-    pidfd: AsyncFd<Number>,
+    socket: Readiness,
+    pidfd: Readiness,
     child: crate::Child<T>,
     result: PhantomData<fn() -> T>,
 }
 
 impl<T: Object> Child<T> {
     pub(super) fn new(child: crate::Child<T>) -> Result<Self, Error> {
-        let register = |fd: Option<&dyn AsFd>| match fd {
-            Some(fd) => register(&fd.as_fd()),
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
         let failed = |source| Error::Io {
             operation: "register the child process with a tokio runtime",
             source,
         };
-        let running = child.running();
-        let socket = register(running.map(|r| &*r.socket as &dyn AsFd)).map_err(failed)?;
-        let pidfd = register(running.map(|r| &*r.process as &dyn AsFd)).map_err(failed)?;
+        let Some(running) = child.running() else { return Err(Error::StatusTaken) };
+        let socket = Readiness::register(&running.socket).map_err(failed)?;
+        let pidfd = Readiness::register(&running.process.process.pidfd).map_err(failed)?;
         Ok(Self { socket, pidfd, child, result: PhantomData })
     }
 
@@ -174,8 +168,8 @@ impl<T: Object> Child<T> {
 /// Waits for the answer or for the end without one; `None` where `until` comes first.
 async fn wait_for_answer<T: Object>(
     running: &mut Running,
-    socket: &AsyncFd<Number>,
-    pidfd: &AsyncFd<Number>,
+    socket: &Readiness,
+    pidfd: &Readiness,
     until: Option<Instant>,
 ) -> Result<Option<Look<T>>, Error> {
     let failed = |source| Error::Io { operation: "wait for the child process", source };
@@ -202,7 +196,8 @@ async fn wait_for_answer<T: Object>(
                 ready.clear_ready();
             }
             ready = pidfd.readable() => {
-                ready.map_err(failed)?;
+                // It stays so: there is nothing to clear.
+                let _ = ready.map_err(failed)?;
                 ended = true;
             }
             () = sleep(first) => {
@@ -218,7 +213,7 @@ async fn wait_for_answer<T: Object>(
 /// Waits for the end of a child that has nothing more to say, but not for long.
 async fn wait_for_end(
     running: &mut Running,
-    pidfd: &AsyncFd<Number>,
+    pidfd: &Readiness,
 ) -> Result<Ended, StillRunning> {
     if let Some(ended) = running.try_take_status() {
         return Ok(ended);

@@ -1,38 +1,17 @@
 //! One end of a channel that waits in a runtime.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-
-use tokio::io::unix::AsyncFd;
-use tokio::runtime::Handle;
 
 use crate::channel::{ChannelError, Endpoint};
 use crate::object::Object;
+use crate::sys::readiness::Readiness;
 use crate::sys::socket::Wait;
 
 /// An end, and what its runtime knows of it.
 #[derive(Debug)]
 pub(super) struct AsyncEndpoint {
-    // Fields are dropped in this order: the runtime forgets the descriptor before it is closed.
-    registration: Option<AsyncFd<Number>>,
+    registration: Option<Readiness>,
     endpoint: Endpoint,
-}
-
-/// The number of a descriptor that stays open as long as it is registered.
-#[derive(Debug)]
-pub(super) struct Number(RawFd);
-
-impl AsRawFd for Number {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
-}
-
-/// Registers a descriptor, which has to outlive the registration, with the runtime of the task.
-pub(super) fn register(fd: &impl AsFd) -> io::Result<AsyncFd<Number>> {
-    // `AsyncFd::new` panics outside of a runtime.
-    Handle::try_current().map_err(io::Error::other)?;
-    AsyncFd::new(Number(fd.as_fd().as_raw_fd()))
 }
 
 impl AsyncEndpoint {
@@ -54,10 +33,10 @@ impl AsyncEndpoint {
     }
 
     /// The end and its registration, made now if it has none.
-    fn parts(&mut self) -> Result<(&mut Endpoint, &AsyncFd<Number>), ChannelError> {
+    fn parts(&mut self) -> Result<(&mut Endpoint, &Readiness), ChannelError> {
         let registration = match &mut self.registration {
             Some(registration) => registration,
-            none => none.insert(register(&self.endpoint).map_err(|source| ChannelError::Io {
+            none => none.insert(Readiness::register(self.endpoint.shared_socket()).map_err(|source| ChannelError::Io {
                 operation: "register the channel with a tokio runtime",
                 source,
             })?),
