@@ -90,12 +90,12 @@ impl<'f> Parts<'f> {
             Output::Never => quote!(::core::convert::Infallible),
             Output::Type(ty) => quote!(#ty),
         };
-        let direct = match (&function.runtime, &function.output) {
-            (Some(_), _) => quote! {
+        let direct = match (function.is_async, &function.output) {
+            (true, _) => quote! {
                 ::core::pin::Pin<#krate::__private::Box<dyn ::core::future::Future<Output = #output>>>
             },
-            (None, Output::Never) => quote!(!),
-            (None, _) => output.clone(),
+            (false, Output::Never) => quote!(!),
+            (false, _) => output.clone(),
         };
         Parts {
             function,
@@ -207,9 +207,10 @@ impl<'f> Parts<'f> {
     fn callee(&self) -> TokenStream {
         let (_, ty_generics, _) = self.generics.split_for_impl();
         let turbofish = ty_generics.as_turbofish();
-        let name = match &self.function.runtime {
-            None => body_name(),
-            Some(_) => boxed_name(),
+        let name = if self.function.is_async {
+            boxed_name()
+        } else {
+            body_name()
         };
         quote!(#name #turbofish)
     }

@@ -71,7 +71,7 @@ impl Parts<'_> {
         let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
         let pointer = quote!(fn(#(#types),*) -> #direct);
         let callee = self.callee();
-        let boxed = self.function.runtime.as_ref().map(|_| {
+        let boxed = self.function.is_async.then(|| {
             let name = boxed_name();
             let call = self.call(quote!(#(#names),*));
             quote! {
@@ -105,8 +105,8 @@ impl Parts<'_> {
             names,
             ..
         } = self;
-        let output = match (&self.function.runtime, &self.function.output) {
-            (None, Output::Never) => &self.output,
+        let output = match (self.function.is_async, &self.function.output) {
+            (false, Output::Never) => &self.output,
             _ => &self.direct,
         };
         let mut generics = self.generics.clone();
