@@ -182,7 +182,6 @@ macro_rules! calls {
             /// # Errors
             ///
             /// See [`Error`].
-            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
             pub fn run(self, $($name: $type),*) -> Result<Fun::Output, Error> {
                 self.spawn($($name),*)?.join()
             }
@@ -192,7 +191,6 @@ macro_rules! calls {
             /// # Errors
             ///
             /// Those of [`Error`] up to [`Error::Launch`].
-            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
             pub fn spawn(self, $($name: $type),*) -> Result<Child<Fun::Output>, Error> {
                 crate::call::spawn::<Fun>(($($name,)*), &self.options)
             }

@@ -40,7 +40,6 @@ pub(crate) type Entry = Target<EntryPoint>;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryPoint {
-    pub(crate) name: &'static str,
     pub(crate) enter: fn(Arguments<'_>, Limits) -> crate::child::Ending,
 }
 
@@ -53,7 +52,6 @@ pub(crate) struct Launch<F: Func> {
 
 impl<F: Func> Launch<F> {
     const ENTRY: &'static Entry = &Entry::new(EntryPoint {
-        name: F::NAME,
         enter: crate::child::enter::<F>,
     });
 }

@@ -2,6 +2,7 @@
 
 extern crate self as crossmist;
 
+mod blob;
 mod builder;
 mod bytes;
 mod call;
@@ -22,6 +23,7 @@ mod transport;
 pub mod trusted;
 mod wire;
 
+pub use crate::blob::{Blob, BlobBuf};
 pub use crate::builder::{Builder, Stdio};
 pub use crate::bytes::{BytesError, from_bytes, to_bytes};
 pub use crate::callback::{

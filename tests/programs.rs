@@ -1,6 +1,10 @@
 //! Programs as users of crossmist have written them: each feature at its plainest, over a real
 //! child process.
-#![allow(missing_docs, reason = "a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what went wrong by failing"
+)]
 
 use crossmist::{
     BindValue, Duplex, FnMutObject, FnObject, FnOnceObject, Object, Receiver, Sender, channel,
@@ -71,6 +75,7 @@ fn swap(pair: Pair) -> Pair {
 }
 
 #[func]
+#[expect(clippy::boxed_local, reason = "that it is a box is the point")]
 fn increment(item: Box<i32>) -> Box<i32> {
     Box::new(*item + 1)
 }

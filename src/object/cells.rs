@@ -12,11 +12,11 @@ macro_rules! cells {
         impl<T: Object $(+ $bound)?> Object for $cell<T> {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 let encode: fn(&Self, &mut Encoder<'a>) = $encode;
-                encoder.nested(|encoder| encode(self, encoder));
+                encode(self, encoder);
             }
 
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-                decoder.nested(|decoder| T::decode(decoder).map($cell::new))
+                T::decode(decoder).map($cell::new)
             }
 
             fn describe(shape: &mut Shape) {

@@ -84,6 +84,10 @@ impl<'m> Decoder<'m> {
             .map(Vec::len)
             .fold(0, usize::saturating_add);
         let length = parts.bytes.len();
+        // What the sender counts as the length of the message.
+        let message_bytes = length
+            .saturating_add(bulk_bytes)
+            .saturating_add(parts.code.len().saturating_mul(size_of::<u64>()));
         Self {
             rest: parts.bytes,
             length,
@@ -99,19 +103,33 @@ impl<'m> Decoder<'m> {
             ahead_left: length
                 .saturating_mul(AHEAD_FACTOR)
                 .saturating_add(AHEAD_BYTES),
-            empty_elements_left: limits.empty_elements.max(length.saturating_add(bulk_bytes)),
+            empty_elements_left: limits.empty_elements.max(message_bytes),
             shared: Vec::new(),
             deepest: 0,
             run_bytes: 0,
             referenced: 0,
             in_key: false,
-            key_weight_left: key_weight(length.saturating_add(bulk_bytes)),
+            key_weight_left: key_weight(message_bytes),
         }
     }
 
     /// How many levels of nesting are left.
     pub(super) fn nesting_left(&self) -> usize {
         self.limits.nesting.saturating_sub(self.depth)
+    }
+
+    pub(super) fn empty_elements_left(&self) -> usize {
+        self.empty_elements_left
+    }
+
+    pub(super) fn memory_left(&self) -> usize {
+        self.memory_left
+    }
+
+    /// Takes up what somebody else has left of the bounds.
+    pub(super) fn set_left(&mut self, empty_elements: usize, memory: usize) {
+        self.empty_elements_left = self.empty_elements_left.min(empty_elements);
+        self.memory_left = self.memory_left.min(memory);
     }
 
     pub(super) fn stack(&self) -> Stack {

@@ -166,7 +166,7 @@ impl<'a> Encoder<'a> {
     #[inline]
     pub fn count(&mut self, count: usize, least_bytes: usize) {
         if least_bytes == 0 {
-            self.empty_elements = self.empty_elements.saturating_add(count);
+            self.empty_elements(count);
         }
         match u32::try_from(count) {
             Ok(count) => self.put(&count.to_le_bytes()),
@@ -175,6 +175,11 @@ impl<'a> Encoder<'a> {
                 limit: self.limits.message_bytes,
             }),
         }
+    }
+
+    /// Accounts for elements that may take no bytes.
+    pub(super) fn empty_elements(&mut self, count: usize) {
+        self.empty_elements = self.empty_elements.saturating_add(count);
     }
 
     /// Writes bytes and their number. Long runs are borrowed until the message is sent.
@@ -270,6 +275,19 @@ impl<'a> Encoder<'a> {
         self.deepest = self.deepest.max(self.depth);
         write(self);
         self.depth -= 1;
+    }
+
+    /// How many levels of nesting are left.
+    pub(super) fn nesting_left(&self) -> usize {
+        self.limits.nesting.saturating_sub(self.depth)
+    }
+
+    pub(super) fn stack(&self) -> Stack {
+        self.stack
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Writes what the receiver will hash or compare while it decodes: the keys of a map, the

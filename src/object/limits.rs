@@ -18,6 +18,9 @@ pub struct Limits {
     /// Descriptors of one message. Default 253, which is also the kernel's limit.
     pub descriptors: usize,
     /// Pointers and containers within one another. Default 128.
+    ///
+    /// Whatever it is, encoding and decoding stop at 512 KiB of stack: a type whose values are
+    /// large in place gets there first. A thread that receives such types needs 1 MiB.
     pub nesting: usize,
     /// Bytes that the containers of one decoded value may reserve. Default 1 GiB.
     ///

@@ -26,15 +26,19 @@ impl<T: Object> Object for Box<T> {
 /// What is borrowed here is owned there.
 impl<T: Object + Clone> Object for Cow<'static, T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        encoder.nested(|encoder| (**self).encode(encoder));
+        (**self).encode(encoder);
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        decoder.nested(|decoder| T::decode(decoder).map(Cow::Owned))
+        T::decode(decoder).map(Cow::Owned)
     }
 
     fn describe(shape: &mut Shape) {
         shape.element::<T>();
+    }
+
+    fn least_bytes() -> usize {
+        T::least_bytes()
     }
 }
 

@@ -1,13 +1,16 @@
 //! Anything that serde knows.
 
 mod bounded;
+mod limited;
 
 use std::ops::{Deref, DerefMut};
 
 use ::serde::Serialize;
 use ::serde::de::DeserializeOwned;
+use postcard::ser_flavors::{AllocVec, Flavor};
 
 use self::bounded::{Bounded, Bounds};
+use self::limited::{Allowance, Limited};
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
 /// Carries a value of a type that implements serde's traits and not [`Object`](crate::Object).
@@ -30,7 +33,8 @@ use super::{DecodeError, Decoder, Encoder, Object, Shape};
 ///
 /// # Security
 ///
-/// Nesting, stack and the number of elements are bounded as of any other object. What the type's
+/// Nesting, stack, memory and the number of elements are bounded as of any other object, where
+/// memory is counted generously: what lies in something else counts for itself, too. What the type's
 /// own `Deserialize` does with what it is given is its own: a map with a weak hasher, for one, can
 /// be made slow by whoever chooses its keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,9 +42,21 @@ pub struct Serde<T>(pub T);
 
 impl<T: Serialize + DeserializeOwned + 'static> Object for Serde<T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        match postcard::to_allocvec(&self.0) {
-            Ok(bytes) => encoder.bytes_owned(bytes),
-            Err(error) => encoder.fail(format!(
+        let allowance = Allowance::new(encoder);
+        let mut serializer = postcard::Serializer {
+            output: AllocVec::new(),
+        };
+        let bytes = self
+            .0
+            .serialize(Limited::new(&mut serializer, &allowance))
+            .and_then(|()| serializer.output.finalize());
+        match (bytes, allowance.overstepped()) {
+            (Ok(bytes), _) => {
+                encoder.empty_elements(allowance.elements().saturating_sub(bytes.len()));
+                encoder.bytes_owned(bytes);
+            }
+            (Err(_), Some(kind)) => encoder.refuse(kind),
+            (Err(error), None) => encoder.fail(format!(
                 "`{}` can't be serialized: {error}",
                 std::any::type_name::<T>()
             )),
@@ -55,6 +71,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Object for Serde<T> {
             let value = T::deserialize(Bounded::new(&mut deserializer, &bounds))?;
             Ok((value, deserializer.finalize()?.len()))
         })?;
+        bounds.settle(decoder);
         match result {
             Ok((value, 0)) => Ok(Self(value)),
             Ok((_, left)) => {

@@ -62,14 +62,15 @@ impl<V: Copy + 'static> Target<V> {
         let target = std::ptr::with_exposed_provenance::<Self>(address);
         // SAFETY: the address is aligned, and as many bytes as a whole `Target<V>` has lie within
         // one segment that stays mapped, readable and unwritten as long as the program runs.
-        // Every bit pattern is a valid `Claim` (integers, and `TypeId`, which is made of them).
-        let claim = unsafe { (&raw const (*target).claim).read() };
+        // Every bit pattern is a valid `Claim` (integers, and `TypeId`, which is made of them), and
+        // a `Target`, which is `repr(C)`, begins with one.
+        let claim = unsafe { target.cast::<Claim>().read() };
         if claim.magic != MAGIC || claim.id != TypeId::of::<V>() {
             return None;
         }
         // SAFETY: as above for the memory. Only `Target::new` writes this claim, of 256 bits that
-        // name the type, into read-only data, and then a `V` follows it.
-        Some(unsafe { (&raw const (*target).value).read() })
+        // name the type, into read-only data, as part of a whole `Target<V>`.
+        Some(unsafe { &*target }.value)
     }
 }
 

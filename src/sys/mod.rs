@@ -12,6 +12,7 @@ pub(crate) mod event;
 pub(crate) mod fd;
 pub(crate) mod image;
 pub(crate) mod kind;
+pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod socket;

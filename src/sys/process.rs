@@ -102,10 +102,8 @@ impl Process {
             return Err(failed("clone", error));
         }
         // SAFETY: with CLONE_PIDFD the kernel stored a new descriptor, close-on-exec.
-        let process = Self {
-            id,
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        };
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        let process = Self { id, pidfd };
         match plan.failed {
             None => Ok(process),
             Some((step, errno)) => {
@@ -203,9 +201,8 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
     // SAFETY: `start` passed a pointer to its plan, and does nothing until this process is gone.
     let plan = unsafe { &mut *plan.cast::<Plan>() };
     let step = prepare_and_execute(plan);
-    // SAFETY: the location is this thread's own; it belongs to the waiting thread, too.
-    let errno = unsafe { *libc::__errno_location() };
-    plan.failed = Some((step, errno));
+    // This thread's `errno`, which belongs to the waiting thread, too.
+    plan.failed = Some((step, nix::Error::last_raw()));
     // SAFETY: ends this process alone.
     unsafe { libc::_exit(127) }
 }

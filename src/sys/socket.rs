@@ -199,9 +199,11 @@ fn descriptors(header: &libc::msghdr) -> Vec<Option<Received>> {
             let data = unsafe { libc::CMSG_DATA(next) }.cast::<i32>();
             received.reserve_exact(count);
             for index in 0..count {
-                // SAFETY: the kernel wrote `count` descriptors behind the header; the data is
-                // aligned for `int` only by luck of the header's size, so the read doesn't ask.
-                let fd = unsafe { data.add(index).read_unaligned() };
+                // SAFETY: the kernel wrote `count` descriptors behind the header.
+                let at = unsafe { data.add(index) };
+                // SAFETY: as above. That they are aligned is luck of the header's size, so the
+                // read doesn't ask for it.
+                let fd = unsafe { at.read_unaligned() };
                 // SAFETY: the kernel installed it for this message, and nobody else owns it.
                 let fd = unsafe { OwnedFd::from_raw_fd(fd) };
                 received.push(Some(Received::new(fd)));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crossmist::{Serde, from_bytes, to_bytes};
+use crossmist::{EncodeErrorKind, Serde, from_bytes, to_bytes};
 use serde::{Deserialize, Serialize};
 
 use super::support::{FIXED_BYTES, assert_error, body, cost, message, refusal, through};
@@ -15,6 +15,7 @@ enum Tree {
     Two(Box<Tree>, Box<Tree>),
     Many(Vec<Tree>),
     Unit(()),
+    Three { next: Box<Tree> },
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +100,31 @@ fn recursion_ends_at_the_limit_of_nesting() {
     );
 }
 
+/// A tree of this height, whose levels alternate between the ways of nesting.
+fn tree(height: usize) -> Tree {
+    (0..height).fold(Tree::Leaf, |tree, level| match level % 3 {
+        0 => Tree::One(Box::new(tree)),
+        1 => Tree::Two(Box::new(Tree::Leaf), Box::new(tree)),
+        _ => Tree::Three {
+            next: Box::new(tree),
+        },
+    })
+}
+
+#[test]
+fn a_value_is_refused_where_its_receiver_would_refuse_it() {
+    // A leaf has a level, too, for its receiver.
+    let value = Serde(tree(127));
+    assert_eq!(through(&value), value);
+    for height in [128, 129, 2000] {
+        let error = to_bytes(&Serde(tree(height))).unwrap_err();
+        assert_eq!(*error.kind(), EncodeErrorKind::TooDeep { limit: 128 });
+    }
+    // Many shallow ones one after the other are welcome.
+    let wide = Serde(Tree::Many(vec![tree(9); 1000]));
+    assert_eq!(through(&wide), wide);
+}
+
 #[test]
 fn recursion_fits_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(256 << 10);
@@ -132,6 +158,49 @@ fn elements_without_bytes_are_counted() {
     // What has bytes isn't counted against that, nor are the fields of tuples.
     let pairs = Serde(vec![((), (), 1u8, Vec::<u8>::new()); 200_000]);
     assert_eq!(through(&pairs), pairs);
+}
+
+#[test]
+fn elements_without_bytes_are_counted_for_the_whole_message() {
+    let units = |count| Serde(vec![(); count]);
+    let twice = vec![units(32_000), units(33_000)];
+    assert_eq!(through(&twice), twice);
+    let error = to_bytes(&vec![units(33_000), units(33_000)]).unwrap_err();
+    assert!(
+        matches!(error.kind(), EncodeErrorKind::TooManyEmptyElements { .. }),
+        "{error}"
+    );
+    // 33,000 as serde's variable length number, twice.
+    let mut bytes = 2u32.to_le_bytes().to_vec();
+    bytes.extend(serialized(&[0xE8, 0x81, 0x02]).repeat(2));
+    let error = refusal::<Vec<Serde<Vec<()>>>>(&bytes);
+    assert_eq!(
+        error.found(),
+        "elements without bytes beyond `Limits::empty_elements`"
+    );
+}
+
+#[test]
+fn memory_is_counted_for_a_type_much_larger_than_its_bytes() {
+    use crossmist::{ChannelError, Limits, channel};
+    type Sparse = Serde<Vec<Option<[u64; 32]>>>;
+    let (mut tx, mut rx) = channel::<Sparse>().unwrap();
+    let sparse = Serde(vec![None; 10_000]);
+    for (memory_bytes, fits) in [(6 << 20, true), (2 << 20, false)] {
+        rx.set_limits(Limits {
+            memory_bytes,
+            ..Limits::default()
+        });
+        tx.send(&sparse).unwrap();
+        match rx.recv() {
+            Ok(value) => assert!(fits && value.as_ref() == Some(&sparse)),
+            Err(ChannelError::Decode(error)) => {
+                assert!(!fits, "{error}");
+                assert_eq!(error.found(), "more memory than `Limits::memory_bytes`");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[test]

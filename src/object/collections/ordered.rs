@@ -1,5 +1,6 @@
 //! `BTreeMap` and `BTreeSet`.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{DecodeError, Decoder, Encoder, Object, Shape};
@@ -80,7 +81,9 @@ fn ascending<E, K: Ord, C: FromIterator<E>>(
         let mut entries: Vec<E> = Vec::with_capacity(decoder.reservation::<E>(count));
         for _ in 0..count {
             let entry = read(decoder)?;
-            if entries.last().is_some_and(|last| key(last) >= key(&entry)) {
+            // `<` is another trait's, and may say something else than the tree will go by.
+            let ascends = |last: &E| key(last).cmp(key(&entry)) == Ordering::Less;
+            if !entries.last().is_none_or(ascends) {
                 return Err(decoder.error(
                     "keys in strictly ascending order",
                     "one that is not above the one before",

@@ -16,6 +16,11 @@ use super::super::Decoder;
 /// What is left of each bound. Shared by all wrappers of one value.
 #[derive(Debug)]
 pub(super) struct Bounds {
+    /// How many elements without bytes there may be.
+    empty_elements: usize,
+    /// How many bytes the elements and the structs may still take, all together. One that lies in
+    /// another counts for itself and as part of that.
+    memory: Cell<usize>,
     /// How many sequences, maps, options and enums may still lie within one another.
     nesting: Cell<usize>,
     /// How many elements all sequences and maps may still have: those with bytes are as many as
@@ -30,13 +35,22 @@ pub(super) struct Bounds {
 impl Bounds {
     /// The bounds of a value of `bytes` bytes.
     pub(super) fn new(decoder: &Decoder<'_>, bytes: usize) -> Self {
+        let empty_elements = decoder.empty_elements_left();
         Self {
+            empty_elements,
+            memory: Cell::new(decoder.memory_left()),
             nesting: Cell::new(decoder.nesting_left()),
-            elements: Cell::new(bytes.saturating_add(decoder.limits().empty_elements)),
+            elements: Cell::new(bytes.saturating_add(empty_elements)),
             announced: Cell::new(bytes),
             stack: decoder.stack(),
             overstepped: Cell::new(None),
         }
+    }
+
+    /// Takes from the bounds of the whole message what the value took.
+    pub(super) fn settle(&self, decoder: &mut Decoder<'_>) {
+        let empty_elements = self.elements.get().min(self.empty_elements);
+        decoder.set_left(empty_elements, self.memory.get());
     }
 
     /// Which bound was the reason of the failure, if one was.
@@ -55,6 +69,12 @@ impl Bounds {
         if self.stack.is_used_up() {
             return self.fail("a nesting that leaves no stack");
         }
+        self.charge::<T, E>()?;
+        read()
+    }
+
+    /// Reads something without parts.
+    fn plain<T, E: Error>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         read()
     }
 
@@ -69,7 +89,20 @@ impl Bounds {
         result
     }
 
-    fn element<E: Error>(&self) -> Result<(), E> {
+    /// Accounts for a value in memory.
+    fn charge<T, E: Error>(&self) -> Result<(), E> {
+        match self.memory.get().checked_sub(size_of::<T>()) {
+            Some(left) => {
+                self.memory.set(left);
+                Ok(())
+            }
+            None => self.fail("more memory than `Limits::memory_bytes`"),
+        }
+    }
+
+    /// Accounts for an element of a sequence or a map.
+    fn element<T, E: Error>(&self) -> Result<(), E> {
+        self.charge::<T, E>()?;
         match self.elements.get().checked_sub(1) {
             Some(left) => {
                 self.elements.set(left);
@@ -141,7 +174,7 @@ macro_rules! deserialize {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
     type Error = D::Error;
 
-    deserialize! { in_place Received:
+    deserialize! { plain Received:
         deserialize_bool();
         deserialize_i8();
         deserialize_i16();
@@ -162,11 +195,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_byte_buf();
         deserialize_unit();
         deserialize_unit_struct(name: &'static str);
-        deserialize_newtype_struct(name: &'static str);
         deserialize_identifier();
     }
 
     deserialize! { in_place Fixed:
+        deserialize_newtype_struct(name: &'static str);
         deserialize_tuple(length: usize);
         deserialize_tuple_struct(name: &'static str, length: usize);
         deserialize_struct(name: &'static str, fields: &'static [&'static str]);
@@ -281,7 +314,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
         let seed = self.wrap(seed);
         let element = self.inner.next_element_seed(seed)?;
         if element.is_some() && self.length == Length::Received {
-            self.bounds.element()?;
+            self.bounds.element::<S::Value, _>()?;
         }
         Ok(element)
     }
@@ -304,12 +337,13 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<'_, A> {
         let seed = self.wrap(seed);
         let key = self.inner.next_key_seed(seed)?;
         if key.is_some() {
-            self.bounds.element()?;
+            self.bounds.element::<S::Value, _>()?;
         }
         Ok(key)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.bounds.charge::<S::Value, A::Error>()?;
         let seed = self.wrap(seed);
         self.inner.next_value_seed(seed)
     }
