@@ -196,6 +196,11 @@ impl<'f> Parts<'f> {
         let attrs = &attrs.body;
         let mut sig = sig.clone();
         sig.ident = body_name();
+        if let (true, Output::Never) = (self.function.is_async, &self.function.output) {
+            // A future of `!` can't be named.
+            let output = &self.output;
+            sig.output = parse_quote!(-> #output);
+        }
         quote! {
             #(#attrs)*
             #[allow(clippy::missing_const_for_fn, clippy::needless_pass_by_value, clippy::unused_async)]

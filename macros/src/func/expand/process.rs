@@ -90,8 +90,7 @@ impl Parts<'_> {
             {
                 let (#(#names,)*) =
                     #krate::__private::decode::<#object #ty_generics>(arguments)?;
-                let output: #output = #call.await;
-                ::core::result::Result::Ok(output)
+                ::core::result::Result::Ok(#call.await)
             }
         };
         (entered, quote!(__crossmist_entered #turbofish (arguments)))

@@ -64,7 +64,6 @@ impl Parts<'_> {
             krate,
             names,
             types,
-            output,
             direct,
             ..
         } = self;
@@ -76,10 +75,7 @@ impl Parts<'_> {
             let call = self.call(quote!(#(#names),*));
             quote! {
                 fn #name #impl_generics (#(#names: #types),*) -> #direct #where_clause {
-                    #krate::__private::Box::pin(async move {
-                        let output: #output = #call.await;
-                        output
-                    })
+                    #krate::__private::Box::pin(#call)
                 }
             }
         });
