@@ -1,5 +1,13 @@
 //! Call a function in a child process, over typed channels that trust nobody.
 
+// What a library does not do; its tests may.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
 extern crate self as crossmist;
 
 mod blob;

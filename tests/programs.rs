@@ -1,10 +1,5 @@
 //! Programs as users of crossmist have written them: each feature at its plainest, over a real
 //! child process.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test says what went wrong by failing"
-)]
 
 use crossmist::{
     BindValue, Duplex, FnMutObject, FnObject, FnOnceObject, Object, Receiver, Sender, channel,

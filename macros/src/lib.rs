@@ -1,6 +1,14 @@
 //! The attributes and derives of crossmist. Use them through the crate `crossmist`, which exports
 //! them all: what they write names its items.
 
+// What a library does not do; its tests may.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
 mod errors;
 mod func;
 mod main_attr;

@@ -207,7 +207,7 @@ types! {
     result: Result<u8, String>, proptest::result::maybe_ok(any::<u8>(), text()), PartialEq::eq, 3;
     boxed: Box<String>, text().prop_map(Box::new), PartialEq::eq, 12;
     boxes: Vec<Box<u8>>, vec(any::<u8>().prop_map(Box::new), 0..80), PartialEq::eq, 40;
-    cow: Cow<'static, String>, text().prop_map(Cow::Owned), PartialEq::eq, 3;
+    cow: Cow<'static, [u16]>, vec(any::<u16>(), 0..80).prop_map(Cow::Owned), PartialEq::eq, 3;
 
     vec_deque: VecDeque<u16>, queue(), PartialEq::eq, 6;
     linked_list: LinkedList<u16>, vec(any::<u16>(), 0..30).prop_map(LinkedList::from_iter),
