@@ -18,6 +18,20 @@ mod outer {
         }
     }
 
+    #[derive(crossmist::Object, Debug, PartialEq)]
+    pub(crate) struct Hidden(pub(crate) u8);
+
+    /// More visible than what it takes and returns.
+    #[crossmist::func]
+    pub fn same(hidden: Hidden) -> Hidden {
+        hidden
+    }
+
+    #[crossmist::func]
+    pub fn both<T: crossmist::Object>(hidden: Hidden, x: T) -> (T, Hidden) {
+        (x, hidden)
+    }
+
     pub fn run() {
         assert_eq!(inner::up.run(1).unwrap(), 2);
         assert_eq!(inner::down.run(1).unwrap(), 1);
@@ -49,6 +63,10 @@ fn fibonacci(n: u32) -> u32 {
 #[crossmist::main]
 fn main() -> Result<(), crossmist::Error> {
     outer::run();
+    let hidden = outer::Hidden;
+    assert_eq!(outer::same.run(hidden(7))?, hidden(7));
+    assert_eq!(outer::both.run(hidden(7), 8)?, (8, hidden(7)));
+    assert_eq!(outer::both::<u8>(hidden(7), 8), (8, hidden(7)));
     assert_eq!(outer::inner::r#move.run(7)?, 7);
     assert_eq!(format!("{:?}", outer::inner::r#move), format!("{}::outer::inner::move", module_path!()));
     assert_eq!(up.run(300)?, 301);
