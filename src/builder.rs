@@ -164,10 +164,6 @@ impl<F: Func> Builder<F, F::Args> {
         self.options.privileged = true;
         self
     }
-
-    pub(crate) fn into_options(self) -> Options {
-        self.options
-    }
 }
 
 /// `run` and `spawn` for each number of arguments.
@@ -183,7 +179,7 @@ macro_rules! calls {
             ///
             /// See [`Error`].
             pub fn run(self, $($name: $type),*) -> Result<Fun::Output, Error> {
-                self.spawn($($name),*)?.join()
+                crate::call::run::<Fun>(($($name,)*), &self.options)
             }
 
             /// Starts the function in a child process.

@@ -17,11 +17,23 @@ use crate::sys::process::{self, Process, Start, StartError};
 use crate::sys::socket::{self, Wait};
 use crate::transport::Outbox;
 
-/// The parent's story: everything until a child runs `F` on its arguments.
+/// Calls `F` in a child and waits for its result.
+pub(crate) fn run<F: Func>(arguments: F::Args, options: &Options) -> Result<F::Output, Error> {
+    launch::<F>(arguments, options)?.join()
+}
+
+/// Starts `F` in a child. Its deadline holds whether or not anybody joins it.
 pub(crate) fn spawn<F: Func>(
     arguments: F::Args,
     options: &Options,
 ) -> Result<Child<F::Output>, Error> {
+    let child = launch::<F>(arguments, options)?;
+    child.watch();
+    Ok(child)
+}
+
+/// The parent's story: everything until a child runs `F` on its arguments.
+fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
     let deadline = options.deadline.map_or(Deadline::NEVER, Deadline::after);
     refuse_code_in_result::<F>()?;
     let program = program::own()?;

@@ -32,13 +32,15 @@ pub struct Child<T> {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) process: Arc<Kill>,
-    socket: OwnedFd,
+    pub(crate) socket: Arc<OwnedFd>,
     inbox: Inbox,
     limits: Limits,
-    deadline: Deadline,
+    pub(crate) deadline: Deadline,
     /// What `deadline` was made of, for the error.
     time: Duration,
-    kill_on_drop: bool,
+    pub(crate) kill_on_drop: bool,
+    /// Its status was taken, or can't be any more.
+    is_over: bool,
 }
 
 /// The process, and who killed it if it was us.
@@ -59,7 +61,7 @@ pub(crate) struct Hold {
 
 /// How long a child that has answered may take to exit before it is killed. The answer counts
 /// either way.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a drop waits for the end of a child that it killed; a reaper takes over after that.
 const DROP_WAIT: Duration = Duration::from_millis(100);
@@ -79,12 +81,13 @@ impl<T: Object> Child<T> {
         let inbox = Inbox::default();
         let running = Running {
             process,
-            socket,
+            socket: Arc::new(socket),
             inbox,
             limits,
             deadline,
             time,
             kill_on_drop,
+            is_over: false,
         };
         Self {
             running: Some(running),
@@ -103,8 +106,8 @@ impl<T: Object> Child<T> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
             Err(error) => {
-                running.end_now();
                 let time = running.time;
+                running.kill_on_drop = true;
                 self.running = None;
                 Err(match error.kind() {
                     io::ErrorKind::TimedOut => Error::Deadline { after: time },
@@ -114,6 +117,17 @@ impl<T: Object> Child<T> {
                     },
                 })
             }
+        }
+    }
+
+    /// Sees to it that its deadline is kept while nobody waits for it.
+    pub(crate) fn watch(&self) {
+        if let Some(running) = self
+            .running
+            .as_ref()
+            .filter(|running| !running.deadline.is_never())
+        {
+            reaper::watch(Arc::clone(&running.process), running.deadline);
         }
     }
 
@@ -183,51 +197,82 @@ impl<T: Object> Child<T> {
         let Some(running) = &mut self.running else {
             return Err(Error::StatusTaken);
         };
-        let outcome = match running.outcome(until) {
+        let outcome = match running.wait_for_answer(until) {
             Ok(None) => return Ok(None),
-            Ok(Some(reply)) => running.settle(reply),
-            Err(error) => {
-                running.end_now();
-                Err(error)
+            Ok(Some(Look::Answer(reply))) => {
+                let _ = running.wait_for_end();
+                running.conclude(reply)
             }
+            Ok(Some(Look::Closed)) => {
+                let ended = running.wait_for_end();
+                Err(running.verdict(ended))
+            }
+            Err(error) => Err(error),
         };
+        // What still runs by now is killed.
+        running.kill_on_drop = true;
         self.running = None;
         outcome.map(Some)
     }
+
+    /// What the child is held by, for a join that waits in another way.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn into_running(mut self) -> Option<Running> {
+        self.running.take()
+    }
 }
 
+/// What has come from a child.
+#[derive(Debug)]
+pub(crate) enum Look<T> {
+    Answer(Reply<T>),
+    /// Nothing more will come.
+    Closed,
+}
+
+/// A child that went on after it should have ended.
+#[derive(Debug)]
+pub(crate) struct StillRunning;
+
 impl Running {
+    /// Receives what has come, without waiting. `None` where an answer may still come.
+    pub(crate) fn look<T: Object>(&mut self) -> Result<Option<Look<T>>, Error> {
+        let (limits, socket) = (self.limits, self.socket.as_fd());
+        let arrival = self
+            .inbox
+            .advance(socket, &limits, Trust::Data, Wait::Never, |message| {
+                message.decode(limits, Trust::Data)
+            });
+        match arrival {
+            Ok(Arrival::Message(Ok(reply))) => Ok(Some(Look::Answer(reply))),
+            Ok(Arrival::Message(Err(error))) => Err(Error::Decode(error)),
+            Ok(Arrival::End) => Ok(Some(Look::Closed)),
+            Err(Fault::Frame(error)) => Err(Error::Malformed(error)),
+            Err(fault) if fault.would_block() => Ok(None),
+            Err(Fault::Io(source)) => Err(Error::Io {
+                operation: "receive the answer",
+                source,
+            }),
+        }
+    }
+
     /// Waits for the answer or for the end without one; `None` where `until` comes first.
-    fn outcome<T: Object>(&mut self, until: Deadline) -> Result<Option<Reply<T>>, Error> {
-        let failed = |operation| move |source| Error::Io { operation, source };
+    fn wait_for_answer<T: Object>(&mut self, until: Deadline) -> Result<Option<Look<T>>, Error> {
         let mut ended = false;
         loop {
-            let (limits, socket) = (self.limits, self.socket.as_fd());
-            let arrival =
-                self.inbox
-                    .advance(socket, &limits, Trust::Data, Wait::Never, |message| {
-                        message.decode(limits, Trust::Data)
-                    });
-            match arrival {
-                Ok(Arrival::Message(Ok(reply))) => return Ok(Some(reply)),
-                Ok(Arrival::Message(Err(error))) => return Err(Error::Decode(error)),
-                Ok(Arrival::End) => return Err(self.end_without_answer()),
-                Err(Fault::Frame(error)) => return Err(Error::Malformed(error)),
-                Err(fault) if fault.would_block() => {}
-                Err(Fault::Io(source)) => return Err(failed("receive the answer")(source)),
+            if let Some(look) = self.look()? {
+                return Ok(Some(look));
             }
             if ended {
                 // It is gone, and what it had sent is read.
-                return Err(self.end_without_answer());
+                return Ok(Some(Look::Closed));
             }
-            if self.deadline.has_passed() {
-                return Err(Error::Deadline { after: self.time });
-            }
+            self.check_deadline()?;
             // The answer wakes, and so does the end of the process: another holder of its socket
             // can put off the end of the channel.
             let mut entries = [
                 poll::entry(self.socket.as_fd(), libc::POLLIN),
-                poll::entry(self.process.process.pidfd.as_fd(), libc::POLLIN),
+                poll::entry(self.process.as_fd(), libc::POLLIN),
             ];
             match poll::poll(&mut entries, until.min(self.deadline)) {
                 Ok(()) => ended = entries[1].revents != 0,
@@ -237,113 +282,112 @@ impl Running {
                     }
                     // An answer that is complete when the deadline is noticed counts: once more.
                 }
-                Err(source) => return Err(failed("wait for the child process")(source)),
+                Err(source) => {
+                    return Err(Error::Io {
+                        operation: "wait for the child process",
+                        source,
+                    });
+                }
             }
         }
     }
 
-    /// Sees to the end of a child that has answered.
-    fn settle<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
-        let _ = self.wait_for_end(Deadline::after(LINGER).min(self.deadline));
+    /// Fails once the deadline has passed.
+    pub(crate) fn check_deadline(&self) -> Result<(), Error> {
+        if self.deadline.has_passed() {
+            return Err(Error::Deadline { after: self.time });
+        }
+        Ok(())
+    }
+
+    /// The result of a child that has answered and ended.
+    pub(crate) fn conclude<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
         match reply {
-            Reply::Returned(value) => {
-                // Nothing may follow an answer.
-                let limits = self.limits;
-                let more = self.inbox.advance(
-                    self.socket.as_fd(),
-                    &limits,
-                    Trust::Data,
-                    Wait::Never,
-                    |_| (),
-                );
-                match more {
-                    Ok(Arrival::Message(())) | Err(Fault::Frame(_)) => {
-                        Err(Error::Malformed(FrameError::Surplus))
-                    }
-                    Ok(Arrival::End) | Err(Fault::Io(_)) => Ok(value),
-                }
-            }
+            // Nothing may follow an answer.
+            Reply::Returned(value) => match self.look::<()>() {
+                Ok(Some(Look::Closed) | None) | Err(Error::Io { .. }) => Ok(value),
+                Ok(Some(Look::Answer(_))) | Err(_) => Err(Error::Malformed(FrameError::Surplus)),
+            },
             Reply::Panicked(panic) => Err(Error::Panicked(panic)),
             Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
             Reply::BadResult(reason) => Err(Error::BadResult { reason }),
         }
     }
 
-    /// The error for a child that will not answer any more.
-    fn end_without_answer(&mut self) -> Error {
-        let killed = match self.wait_for_end(Deadline::after(LINGER).min(self.deadline)) {
-            Ok(Ended::Exited(status)) => return Error::Exited { status },
+    /// The error for a child that gave no answer.
+    pub(crate) fn verdict(&self, ended: Result<Ended, StillRunning>) -> Error {
+        let past_deadline = self.deadline.has_passed();
+        let after = self.time;
+        match ended {
+            Ok(Ended::Exited(status)) => Error::Exited { status },
+            Ok(Ended::Signalled {
+                signal: libc::SIGKILL,
+                ..
+            }) if self.process.was_killed() => Error::Killed,
+            // The watchdog was faster.
+            Ok(Ended::Signalled {
+                signal: libc::SIGKILL,
+                ..
+            }) if past_deadline => Error::Deadline { after },
             Ok(Ended::Signalled {
                 signal,
                 core_dumped,
-            }) => (signal, core_dumped),
-            Ok(Ended::Unknown) => return Error::StatusTaken,
-            Err(StillRunning) if self.deadline.has_passed() => {
-                return Error::Deadline { after: self.time };
-            }
-            Err(StillRunning) => return Error::Silent,
-        };
-        let (signal, core_dumped) = killed;
-        if signal == libc::SIGKILL && self.process.requested.load(Ordering::Relaxed) {
-            return Error::Killed;
-        }
-        if signal == libc::SIGKILL && self.deadline.has_passed() {
-            // The watchdog was faster.
-            return Error::Deadline { after: self.time };
-        }
-        Error::Signalled {
-            signal,
-            core_dumped,
+            }) => Error::Signalled {
+                signal,
+                core_dumped,
+            },
+            Ok(Ended::Unknown) => Error::StatusTaken,
+            Err(StillRunning) if past_deadline => Error::Deadline { after },
+            Err(StillRunning) => Error::Silent,
         }
     }
 
-    /// Waits for the end of the process until `deadline`, then kills it.
-    fn wait_for_end(&mut self, deadline: Deadline) -> Result<Ended, StillRunning> {
-        let process = &self.process.process;
-        if poll::readable(process.pidfd.as_fd(), deadline).is_ok() {
-            return Ok(process.wait().unwrap_or(Ended::Unknown));
+    /// Waits for the end of a child that has nothing more to say, but not for long.
+    fn wait_for_end(&mut self) -> Result<Ended, StillRunning> {
+        let until = Deadline::after(LINGER).min(self.deadline);
+        match poll::readable(self.process.as_fd(), until) {
+            Ok(()) => Ok(self.take_status()),
+            Err(_) => Err(StillRunning),
         }
-        self.end_now();
-        Err(StillRunning)
     }
 
-    /// Kills the process and takes its status, or leaves that to the reaper if the kernel can't
-    /// end it at once.
-    fn end_now(&self) {
-        let process = &self.process.process;
-        // A process that has ended can't be killed, and one of ours may be.
-        let _ = process.signal(libc::SIGKILL);
-        if poll::readable(process.pidfd.as_fd(), Deadline::after(DROP_WAIT)).is_ok() {
-            let _ = process.wait();
-        } else {
-            reaper::adopt(Arc::clone(&self.process), Deadline::NEVER);
-        }
+    /// The status of a child that has ended.
+    pub(crate) fn take_status(&mut self) -> Ended {
+        self.is_over = true;
+        self.process.process.wait().unwrap_or(Ended::Unknown)
     }
 }
-
-struct StillRunning;
 
 impl Drop for Running {
     fn drop(&mut self) {
-        match self.process.process.try_wait() {
-            // Also where its status was taken long ago.
-            Ok(Some(_)) => {}
-            _ if self.kill_on_drop => self.end_now(),
-            _ => reaper::adopt(Arc::clone(&self.process), self.deadline),
+        if self.is_over {
+            return;
+        }
+        let process = &self.process.process;
+        if self.kill_on_drop {
+            // One that has ended can't be killed, and one of ours may be.
+            let _ = process.signal(libc::SIGKILL);
+            // The kernel takes a moment, or longer where it is stuck in a file system.
+            let _ = poll::readable(process.pidfd.as_fd(), Deadline::after(DROP_WAIT));
+        }
+        if let Ok(None) = process.try_wait() {
+            reaper::adopt(Arc::clone(&self.process), self.deadline);
         }
     }
 }
 
-impl<T> Child<T> {
-    /// The pidfd of the child: readable once the process has ended.
-    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.running
-            .as_ref()
-            .map(|running| running.process.process.pidfd.as_fd())
+impl AsFd for Kill {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd.as_fd()
     }
 }
 
 impl Kill {
+    /// Whether it was killed by us, on somebody's request.
+    fn was_killed(&self) -> bool {
+        self.requested.load(Ordering::Relaxed)
+    }
+
     fn kill(&self) -> Result<(), Error> {
         self.requested.store(true, Ordering::Relaxed);
         self.process

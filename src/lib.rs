@@ -77,7 +77,7 @@ pub mod __private {
     }
 
     pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
-        crate::call::spawn::<F>(arguments, &Default::default())?.join()
+        crate::call::run::<F>(arguments, &Default::default())
     }
 
     pub fn spawn<F: Func>(_: F, arguments: F::Args) -> Result<Child<F::Output>, Error> {

@@ -1,6 +1,8 @@
-//! Children whose handle is gone: their deadlines are kept, and they leave no zombie.
+//! Children that nobody waits for at the moment: their deadlines are kept, and those whose handle
+//! is gone leave no zombie.
 //!
-//! One thread, started when the first such child appears, sleeps until one of them ends.
+//! One thread, started when the first such child appears, sleeps until one of them ends or is
+//! overdue.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +12,20 @@ use crate::handle::Kill;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::{event, process};
 
-/// A child that nobody waits for.
+/// A child, and what is to be done about it.
 #[derive(Debug)]
-struct Orphan {
+struct Ward {
     child: Arc<Kill>,
     deadline: Deadline,
+    duty: Duty,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    /// Kill it at its deadline. Somebody else takes its status.
+    Watch,
+    /// That, and take its status when it ends.
+    Bury,
 }
 
 #[derive(Debug)]
@@ -22,32 +33,82 @@ struct Reaper {
     /// The process that it belongs to: a copy made by `fork` has the memory, but no thread.
     process: u32,
     /// Those that the thread hasn't taken over yet.
-    arrivals: Mutex<Vec<Orphan>>,
+    arrivals: Mutex<Vec<Ward>>,
     wake: OwnedFd,
 }
 
-static REAPER: Mutex<Option<Arc<Reaper>>> = Mutex::new(None);
+struct Current {
+    reaper: Option<Arc<Reaper>>,
+    /// Those that came while no thread could be started.
+    waiting: Vec<Ward>,
+}
+
+static CURRENT: Mutex<Current> = Mutex::new(Current {
+    reaper: None,
+    waiting: Vec::new(),
+});
 
 /// Takes over a child: kills it at its deadline, and takes its status when it ends.
 pub(crate) fn adopt(child: Arc<Kill>, deadline: Deadline) {
-    let mut current = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let reaper = match &*current {
-        Some(reaper) if reaper.process == std::process::id() => Arc::clone(reaper),
-        _ => match Reaper::start() {
-            Some(reaper) => {
-                *current = Some(Arc::clone(&reaper));
-                reaper
+    take(Ward {
+        child,
+        deadline,
+        duty: Duty::Bury,
+    });
+}
+
+/// Kills a child at its deadline, whoever has its handle then and whatever they do.
+pub(crate) fn watch(child: Arc<Kill>, deadline: Deadline) {
+    take(Ward {
+        child,
+        deadline,
+        duty: Duty::Watch,
+    });
+}
+
+fn take(ward: Ward) {
+    let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    current.waiting.push(ward);
+    if current
+        .reaper
+        .as_ref()
+        .is_none_or(|reaper| reaper.process != std::process::id())
+    {
+        current.reaper = Reaper::start();
+    }
+    let Current { reaper, waiting } = &mut *current;
+    match reaper {
+        Some(reaper) => {
+            reaper
+                .arrivals
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .append(waiting);
+            event::set(reaper.wake.as_fd());
+        }
+        // No thread or no descriptor is to be had: another try comes with the next child.
+        None => waiting.retain_mut(Ward::is_needed),
+    }
+}
+
+impl Ward {
+    /// Does what is due, and says whether more will be.
+    fn is_needed(&mut self) -> bool {
+        let process = &self.child.process;
+        if self.deadline.has_passed() {
+            let _ = process.signal(libc::SIGKILL);
+            self.deadline = Deadline::NEVER;
+        }
+        match self.duty {
+            // What can't be waited for is not ours any more.
+            Duty::Bury => matches!(process.try_wait(), Ok(None)),
+            Duty::Watch => {
+                !self.deadline.is_never()
+                    && poll::readable(process.pidfd.as_fd(), Deadline::after(Duration::ZERO))
+                        .is_err()
             }
-            // No thread, no descriptor: at the next chance. It stays a zombie until then.
-            None => return,
-        },
-    };
-    reaper
-        .arrivals
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Orphan { child, deadline });
-    event::set(reaper.wake.as_fd());
+        }
+    }
 }
 
 impl Reaper {
@@ -69,26 +130,15 @@ impl Reaper {
     }
 
     fn run(&self) {
-        let mut orphans: Vec<Orphan> = Vec::new();
+        let mut wards: Vec<Ward> = Vec::new();
         loop {
-            orphans.append(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
-            orphans.retain_mut(|orphan| {
-                if orphan.deadline.has_passed() {
-                    let _ = orphan.child.process.signal(libc::SIGKILL);
-                    orphan.deadline = Deadline::NEVER;
-                }
-                // What can't be waited for is not ours any more.
-                matches!(orphan.child.process.try_wait(), Ok(None))
-            });
-            let deadline = orphans
+            wards.append(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
+            wards.retain_mut(Ward::is_needed);
+            let deadline = wards
                 .iter()
-                .fold(Deadline::NEVER, |least, orphan| least.min(orphan.deadline));
+                .fold(Deadline::NEVER, |least, ward| least.min(ward.deadline));
             let mut entries: Vec<_> = std::iter::once(self.wake.as_fd())
-                .chain(
-                    orphans
-                        .iter()
-                        .map(|orphan| orphan.child.process.pidfd.as_fd()),
-                )
+                .chain(wards.iter().map(|ward| ward.child.process.pidfd.as_fd()))
                 .map(|fd| poll::entry(fd, libc::POLLIN))
                 .collect();
             match poll::poll(&mut entries, deadline) {
