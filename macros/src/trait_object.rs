@@ -7,7 +7,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::spanned::Spanned;
-use syn::{GenericParam, Generics, ItemTrait, Path, TraitItem, parse_quote};
+use syn::{GenericParam, Generics, ItemTrait, Path, Signature, TraitItem, parse_quote};
 
 use crate::errors::Errors;
 use crate::spans;
@@ -50,14 +50,49 @@ fn check(user: &ItemTrait, errors: &mut Errors) {
         }
     }
     for item in &user.items {
-        if let TraitItem::Type(item) = item {
-            errors.at(
+        match item {
+            TraitItem::Type(item) => errors.at(
                 item.ident.span(),
                 "a trait whose objects are sent has no associated types: make it a parameter of \
                  the trait",
-            );
+            ),
+            TraitItem::Const(item) => errors.at(
+                item.ident.span(),
+                "a trait whose objects are sent has no associated constants: make it a method",
+            ),
+            TraitItem::Fn(item) if !is_for_sized(&item.sig) => method(&item.sig, errors),
+            _ => {}
         }
     }
+}
+
+/// What a trait object can't be called with. The rest is for the compiler to find.
+fn method(sig: &Signature, errors: &mut Errors) {
+    let cure = "with `where Self: Sized` it is not called on trait objects";
+    if sig.receiver().is_none() {
+        errors.at(
+            sig.ident.span(),
+            format!("a trait object has no function without `self`: {cure}"),
+        );
+    }
+    if let Some(param) = sig.generics.type_params().next() {
+        errors.at(
+            param.ident.span(),
+            format!("a trait object has no generic method: {cure}"),
+        );
+    }
+    if let Some(token) = &sig.asyncness {
+        errors.at(
+            token.span(),
+            format!("a trait object has no `async` method: {cure}"),
+        );
+    }
+}
+
+fn is_for_sized(sig: &Signature) -> bool {
+    let clause = sig.generics.where_clause.to_token_stream();
+    let clause = clause.to_string();
+    clause.contains("Self : Sized") || clause.contains("Self : :: core :: marker :: Sized")
 }
 
 fn expand(krate: &Path, mut user: ItemTrait) -> TokenStream {
