@@ -41,7 +41,10 @@ fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Out
 
 /// The launch message of a call.
 pub(crate) fn message<F: Func>(arguments: F::Args, options: &Options) -> Launch<F> {
-    Launch { limits: options.limits, arguments }
+    Launch {
+        limits: options.limits,
+        arguments,
+    }
 }
 
 /// The parent's story: everything until a child runs `F` on its arguments. What didn't fit its

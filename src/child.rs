@@ -40,6 +40,7 @@ pub fn init() {
         std::process::exit(status);
     }
     program::note_entry();
+    program::open();
 }
 
 /// How the child's part of a call went, as its exit status tells it to nobody in particular: the
@@ -53,6 +54,8 @@ pub(crate) enum Ending {
 
 /// The child's story.
 fn run(socket: &OsStr, name: &OsStr) -> i32 {
+    // A child can have children.
+    program::note_entry();
     process::reset_signals();
     if let Ok(name) = CString::new(short_name(name)) {
         process::set_name(&name);

@@ -27,9 +27,9 @@ mod program;
 mod reaper;
 mod reply;
 mod sys;
-mod transport;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod transport;
 pub mod trusted;
 mod wire;
 
@@ -57,7 +57,9 @@ pub use crossmist_macros::{Object, func, main, object};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
-    pub use crate::callback::{Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn};
+    pub use crate::callback::{
+        Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn, encode_dyn_auto,
+    };
     pub use crate::func::{Arguments, Func};
     pub use crate::if_tokio;
     pub use crate::object::Auto;

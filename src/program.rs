@@ -27,7 +27,10 @@ pub(crate) struct Program {
 
 pub(crate) fn note_entry() {
     ENTERED.store(true, Ordering::Relaxed);
-    // Now, while `/proc` is there: the program may change its root directory later.
+}
+
+/// Opens the executable now, while `/proc` is there: the program may change its root directory.
+pub(crate) fn open() {
     let _ = opened();
 }
 

@@ -30,7 +30,10 @@ async fn add(x: i32, y: i32) -> i32 {
 #[func]
 #[tokio::main(flavor = "current_thread")]
 async fn swap(pair: Pair) -> Pair {
-    Pair { x: pair.y, y: pair.x }
+    Pair {
+        x: pair.y,
+        y: pair.x,
+    }
 }
 
 #[func]
@@ -40,13 +43,28 @@ fn add_plainly(x: i32, y: i32) -> i32 {
 
 async fn results_and_arguments() {
     assert_eq!(number.run_tokio().await.unwrap(), 0x0123_4567_89ab_cdef);
-    assert_eq!(number.spawn_tokio().await.unwrap().join().await.unwrap(), 0x0123_4567_89ab_cdef);
-    assert_eq!(add.spawn_tokio(5, 7).await.unwrap().join().await.unwrap(), 12);
+    assert_eq!(
+        number.spawn_tokio().await.unwrap().join().await.unwrap(),
+        0x0123_4567_89ab_cdef
+    );
+    assert_eq!(
+        add.spawn_tokio(5, 7).await.unwrap().join().await.unwrap(),
+        12
+    );
     assert_eq!(add(5, 7).await, 12);
-    assert_eq!(swap.run_tokio(Pair { x: 5, y: 7 }).await.unwrap(), Pair { x: 7, y: 5 });
+    assert_eq!(
+        swap.run_tokio(Pair { x: 5, y: 7 }).await.unwrap(),
+        Pair { x: 7, y: 5 }
+    );
     // Whether a function is `async` has nothing to do with how it is called.
     assert_eq!(add_plainly.run_tokio(5, 7).await.unwrap(), 12);
-    assert_eq!(tokio::task::spawn_blocking(|| add.run(5, 7)).await.unwrap().unwrap(), 12);
+    assert_eq!(
+        tokio::task::spawn_blocking(|| add.run(5, 7))
+            .await
+            .unwrap()
+            .unwrap(),
+        12
+    );
 }
 
 #[func]
@@ -88,7 +106,10 @@ async fn ends_as_arguments() {
 
     let (tx, mut rx) = channel::<i32>().unwrap();
     let child = produce.spawn_tokio(tx).await.unwrap();
-    assert_eq!(rx.recv().await.unwrap().unwrap() - rx.recv().await.unwrap().unwrap(), -2);
+    assert_eq!(
+        rx.recv().await.unwrap().unwrap() - rx.recv().await.unwrap().unwrap(),
+        -2
+    );
     child.join().await.unwrap();
     assert_eq!(rx.recv().await.unwrap(), None);
 
@@ -142,8 +163,9 @@ async fn many_packets_there_and_back() {
 }
 
 async fn two_hundred_calls_at_once() {
-    let calls: Vec<_> =
-        (0..200).map(|n| tokio::task::spawn(async move { add_plainly.run_tokio(n, 1).await })).collect();
+    let calls: Vec<_> = (0..200)
+        .map(|n| tokio::task::spawn(async move { add_plainly.run_tokio(n, 1).await }))
+        .collect();
     for (n, call) in calls.into_iter().enumerate() {
         assert_eq!(call.await.unwrap().unwrap(), n as i32 + 1);
     }
@@ -178,7 +200,12 @@ async fn deadlines_hold() {
     }
     assert!(start.elapsed() < Duration::from_secs(2));
     // Also for one that nobody joins.
-    let child = sleep_for_ever.builder().deadline(time).spawn_tokio().await.unwrap();
+    let child = sleep_for_ever
+        .builder()
+        .deadline(time)
+        .spawn_tokio()
+        .await
+        .unwrap();
     gone_or_zombie(child.id()).await;
     assert!(matches!(child.join().await, Err(Error::Deadline { .. })));
 }
@@ -186,9 +213,11 @@ async fn deadlines_hold() {
 /// Waits until a process has ended; it may not have been waited for.
 async fn gone_or_zombie(id: u32) {
     let end = Instant::now() + Duration::from_secs(5);
-    while std::fs::read_to_string(format!("/proc/{id}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
-    {
+    while std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" Z"))
+    }) {
         assert!(Instant::now() < end, "process {id} still runs");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -196,7 +225,10 @@ async fn gone_or_zombie(id: u32) {
 
 async fn joins_can_time_out_and_go_on() {
     let mut child = sleep_for_ever.spawn_tokio().await.unwrap();
-    assert_eq!(child.join_timeout(Duration::from_millis(20)).await.unwrap(), None);
+    assert_eq!(
+        child.join_timeout(Duration::from_millis(20)).await.unwrap(),
+        None
+    );
     child.kill_handle().kill().unwrap();
     assert!(matches!(child.join().await, Err(Error::Killed)));
 }
@@ -234,12 +266,15 @@ async fn dropping_a_child_lets_it_run_on() {
 
 async fn a_receive_that_is_dropped_loses_nothing() {
     let (mut tx, mut rx) = channel::<Vec<u8>>().unwrap();
-    let messages: Vec<Vec<u8>> = [3, 700_000, 0, 250_000, 64].map(|n| vec![n as u8; n]).into();
+    let messages: Vec<Vec<u8>> = [3, 700_000, 0, 250_000, 64]
+        .map(|n| vec![n as u8; n])
+        .into();
     let sent = messages.clone();
     let sender = tokio::task::spawn(async move {
         for message in &sent {
+            // So that the receiver waits, and is dropped, before each.
+            tokio::time::sleep(Duration::from_millis(3)).await;
             tx.send(message).await.unwrap();
-            tokio::task::yield_now().await;
         }
     });
     let mut received = Vec::new();
@@ -261,8 +296,13 @@ async fn a_send_that_is_dropped_in_the_middle_says_so_later() {
     let (mut tx, mut rx) = channel::<Vec<u8>>().unwrap();
     // Nobody receives: it gets stuck behind its first packets.
     let big = vec![1; 5_000_000];
-    timeout(Duration::from_millis(50), tx.send(&big)).await.unwrap_err();
-    assert!(matches!(tx.send(&vec![2]).await, Err(ChannelError::HalfSent)));
+    timeout(Duration::from_millis(50), tx.send(&big))
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        tx.send(&vec![2]).await,
+        Err(ChannelError::HalfSent)
+    ));
     drop(tx);
     match rx.recv().await {
         Err(ChannelError::Malformed(FrameError::Unfinished)) => {}
@@ -274,7 +314,10 @@ async fn a_send_of_one_packet_that_is_dropped_was_sent_or_not() {
     let (mut tx, mut rx) = channel::<Vec<u8>>().unwrap();
     let message = vec![7; 150_000];
     let mut sent = 0;
-    while timeout(Duration::from_millis(20), tx.send(&message)).await.is_ok() {
+    while timeout(Duration::from_millis(20), tx.send(&message))
+        .await
+        .is_ok()
+    {
         sent += 1;
     }
     assert!(sent > 0);
@@ -295,7 +338,10 @@ async fn a_hostile_peer_is_an_error() {
     nix::sys::socket::send(socket, &[0xff; 64], nix::sys::socket::MsgFlags::empty()).unwrap();
     for _ in 0..2 {
         match rx.recv().await {
-            Err(ChannelError::Malformed(FrameError::Field { field: "kind", value: 0xff })) => {}
+            Err(ChannelError::Malformed(FrameError::Field {
+                field: "kind",
+                value: 0xff,
+            })) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -303,12 +349,18 @@ async fn a_hostile_peer_is_an_error() {
 
 async fn limits_hold() {
     let (mut tx, mut rx) = channel::<Vec<u8>>().unwrap();
-    rx.set_limits(Limits { message_bytes: 1000, ..Limits::default() });
+    rx.set_limits(Limits {
+        message_bytes: 1000,
+        ..Limits::default()
+    });
     tx.send(&vec![0; 900]).await.unwrap();
     assert_eq!(rx.recv().await.unwrap().unwrap().len(), 900);
     tx.send(&vec![0; 1001]).await.unwrap();
     match rx.recv().await {
-        Err(ChannelError::Malformed(FrameError::TooLong { bytes: 1005, limit: 1000 })) => {}
+        Err(ChannelError::Malformed(FrameError::TooLong {
+            bytes: 1005,
+            limit: 1000,
+        })) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -318,7 +370,10 @@ async fn limits_hold() {
 async fn shout(mut stream: tokio::net::UnixStream, mut file: tokio::fs::File) -> String {
     let mut text = String::new();
     file.read_to_string(&mut text).await.unwrap();
-    stream.write_all(text.to_uppercase().as_bytes()).await.unwrap();
+    stream
+        .write_all(text.to_uppercase().as_bytes())
+        .await
+        .unwrap();
     text
 }
 
@@ -363,11 +418,18 @@ fn outside_of_a_runtime_waiting_is_an_error() {
 }
 
 fn an_end_outlives_its_runtime_without_a_panic() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
     let (tx, mut rx) = channel::<u32>().unwrap();
     let first = runtime();
     first.block_on(async {
-        timeout(Duration::from_millis(10), rx.recv()).await.unwrap_err();
+        timeout(Duration::from_millis(10), rx.recv())
+            .await
+            .unwrap_err();
     });
     drop(first);
     assert!(runtime().block_on(rx.recv()).is_err());
@@ -393,7 +455,10 @@ async fn callbacks_over_a_trusted_channel() {
         let task: Task = Box::new(lambda! { move(x: i32, y: i32) || -> i32 { x + y } });
         assert_eq!(ours.request(&task).await.unwrap(), x + y);
     }
-    assert!(matches!(duplex::<Task, i32>(), Err(ChannelError::CarriesCode { .. })));
+    assert!(matches!(
+        duplex::<Task, i32>(),
+        Err(ChannelError::CarriesCode { .. })
+    ));
 }
 
 async fn descriptors_become_ends_and_back() {
@@ -461,7 +526,10 @@ fn main() {
         panics_come_back
     };
     let plain = [
-        ("outside_of_a_runtime_waiting_is_an_error", outside_of_a_runtime_waiting_is_an_error as fn()),
+        (
+            "outside_of_a_runtime_waiting_is_an_error",
+            outside_of_a_runtime_waiting_is_an_error as fn(),
+        ),
         (
             "an_end_outlives_its_runtime_without_a_panic",
             an_end_outlives_its_runtime_without_a_panic,

@@ -202,21 +202,25 @@ fn boxed(
     auto: Option<(&str, TokenStream)>,
 ) -> TokenStream {
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
-    let (auto, with_auto, decode) = match auto {
+    let (encode, with_auto, decode) = match auto {
         None => {
-            let auto = quote!(#krate::__private::Auto::NONE);
-            let decode = quote!(#krate::__private::decode_dyn(decoder, #auto));
-            (auto, object.clone(), decode)
+            let encode = quote!(#krate::__private::encode_dyn(value, reference, encoder));
+            let decode = quote!(#krate::__private::decode_dyn(decoder));
+            (encode, object.clone(), decode)
         }
         Some((name, bounds)) => {
             let name = Ident::new(name, Span::call_site());
             let auto = quote!(#krate::__private::Auto::#name);
             let with_auto = quote!(#object + #bounds);
+            let encode = quote! {
+                // SAFETY: the box says that what is in it has the auto traits.
+                unsafe { #krate::__private::encode_dyn_auto(value, reference, #auto, encoder) }
+            };
             let decode = quote! {
                 // SAFETY: the two are the same trait, with and without the auto traits.
                 unsafe { #krate::__private::decode_dyn_auto::<#object, #with_auto>(decoder, #auto) }
             };
-            (auto, with_auto, decode)
+            (encode, with_auto, decode)
         }
     };
     quote! {
@@ -227,7 +231,7 @@ fn boxed(
             ) {
                 let value: &'__crossmist (#with_auto) = &**self;
                 let reference = <#with_auto as #hidden #ty_generics>::__crossmist_reference(value);
-                #krate::__private::encode_dyn(value, reference, #auto, encoder);
+                #encode
             }
 
             fn decode(

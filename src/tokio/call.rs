@@ -6,12 +6,12 @@ use crate::error::Error;
 use crate::func::Func;
 
 /// Calls `F` in a child and waits for its result.
-pub(crate) async fn run<F: Func>(
-    arguments: F::Args,
-    options: Options,
-) -> Result<F::Output, Error> {
+pub(crate) async fn run<F: Func>(arguments: F::Args, options: Options) -> Result<F::Output, Error> {
     // Whoever drops the future has no other hold on the child.
-    let options = Options { kill_on_drop: true, ..options };
+    let options = Options {
+        kill_on_drop: true,
+        ..options
+    };
     launch::<F>(arguments, &options).await?.join().await
 }
 
@@ -27,10 +27,7 @@ pub(crate) async fn spawn<F: Func>(
 
 /// The launch itself blocks the thread, for as long as `execve` takes: about a millisecond. What
 /// doesn't fit the socket of the arguments is sent while others run.
-async fn launch<F: Func>(
-    arguments: F::Args,
-    options: &Options,
-) -> Result<Child<F::Output>, Error> {
+async fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
     let launch = crate::call::message::<F>(arguments, options);
     let (child, mut rest) = crate::call::start_child::<F>(&launch, options)?;
     let mut child = Child::new(child)?;

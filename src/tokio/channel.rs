@@ -132,13 +132,19 @@ impl<S: Object, R: Object> Duplex<S, R> {
     /// Makes a [`Sender`] of it, which receives no more.
     #[must_use]
     pub fn into_sender(self) -> Sender<S> {
-        Sender { endpoint: self.endpoint, objects: PhantomData }
+        Sender {
+            endpoint: self.endpoint,
+            objects: PhantomData,
+        }
     }
 
     /// Makes a [`Receiver`] of it, which sends no more.
     #[must_use]
     pub fn into_receiver(self) -> Receiver<R> {
-        Receiver { endpoint: self.endpoint, objects: PhantomData }
+        Receiver {
+            endpoint: self.endpoint,
+            objects: PhantomData,
+        }
     }
 }
 

@@ -34,10 +34,17 @@ impl<T: Object> Child<T> {
             operation: "register the child process with a tokio runtime",
             source,
         };
-        let Some(running) = child.running() else { return Err(Error::StatusTaken) };
+        let Some(running) = child.running() else {
+            return Err(Error::StatusTaken);
+        };
         let socket = Readiness::register(&running.socket).map_err(failed)?;
         let pidfd = Readiness::register(&running.process.process.pidfd).map_err(failed)?;
-        Ok(Self { socket, pidfd, child, result: PhantomData })
+        Ok(Self {
+            socket,
+            pidfd,
+            child,
+            result: PhantomData,
+        })
     }
 
     pub(super) fn watch(&self) {
@@ -103,7 +110,12 @@ impl<T: Object> Child<T> {
     }
 
     async fn join_until(&mut self, until: Option<Instant>) -> Result<Option<T>, Error> {
-        let Self { socket, pidfd, child, .. } = self;
+        let Self {
+            socket,
+            pidfd,
+            child,
+            ..
+        } = self;
         let Some(running) = child.running_mut() else {
             return Err(Error::StatusTaken);
         };
@@ -128,7 +140,9 @@ impl<T: Object> Child<T> {
     /// Sends the rest of the arguments, while the child reads them.
     pub(super) async fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
         loop {
-            let Some(running) = self.child.running() else { return Ok(()) };
+            let Some(running) = self.child.running() else {
+                return Ok(());
+            };
             let result = outbox.advance(running.socket.as_fd(), Wait::Never);
             match result {
                 Ok(()) => return Ok(()),
@@ -144,7 +158,10 @@ impl<T: Object> Child<T> {
                 }
                 Err(source) => {
                     self.child.end_now();
-                    return Err(Error::Launch { step: "send the arguments", source });
+                    return Err(Error::Launch {
+                        step: "send the arguments",
+                        source,
+                    });
                 }
             }
             let at = running.deadline.instant();
@@ -153,7 +170,10 @@ impl<T: Object> Child<T> {
                 Some(Ok(mut ready)) => ready.clear_ready(),
                 Some(Err(source)) => {
                     self.child.end_now();
-                    return Err(Error::Launch { step: "send the arguments", source });
+                    return Err(Error::Launch {
+                        step: "send the arguments",
+                        source,
+                    });
                 }
                 None => {
                     let late = self.child.running().map_or(Ok(()), Running::check_deadline);
@@ -172,7 +192,10 @@ async fn wait_for_answer<T: Object>(
     pidfd: &Readiness,
     until: Option<Instant>,
 ) -> Result<Option<Look<T>>, Error> {
-    let failed = |source| Error::Io { operation: "wait for the child process", source };
+    let failed = |source| Error::Io {
+        operation: "wait for the child process",
+        source,
+    };
     let deadline = running.deadline.instant();
     let first = until.into_iter().chain(deadline).min();
     let mut ended = false;
@@ -211,10 +234,7 @@ async fn wait_for_answer<T: Object>(
 }
 
 /// Waits for the end of a child that has nothing more to say, but not for long.
-async fn wait_for_end(
-    running: &mut Running,
-    pidfd: &Readiness,
-) -> Result<Ended, StillRunning> {
+async fn wait_for_end(running: &mut Running, pidfd: &Readiness) -> Result<Ended, StillRunning> {
     if let Some(ended) = running.try_take_status() {
         return Ok(ended);
     }

@@ -16,7 +16,10 @@ pub(super) struct AsyncEndpoint {
 
 impl AsyncEndpoint {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        Self { registration: None, endpoint }
+        Self {
+            registration: None,
+            endpoint,
+        }
     }
 
     pub(super) fn get(&self) -> &Endpoint {
@@ -36,10 +39,12 @@ impl AsyncEndpoint {
     fn parts(&mut self) -> Result<(&mut Endpoint, &Readiness), ChannelError> {
         let registration = match &mut self.registration {
             Some(registration) => registration,
-            none => none.insert(Readiness::register(self.endpoint.shared_socket()).map_err(|source| ChannelError::Io {
-                operation: "register the channel with a tokio runtime",
-                source,
-            })?),
+            none => none.insert(Readiness::register(self.endpoint.shared_socket()).map_err(
+                |source| ChannelError::Io {
+                    operation: "register the channel with a tokio runtime",
+                    source,
+                },
+            )?),
         };
         Ok((&mut self.endpoint, registration))
     }
@@ -70,7 +75,10 @@ impl AsyncEndpoint {
     pub(super) async fn recv<T: Object>(&mut self) -> Result<Option<T>, ChannelError> {
         loop {
             let (endpoint, registration) = self.parts()?;
-            let mut ready = registration.readable().await.map_err(ChannelError::receiving)?;
+            let mut ready = registration
+                .readable()
+                .await
+                .map_err(ChannelError::receiving)?;
             match endpoint.try_recv() {
                 Some(result) => return result,
                 None => ready.clear_ready(),

@@ -57,7 +57,7 @@ fn absent(x: NoSuchType) {}
 #[crossmist::func]
 fn fibonacci(n: u32) -> u32 {
     // In the body the name means the object, too.
-    if n < 2 { n } else { fibonacci(n - 1) + fibonacci(n - 2) }
+    if n < 2 { n } else { fibonacci.run(n - 1).unwrap() + fibonacci(n - 2) }
 }
 
 #[crossmist::main]
