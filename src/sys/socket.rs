@@ -246,25 +246,6 @@ pub(crate) fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<li
     check(result as isize).map(|_| value)
 }
 
-/// Sets an integer socket option of the SOL_SOCKET level.
-pub(crate) fn set_option(
-    socket: BorrowedFd<'_>,
-    name: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    // SAFETY: `setsockopt(2)` reads the option from the integer, whose size it is told.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            std::ptr::from_ref(&value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    check(result as isize).map(|_| ())
-}
-
 /// Whether a Unix socket has a peer.
 pub(crate) fn is_connected(socket: BorrowedFd<'_>) -> bool {
     // SAFETY: all-zero is a valid socket address of no family.

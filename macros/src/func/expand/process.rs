@@ -165,7 +165,7 @@ impl Parts<'_> {
         let span = spans::generated(&self.function.name).span();
         quote_spanned! {span=>
             #krate::__private::if_tokio! {
-                #[allow(clippy::too_many_arguments)]
+                #[allow(clippy::too_many_arguments, clippy::future_not_send)]
                 impl #impl_generics #this #where_clause {
                     #run
                     #errors
