@@ -40,7 +40,6 @@ pub fn init() {
         std::process::exit(status);
     }
     program::note_entry();
-    program::open();
 }
 
 /// How the child's part of a call went, as its exit status tells it to nobody in particular: the
@@ -54,8 +53,7 @@ pub(crate) enum Ending {
 
 /// The child's story.
 fn run(socket: &OsStr, name: &OsStr) -> i32 {
-    // A child can have children.
-    program::note_entry();
+    program::note_child();
     process::reset_signals();
     if let Ok(name) = CString::new(short_name(name)) {
         process::set_name(&name);
@@ -110,11 +108,18 @@ pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending
     let reply = match catch_unwind(AssertUnwindSafe(|| F::enter(arguments))) {
         Ok(Ok(value)) => Reply::Returned(value),
         Ok(Err(error)) => Reply::BadArguments(ChildText::new(error.to_string())),
-        Err(payload) => Reply::Panicked(panic_seen(Some(&*payload))),
+        Err(payload) => Reply::Panicked(panic_seen(Some(payload))),
     };
     // Before the answer, so that what the function printed is there when its caller goes on.
     flush();
-    answer(&reply, limits)
+    // The result's own `encode` may panic, before anything is sent.
+    match catch_unwind(AssertUnwindSafe(|| answer(&reply, limits))) {
+        Ok(ending) => ending,
+        Err(payload) => answer(
+            &Reply::<()>::Panicked(panic_seen(Some(payload))),
+            Limits::default(),
+        ),
+    }
 }
 
 fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
@@ -167,10 +172,7 @@ fn note_panic(info: &PanicHookInfo<'_>, function: ThreadId) {
     if std::thread::current().id() != function {
         return;
     }
-    let message = info
-        .payload_as_str()
-        .unwrap_or("a panic without a text")
-        .to_owned();
+    let message = info.payload_as_str().unwrap_or(NO_TEXT).to_owned();
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     let panic = Panic {
         message: ChildText::new(message),
@@ -179,19 +181,35 @@ fn note_panic(info: &PanicHookInfo<'_>, function: ThreadId) {
     *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
 }
 
-fn panic_seen(payload: Option<&(dyn Any + Send)>) -> Panic {
+/// What is to be told of a panic; without a payload, of one that is being raised.
+fn panic_seen(payload: Option<Box<dyn Any + Send>>) -> Panic {
     let seen = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
-    seen.unwrap_or_else(|| {
-        // The function replaced our hook, or resumed a panic of another thread.
-        let text = payload.and_then(|payload| {
-            let text = payload.downcast_ref::<&str>().copied();
-            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        });
-        Panic {
-            message: ChildText::new(text.unwrap_or("a panic without a text").to_owned()),
-            location: ChildText::new("an unknown place".to_owned()),
-        }
-    })
+    let Some(payload) = payload else {
+        return seen.unwrap_or_else(|| panic_without_place(NO_TEXT));
+    };
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let caught = panic_without_place(text.unwrap_or(NO_TEXT));
+    // Dropping it would run code of the function's again, and that may panic.
+    std::mem::forget(payload);
+    match seen {
+        // It came past our hook.
+        Some(seen) if seen.message == caught.message => seen,
+        // What the hook saw last was caught by the function, which then replaced the hook, or
+        // resumed another panic.
+        _ => caught,
+    }
+}
+
+const NO_TEXT: &str = "a panic without a text";
+
+fn panic_without_place(text: &str) -> Panic {
+    Panic {
+        message: ChildText::new(text.to_owned()),
+        location: ChildText::new("an unknown place".to_owned()),
+    }
 }
 
 /// Complains on stderr: there is nobody else to tell.

@@ -154,10 +154,16 @@ impl std::fmt::Display for ChildText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         use std::fmt::Write;
         for character in self.0.chars() {
-            if character.is_control() && character != '\n' {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                f.write_char(character)?;
+            match character {
+                '\n' => f.write_char(character)?,
+                // Those that turn the direction of the text around, and two more line ends.
+                '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}' => write!(f, "{}", character.escape_unicode())?,
+                _ if character.is_control() => write!(f, "{}", character.escape_default())?,
+                _ => f.write_char(character)?,
             }
         }
         Ok(())

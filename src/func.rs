@@ -89,6 +89,7 @@ pub(crate) fn open(mut decoder: Decoder<'_>) -> Result<Opened<'_>, DecodeError> 
         return Err(decoder.error("a reference to a function of this program", reference));
     };
     let limits = Limits::decode(&mut decoder)?;
+    decoder.raise(&limits);
     Ok(Opened {
         entry,
         limits,

@@ -100,7 +100,7 @@ impl<T: Object> Child<T> {
         let Some(running) = &mut self.running else {
             return Ok(());
         };
-        match outbox.send(running.socket.as_fd(), running.deadline) {
+        match running.send(outbox) {
             Ok(()) => Ok(()),
             // Why it went away, its end will tell.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -254,6 +254,25 @@ pub(crate) enum Look<T> {
 pub(crate) struct StillRunning;
 
 impl Running {
+    /// Sends a message as far as the child takes it before it ends.
+    fn send(&self, outbox: &mut Outbox<'_>) -> io::Result<()> {
+        loop {
+            match outbox.advance(self.socket.as_fd(), Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            // A process that doesn't read may hold the child's end of the socket.
+            let mut entries = [
+                poll::entry(self.socket.as_fd(), libc::POLLOUT),
+                poll::entry(self.process.process.pidfd.as_fd(), libc::POLLIN),
+            ];
+            poll::poll(&mut entries, self.deadline)?;
+            if entries[1].revents != 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Receives what has come, without waiting. `None` where an answer may still come.
     pub(crate) fn look<T: Object>(&mut self) -> Result<Option<Look<T>>, Error> {
         let (limits, socket) = (self.limits, self.socket.as_fd());

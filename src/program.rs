@@ -25,12 +25,16 @@ pub(crate) struct Program {
     name: CString,
 }
 
-pub(crate) fn note_entry() {
+/// Notes that this process is a child, which has found its entry and can have children itself.
+/// Nothing is opened before it has any.
+pub(crate) fn note_child() {
     ENTERED.store(true, Ordering::Relaxed);
 }
 
-/// Opens the executable now, while `/proc` is there: the program may change its root directory.
-pub(crate) fn open() {
+/// Notes that this process has found its entry, and is no child.
+pub(crate) fn note_entry() {
+    ENTERED.store(true, Ordering::Relaxed);
+    // Now, while `/proc` is there: the program may change its root directory.
     let _ = opened();
 }
 

@@ -113,6 +113,12 @@ impl<'m> Decoder<'m> {
         }
     }
 
+    /// Raises the limits to those of the sender, which is trusted: a child's parent.
+    pub(crate) fn raise(&mut self, limits: &Limits) {
+        self.limits.nesting = self.limits.nesting.max(limits.nesting);
+        self.empty_elements_left = self.empty_elements_left.max(limits.empty_elements);
+    }
+
     /// How many levels of nesting are left.
     pub(super) fn nesting_left(&self) -> usize {
         self.limits.nesting.saturating_sub(self.depth)

@@ -165,17 +165,17 @@ impl<T: Object> Child<T> {
                 }
             }
             let at = running.deadline.instant();
-            let ready = until(at, self.socket.writable()).await;
-            match ready {
-                Some(Ok(mut ready)) => ready.clear_ready(),
-                Some(Err(source)) => {
-                    self.child.end_now();
-                    return Err(Error::Launch {
-                        step: "send the arguments",
-                        source,
-                    });
-                }
-                None => {
+            tokio::select! {
+                ready = self.socket.writable() => match ready {
+                    Ok(mut ready) => ready.clear_ready(),
+                    Err(source) => {
+                        self.child.end_now();
+                        return Err(Error::Launch { step: "send the arguments", source });
+                    }
+                },
+                // A process that doesn't read may hold the child's end of the socket.
+                _ = self.pidfd.readable() => return Ok(()),
+                () = sleep(at) => {
                     let late = self.child.running().map_or(Ok(()), Running::check_deadline);
                     self.child.end_now();
                     return late;

@@ -1,0 +1,277 @@
+//! What the tests with real children share: a process for each case, bounded in time, and counts of
+//! what a case may leave behind.
+#![allow(
+    dead_code,
+    unused_macros,
+    unsafe_code,
+    reason = "each binary uses some of it, and it asks the system directly"
+)]
+
+pub(crate) mod raw;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// One promise, and the code that holds it to the test.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) needs: &'static [Need],
+    pub(crate) test: fn(),
+}
+
+/// Cases by the names of their functions; `helper` ones are started by others only.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident $(needs $($need:ident)+)?),* $(,)?) => {
+        &[$($crate::support::Case {
+            name: stringify!($name),
+            needs: &[$($($crate::support::Need::$need),+)?],
+            test: $name,
+        }),*]
+    };
+}
+
+/// What a machine may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To be root: other users, set-user-ID files, `chroot`.
+    Root,
+    /// `setcap` and a file system with capabilities.
+    Setcap,
+    /// The dynamic loader under its usual name.
+    Loader,
+}
+
+impl Need {
+    fn is_there(self) -> bool {
+        match self {
+            Need::Root => raw::effective_user() == 0,
+            Need::Setcap => Command::new("setcap")
+                .arg("-h")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok(),
+            Need::Loader => std::path::Path::new(LOADER).exists(),
+        }
+    }
+}
+
+pub(crate) const LOADER: &str = if cfg!(target_arch = "x86_64") {
+    "/lib64/ld-linux-x86-64.so.2"
+} else {
+    "/lib/ld-linux-aarch64.so.1"
+};
+
+/// Whether a case runs. What is missing makes it fail, unless this variable names it.
+const MAY_SKIP: &str = "CROSSMIST_TEST_MAY_SKIP";
+
+/// Makes each case fail, for the test of the runner.
+pub(crate) const FAIL_ALL: &str = "CROSSMIST_TEST_FAIL_ALL";
+
+/// How long a case may take before its process is killed.
+const CASE_SECONDS: u32 = 60;
+
+const CASE: &str = "--case";
+
+/// Runs a case each in a process of its own, `main`'s part after `crossmist::init`.
+pub(crate) fn main(cases: &'static [Case], helpers: &'static [Case]) {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(CASE) {
+        let name = arguments.next().unwrap_or_default();
+        let case = cases.iter().chain(helpers).find(|case| case.name == name);
+        let Some(case) = case else {
+            eprintln!("no case `{name}`");
+            std::process::exit(2);
+        };
+        // Whoever waits for something that doesn't come ends by this signal.
+        nix::unistd::alarm::set(CASE_SECONDS);
+        // A SIGPIPE that reaches the program is to be noticed.
+        raw::default_action(libc::SIGPIPE);
+        assert!(std::env::var_os(FAIL_ALL).is_none(), "told to fail");
+        return (case.test)();
+    }
+    let trials = cases.iter().map(|case| {
+        let missing = case.needs.iter().find(|need| !need.is_there());
+        let skipped = missing.is_some_and(|need| {
+            let named = std::env::var(MAY_SKIP).unwrap_or_default();
+            named
+                .split(',')
+                .any(|name| name.eq_ignore_ascii_case(&format!("{need:?}")))
+        });
+        Trial::test(case.name, move || match missing {
+            Some(need) => Err(Failed::from(format!(
+                "this machine has no {need:?}; to skip, set {MAY_SKIP}={need:?}"
+            ))),
+            None => run(case),
+        })
+        .with_ignored_flag(skipped)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+/// Starts the case and judges its end.
+fn run(case: &Case) -> Result<(), Failed> {
+    let output = this_program(case.name)
+        .stdin(Stdio::null())
+        .env("RUST_BACKTRACE", "0")
+        .process_group(0)
+        .output()
+        .map_err(|error| Failed::from(format!("can't start the case: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let ended = match output.status.signal() {
+        Some(libc::SIGALRM) => format!("not done after {CASE_SECONDS} s"),
+        _ => output.status.to_string(),
+    };
+    Err(Failed::from(format!(
+        "{ended}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )))
+}
+
+/// This program, to run one case or helper.
+pub(crate) fn this_program(case: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("case").args([CASE, case]);
+    command
+}
+
+/// The arguments behind the name of the case.
+pub(crate) fn case_arguments() -> Vec<String> {
+    std::env::args().skip(3).collect()
+}
+
+/// What this process holds: descriptors by what they are open on, children, memory.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    descriptors: BTreeMap<i32, String>,
+    resident: usize,
+}
+
+impl Holdings {
+    /// Counts, with the helpers of the library started, so that they don't count as leaks later.
+    pub(crate) fn now() -> Self {
+        Self {
+            descriptors: descriptors(),
+            resident: resident_bytes(),
+        }
+    }
+
+    /// How many descriptors there were.
+    pub(crate) fn count(&self) -> usize {
+        self.descriptors.len()
+    }
+
+    /// Fails where there are other descriptors than then, or any child, zombies included.
+    #[track_caller]
+    pub(crate) fn assert_same(&self) {
+        let now = descriptors();
+        assert_eq!(self.descriptors, now, "descriptors before and after");
+        assert_eq!(raw::any_child(), None, "a child is left");
+    }
+
+    /// Fails where much more memory is resident than then.
+    #[track_caller]
+    pub(crate) fn assert_memory(&self, bound: usize) {
+        let now = resident_bytes();
+        let more = now.saturating_sub(self.resident);
+        assert!(
+            more <= bound,
+            "{more} bytes more than before, {bound} allowed"
+        );
+    }
+}
+
+/// The open descriptors of this process, without the one that lists them.
+pub(crate) fn descriptors() -> BTreeMap<i32, String> {
+    let entries = std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd");
+    let found: Vec<_> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let number = path.file_name()?.to_str()?.parse().ok()?;
+            Some((number, std::fs::read_link(path).ok()?))
+        })
+        .collect();
+    found
+        .into_iter()
+        .map(|(number, link)| (number, link.to_string_lossy().into_owned()))
+        .filter(|(_, link)| !(link.contains("/fd") && link.starts_with("/proc/")))
+        .collect()
+}
+
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("/proc/self/statm");
+    let pages: usize = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .expect("a number of pages");
+    pages * 4096
+}
+
+/// The state letter of a process; `None` where it is gone.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Waits until a condition holds, for at most ten seconds.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until a process is gone, its zombie too.
+#[track_caller]
+pub(crate) fn wait_until_gone(pid: u32) {
+    wait_until("the process is gone", || state(pid).is_none());
+}
+
+/// Runs something that has to be done within a time.
+#[track_caller]
+pub(crate) fn within<R>(time: Duration, work: impl FnOnce() -> R) -> R {
+    let begun = Instant::now();
+    let result = work();
+    let took = begun.elapsed();
+    assert!(took < time, "took {took:?}, {time:?} allowed");
+    result
+}
+
+/// A directory that is removed with everything in it.
+pub(crate) struct Directory(std::path::PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("crossmist-test-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    /// A copy of this program.
+    pub(crate) fn copy_of_this_program(&self) -> std::path::PathBuf {
+        let copy = self.0.join("program");
+        std::fs::copy("/proc/self/exe", &copy).expect("copied the program");
+        copy
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,205 @@
+//! System calls as an attacker makes them, and as a test asks the kernel.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The socket that this child was started with.
+pub(crate) fn launch_socket() -> RawFd {
+    let number = std::env::args().nth(2).expect("this is a child");
+    number.parse().expect("the number of a descriptor")
+}
+
+/// Ends this process as it stands: no answer, no destructors.
+pub(crate) fn exit(status: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(status) }
+}
+
+/// Sends one packet with descriptors in as many control messages as there are slices.
+pub(crate) fn send_with(
+    socket: RawFd,
+    bytes: &[u8],
+    rights: &[RawFd],
+    flags: i32,
+) -> std::io::Result<()> {
+    let mut part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let mut control = vec![0u64; 256];
+    // SAFETY: all-zero is a valid `msghdr`.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    if !rights.is_empty() {
+        let length = size_of_val(rights) as u32;
+        header.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: arithmetic.
+        header.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as usize;
+        // SAFETY: the header describes `control`, which has room for 253 descriptors.
+        let first = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+        // SAFETY: as above.
+        let message = unsafe { &mut *first };
+        message.cmsg_level = libc::SOL_SOCKET;
+        message.cmsg_type = libc::SCM_RIGHTS;
+        // SAFETY: arithmetic.
+        message.cmsg_len = unsafe { libc::CMSG_LEN(length) } as usize;
+        // SAFETY: as above.
+        let data = unsafe { libc::CMSG_DATA(first) };
+        // SAFETY: as many bytes as the control message was sized for.
+        unsafe { data.copy_from_nonoverlapping(rights.as_ptr().cast(), length as usize) };
+    }
+    // SAFETY: reads what the header describes.
+    let sent = unsafe { libc::sendmsg(socket, &raw const header, flags | libc::MSG_NOSIGNAL) };
+    check(sent as i32).map(drop)
+}
+
+/// Sends one packet.
+pub(crate) fn send(socket: RawFd, bytes: &[u8]) -> std::io::Result<()> {
+    send_with(socket, bytes, &[], 0)
+}
+
+/// Sends one packet with this process's credentials.
+pub(crate) fn send_credentials(socket: RawFd, bytes: &[u8]) -> std::io::Result<()> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg};
+    let credentials = UnixCredentials::new();
+    let control = [ControlMessage::ScmCredentials(&credentials)];
+    let parts = [std::io::IoSlice::new(bytes)];
+    sendmsg::<()>(socket, &parts, &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+pub(crate) fn set_option<T>(
+    socket: RawFd,
+    level: i32,
+    name: i32,
+    value: &T,
+) -> std::io::Result<()> {
+    // SAFETY: reads the value, whose size it is told.
+    check(unsafe {
+        libc::setsockopt(
+            socket,
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as u32,
+        )
+    })
+    .map(drop)
+}
+
+/// A TCP socket whose close waits for `seconds`: its peer doesn't read, so data is left to send.
+pub(crate) fn lingering_socket(seconds: i32) -> (OwnedFd, [OwnedFd; 2]) {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    let (peer, _) = listener.accept().expect("its other end");
+    stream.set_nonblocking(true).expect("a mode");
+    while stream.write(&[0; 65536]).is_ok() {}
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: seconds,
+    };
+    set_option(
+        stream.as_raw_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_LINGER,
+        &linger,
+    )
+    .expect("SO_LINGER");
+    (stream.into(), [peer.into(), listener.into()])
+}
+
+/// A child of this process, if there is any, dead or alive. Takes no status.
+pub(crate) fn any_child() -> Option<i32> {
+    // SAFETY: all-zero is a valid `siginfo_t`.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: writes into the structure.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    if result == -1 {
+        return None;
+    }
+    // SAFETY: filled in, or zero.
+    Some(unsafe { info.si_pid() })
+}
+
+/// Gives a signal its default action.
+pub(crate) fn default_action(signal: i32) {
+    // SAFETY: not a function.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Ignores a signal.
+pub(crate) fn ignore(signal: i32) {
+    // SAFETY: not a function.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+extern "C" fn handler(_: i32) {}
+
+/// Handles a signal by doing nothing.
+pub(crate) fn handle(signal: i32) {
+    let function = handler as extern "C" fn(i32);
+    // SAFETY: the function is safe to call at any time.
+    unsafe { libc::signal(signal, function as libc::sighandler_t) };
+}
+
+/// Takes over a descriptor by its number.
+pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller is a test that knows who owns what.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: takes no pointer; whoever owned it is a test, or the library under attack.
+    unsafe { libc::close(fd) };
+}
+
+/// Runs a part of a test in a forked copy of this process, and gives its exit status.
+pub(crate) fn in_fork(work: impl FnOnce()) -> i32 {
+    // SAFETY: the tests that fork have one thread.
+    match unsafe { nix::unistd::fork() }.expect("fork") {
+        nix::unistd::ForkResult::Child => {
+            let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            exit(if worked.is_ok() { 0 } else { 101 })
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            match nix::sys::wait::waitpid(child, None).expect("waited") {
+                nix::sys::wait::WaitStatus::Exited(_, status) => status,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// Leaves a process behind that holds what this one holds, and ends this one.
+pub(crate) fn leave_another(time: std::time::Duration, status: i32) -> ! {
+    // SAFETY: whoever calls it has one thread.
+    if let Ok(nix::unistd::ForkResult::Child) = unsafe { nix::unistd::fork() } {
+        std::thread::sleep(time);
+        exit(0);
+    }
+    exit(status)
+}
+
+/// Sets the limit of open descriptors.
+pub(crate) fn limit_descriptors(limit: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("a limit");
+}
+
+pub(crate) fn check(result: i32) -> std::io::Result<i32> {
+    if result == -1 {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: can't fail.
+    unsafe { libc::geteuid() }
+}
