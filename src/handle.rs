@@ -1,7 +1,6 @@
 //! The parent's hold on a child: waiting for its answer, and for its end.
 
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +24,15 @@ use crate::wire::FrameError;
 #[derive(Debug)]
 pub struct Child<T> {
     running: Option<Running>,
-    result: PhantomData<fn() -> T>,
+    said: Option<Said<T>>,
+}
+
+/// What a child has said, while it takes its time to exit.
+#[derive(Debug)]
+struct Said<T> {
+    look: Look<T>,
+    /// Until when it may.
+    linger: Deadline,
 }
 
 /// A child whose end hasn't been seen.
@@ -61,7 +68,7 @@ pub(crate) struct Hold {
 
 /// How long a child that has answered may take to exit before it is killed. The answer counts
 /// either way.
-pub(crate) const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a drop waits for the end of a child that it killed; a reaper takes over after that.
 const DROP_WAIT: Duration = Duration::from_millis(100);
@@ -91,7 +98,7 @@ impl<T: Object> Child<T> {
         };
         Self {
             running: Some(running),
-            result: PhantomData,
+            said: None,
         }
     }
 
@@ -197,22 +204,68 @@ impl<T: Object> Child<T> {
         let Some(running) = &mut self.running else {
             return Err(Error::StatusTaken);
         };
-        let outcome = match running.wait_for_answer(until) {
-            Ok(None) => return Ok(None),
-            Ok(Some(Look::Answer(reply))) => {
-                let _ = running.wait_for_end();
-                running.conclude(reply)
+        let linger = match &self.said {
+            Some(said) => said.linger,
+            None => {
+                let look = running.wait_for_answer(until);
+                match self.note(look)? {
+                    Some(linger) => linger,
+                    None => return Ok(None),
+                }
             }
-            Ok(Some(Look::Closed)) => {
-                let ended = running.wait_for_end();
-                Err(running.verdict(ended))
+        };
+        let Some(running) = &mut self.running else {
+            return Err(Error::StatusTaken);
+        };
+        match running.wait_for_end(until.min(linger)) {
+            Err(StillRunning) if !linger.has_passed() => Ok(None),
+            ended => self.finish(ended).map(Some),
+        }
+    }
+
+    /// Notes down what a look at the child gave, and tells until when it may linger then. After an
+    /// error it is killed.
+    pub(crate) fn note(
+        &mut self,
+        look: Result<Option<Look<T>>, Error>,
+    ) -> Result<Option<Deadline>, Error> {
+        match (look, &self.running) {
+            (Ok(Some(look)), Some(running)) => {
+                let linger = Deadline::after(LINGER).min(running.deadline);
+                self.said = Some(Said { look, linger });
+                Ok(Some(linger))
             }
-            Err(error) => Err(error),
+            (Ok(_), _) => Ok(None),
+            (Err(error), _) => {
+                self.end_now();
+                Err(error)
+            }
+        }
+    }
+
+    /// The result of the call, once the child has said what it had to and has ended, or should
+    /// have.
+    pub(crate) fn finish(&mut self, ended: Result<Ended, StillRunning>) -> Result<T, Error> {
+        let (Some(running), Some(said)) = (&mut self.running, self.said.take()) else {
+            return Err(Error::StatusTaken);
+        };
+        let result = match said.look {
+            Look::Answer(reply) => running.conclude(reply),
+            Look::Closed => Err(running.verdict(ended)),
         };
         // What still runs by now is killed.
-        running.kill_on_drop = true;
+        self.end_now();
+        result
+    }
+}
+
+impl<T> Child<T> {
+    /// Kills a child that is of no more use, if it still runs, and forgets it.
+    pub(crate) fn end_now(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.kill_on_drop = true;
+        }
         self.running = None;
-        outcome.map(Some)
     }
 }
 
@@ -227,17 +280,9 @@ impl<T> Child<T> {
         self.running.as_mut()
     }
 
-    /// Forgets a child whose end was seen.
-    pub(crate) fn end(&mut self) {
-        self.running = None;
-    }
-
-    /// Kills a child that is of no use, and forgets it.
-    pub(crate) fn end_now(&mut self) {
-        if let Some(running) = &mut self.running {
-            running.kill_on_drop = true;
-        }
-        self.running = None;
+    /// Until when a child may linger that has said what it had to.
+    pub(crate) fn linger(&self) -> Option<Deadline> {
+        self.said.as_ref().map(|said| said.linger)
     }
 }
 
@@ -380,9 +425,8 @@ impl Running {
         }
     }
 
-    /// Waits for the end of a child that has nothing more to say, but not for long.
-    fn wait_for_end(&mut self) -> Result<Ended, StillRunning> {
-        let until = Deadline::after(LINGER).min(self.deadline);
+    /// Waits for the end of a child that has nothing more to say.
+    fn wait_for_end(&mut self, until: Deadline) -> Result<Ended, StillRunning> {
         match poll::readable(self.process.as_fd(), until) {
             Ok(()) => Ok(self.take_status()),
             Err(_) => Err(StillRunning),

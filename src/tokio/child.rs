@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::Error;
-use crate::handle::{KillHandle, LINGER, Look, Running, StillRunning};
+use crate::handle::{KillHandle, Look, Running, StillRunning};
 use crate::object::Object;
 use crate::sys::process::Ended;
 use crate::sys::readiness::Readiness;
@@ -103,8 +103,7 @@ impl<T: Object> Child<T> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped before the answer is complete. Afterwards, while
-    /// it waits for the process to exit, the answer is.
+    /// Nothing is lost when the future is dropped: the next call goes on.
     pub async fn join_timeout(&mut self, timeout: Duration) -> Result<Option<T>, Error> {
         self.join_until(Instant::now().checked_add(timeout)).await
     }
@@ -116,25 +115,25 @@ impl<T: Object> Child<T> {
             child,
             ..
         } = self;
+        let linger = match (child.linger(), child.running_mut()) {
+            (_, None) => return Err(Error::StatusTaken),
+            (None, Some(running)) => {
+                let look = wait_for_answer(running, socket, pidfd, until).await;
+                match child.note(look)? {
+                    Some(linger) => linger,
+                    None => return Ok(None),
+                }
+            }
+            (Some(linger), Some(_)) => linger,
+        };
         let Some(running) = child.running_mut() else {
             return Err(Error::StatusTaken);
         };
-        let outcome = match wait_for_answer(running, socket, pidfd, until).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(Look::Answer(reply))) => {
-                let _ = wait_for_end(running, pidfd).await;
-                running.conclude(reply)
-            }
-            Ok(Some(Look::Closed)) => {
-                let ended = wait_for_end(running, pidfd).await;
-                Err(running.verdict(ended))
-            }
-            Err(error) => Err(error),
-        };
-        // What still runs by now is killed.
-        running.kill_on_drop = true;
-        child.end();
-        outcome.map(Some)
+        let first = until.into_iter().chain(linger.instant()).min();
+        match wait_for_end(running, pidfd, first).await {
+            Err(StillRunning) if !linger.has_passed() => Ok(None),
+            ended => child.finish(ended).map(Some),
+        }
     }
 
     /// Sends the rest of the arguments, while the child reads them.
@@ -233,13 +232,16 @@ async fn wait_for_answer<T: Object>(
     }
 }
 
-/// Waits for the end of a child that has nothing more to say, but not for long.
-async fn wait_for_end(running: &mut Running, pidfd: &Readiness) -> Result<Ended, StillRunning> {
+/// Waits for the end of a child that has nothing more to say.
+async fn wait_for_end(
+    running: &mut Running,
+    pidfd: &Readiness,
+    at: Option<Instant>,
+) -> Result<Ended, StillRunning> {
+    // Most often it has, and the runtime needn't be asked.
     if let Some(ended) = running.try_take_status() {
         return Ok(ended);
     }
-    let linger = Instant::now().checked_add(LINGER);
-    let at = linger.into_iter().chain(running.deadline.instant()).min();
     match until(at, pidfd.readable()).await {
         Some(Ok(_)) => Ok(running.take_status()),
         Some(Err(_)) | None => Err(StillRunning),
