@@ -173,7 +173,7 @@ impl<F: Func> Builder<F, F::Args> {
 
 /// `run` and `spawn` for each number of arguments.
 macro_rules! calls {
-    ($($name:ident $type:ident),*) => {
+    ($($name:ident $type:ident $index:tt),*) => {
         impl<Fun, $($type),*> Builder<Fun, ($($type,)*)>
         where
             Fun: Func<Args = ($($type,)*)>,
@@ -199,20 +199,4 @@ macro_rules! calls {
     };
 }
 
-calls! {}
-calls! { a A }
-calls! { a A, b B }
-calls! { a A, b B, c C }
-calls! { a A, b B, c C, d D }
-calls! { a A, b B, c C, d D, e E }
-calls! { a A, b B, c C, d D, e E, f F }
-calls! { a A, b B, c C, d D, e E, f F, g G }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N, o O }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N, o O, p P }
+for_each_arity! { calls }

@@ -10,6 +10,8 @@
 
 extern crate self as crossmist;
 
+#[macro_use]
+mod arity;
 mod blob;
 mod builder;
 mod bytes;
