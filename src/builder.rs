@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::func::Func;
-use crate::handle::{Child, Hold};
+use crate::handle::Child;
 use crate::object::Limits;
+use crate::running::Hold;
 use crate::sys::poll::Deadline;
 
 /// What one of a child's standard descriptors is.

@@ -28,6 +28,7 @@ mod object;
 mod program;
 mod reaper;
 mod reply;
+mod running;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;

@@ -8,14 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::handle::Kill;
+use crate::running::ChildProcess;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::{event, process};
 
 /// A child, and what is to be done about it.
 #[derive(Debug)]
 struct Ward {
-    child: Arc<Kill>,
+    child: Arc<ChildProcess>,
     deadline: Deadline,
     duty: Duty,
 }
@@ -49,7 +49,7 @@ static CURRENT: Mutex<Current> = Mutex::new(Current {
 });
 
 /// Takes over a child: kills it at its deadline, and takes its status when it ends.
-pub(crate) fn adopt(child: Arc<Kill>, deadline: Deadline) {
+pub(crate) fn adopt(child: Arc<ChildProcess>, deadline: Deadline) {
     take(Ward {
         child,
         deadline,
@@ -58,7 +58,7 @@ pub(crate) fn adopt(child: Arc<Kill>, deadline: Deadline) {
 }
 
 /// Kills a child at its deadline, whoever has its handle then and whatever they do.
-pub(crate) fn watch(child: Arc<Kill>, deadline: Deadline) {
+pub(crate) fn watch(child: Arc<ChildProcess>, deadline: Deadline) {
     take(Ward {
         child,
         deadline,

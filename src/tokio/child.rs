@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::Error;
-use crate::handle::{KillHandle, Look, Running, StillRunning};
+use crate::handle::KillHandle;
 use crate::object::Object;
+use crate::running::{Look, Running, StillRunning};
 use crate::sys::process::Ended;
 use crate::sys::readiness::Readiness;
 use crate::sys::socket::Wait;
