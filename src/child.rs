@@ -94,7 +94,7 @@ fn run(socket: &OsStr, name: &OsStr) -> i32 {
     match arrival {
         Ok(Arrival::Message(status)) => status,
         // The parent has gone before it asked for anything.
-        Ok(Arrival::End) => Ending::Failed as i32,
+        Ok(Arrival::End | Arrival::Partly) => Ending::Failed as i32,
         Err(fault) => fail(&format!("could not receive its arguments: {fault:?}")),
     }
 }

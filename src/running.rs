@@ -60,6 +60,16 @@ pub(crate) enum Look<T> {
     Closed,
 }
 
+/// What a look at a child gives that doesn't wait.
+#[derive(Debug)]
+pub(crate) enum Glance<T> {
+    Said(Look<T>),
+    /// Part of an answer, and there may be more of it at once.
+    Partly,
+    /// Nothing by now.
+    Nothing,
+}
+
 /// A child that went on after it should have ended.
 #[derive(Debug)]
 pub(crate) struct StillRunning;
@@ -107,8 +117,8 @@ impl Running {
         }
     }
 
-    /// Receives what has come, without waiting. `None` where an answer may still come.
-    pub(crate) fn look<T: Object>(&mut self) -> Result<Option<Look<T>>, Error> {
+    /// Receives what has come, without waiting.
+    pub(crate) fn look<T: Object>(&mut self) -> Result<Glance<T>, Error> {
         let (limits, socket) = (self.limits, self.socket.as_fd());
         let arrival = self
             .inbox
@@ -116,11 +126,12 @@ impl Running {
                 message.decode(limits, Trust::Data)
             });
         match arrival {
-            Ok(Arrival::Message(Ok(reply))) => Ok(Some(Look::Answer(reply))),
+            Ok(Arrival::Message(Ok(reply))) => Ok(Glance::Said(Look::Answer(reply))),
             Ok(Arrival::Message(Err(error))) => Err(Error::Decode(error)),
-            Ok(Arrival::End) => Ok(Some(Look::Closed)),
+            Ok(Arrival::End) => Ok(Glance::Said(Look::Closed)),
+            Ok(Arrival::Partly) => Ok(Glance::Partly),
             Err(Fault::Frame(error)) => Err(Error::Malformed(error)),
-            Err(fault) if fault.would_block() => Ok(None),
+            Err(fault) if fault.would_block() => Ok(Glance::Nothing),
             Err(Fault::Io(source)) => Err(Error::Io {
                 operation: "receive the answer",
                 source,
@@ -135,7 +146,8 @@ impl Running {
     ) -> Result<Option<Look<T>>, Error> {
         let mut ended = false;
         loop {
-            if let Some(look) = self.look()? {
+            let glance = self.look()?;
+            if let Glance::Said(look) = glance {
                 return Ok(Some(look));
             }
             if ended {
@@ -143,6 +155,13 @@ impl Running {
                 return Ok(Some(Look::Closed));
             }
             self.check_deadline()?;
+            if matches!(glance, Glance::Partly) {
+                // A child that never stops sending is no reason to wait longer.
+                if until.has_passed() {
+                    return Ok(None);
+                }
+                continue;
+            }
             // The answer wakes, and so does the end of the process: another holder of its socket
             // can put off the end of the channel.
             let mut entries = [
@@ -178,10 +197,13 @@ impl Running {
     /// The result of a child that has answered and ended.
     pub(crate) fn conclude<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
         match reply {
-            // Nothing may follow an answer.
+            // Nothing may follow an answer, nor the beginning of anything.
             Reply::Returned(value) => match self.look::<()>() {
-                Ok(Some(Look::Closed) | None) | Err(Error::Io { .. }) => Ok(value),
-                Ok(Some(Look::Answer(_))) | Err(_) => Err(Error::Malformed(FrameError::Surplus)),
+                Ok(Glance::Said(Look::Closed)) => Ok(value),
+                Ok(Glance::Nothing) | Err(Error::Io { .. }) if !self.inbox.is_mid_message() => {
+                    Ok(value)
+                }
+                _ => Err(Error::Malformed(FrameError::Surplus)),
             },
             Reply::Panicked(panic) => Err(Error::Panicked(panic)),
             Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),

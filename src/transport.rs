@@ -235,9 +235,16 @@ fn name() -> u64 {
 pub(crate) enum Arrival<R> {
     /// A message, and what the caller made of it.
     Message(R),
+    /// Many pieces of a message that isn't whole yet. There may be more at once; the caller sees
+    /// to the time first, since a peer that never stops would keep it here.
+    Partly,
     /// The peer, and everybody who holds its socket, has closed it.
     End,
 }
+
+/// How many pieces are received at a stretch: more than the buffer of an ordinary socket holds, so
+/// that a message whose sender has ended is received whole.
+const STRETCH: usize = 512;
 
 /// Why nothing could be received.
 #[derive(Debug)]
@@ -277,8 +284,9 @@ impl Inbox {
         self.assembly.is_some()
     }
 
-    /// Receives packets until a message is whole, and gives it to `read`. With [`Wait::Never`]
-    /// it fails with EAGAIN as soon as no packet is there, and goes on at the next call.
+    /// Receives packets until a message is whole, and gives it to `read`, or until there have been
+    /// many. With [`Wait::Never`] it fails with EAGAIN as soon as no packet is there. It goes on at
+    /// the next call.
     pub(crate) fn advance<R>(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -287,6 +295,7 @@ impl Inbox {
         wait: Wait,
         read: impl FnOnce(Message<'_>) -> R,
     ) -> Result<Arrival<R>, Fault> {
+        let mut pieces = 0;
         loop {
             let Some(assembly) = &mut self.assembly else {
                 let mut buffer = kept(&RECEIVED);
@@ -320,6 +329,10 @@ impl Inbox {
                 self.assembly = None;
                 return Ok(Arrival::Message(result));
             }
+            if pieces == STRETCH {
+                return Ok(Arrival::Partly);
+            }
+            pieces += 1;
             let mut head = Vec::with_capacity(Piece::BYTES);
             let (target, room) = assembly.target();
             let packet = match socket::receive(
@@ -406,6 +419,10 @@ impl Inbox {
         loop {
             match self.advance(socket, limits, trust, wait, &mut read) {
                 Err(fault) if fault.would_block() => poll::readable(socket, deadline)?,
+                Ok(Arrival::Partly) if deadline.has_passed() => {
+                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                }
+                Ok(Arrival::Partly) => {}
                 result => return result,
             }
         }

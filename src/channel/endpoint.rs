@@ -123,10 +123,10 @@ impl Endpoint {
         self.received(arrival)
     }
 
-    /// Receives what is there; `None` where no whole message is.
-    pub(crate) fn try_recv<T: Object>(&mut self) -> Option<Result<Option<T>, ChannelError>> {
+    /// Receives what is there.
+    pub(crate) fn try_recv<T: Object>(&mut self) -> Tried<T> {
         if let Some(fault) = &self.fault {
-            return Some(Err(ChannelError::Malformed(fault.clone())));
+            return Tried::Received(Err(ChannelError::Malformed(fault.clone())));
         }
         let (limits, trust) = (self.limits, self.trust);
         let arrival = self.inbox.advance(
@@ -137,8 +137,9 @@ impl Endpoint {
             |message| message.decode(limits, trust),
         );
         match arrival {
-            Err(fault) if fault.would_block() => None,
-            arrival => Some(self.received(arrival)),
+            Err(fault) if fault.would_block() => Tried::Nothing,
+            Ok(Arrival::Partly) => Tried::Partly,
+            arrival => Tried::Received(self.received(arrival)),
         }
     }
 
@@ -148,6 +149,8 @@ impl Endpoint {
     ) -> Result<Option<T>, ChannelError> {
         match arrival {
             Ok(Arrival::Message(value)) => Ok(Some(value?)),
+            // `Inbox::receive` goes on after it.
+            Ok(Arrival::Partly) => Err(ChannelError::TimedOut),
             Ok(Arrival::End) => Ok(None),
             Err(Fault::Io(error)) => Err(ChannelError::receiving(error)),
             Err(Fault::Frame(fault)) => {
@@ -155,6 +158,27 @@ impl Endpoint {
                 self.fault = Some(fault.clone());
                 Err(ChannelError::Malformed(fault))
             }
+        }
+    }
+}
+
+/// What a receive gave that doesn't wait.
+#[derive(Debug)]
+pub(crate) enum Tried<T> {
+    Received(Result<Option<T>, ChannelError>),
+    /// Part of a message, and there may be more of it at once.
+    Partly,
+    /// No whole message by now.
+    Nothing,
+}
+
+impl<T> Tried<T> {
+    /// For the public methods: a value, nothing yet, or an error, the end among them.
+    pub(crate) fn into_result(self) -> Result<Option<T>, ChannelError> {
+        match self {
+            Self::Received(Ok(None)) => Err(ChannelError::Closed),
+            Self::Received(result) => result,
+            Self::Partly | Self::Nothing => Ok(None),
         }
     }
 }

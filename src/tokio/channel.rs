@@ -175,11 +175,7 @@ macro_rules! receives {
             ///
             /// Those of [`crossmist::Receiver::try_recv`](crate::Receiver::try_recv).
             pub fn try_recv(&mut self) -> Result<Option<$object>, ChannelError> {
-                match self.endpoint.get_mut().try_recv() {
-                    None => Ok(None),
-                    Some(Ok(None)) => Err(ChannelError::Closed),
-                    Some(result) => result,
-                }
+                self.endpoint.get_mut().try_recv().into_result()
             }
         }
     )*};

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::error::Error;
 use crate::handle::KillHandle;
 use crate::object::Object;
-use crate::running::{Look, Running, StillRunning};
+use crate::running::{Glance, Look, Running, StillRunning};
 use crate::sys::process::Ended;
 use crate::sys::readiness::Readiness;
 use crate::sys::socket::Wait;
@@ -200,35 +200,38 @@ async fn wait_for_answer<T: Object>(
     let first = until.into_iter().chain(deadline).min();
     let mut ended = false;
     loop {
-        if let Some(look) = running.look()? {
-            return Ok(Some(look));
-        }
-        if ended {
-            // It is gone, and what it had sent is read.
-            return Ok(Some(Look::Closed));
-        }
-        running.check_deadline()?;
-        tokio::select! {
-            // The answer wakes, and so does the end of the process: another holder of its socket
-            // can put off the end of the channel.
-            ready = socket.readable() => {
-                let mut ready = ready.map_err(failed)?;
-                if let Some(look) = running.look()? {
-                    return Ok(Some(look));
-                }
-                ready.clear_ready();
-            }
-            ready = pidfd.readable() => {
-                // It stays so: there is nothing to clear.
-                let _ = ready.map_err(failed)?;
+        // Before the look, so that what comes after it is not overlooked.
+        let ready = tokio::select! {
+            biased;
+            ready = socket.readable(), if !ended => Some(ready.map_err(failed)?),
+            // It stays so: there is nothing to clear.
+            gone = pidfd.readable(), if !ended => {
+                let _ = gone.map_err(failed)?;
                 ended = true;
+                None
             }
-            () = sleep(first) => {
-                // An answer that is complete when the deadline is noticed counts: once more.
-                if !running.deadline.has_passed() {
-                    return running.look();
+            () = sleep(first), if !ended => None,
+            () = std::future::ready(()), if ended => None,
+        };
+        match running.look()? {
+            Glance::Said(look) => return Ok(Some(look)),
+            Glance::Partly => {
+                running.check_deadline()?;
+                if until.is_some_and(|until| until <= Instant::now()) {
+                    return Ok(None);
                 }
+                // Others want their turn, too.
+                tokio::task::yield_now().await;
             }
+            // It is gone, and what it had sent is read.
+            Glance::Nothing if ended => return Ok(Some(Look::Closed)),
+            Glance::Nothing => match ready {
+                Some(mut ready) => ready.clear_ready(),
+                None => {
+                    running.check_deadline()?;
+                    return Ok(None);
+                }
+            },
         }
     }
 }

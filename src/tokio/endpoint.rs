@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::channel::{ChannelError, Endpoint};
+use crate::channel::{ChannelError, Endpoint, Tried};
 use crate::object::Object;
 use crate::sys::readiness::Readiness;
 use crate::sys::socket::Wait;
@@ -80,8 +80,10 @@ impl AsyncEndpoint {
                 .await
                 .map_err(ChannelError::receiving)?;
             match endpoint.try_recv() {
-                Some(result) => return result,
-                None => ready.clear_ready(),
+                Tried::Received(result) => return result,
+                Tried::Nothing => ready.clear_ready(),
+                // Others want their turn, too, and a timeout has to be seen.
+                Tried::Partly => tokio::task::yield_now().await,
             }
         }
     }

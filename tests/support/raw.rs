@@ -203,3 +203,76 @@ pub(crate) fn effective_user() -> u32 {
     // SAFETY: can't fail.
     unsafe { libc::geteuid() }
 }
+
+/// Ends this thread alone, without its destructors.
+pub(crate) fn exit_thread() -> ! {
+    loop {
+        // SAFETY: ends the thread; its stack stays.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+}
+
+/// Starts a child that traces this process and never waits for it. It ends after `time`.
+pub(crate) fn be_traced_by_a_child(time: std::time::Duration) {
+    use std::io::Read;
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let this = std::process::id();
+    // SAFETY: whoever calls it has one thread.
+    match unsafe { nix::unistd::fork() }.expect("fork") {
+        nix::unistd::ForkResult::Child => {
+            drop(reader);
+            // SAFETY: no pointers.
+            let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, this as i32, 0, 0) };
+            if seized != 0 {
+                exit(1);
+            }
+            let _ = std::io::Write::write(&mut &writer, &[1]);
+            std::thread::sleep(time);
+            exit(0)
+        }
+        nix::unistd::ForkResult::Parent { .. } => {
+            drop(writer);
+            if reader.read(&mut [0]).unwrap_or(0) == 0 {
+                exit(9);
+            }
+        }
+    }
+}
+
+/// The processor time that this process has used.
+pub(crate) fn processor_time() -> std::time::Duration {
+    use nix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        .expect("a time")
+        .into()
+}
+
+/// Sends packets in as few system calls as it takes.
+pub(crate) fn send_many(socket: RawFd, packets: &[Vec<u8>]) -> std::io::Result<()> {
+    let mut parts: Vec<libc::iovec> = packets
+        .iter()
+        .map(|packet| libc::iovec {
+            iov_base: packet.as_ptr().cast_mut().cast(),
+            iov_len: packet.len(),
+        })
+        .collect();
+    let mut headers: Vec<libc::mmsghdr> = parts
+        .iter_mut()
+        .map(|part| {
+            // SAFETY: all-zero is a valid `mmsghdr`.
+            let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            header.msg_hdr.msg_iov = part;
+            header.msg_hdr.msg_iovlen = 1;
+            header
+        })
+        .collect();
+    let mut rest = &mut headers[..];
+    while !rest.is_empty() {
+        let count = rest.len() as u32;
+        // SAFETY: reads what the headers describe, and writes into them.
+        let sent =
+            check(unsafe { libc::sendmmsg(socket, rest.as_mut_ptr(), count, libc::MSG_NOSIGNAL) })?;
+        rest = &mut rest[sent as usize..];
+    }
+    Ok(())
+}
