@@ -82,9 +82,9 @@ pub enum Error {
         status: i32,
     },
     /// The child has ended without a result, and how is not known: another part of this program
-    /// waited for it, or SIGCHLD is ignored.
+    /// waited for it, SIGCHLD is ignored, or a debugger has the status.
     #[error(
-        "the child process ended and gave no result; its status was taken by another `wait` in this program"
+        "the child process ended and gave no result; its status was taken by another `wait` in this program, or by a debugger"
     )]
     StatusTaken,
     /// The child closed its side and gave no result, but did not exit. It was killed.

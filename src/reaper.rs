@@ -18,6 +18,8 @@ struct Ward {
     child: Arc<ChildProcess>,
     deadline: Deadline,
     duty: Duty,
+    /// It has ended, and yet its status isn't to be had: a process that traces it gets that first.
+    has_ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +30,17 @@ enum Duty {
     Bury,
 }
 
+/// How often what can't be waited for is looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 struct Reaper {
     /// The process that it belongs to: a copy made by `fork` has the memory, but no thread.
     process: u32,
     /// Those that the thread hasn't taken over yet.
     arrivals: Mutex<Vec<Ward>>,
-    wake: OwnedFd,
+    /// Sets it going. None where there was no descriptor for it; then it looks by the clock.
+    wake: Option<OwnedFd>,
 }
 
 struct Current {
@@ -54,6 +60,7 @@ pub(crate) fn adopt(child: Arc<ChildProcess>, deadline: Deadline) {
         child,
         deadline,
         duty: Duty::Bury,
+        has_ended: false,
     });
 }
 
@@ -63,6 +70,7 @@ pub(crate) fn watch(child: Arc<ChildProcess>, deadline: Deadline) {
         child,
         deadline,
         duty: Duty::Watch,
+        has_ended: false,
     });
 }
 
@@ -84,9 +92,11 @@ fn take(ward: Ward) {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .append(waiting);
-            event::set(reaper.wake.as_fd());
+            if let Some(wake) = &reaper.wake {
+                event::set(wake.as_fd());
+            }
         }
-        // No thread or no descriptor is to be had: another try comes with the next child.
+        // Without a thread they wait for the next one that comes.
         None => waiting.retain_mut(Ward::is_needed),
     }
 }
@@ -102,11 +112,7 @@ impl Ward {
         match self.duty {
             // What can't be waited for is not ours any more.
             Duty::Bury => matches!(process.try_wait(), Ok(None)),
-            Duty::Watch => {
-                !self.deadline.is_never()
-                    && poll::readable(process.pidfd.as_fd(), Deadline::after(Duration::ZERO))
-                        .is_err()
-            }
+            Duty::Watch => !self.has_ended && !self.deadline.is_never(),
         }
     }
 }
@@ -116,7 +122,7 @@ impl Reaper {
         let reaper = Arc::new(Self {
             process: std::process::id(),
             arrivals: Mutex::default(),
-            wake: event::new().ok()?,
+            wake: event::new().ok(),
         });
         let for_thread = Arc::clone(&reaper);
         // The program's signals are none of its business: it starts with all of them blocked.
@@ -134,18 +140,36 @@ impl Reaper {
         loop {
             wards.append(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
             wards.retain_mut(Ward::is_needed);
-            let deadline = wards
+            let mut deadline = wards
                 .iter()
                 .fold(Deadline::NEVER, |least, ward| least.min(ward.deadline));
-            let mut entries: Vec<_> = std::iter::once(self.wake.as_fd())
-                .chain(wards.iter().map(|ward| ward.child.process.pidfd.as_fd()))
+            if self.wake.is_none() || wards.iter().any(|ward| ward.has_ended) {
+                deadline = deadline.min(Deadline::after(INTERVAL));
+            }
+            let mut entries: Vec<_> = wards
+                .iter()
+                .map(|ward| ward.child.process.pidfd.as_fd())
+                .chain(self.wake.as_ref().map(AsFd::as_fd))
                 .map(|fd| poll::entry(fd, libc::POLLIN))
                 .collect();
+            for (entry, ward) in entries.iter_mut().zip(&wards) {
+                if ward.has_ended {
+                    // Which `poll` leaves alone: it would be ready at once, each time.
+                    entry.fd = -1;
+                }
+            }
             match poll::poll(&mut entries, deadline) {
-                Ok(()) => event::clear(self.wake.as_fd()),
+                Ok(()) => {
+                    for (entry, ward) in entries.iter().zip(&mut wards) {
+                        ward.has_ended |= entry.revents != 0;
+                    }
+                    if let Some(wake) = &self.wake {
+                        event::clear(wake.as_fd());
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
                 // More children than RLIMIT_NOFILE allows to poll, or no memory: by the clock.
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+                Err(_) => std::thread::sleep(INTERVAL),
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::reaper;
 use crate::reply::Reply;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{Ended, Process};
-use crate::sys::socket::Wait;
+use crate::sys::socket::{Connection, Wait};
 use crate::transport::{Arrival, Fault, Inbox, Outbox};
 use crate::wire::FrameError;
 
@@ -22,7 +22,7 @@ use crate::wire::FrameError;
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) process: Arc<ChildProcess>,
-    pub(crate) socket: Arc<OwnedFd>,
+    pub(crate) socket: Arc<Connection>,
     inbox: Inbox,
     limits: Limits,
     pub(crate) deadline: Deadline,
@@ -88,7 +88,7 @@ impl Running {
         });
         Self {
             process,
-            socket: Arc::new(socket),
+            socket: Arc::new(Connection::new(socket)),
             inbox: Inbox::default(),
             limits,
             deadline,
@@ -255,10 +255,17 @@ impl Running {
         Some(ended)
     }
 
-    /// The status of a child that has ended.
+    /// The status of a child that has ended, taken without waiting: where another process traces
+    /// it, that one gets the status first, whenever it likes.
     pub(crate) fn take_status(&mut self) -> Ended {
-        self.is_over = true;
-        self.process.process.wait().unwrap_or(Ended::Unknown)
+        match self.process.process.try_wait() {
+            Ok(Some(ended)) => {
+                self.is_over = true;
+                ended
+            }
+            // The drop leaves it to the reaper.
+            _ => Ended::Unknown,
+        }
     }
 }
 

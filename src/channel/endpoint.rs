@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::ChannelError;
 use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
-use crate::sys::socket::Wait;
+use crate::sys::socket::{Connection, Wait};
 use crate::transport::{Arrival, Fault, Inbox, Outbox};
 use crate::wire::FrameError;
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// Shared only with the registration of a runtime, if there is one.
-    socket: Arc<OwnedFd>,
+    socket: Arc<Connection>,
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
@@ -26,7 +26,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn new(socket: OwnedFd, trust: Trust) -> Self {
         Self {
-            socket: Arc::new(socket),
+            socket: Arc::new(Connection::new(socket)),
             limits: Limits::default(),
             trust,
             inbox: Inbox::default(),
@@ -42,11 +42,12 @@ impl Endpoint {
     pub(crate) fn into_socket(self) -> OwnedFd {
         #[expect(clippy::expect_used, reason = "proved below")]
         // A registration is dropped before its end is taken apart.
-        Arc::into_inner(self.socket).expect("nobody else holds the socket of a channel's end")
+        let socket = Arc::into_inner(self.socket).expect("nobody else holds the end's socket");
+        socket.into_owned()
     }
 
     #[cfg(feature = "tokio")]
-    pub(crate) fn shared_socket(&self) -> &Arc<OwnedFd> {
+    pub(crate) fn shared_socket(&self) -> &Arc<Connection> {
         &self.socket
     }
 

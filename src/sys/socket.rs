@@ -1,15 +1,16 @@
 //! SOCK_SEQPACKET sockets with descriptors beside the bytes.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::fd::Received;
 
 /// The most descriptors that one packet can carry: SCM_MAX_FD of the kernel.
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
-/// Room for 253 descriptors and for the credentials that SO_PASSCRED would put beside them.
+/// Room for 253 descriptors and for what the options of a socket may put beside them, which another
+/// holder of it can set: credentials, a label, a pidfd, a time.
 ///
 /// There is always room for all: what the kernel has to leave out it closes inside `recvmsg`,
 /// which waits for a lingering socket.
@@ -18,7 +19,7 @@ const CONTROL_BYTES: usize = {
     let descriptors = unsafe { libc::CMSG_SPACE((MAX_DESCRIPTORS * size_of::<i32>()) as u32) };
     // SAFETY: as above.
     let credentials = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) };
-    (descriptors + credentials) as usize
+    (descriptors + credentials) as usize + 512
 };
 
 /// Memory for control messages, aligned for their headers.
@@ -43,6 +44,8 @@ pub(crate) struct Packet {
     /// Bytes put into the buffers together. 0 is an empty packet or the end; see `hung_up`.
     pub(crate) bytes: usize,
     pub(crate) descriptors: Vec<Option<Received>>,
+    /// It came with its time, for which SO_TIMESTAMP asks.
+    has_time: bool,
     /// The packet was longer than the buffers, or had more control data than there was room for.
     pub(crate) truncated: bool,
 }
@@ -123,6 +126,9 @@ pub(crate) fn send(
     }
 }
 
+/// SO_PASSPIDFD's control message, from Linux 6.5 on: a descriptor that nobody sent.
+const SCM_PIDFD: libc::c_int = 4;
+
 /// Receives one packet into the spare capacity of `head` up to `head_room` bytes, and what is
 /// longer into that of `tail`.
 ///
@@ -133,6 +139,16 @@ pub(crate) fn receive(
     head_room: usize,
     tail: Option<(&mut Vec<u8>, usize)>,
     wait: Wait,
+) -> io::Result<Packet> {
+    receive_with(socket, head, head_room, tail, wait.flags())
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    head: &mut Vec<u8>,
+    head_room: usize,
+    tail: Option<(&mut Vec<u8>, usize)>,
+    flags: libc::c_int,
 ) -> io::Result<Packet> {
     let mut control = Control {
         bytes: [const { MaybeUninit::uninit() }; CONTROL_BYTES],
@@ -154,7 +170,7 @@ pub(crate) fn receive(
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = parts.as_mut_ptr();
     header.msg_iovlen = parts.len();
-    let flags = libc::MSG_CMSG_CLOEXEC | wait.flags();
+    let flags = libc::MSG_CMSG_CLOEXEC | flags;
     let bytes = loop {
         header.msg_control = std::ptr::from_mut(&mut control).cast();
         header.msg_controllen = CONTROL_BYTES;
@@ -167,7 +183,7 @@ pub(crate) fn receive(
             result => break result?,
         }
     };
-    let descriptors = descriptors(&header);
+    let (descriptors, has_time) = control_messages(&header);
     let in_head = bytes.min(head_room);
     // SAFETY: the kernel fills the buffers in order, so `in_head` bytes behind the length are
     // written, within the capacity reserved above.
@@ -180,39 +196,134 @@ pub(crate) fn receive(
     Ok(Packet {
         bytes,
         descriptors,
+        has_time,
         truncated: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
     })
 }
 
-/// Takes ownership of the descriptors in the control messages that `recvmsg` wrote.
-fn descriptors(header: &libc::msghdr) -> Vec<Option<Received>> {
+/// Takes ownership of the descriptors in the control messages that `recvmsg` wrote, and says
+/// whether there was a time among them.
+fn control_messages(header: &libc::msghdr) -> (Vec<Option<Received>>, bool) {
     let mut received = Vec::new();
+    let mut has_time = false;
     // SAFETY: the kernel left `msg_control` and `msg_controllen` describing what it wrote.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     // SAFETY: `next` is null or points to a control message that the kernel wrote.
     while let Some(message) = unsafe { next.as_ref() } {
-        if (message.cmsg_level, message.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-            // SAFETY: arithmetic on a length.
-            let empty = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = message.cmsg_len.saturating_sub(empty) / size_of::<i32>();
-            // SAFETY: the data of a header begins within the same buffer.
-            let data = unsafe { libc::CMSG_DATA(next) }.cast::<i32>();
-            received.reserve_exact(count);
-            for index in 0..count {
-                // SAFETY: the kernel wrote `count` descriptors behind the header.
-                let at = unsafe { data.add(index) };
-                // SAFETY: as above. That they are aligned is luck of the header's size, so the
-                // read doesn't ask for it.
-                let fd = unsafe { at.read_unaligned() };
-                // SAFETY: the kernel installed it for this message, and nobody else owns it.
-                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-                received.push(Some(Received::new(fd)));
+        match (message.cmsg_level, message.cmsg_type) {
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                // SAFETY: the kernel wrote descriptors that nobody else owns.
+                let fds = unsafe { owned_descriptors(next) };
+                received.extend(fds.into_iter().map(Received::new).map(Some));
             }
+            // Closed at once; a pidfd's close doesn't wait.
+            // SAFETY: as above.
+            (libc::SOL_SOCKET, SCM_PIDFD) => drop(unsafe { owned_descriptors(next) }),
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMP) => has_time = true,
+            _ => {}
         }
         // SAFETY: `next` points into the control buffer that `header` describes.
         next = unsafe { libc::CMSG_NXTHDR(header, next) };
     }
-    received
+    (received, has_time)
+}
+
+/// The descriptors in a control message.
+///
+/// # Safety
+///
+/// It is one that the kernel wrote, of a type that holds descriptors, and nobody owns these.
+unsafe fn owned_descriptors(message: *const libc::cmsghdr) -> Vec<OwnedFd> {
+    // SAFETY: the caller vouches for the pointer.
+    let length = unsafe { (*message).cmsg_len };
+    // SAFETY: arithmetic on a length.
+    let empty = unsafe { libc::CMSG_LEN(0) } as usize;
+    let count = length.saturating_sub(empty) / size_of::<i32>();
+    // SAFETY: the data of a header begins within the same buffer.
+    let data = unsafe { libc::CMSG_DATA(message) }.cast::<i32>();
+    let fds = (0..count).filter_map(|index| {
+        // SAFETY: the kernel wrote `count` numbers behind the header; the data is aligned for
+        // `int` only by luck of the header's size, so the read doesn't ask.
+        let fd = unsafe { data.add(index).read_unaligned() };
+        // Instead of a pidfd of a process that is gone there can be an error number.
+        // SAFETY: the kernel installed it for this message, and the caller owns it.
+        (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+    });
+    fds.collect()
+}
+
+/// A socket whose peer is a stranger.
+///
+/// Closing a socket closes the descriptors that are in its queue, where nobody has received them.
+/// One of them may be a TCP socket that lingers, for years. So before the close they are looked at
+/// and disarmed, as [`Received`] does it. They aren't taken: another holder of the same socket may
+/// still want them.
+#[derive(Debug)]
+pub(crate) struct Connection(ManuallyDrop<OwnedFd>);
+
+impl Connection {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self(ManuallyDrop::new(socket))
+    }
+
+    /// Gives up the protection.
+    pub(crate) fn into_owned(self) -> OwnedFd {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped nor used again, so the descriptor has one owner.
+        unsafe { ManuallyDrop::take(&mut this.0) }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        disarm_queue(self.as_fd());
+        // SAFETY: this is `drop`, after which nothing uses the field.
+        unsafe { ManuallyDrop::drop(&mut self.0) }
+    }
+}
+
+/// How many packets of a queue are looked at. Ordinary buffers hold 278.
+const QUEUE: usize = 4096;
+
+/// Switches lingering off for every socket in the queue of a socket.
+fn disarm_queue(socket: BorrowedFd<'_>) {
+    let mut bytes = Vec::new();
+    let mut peek = || {
+        bytes.clear();
+        receive_with(
+            socket,
+            &mut bytes,
+            4096,
+            None,
+            libc::MSG_PEEK | libc::MSG_DONTWAIT,
+        )
+    };
+    // Nothing is there, as a rule.
+    if peek().is_err() {
+        return;
+    }
+    // Behind what one peek has seen goes the next; a packet has a time, and the end has none, so
+    // that an empty packet can be told from it.
+    let options = [(libc::SO_PEEK_OFF, 0, -1), (libc::SO_TIMESTAMP, 1, 0)];
+    for (option, on, _) in options {
+        let _ = set_option(socket, option, on);
+    }
+    for _ in 0..QUEUE {
+        // The descriptors are duplicates, which share the socket with the queue.
+        match peek() {
+            Ok(Packet { has_time: true, .. }) => {}
+            _ => break,
+        }
+    }
+    for (option, _, off) in options {
+        let _ = set_option(socket, option, off);
+    }
 }
 
 impl Wait {
@@ -244,6 +355,25 @@ pub(crate) fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<li
         )
     };
     check(result as isize).map(|_| value)
+}
+
+/// Sets an integer socket option of the SOL_SOCKET level.
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: `setsockopt(2)` reads the option from the integer, whose size it is told.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            std::ptr::from_ref(&value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    check(result as isize).map(|_| ())
 }
 
 /// Whether a Unix socket has a peer.

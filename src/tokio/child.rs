@@ -3,6 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -12,7 +13,7 @@ use crate::handle::KillHandle;
 use crate::object::Object;
 use crate::running::{Glance, Look, Running, StillRunning};
 use crate::sys::process::Ended;
-use crate::sys::readiness::Readiness;
+use crate::sys::readiness::{Held, Readiness};
 use crate::sys::socket::Wait;
 use crate::transport::Outbox;
 
@@ -38,8 +39,10 @@ impl<T: Object> Child<T> {
         let Some(running) = child.running() else {
             return Err(Error::StatusTaken);
         };
-        let socket = Readiness::register(&running.socket).map_err(failed)?;
-        let pidfd = Readiness::register(&running.process.process.pidfd).map_err(failed)?;
+        let socket =
+            Readiness::register(Held::Connection(Arc::clone(&running.socket))).map_err(failed)?;
+        let pidfd = Readiness::register(Held::Pidfd(Arc::clone(&running.process.process.pidfd)))
+            .map_err(failed)?;
         Ok(Self {
             socket,
             pidfd,

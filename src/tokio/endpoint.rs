@@ -1,10 +1,11 @@
 //! One end of a channel that waits in a runtime.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::channel::{ChannelError, Endpoint, Tried};
 use crate::object::Object;
-use crate::sys::readiness::Readiness;
+use crate::sys::readiness::{Held, Readiness};
 use crate::sys::socket::Wait;
 
 /// An end, and what its runtime knows of it.
@@ -39,12 +40,13 @@ impl AsyncEndpoint {
     fn parts(&mut self) -> Result<(&mut Endpoint, &Readiness), ChannelError> {
         let registration = match &mut self.registration {
             Some(registration) => registration,
-            none => none.insert(Readiness::register(self.endpoint.shared_socket()).map_err(
-                |source| ChannelError::Io {
-                    operation: "register the channel with a tokio runtime",
-                    source,
-                },
-            )?),
+            none => none.insert(
+                Readiness::register(Held::Connection(Arc::clone(self.endpoint.shared_socket())))
+                    .map_err(|source| ChannelError::Io {
+                        operation: "register the channel with a tokio runtime",
+                        source,
+                    })?,
+            ),
         };
         Ok((&mut self.endpoint, registration))
     }
