@@ -2,8 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod condition;
+mod diagnostic;
 mod names;
 pub mod syscalls;
+
+pub use diagnostic::{Code, Diagnostic, Report};
 
 use std::fmt;
 
