@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bpf;
 mod condition;
 mod diagnostic;
 mod names;
