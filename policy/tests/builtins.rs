@@ -4,11 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
+#[path = "support/golden.rs"]
+mod golden;
 
 use crossmist_policy::bpf::disassemble::disassemble;
 use crossmist_policy::{Arch, Compiled, Policy};
-use support::compare_with_file;
+use golden::compare_with_file;
 
 fn compiled(name: &str) -> Compiled {
     let policy = Policy::builtin(name).unwrap_or_else(|report| panic!("{report}"));

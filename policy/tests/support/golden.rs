@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Texts that are pinned by files.
 
 use std::path::Path;
 
