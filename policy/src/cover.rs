@@ -69,7 +69,7 @@ impl Policy {
         for need in self.found_needs() {
             if !self.is_relaxed(need.relaxation) {
                 let message = format!(
-                    "confining {} leans on Landlock ABI {}, but `kernel.landlock` is \"off\"",
+                    "`kernel.landlock` is \"off\", but nothing else can confine {} (ABI {})",
                     need.what, need.abi
                 );
                 problems.push(Problem::new(Code::LandlockTooLow, need.place, message));

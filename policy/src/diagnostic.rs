@@ -220,8 +220,11 @@ pub(crate) fn nearest(
     known: impl IntoIterator<Item = &'static str>,
 ) -> Option<&'static str> {
     let allowed = if written.len() < 4 { 1 } else { 2 };
+    let possible =
+        |name: &&str| name.len().abs_diff(written.len()) <= allowed || name.starts_with(written);
     known
         .into_iter()
+        .filter(possible)
         .map(|name| (distance(written, name), name))
         .filter(|(far, name)| *far <= allowed || (written.len() > 3 && name.starts_with(written)))
         .min()

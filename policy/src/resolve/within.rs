@@ -2,6 +2,8 @@
 //!
 //! What can't be proved is an error, never accepted.
 
+use std::collections::BTreeMap;
+
 use super::Family;
 use crate::Arch;
 use crate::diagnostic::{Code, Report};
@@ -50,8 +52,19 @@ pub(super) fn check(
             "inheriting an environment variable".to_owned(),
         ));
     }
+    // One line can go too far in many ways.
+    let mut by_place = BTreeMap::<Place, Vec<String>>::new();
     for (place, what) in excesses {
-        let message = format!("{what} is more than the ceiling `{}` allows", wanted.value);
+        by_place.entry(place).or_default().push(what);
+    }
+    for (place, all) in by_place {
+        let what = match all.as_slice() {
+            [first, second, third, rest @ ..] if !rest.is_empty() => {
+                format!("{first}, {second}, {third} and {} others", rest.len())
+            }
+            few => few.join(", "),
+        };
+        let message = format!("the ceiling `{}` doesn't allow {what}", wanted.value);
         family
             .problems
             .push(Problem::new(Code::NotWithin, place, message));
