@@ -4,6 +4,9 @@
 //! in the form that a filter can carry out: a masked part of one register against constants.
 
 mod parse;
+#[cfg(test)]
+mod tests;
+mod tokens;
 
 pub(crate) use parse::parse;
 

@@ -1,5 +1,6 @@
 //! The written form of conditions: `prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE`.
 
+use super::tokens::Token;
 use super::{Condition, Conjunction, Mistake, Relation, Test};
 use crate::Arch;
 use crate::diagnostic::{Code, nearest};
@@ -25,18 +26,11 @@ pub(crate) fn parse(text: &str, call: &'static Syscall) -> Result<Condition, Mis
     })
 }
 
-struct Parser<'t> {
-    text: &'t str,
-    at: usize,
+pub(super) struct Parser<'t> {
+    pub(super) text: &'t str,
+    pub(super) at: usize,
     call: &'static Syscall,
     arch: Arch,
-}
-
-/// A run of characters that belong together, and where it begins.
-#[derive(Clone, Copy)]
-struct Token<'t> {
-    text: &'t str,
-    start: usize,
 }
 
 impl<'t> Parser<'t> {
@@ -326,116 +320,6 @@ impl<'t> Parser<'t> {
             ..mistake
         }
     }
-
-    fn word(&mut self, what: &str) -> Result<Token<'t>, Mistake> {
-        match self.next() {
-            Some(token) if token.text.starts_with(is_word) => Ok(token),
-            Some(token) => Err(self.unexpected(token, what)),
-            None => Err(self.unexpected(
-                Token {
-                    text: "",
-                    start: self.text.len(),
-                },
-                what,
-            )),
-        }
-    }
-
-    fn require(&mut self, text: &str) -> Result<(), Mistake> {
-        match self.peek() {
-            _ if self.accept(text) => Ok(()),
-            Some(token) => Err(self.unexpected(token, &format!("`{text}`"))),
-            None => {
-                let end = Token {
-                    text: "",
-                    start: self.text.len(),
-                };
-                Err(self.unexpected(end, &format!("`{text}`")))
-            }
-        }
-    }
-
-    fn accept(&mut self, text: &str) -> bool {
-        match self.peek() {
-            Some(token) if token.text == text => {
-                self.at = token.end();
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn next(&mut self) -> Option<Token<'t>> {
-        let token = self.peek()?;
-        self.at = token.end();
-        Some(token)
-    }
-
-    fn peek(&self) -> Option<Token<'t>> {
-        let rest = &self.text[self.at..];
-        let trimmed = rest.trim_start();
-        let start = self.at + (rest.len() - trimmed.len());
-        let first = trimmed.chars().next()?;
-        let length = if is_word(first) {
-            trimmed.find(|c| !is_word(c)).unwrap_or(trimmed.len())
-        } else {
-            let pairs = ["==", "!=", "<=", ">=", "&&", "||"];
-            if pairs.iter().any(|pair| trimmed.starts_with(pair)) {
-                2
-            } else {
-                first.len_utf8()
-            }
-        };
-        Some(Token {
-            text: &trimmed[..length],
-            start,
-        })
-    }
-
-    fn unexpected(&self, token: Token<'_>, wanted: &str) -> Mistake {
-        let found = match token.text {
-            "" => "the end".to_owned(),
-            text => format!("`{text}`"),
-        };
-        let message = format!("expected {wanted}, found {found}");
-        let mistake = self.mistake(Code::BadCondition, token.start, token.end(), &message);
-        match token.text {
-            "(" => Mistake {
-                help: Some("alternatives are `a && b || c && d`, without brackets".into()),
-                ..mistake
-            },
-            "=" => Mistake {
-                help: Some("equality is written `==`".into()),
-                ..mistake
-            },
-            _ => mistake,
-        }
-    }
-
-    fn whole(&self, message: String) -> Mistake {
-        self.mistake(Code::BadCondition, 0, self.text.len(), &message)
-    }
-
-    fn mistake(&self, code: Code, start: usize, end: usize, message: &str) -> Mistake {
-        let skipped = self.text[start..end].len() - self.text[start..end].trim_start().len();
-        Mistake {
-            code,
-            start: start + skipped,
-            end,
-            message: message.to_owned(),
-            help: None,
-        }
-    }
-}
-
-impl Token<'_> {
-    fn end(&self) -> usize {
-        self.start + self.text.len()
-    }
-}
-
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '.'
 }
 
 fn negate(relation: Relation) -> Relation {
@@ -449,117 +333,5 @@ fn suggest(mistake: Mistake, near: Option<&str>) -> Mistake {
     Mistake {
         help: near.map(|near| format!("did you mean `{near}`?")),
         ..mistake
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::syscalls;
-
-    fn read(call: &str, text: &str) -> Result<Condition, Code> {
-        parse(text, syscalls::find(call).unwrap()).map_err(|mistake| mistake.code)
-    }
-
-    fn holds(call: &str, text: &str, args: [u64; 6]) -> bool {
-        read(call, text).unwrap().holds(Arch::X86_64, &args, 4711)
-    }
-
-    #[test]
-    fn only_has_and_lacks_look_at_all_bits_of_the_argument() {
-        let prot = |text, prot| holds("mprotect", text, [0, 0, prot, 0, 0, 0]);
-        assert!(prot("prot only PROT_READ|PROT_WRITE", 3));
-        assert!(!prot("prot only PROT_READ|PROT_WRITE", 7));
-        assert!(!prot("prot only PROT_READ|PROT_WRITE", 1 << 40));
-        assert!(prot("prot has PROT_READ", 5));
-        assert!(!prot("prot has PROT_READ|PROT_WRITE", 5));
-        assert!(!prot("prot lacks PROT_EXEC", 5));
-    }
-
-    #[test]
-    fn a_32_bit_argument_is_compared_as_the_kernel_reads_it() {
-        let garbage_above = [0xdead_beef_0000_0001, 1, 0, 0, 0, 0];
-        assert!(holds("socket", "domain == AF_UNIX", garbage_above));
-        assert!(!holds("socket", "domain != AF_UNIX", garbage_above));
-        assert!(holds(
-            "openat",
-            "dirfd == AT_FDCWD",
-            [(-100i64) as u64, 0, 0, 0, 0, 0]
-        ));
-    }
-
-    #[test]
-    fn alternatives_sets_masks_and_the_own_pid_mean_what_they_say() {
-        let text = "op & FUTEX_CMD_MASK in {FUTEX_WAIT, FUTEX_WAKE} || val == 7";
-        assert!(holds("futex", text, [0, 0x81, 0, 0, 0, 0]));
-        assert!(!holds("futex", text, [0, 6, 0, 0, 0, 0]));
-        assert!(holds("futex", text, [0, 6, 7, 0, 0, 0]));
-        assert!(holds(
-            "tgkill",
-            "tgid == self.pid && sig == SIGABRT",
-            [4711, 1, 6, 0, 0, 0]
-        ));
-        assert!(!holds(
-            "tgkill",
-            "tgid == self.pid && sig == SIGABRT",
-            [4712, 1, 6, 0, 0, 0]
-        ));
-        assert!(holds("read", "count < 10", [0, 0, 9, 0, 0, 0]));
-        assert!(!holds("read", "count <= 9", [0, 0, 10, 0, 0, 0]));
-    }
-
-    #[test]
-    fn constants_differ_by_architecture() {
-        let condition = read("openat", "flags == O_DIRECTORY").unwrap();
-        assert!(condition.holds(Arch::X86_64, &[0, 0, 0x10000, 0, 0, 0], 1));
-        assert!(condition.holds(Arch::Aarch64, &[0, 0, 0x4000, 0, 0, 0], 1));
-    }
-
-    #[test]
-    fn what_cannot_be_judged_is_refused_with_the_reason() {
-        let code = |call, text| read(call, text).unwrap_err();
-        assert_eq!(code("openat", "path == 3"), Code::PointerCompared);
-        assert_eq!(code("openat", "path & 3 == 3"), Code::PointerCompared);
-        assert_eq!(code("openat", "pathh == NULL"), Code::UnknownArgument);
-        assert_eq!(code("clock_gettime", "clockid < 3"), Code::SignedOrder);
-        assert_eq!(
-            code("openat", "flags only O_RDONLYY"),
-            Code::UnknownConstant
-        );
-        assert_eq!(code("openat", "flags == 0x100000000"), Code::BadOperand);
-        assert_eq!(
-            code("openat", "flags & O_CREAT == O_EXCL"),
-            Code::BadOperand
-        );
-        assert_eq!(code("openat", "flags has 0"), Code::BadOperand);
-        assert_eq!(code("openat", "(flags == 0)"), Code::BadCondition);
-        assert_eq!(code("openat", "flags = 0"), Code::BadCondition);
-        assert_eq!(code("openat", "flags == 0 &&"), Code::BadCondition);
-        assert_eq!(code("openat", ""), Code::BadCondition);
-        assert_eq!(code("openat", "flags == é"), Code::BadCondition);
-    }
-
-    #[test]
-    fn implication_is_seen_where_values_decide_and_never_claimed_otherwise() {
-        let implies = |narrow: &str, wide: &str| {
-            let wide = read("mmap", wide).unwrap();
-            read("mmap", narrow)
-                .unwrap()
-                .implies(Arch::X86_64, &[&wide])
-        };
-        assert!(implies(
-            "prot only PROT_READ",
-            "prot only PROT_READ|PROT_WRITE"
-        ));
-        assert!(!implies(
-            "prot only PROT_READ|PROT_WRITE",
-            "prot only PROT_READ"
-        ));
-        assert!(implies(
-            "prot == PROT_READ && flags == 2",
-            "prot lacks PROT_EXEC"
-        ));
-        assert!(!implies("flags == 2", "prot lacks PROT_EXEC"));
-        assert!(implies("flags in {1, 2}", "flags in {1, 2, 3}"));
     }
 }

@@ -1,6 +1,6 @@
 //! Everything but the system calls: single values are inherited, lists are united.
 
-use super::{Family, rules, within};
+use super::{Family, conflicts, rules, within};
 use crate::diagnostic::{Code, Report};
 use crate::expect;
 use crate::file::{LandlockWish, OnViolation, Ports, Variable, VariableKind};
@@ -37,6 +37,9 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
     });
     let variables = variables(&mut family);
     let calls = rules::collect(&mut family, &values);
+    let mut problems = Vec::new();
+    conflicts::limits(&family, &values.0, &places, &mut problems);
+    family.problems.append(&mut problems);
     let files = family.members.iter().map(|member| &member.file);
     let capabilities = if files
         .clone()

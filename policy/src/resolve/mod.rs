@@ -1,5 +1,6 @@
 //! From files to a policy: parents are found, what they say is put together and checked.
 
+mod conflicts;
 mod merge;
 mod rules;
 mod within;

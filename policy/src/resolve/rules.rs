@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Family;
+use super::{Family, conflicts};
 use crate::condition::Condition;
-use crate::diagnostic::Code;
-use crate::file::{Entry, PathKind, SyscallRules, Target, parse_entry};
+use crate::file::{Entry, PathKind, Target, parse_entry};
 use crate::names;
 use crate::settings::Values;
-use crate::source::{Place, Problem};
-use crate::syscalls::groups::{
-    self, ALWAYS, DANGEROUS, DANGEROUS_UNFILTERED, EVERYTHING, Group, NEVER, SOFT, Soft,
-};
+use crate::source::Place;
+use crate::syscalls::groups::{self, ALWAYS, EVERYTHING, Group, NEVER, SOFT, Soft};
 use crate::syscalls::{self, Syscall};
 
 /// What is said about one call.
@@ -36,7 +33,7 @@ pub(crate) struct Origin {
     pub(crate) place: Option<Place>,
     pub(crate) group: Option<&'static str>,
     /// Which member of the family; the last for what holds in every policy.
-    member: usize,
+    pub(super) member: usize,
 }
 
 impl Origin {
@@ -84,7 +81,7 @@ pub(super) fn collect(family: &mut Family<'_>, values: &Values) -> RuleMap {
         let rules = &member.file.syscalls;
         replace(family, &mut map, number);
         for entry in &rules.allow {
-            dangerous(rules, entry, &mut problems);
+            conflicts::dangerous(rules, entry, &mut problems);
             let origin = Origin {
                 place: Some(entry.place),
                 group: None,
@@ -129,7 +126,7 @@ pub(super) fn collect(family: &mut Family<'_>, values: &Values) -> RuleMap {
         }
     }
     for (name, rules) in &mut map {
-        check(family, name, rules, &mut problems);
+        conflicts::check(family, name, rules, &mut problems);
     }
     soften(&mut map, last);
     family.problems.append(&mut problems);
@@ -254,134 +251,6 @@ fn replace(family: &Family<'_>, map: &mut RuleMap, member: usize) {
             (grant.origin.place.is_none() && from == last) || family.descends(member, from)
         };
         rules.allow.retain(|grant| !inherited(grant));
-    }
-}
-
-/// Complains about what is forbidden, or dangerous and without a reason.
-fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<Problem>) {
-    if entry.answer.is_some() {
-        return;
-    }
-    let (name, condition) = match &entry.target {
-        Target::Group(group) => (group.name, None),
-        Target::Call(call, condition) => (call.name, condition.as_ref()),
-    };
-    if NEVER.contains(&name) {
-        let message =
-            format!("no policy may allow `{name}`: with it a process steps around its confinement");
-        problems.push(Problem::new(Code::NeverAllowed, entry.place, message));
-        return;
-    }
-    let unfiltered = DANGEROUS_UNFILTERED.contains(&name) && condition.is_none();
-    let executable = ["mmap", "mprotect", "pkey_mprotect"].contains(&name)
-        && condition.is_some_and(|c| crate::Arch::ALL.iter().any(|arch| c.admits(*arch, 2, 4)));
-    if !(DANGEROUS.contains(&name) || unfiltered || executable) {
-        return;
-    }
-    let reason = entry.why.as_ref().or_else(|| {
-        rules
-            .reasons
-            .iter()
-            .find(|(known, _)| known.value == name)
-            .map(|(_, reason)| reason)
-    });
-    if reason.is_none_or(|reason| reason.trim().is_empty()) {
-        let what = match (executable, unfiltered) {
-            (true, _) => format!("`{name}` with PROT_EXEC"),
-            (_, true) => format!("`{name}` without a condition"),
-            _ => format!("`{name}`"),
-        };
-        let message = format!("{what} is dangerous and needs a reason");
-        let help = format!("say why in `[syscalls.dangerous]`: `\"{name}\" = \"…\"`");
-        problems.push(Problem::new(Code::MissingReason, entry.place, message).help(help));
-    }
-}
-
-/// Complains about rules for one call that contradict each other.
-fn check(family: &Family<'_>, name: &str, rules: &Rules, problems: &mut Vec<Problem>) {
-    let explicit = |grant: &&Grant| grant.origin.group.is_none() && grant.origin.place.is_some();
-    let always = rules.allow.iter().find(|grant| grant.condition.is_none());
-    let sometimes = rules.allow.iter().filter(|grant| grant.condition.is_some());
-    if let Some(always) = always {
-        for conditional in sometimes {
-            let Some(shown) = [always, conditional]
-                .into_iter()
-                .filter(explicit)
-                .max_by_key(|g| g.origin.member)
-            else {
-                continue;
-            };
-            let Some(place) = shown.origin.place else {
-                continue;
-            };
-            let message = if shown.condition.is_some() {
-                format!(
-                    "`{name}` is allowed without a condition elsewhere, so this one has no effect"
-                )
-            } else {
-                format!("`{name}` is allowed with a condition elsewhere, which this makes useless")
-            };
-            let help = format!("if that is meant, say `replace = [\"{name}\"]`");
-            problems.push(Problem::new(Code::ConditionWithoutEffect, place, message).help(help));
-            break;
-        }
-    }
-    for denied in rules.deny.iter().filter(|deny| deny.condition.is_none()) {
-        let same = |grant: &&Grant| grant.origin.member == denied.origin.member;
-        let below = |grant: &&Grant| family.descends(grant.origin.member, denied.origin.member);
-        for allowed in rules.allow.iter().filter(explicit).filter(below) {
-            let Some(place) = allowed.origin.place else {
-                continue;
-            };
-            let by = denied
-                .origin
-                .place
-                .map(|place| family.sources.locate(place).to_string());
-            let by = by.unwrap_or_default();
-            let (code, message) = if same(&allowed) {
-                (
-                    Code::AllowedAndDenied,
-                    format!("`{name}` is both allowed and denied (at {by})"),
-                )
-            } else {
-                (
-                    Code::DeniedByAncestor,
-                    format!("`{name}` is denied at {by}, and denial is final"),
-                )
-            };
-            problems.push(Problem::new(code, place, message));
-        }
-    }
-    for (at, (soft, grant)) in rules.soft.iter().enumerate() {
-        let Some(place) = grant.origin.place else {
-            continue;
-        };
-        let other = rules.soft[..at]
-            .iter()
-            .find(|(other, before)| other != soft && before.condition == grant.condition);
-        if let Some((other, _)) = other {
-            let message = format!(
-                "`{name}` has two answers, {} and {}",
-                word(*other),
-                word(*soft)
-            );
-            problems.push(Problem::new(Code::AnswerConflict, place, message));
-        }
-        if let (None, Some(_), None) = (
-            &grant.condition,
-            always.filter(|g| explicit(g)),
-            grant.origin.group,
-        ) {
-            let message = format!("`{name}` is allowed, so this answer is never given");
-            problems.push(Problem::new(Code::AllowedAndDenied, place, message));
-        }
-    }
-}
-
-fn word(soft: Soft) -> String {
-    match soft {
-        Soft::Errno(number) => names::errno_name(number).unwrap_or("?").to_owned(),
-        Soft::Emulate => "emulation".to_owned(),
     }
 }
 
