@@ -60,6 +60,15 @@ fn good_files_are_taken_and_compiled() {
 }
 
 #[test]
+fn the_readme_shows_a_policy_that_works() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    from_text(text).unwrap_or_else(|report| panic!("{report}"));
+}
+
+#[test]
 fn bad_files_are_refused_in_these_words() {
     let (folder, names) = samples("bad");
     assert!(names.len() >= 30);
