@@ -109,6 +109,8 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "sigaltstack",
             "fcntl(cmd == F_SETFL)",
             "ioctl(request == FIONBIO)",
+            // The library disarms what it closes; where that may not be, closing may wait.
+            "setsockopt(level == SOL_SOCKET && optname == SO_LINGER)",
             "prlimit64(new_limit != NULL)",
             "setrlimit",
         ],
