@@ -12,6 +12,27 @@ const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
 const O_TRUNC: u64 = 0o1000;
 
+const MAKES: &[&str] = &[
+    "mkdir",
+    "mkdirat",
+    "mknod",
+    "mknodat",
+    "rmdir",
+    "symlink",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+];
+const MOVES: &[&str] = &["link", "linkat", "rename", "renameat", "renameat2"];
+const SIGNALS: &[&str] = &[
+    "kill",
+    "pidfd_send_signal",
+    "rt_sigqueueinfo",
+    "rt_tgsigqueueinfo",
+    "tgkill",
+    "tkill",
+];
+
 /// One need, still with its place.
 struct Found {
     abi: u32,
@@ -90,48 +111,33 @@ impl Policy {
                 });
             }
         };
-        let any = |names: &[&str]| names.iter().find_map(|name| self.can_happen(name, None));
+        let any = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| self.can_happen(name, |_, _| true))
+        };
+        let of_family = |family| self.can_happen("socket", |c, arch| c.admits(arch, 0, family));
         let opens = any(&["openat", "open", "openat2", "creat"]);
         if self.filesystem_unconfined.is_none() {
             need(opens, 1, "opening paths", "landlock-fs");
-            let makes = [
-                "mkdirat",
-                "mkdir",
-                "mknodat",
-                "mknod",
-                "unlinkat",
-                "unlink",
-                "rmdir",
-                "symlinkat",
-                "symlink",
-            ];
-            need(any(&makes), 1, "making and removing files", "landlock-fs");
+            need(any(MAKES), 1, "making and removing files", "landlock-fs");
             need(
                 any(&["execve", "execveat"]),
                 1,
                 "running programs",
                 "landlock-fs",
             );
-            let moves = ["renameat2", "renameat", "rename", "linkat", "link"];
-            need(
-                any(&moves),
-                2,
-                "moving files between folders",
-                "landlock-fs",
-            );
+            need(any(MOVES), 2, "moving files between folders", "landlock-fs");
             let cuts = any(&["truncate", "creat"])
-                .or_else(|| self.can_happen("openat", Some((2, O_TRUNC))))
-                .or_else(|| self.can_happen("open", Some((1, O_TRUNC))));
+                .or_else(|| self.can_happen("openat", |c, arch| c.admits_bit(arch, 2, O_TRUNC)))
+                .or_else(|| self.can_happen("open", |c, arch| c.admits_bit(arch, 1, O_TRUNC)));
             need(cuts, 3, "cutting files short", "landlock-fs-truncate");
-            let any_request = 0xffff_fff0;
-            let ioctl = opens.and_then(|_| self.can_happen("ioctl", Some((1, any_request))));
+            // A condition names the commands, and with them the devices that know them.
+            let ioctl = opens.and_then(|_| self.can_happen("ioctl", |_, _| false));
             need(ioctl, 5, "commands to devices", "landlock-ioctl");
         }
         if self.network_unconfined.is_none() {
-            let inet = [AF_INET, AF_INET6].iter();
-            let inet = inet
-                .clone()
-                .find_map(|family| self.can_happen("socket", Some((0, *family))));
+            let inet = of_family(AF_INET).or_else(|| of_family(AF_INET6));
             let connect = inet.and_then(|_| any(&["connect"]));
             need(connect, 4, "TCP connections", "landlock-net");
             need(
@@ -140,9 +146,7 @@ impl Policy {
                 "binding TCP ports",
                 "landlock-net",
             );
-            let unix = self
-                .can_happen("socket", Some((0, AF_UNIX)))
-                .and_then(|_| any(&["connect"]));
+            let unix = of_family(AF_UNIX).and_then(|_| any(&["connect"]));
             let by_path = self.values.is_strict("network", "unix");
             need(
                 unix.filter(|_| by_path),
@@ -159,20 +163,9 @@ impl Policy {
             );
         }
         if self.values.is_strict("scope", "signal") {
-            // A condition keeps kill and tgkill to the process itself, as every group has it.
-            let free = [
-                "kill",
-                "tkill",
-                "tgkill",
-                "rt_sigqueueinfo",
-                "rt_tgsigqueueinfo",
-                "pidfd_send_signal",
-            ];
-            let free = free
-                .iter()
-                .filter_map(|name| self.can_happen(name, Some((0, 1))));
+            let free = |name: &&str| self.can_happen(name, |c, arch| !c.is_own_pid(arch, 0));
             need(
-                free.into_iter().next(),
+                SIGNALS.iter().find_map(free),
                 6,
                 "signals to other processes",
                 "landlock-scope",

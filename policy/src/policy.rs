@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Arch;
+use crate::condition::Condition;
 use crate::diagnostic::Report;
 use crate::file::{
     Expectation, LandlockWish, OnViolation, PathGrant, PortGrant, Relaxation, Variable,
@@ -152,18 +154,19 @@ impl Policy {
         rules.is_some_and(|rules| rules.deny.iter().any(|deny| deny.condition.is_none()))
     }
 
-    /// Whether a call with this value of an argument, or of any where it is `None`, can happen.
-    pub(crate) fn can_happen(&self, name: &str, admits: Option<(u8, u64)>) -> Option<&Grant> {
+    /// What lets a call happen, on some architecture, with arguments that `possible` asks about.
+    pub(crate) fn can_happen(
+        &self,
+        name: &str,
+        possible: impl Fn(&Condition, Arch) -> bool,
+    ) -> Option<&Grant> {
         if self.is_denied(name) {
             return None;
         }
         let rules = self.calls.get(name)?;
-        self.grants(name, rules)
-            .find(|grant| match (&grant.condition, admits) {
-                (Some(condition), Some((arg, value))) => crate::Arch::ALL
-                    .iter()
-                    .any(|arch| condition.admits(*arch, arg, value)),
-                _ => true,
-            })
+        self.grants(name, rules).find(|grant| {
+            let possible = |condition| Arch::ALL.iter().any(|arch| possible(condition, *arch));
+            grant.condition.as_ref().is_none_or(possible)
+        })
     }
 }

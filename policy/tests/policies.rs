@@ -192,6 +192,23 @@ fn load_bearing_rights_are_found_and_relaxed_only_by_name() {
     assert_eq!(abi(&format!("{base}[kernel]\nlandlock = 5")), 5);
     let kill = "[syscalls]\nallow = [{ call = 'kill', why = 'ends its helpers' }]";
     assert_eq!(abi(&format!("{base}{kill}")), 6);
+    assert_eq!(
+        abi(&format!(
+            "{base}{}",
+            kill.replace("'kill'", "'kill(pid == 1234)'")
+        )),
+        6
+    );
+    assert_eq!(
+        abi(&format!(
+            "{base}{}",
+            kill.replace("'kill'", "'kill(pid == self.pid)'")
+        )),
+        0
+    );
+    let open = "[syscalls]\nallow = ['openat(flags == O_WRONLY|O_TRUNC)']";
+    assert_eq!(abi(&format!("{base}{open}")), 3);
+    assert_eq!(abi(&format!("{base}{}", open.replace("|O_TRUNC", ""))), 1);
     let relaxed = "[[kernel.relax]]\nwhat = 'landlock-scope'\nreason = 'old kernels'";
     let relaxed = compiled(&format!("{base}{kill}\n{relaxed}"));
     assert_eq!(relaxed.required_abi(), 0);

@@ -1,6 +1,7 @@
 //! Seccomp's filters: instructions of classic BPF, and what a filter can answer.
 //!
-//! [`compile`] makes the program, [`interpret`] runs it, [`disassemble`] shows it.
+//! [`Policy::compile`](crate::Policy::compile) makes the programs, [`interpret`] runs them,
+//! [`disassemble`] shows them.
 
 pub(crate) mod build;
 pub(crate) mod compile;

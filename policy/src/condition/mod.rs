@@ -80,6 +80,31 @@ impl Condition {
             .any(|tests| tests.iter().all(possible))
     }
 
+    /// Whether some call with one of these bits set in this argument can meet the condition. It may
+    /// say so wrongly, where tests of the argument exclude each other.
+    pub(crate) fn admits_bit(&self, arch: Arch, arg: u8, bit: u64) -> bool {
+        let possible = |test: &Test| match &test.relation {
+            Relation::OneOf { values, own_pid } if test.arg == arg && test.mask & bit != 0 => {
+                *own_pid || values.iter().any(|value| value & bit != 0)
+            }
+            _ => true,
+        };
+        self.alternatives(arch)
+            .iter()
+            .any(|tests| tests.iter().all(possible))
+    }
+
+    /// Whether every call that meets the condition has the process's own id in this argument.
+    pub(crate) fn is_own_pid(&self, arch: Arch, arg: u8) -> bool {
+        let own = |test: &Test| match &test.relation {
+            Relation::OneOf { values, own_pid } => test.arg == arg && *own_pid && values.is_empty(),
+            _ => false,
+        };
+        self.alternatives(arch)
+            .iter()
+            .all(|tests| tests.iter().any(own))
+    }
+
     /// Whether whatever meets this condition certainly meets one of `wider`.
     ///
     /// It may fail to see that it does; it never says so wrongly.

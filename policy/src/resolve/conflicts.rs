@@ -8,6 +8,9 @@ use crate::settings::{SETTINGS, Value, index_of};
 use crate::source::{Place, Problem};
 use crate::syscalls::groups::{DANGEROUS, DANGEROUS_UNFILTERED, NEVER, Soft};
 
+/// The bit of `prot`, which is argument 2 of every call that has it.
+const PROT_EXEC: u64 = 4;
+
 /// Complains about what is forbidden, or dangerous and without a reason.
 pub(super) fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<Problem>) {
     if entry.answer.is_some() {
@@ -25,7 +28,11 @@ pub(super) fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<
     }
     let unfiltered = DANGEROUS_UNFILTERED.contains(&name) && condition.is_none();
     let executable = ["mmap", "mprotect", "pkey_mprotect"].contains(&name)
-        && condition.is_some_and(|c| crate::Arch::ALL.iter().any(|arch| c.admits(*arch, 2, 4)));
+        && condition.is_some_and(|c| {
+            crate::Arch::ALL
+                .iter()
+                .any(|arch| c.admits_bit(*arch, 2, PROT_EXEC))
+        });
     if !(DANGEROUS.contains(&name) || unfiltered || executable) {
         return;
     }
