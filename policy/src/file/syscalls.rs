@@ -40,6 +40,16 @@ pub(crate) enum Target {
     Call(&'static Syscall, Option<Condition>),
 }
 
+impl Target {
+    /// The name without the condition.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Group(group) => group.name,
+            Self::Call(call, _) => call.name,
+        }
+    }
+}
+
 /// What happens on a call that nothing allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnViolation {

@@ -16,9 +16,10 @@ pub(super) fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<
     if entry.answer.is_some() {
         return;
     }
-    let (name, condition) = match &entry.target {
-        Target::Group(group) => (group.name, None),
-        Target::Call(call, condition) => (call.name, condition.as_ref()),
+    let name = entry.target.name();
+    let condition = match &entry.target {
+        Target::Group(_) => None,
+        Target::Call(_, condition) => condition.as_ref(),
     };
     if NEVER.contains(&name) {
         let message =
@@ -143,7 +144,7 @@ fn word(soft: Soft) -> String {
     }
 }
 
-/// Complains about groups that a limit takes the meaning from: threads and processes of which there
+/// Complains about grants that a limit takes the meaning from: threads and processes of which there
 /// may be none. Below the file that gives the group, such a limit is a way of taking it back.
 pub(super) fn limits(
     family: &Family<'_>,
@@ -151,7 +152,11 @@ pub(super) fn limits(
     places: &[Option<Place>],
     problems: &mut Vec<Problem>,
 ) {
-    for (group, key, most) in [("@threads", "threads", 1), ("@process", "processes", 0)] {
+    let starting: [(&[&str], _, _); 2] = [
+        (&["@threads"], "threads", 1),
+        (&["@process", "clone", "fork", "vfork"], "processes", 0),
+    ];
+    for (names, key, most) in starting {
         let Some(index) = index_of("limits", key) else {
             continue;
         };
@@ -167,11 +172,12 @@ pub(super) fn limits(
         for (number, member) in family.members.iter().enumerate() {
             let taken_back = setter.is_some_and(|at| at != number && family.descends(at, number));
             let mut entries = member.file.syscalls.allow.iter();
-            let entry =
-                entries.find(|entry| matches!(entry.target, Target::Group(g) if g.name == group));
+            let entry = entries
+                .find(|entry| entry.answer.is_none() && names.contains(&entry.target.name()));
             if let Some(entry) = entry.filter(|_| !taken_back) {
                 let value = SETTINGS[index].write(values[index]);
-                let message = format!("`{group}` is allowed, but `limits.{key}` is {value}");
+                let name = entry.target.name();
+                let message = format!("`{name}` is allowed, but `limits.{key}` is {value}");
                 let help = format!("say how many: `[limits] {key} = …`");
                 problems
                     .push(Problem::new(Code::AllowedAndDenied, entry.place, message).help(help));
