@@ -170,6 +170,29 @@ fn generations_are_counted() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Every file extends all of the next layer: millions of ways lead to the last one.
+#[test]
+fn many_ways_to_one_ancestor_are_one() {
+    let folder = tempfolder("lattice");
+    for layer in 0..7 {
+        let parents: Vec<_> = (0..8).map(|at| format!("'p{}-{at}'", layer + 1)).collect();
+        let parents = if layer == 6 {
+            "'pure'".to_owned()
+        } else {
+            parents.join(",")
+        };
+        for at in 0..8 {
+            let text = format!(
+                "format = 1\nextends = [{parents}]\n[syscalls]\nallow = ['uname']\nreplace = ['uname']\n"
+            );
+            std::fs::write(folder.join(format!("p{layer}-{at}.toml")), text).unwrap();
+        }
+    }
+    let policy = Policy::load(&Folder::new(&folder), "p0-0").unwrap_or_else(|r| panic!("{r}"));
+    assert_eq!(policy.files().len(), 49);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 fn tempfolder(name: &str) -> PathBuf {
     let folder =
         std::env::temp_dir().join(format!("crossmist-policy-{name}-{}", std::process::id()));

@@ -7,6 +7,8 @@ mod within;
 
 pub(crate) use rules::{Grant, Origin, Rules};
 
+use std::collections::BTreeSet;
+
 use crate::diagnostic::{Code, Report, nearest};
 use crate::file::{self, File};
 use crate::library::{self, BUILTIN, Library, Missing, Text};
@@ -25,6 +27,8 @@ pub(crate) struct Member {
     pub(crate) number: u16,
     pub(crate) file: File,
     pub(crate) parents: Vec<usize>,
+    /// Its parents, theirs, and so on.
+    ancestors: BTreeSet<usize>,
 }
 
 /// All that takes part in a policy, parents first, the policy itself last.
@@ -165,17 +169,22 @@ impl<'l> Family<'l> {
         let written = self.sources.file(number).text.clone();
         let file = file::parse(number, &written, &mut self.problems);
         self.chain.push(name.to_owned());
-        let parents = file
+        let parents: Vec<usize> = file
             .extends
             .iter()
             .filter_map(|parent| self.parent(parent))
             .collect();
         self.chain.pop();
+        let mut ancestors: BTreeSet<usize> = parents.iter().copied().collect();
+        for parent in &parents {
+            ancestors.extend(&self.members[*parent].ancestors);
+        }
         self.members.push(Member {
             name: name.to_owned(),
             number,
             file,
             parents,
+            ancestors,
         });
         Some(self.members.len() - 1)
     }
@@ -215,10 +224,6 @@ impl<'l> Family<'l> {
 
     /// Whether `ancestor` is `member` or one of those it extends, however far up.
     pub(crate) fn descends(&self, member: usize, ancestor: usize) -> bool {
-        let parents = &self.members[member].parents;
-        member == ancestor
-            || parents
-                .iter()
-                .any(|parent| self.descends(*parent, ancestor))
+        member == ancestor || self.members[member].ancestors.contains(&ancestor)
     }
 }
