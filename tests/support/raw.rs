@@ -157,21 +157,74 @@ pub(crate) fn close(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// Runs a part of a test in a forked copy of this process, and gives its exit status.
-pub(crate) fn in_fork(work: impl FnOnce()) -> i32 {
-    // SAFETY: the tests that fork have one thread.
+/// Runs a part of a test in a forked copy of this process, and gives the copy's number.
+pub(crate) fn fork(work: impl FnOnce()) -> nix::unistd::Pid {
+    // SAFETY: the tests that fork have one thread, and that of the library's reaper.
     match unsafe { nix::unistd::fork() }.expect("fork") {
         nix::unistd::ForkResult::Child => {
             let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             exit(if worked.is_ok() { 0 } else { 101 })
         }
-        nix::unistd::ForkResult::Parent { child } => {
-            match nix::sys::wait::waitpid(child, None).expect("waited") {
-                nix::sys::wait::WaitStatus::Exited(_, status) => status,
-                other => panic!("{other:?}"),
-            }
-        }
+        nix::unistd::ForkResult::Parent { child } => child,
     }
+}
+
+/// Waits for a process and gives its exit status.
+pub(crate) fn exit_status(pid: nix::unistd::Pid) -> i32 {
+    match nix::sys::wait::waitpid(pid, None).expect("waited") {
+        nix::sys::wait::WaitStatus::Exited(_, status) => status,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Runs a part of a test in a forked copy of this process, and gives its exit status.
+pub(crate) fn in_fork(work: impl FnOnce()) -> i32 {
+    exit_status(fork(work))
+}
+
+/// A value that the original of this forked copy still has.
+pub(crate) fn copy_in_fork<T>(value: &T) -> T {
+    // SAFETY: the copy never uses the one that it was read from.
+    unsafe { std::ptr::read(value) }
+}
+
+/// Lets programs that are started inherit a descriptor.
+pub(crate) fn keep_open(fd: RawFd) {
+    // SAFETY: takes no pointer.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+}
+
+/// Handles a signal by doing nothing, and lets it interrupt system calls.
+pub(crate) fn handle_interrupting(signal: i32) {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let action = SigAction::new(
+        SigHandler::Handler(handler),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    let signal = Signal::try_from(signal).expect("a signal");
+    // SAFETY: the function is safe to call at any time.
+    unsafe { sigaction(signal, &action) }.expect("a handler");
+}
+
+/// Moves this process into a mount namespace of its own that has no `/proc`.
+pub(crate) fn lose_proc() -> std::io::Result<()> {
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    let none = std::ptr::null();
+    // SAFETY: the paths are C strings, and nothing else is read.
+    check(unsafe { libc::mount(c"none".as_ptr(), c"/".as_ptr(), none, flags, none.cast()) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) })?;
+    Ok(())
+}
+
+/// Starts a program so.
+pub(crate) fn without_proc(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: system calls only.
+    unsafe { command.pre_exec(lose_proc) };
 }
 
 /// Leaves a process behind that holds what this one holds, and ends this one.
