@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::func::Func;
-use crate::handle::{Child, Hold};
+use crate::handle::Child;
 use crate::object::Limits;
+use crate::running::Hold;
 use crate::sys::poll::Deadline;
 
 /// What one of a child's standard descriptors is.
@@ -154,6 +155,11 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn into_options(self) -> Options {
+        self.options
+    }
+
     /// Starts a child although this program's file has privileges (set-user-ID or set-group-ID).
     /// A program whose file has capabilities can't have children.
     ///
@@ -165,15 +171,11 @@ impl<F: Func> Builder<F, F::Args> {
         self.options.privileged = true;
         self
     }
-
-    pub(crate) fn into_options(self) -> Options {
-        self.options
-    }
 }
 
 /// `run` and `spawn` for each number of arguments.
 macro_rules! calls {
-    ($($name:ident $type:ident),*) => {
+    ($($name:ident $type:ident $index:tt),*) => {
         impl<Fun, $($type),*> Builder<Fun, ($($type,)*)>
         where
             Fun: Func<Args = ($($type,)*)>,
@@ -184,7 +186,7 @@ macro_rules! calls {
             ///
             /// See [`Error`].
             pub fn run(self, $($name: $type),*) -> Result<Fun::Output, Error> {
-                self.spawn($($name),*)?.join()
+                crate::call::run::<Fun>(($($name,)*), &self.options)
             }
 
             /// Starts the function in a child process.
@@ -199,20 +201,4 @@ macro_rules! calls {
     };
 }
 
-calls! {}
-calls! { a A }
-calls! { a A, b B }
-calls! { a A, b B, c C }
-calls! { a A, b B, c C, d D }
-calls! { a A, b B, c C, d D, e E }
-calls! { a A, b B, c C, d D, e E, f F }
-calls! { a A, b B, c C, d D, e E, f F, g G }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N, o O }
-calls! { a A, b B, c C, d D, e E, f F, g G, h H, i I, j J, k K, l L, m M, n N, o O, p P }
+for_each_arity! { calls }

@@ -17,29 +17,54 @@ use crate::sys::process::{self, Process, Start, StartError};
 use crate::sys::socket::{self, Wait};
 use crate::transport::Outbox;
 
-/// The parent's story: everything until a child runs `F` on its arguments.
+/// Calls `F` in a child and waits for its result.
+pub(crate) fn run<F: Func>(arguments: F::Args, options: &Options) -> Result<F::Output, Error> {
+    launch::<F>(arguments, options)?.join()
+}
+
+/// Starts `F` in a child. Its deadline holds whether or not anybody joins it.
 pub(crate) fn spawn<F: Func>(
     arguments: F::Args,
     options: &Options,
 ) -> Result<Child<F::Output>, Error> {
+    let child = launch::<F>(arguments, options)?;
+    child.watch();
+    Ok(child)
+}
+
+fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
+    let launch = message::<F>(arguments, options);
+    let (mut child, mut rest) = start_child::<F>(&launch, options)?;
+    child.send(&mut rest)?;
+    Ok(child)
+}
+
+/// The launch message of a call.
+pub(crate) fn message<F: Func>(arguments: F::Args, options: &Options) -> Launch<F> {
+    Launch {
+        limits: options.limits,
+        arguments,
+    }
+}
+
+/// The parent's story: everything until a child runs `F` on its arguments. What didn't fit its
+/// socket is still to be sent.
+pub(crate) fn start_child<'a, F: Func>(
+    launch: &'a Launch<F>,
+    options: &Options,
+) -> Result<(Child<F::Output>, Outbox<'a>), Error> {
     let deadline = options.deadline.map_or(Deadline::NEVER, Deadline::after);
     refuse_code_in_result::<F>()?;
     let program = program::own()?;
     refuse_privileges(options)?;
 
-    let launch = Launch::<F> {
-        limits: options.limits,
-        arguments,
-    };
-    let mut outbox = Outbox::encode(&launch, options.limits, Trust::Code)?;
+    let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
     let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
     // What fits the socket is there before the child is.
     send(&mut outbox, ours.as_fd(), Wait::Never).map_err(failed("send the arguments"))?;
 
     let process = start::<F>(program, theirs, options)?;
-    let mut child = Child::new(process, ours, options.hold(deadline));
-    child.send(&mut outbox)?;
-    Ok(child)
+    Ok((Child::new(process, ours, options.hold(deadline)), outbox))
 }
 
 fn refuse_code_in_result<F: Func>() -> Result<(), Error> {

@@ -1,20 +1,17 @@
 //! The parent's hold on a child: waiting for its answer, and for its end.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::object::{Limits, Object, Trust};
+use crate::object::Object;
 use crate::reaper;
-use crate::reply::Reply;
-use crate::sys::poll::{self, Deadline};
+use crate::running::{ChildProcess, Hold, Look, Running, StillRunning};
+use crate::sys::poll::Deadline;
 use crate::sys::process::{Ended, Process};
-use crate::sys::socket::{Connection, Wait};
-use crate::transport::{Arrival, Fault, Inbox, Outbox};
-use crate::wire::FrameError;
+use crate::transport::Outbox;
 
 /// A function that runs in a child process.
 ///
@@ -24,77 +21,26 @@ use crate::wire::FrameError;
 #[derive(Debug)]
 pub struct Child<T> {
     running: Option<Running>,
-    /// What it answered, while its end is waited for.
-    reply: Option<Reply<T>>,
+    said: Option<Said<T>>,
 }
 
-/// A child whose end hasn't been seen.
+/// What a child has said, while it takes its time to exit.
 #[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) process: Arc<Kill>,
-    socket: Connection,
-    inbox: Inbox,
-    /// By when it has to be gone, once nothing more is expected from it.
-    leaving: Option<Deadline>,
-    limits: Limits,
-    deadline: Deadline,
-    /// What `deadline` was made of, for the error.
-    time: Duration,
-    kill_on_drop: bool,
-    /// Its status was taken, or the reaper is going to.
-    is_released: bool,
-}
-
-/// The process, and who killed it if it was us.
-#[derive(Debug)]
-pub(crate) struct Kill {
-    pub(crate) process: Process,
-    requested: AtomicBool,
-}
-
-/// How a child is to be held.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hold {
-    pub(crate) limits: Limits,
-    pub(crate) deadline: Deadline,
-    pub(crate) time: Duration,
-    pub(crate) kill_on_drop: bool,
+struct Said<T> {
+    look: Look<T>,
+    /// Until when it may.
+    linger: Deadline,
 }
 
 /// How long a child that has answered may take to exit before it is killed. The answer counts
 /// either way.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long a drop waits for the end of a child that it killed; a reaper takes over after that.
-const DROP_WAIT: Duration = Duration::from_millis(100);
-
 impl<T: Object> Child<T> {
     pub(crate) fn new(process: Process, socket: OwnedFd, hold: Hold) -> Self {
-        let Hold {
-            limits,
-            deadline,
-            time,
-            kill_on_drop,
-        } = hold;
-        let process = Arc::new(Kill {
-            process,
-            requested: AtomicBool::new(false),
-        });
-        let inbox = Inbox::default();
-        let running = Running {
-            process,
-            socket: Connection::new(socket),
-            inbox,
-            leaving: None,
-            limits,
-            deadline,
-            time,
-            kill_on_drop,
-            is_released: false,
-        };
         Self {
-            running: Some(running),
-            reply: None,
+            running: Some(Running::new(process, socket, hold)),
+            said: None,
         }
     }
 
@@ -109,8 +55,8 @@ impl<T: Object> Child<T> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
             Err(error) => {
-                running.end_now();
                 let time = running.time;
+                running.kill_on_drop = true;
                 self.running = None;
                 Err(match error.kind() {
                     io::ErrorKind::TimedOut => Error::Deadline { after: time },
@@ -120,6 +66,17 @@ impl<T: Object> Child<T> {
                     },
                 })
             }
+        }
+    }
+
+    /// Sees to it that its deadline is kept while nobody waits for it.
+    pub(crate) fn watch(&self) {
+        if let Some(running) = self
+            .running
+            .as_ref()
+            .filter(|running| !running.deadline.is_never())
+        {
+            reaper::watch(Arc::clone(&running.process), running.deadline);
         }
     }
 
@@ -167,7 +124,7 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Gives the function's result if the child has ended; `None` while it runs.
+    /// Gives the function's result if it is there; `None` while the child runs.
     ///
     /// # Errors
     ///
@@ -189,254 +146,85 @@ impl<T: Object> Child<T> {
         let Some(running) = &mut self.running else {
             return Err(Error::StatusTaken);
         };
-        if running.leaving.is_none() {
-            match running.outcome(until) {
-                Ok(Outcome::Waiting) => return Ok(None),
-                Ok(Outcome::Reply(reply)) => self.reply = Some(reply),
-                Ok(Outcome::End) => {}
-                Err(error) => {
-                    running.end_now();
-                    self.running = None;
-                    return Err(error);
+        let linger = match &self.said {
+            Some(said) => said.linger,
+            None => {
+                let look = running.wait_for_answer(until);
+                match self.note(look)? {
+                    Some(linger) => linger,
+                    None => return Ok(None),
                 }
             }
-        }
-        let leaving = running.leaving();
-        if !running.has_ended(leaving.min(until)) && !leaving.has_passed() {
-            return Ok(None);
-        }
-        let outcome = match self.reply.take() {
-            Some(reply) => running.settle(reply),
-            None => Err(running.end_without_answer()),
         };
-        self.running = None;
-        outcome.map(Some)
-    }
-}
-
-impl Running {
-    /// Sends a message as far as the child takes it before it ends.
-    fn send(&self, outbox: &mut Outbox<'_>) -> io::Result<()> {
-        loop {
-            match outbox.advance(self.socket.as_fd(), Wait::Never) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-            // A process that doesn't read may hold the child's end of the socket.
-            let mut entries = [
-                poll::entry(self.socket.as_fd(), libc::POLLOUT),
-                poll::entry(self.process.process.pidfd.as_fd(), libc::POLLIN),
-            ];
-            poll::poll(&mut entries, self.deadline)?;
-            if entries[1].revents != 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Waits for the answer or for the end without one, until `until`.
-    fn outcome<T: Object>(&mut self, until: Deadline) -> Result<Outcome<T>, Error> {
-        let failed = |operation| move |source| Error::Io { operation, source };
-        let mut ended = false;
-        loop {
-            let mut partly = false;
-            let (limits, socket) = (self.limits, self.socket.as_fd());
-            let arrival =
-                self.inbox
-                    .advance(socket, &limits, Trust::Data, Wait::Never, |message| {
-                        message.decode(limits, Trust::Data)
-                    });
-            match arrival {
-                Ok(Arrival::Message(Ok(reply))) => return Ok(Outcome::Reply(reply)),
-                Ok(Arrival::Message(Err(error))) => return Err(Error::Decode(error)),
-                Ok(Arrival::End) => return Ok(Outcome::End),
-                Ok(Arrival::Partly) => partly = true,
-                Err(Fault::Frame(error)) => return Err(Error::Malformed(error)),
-                Err(fault) if fault.would_block() => {}
-                Err(Fault::Io(source)) => return Err(failed("receive the answer")(source)),
-            }
-            if ended {
-                // It is gone, and what it had sent is read.
-                return Ok(Outcome::End);
-            }
-            if self.deadline.has_passed() {
-                return Err(Error::Deadline { after: self.time });
-            }
-            if partly && until.has_passed() {
-                return Ok(Outcome::Waiting);
-            }
-            // The answer wakes, and so does the end of the process: another holder of its socket
-            // can put off the end of the channel.
-            let mut entries = [
-                poll::entry(self.socket.as_fd(), libc::POLLIN),
-                poll::entry(self.process.process.pidfd.as_fd(), libc::POLLIN),
-            ];
-            match poll::poll(&mut entries, until.min(self.deadline)) {
-                Ok(()) => ended = entries[1].revents != 0,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    if !self.deadline.has_passed() {
-                        return Ok(Outcome::Waiting);
-                    }
-                    // An answer that is complete when the deadline is noticed counts: once more.
-                }
-                Err(source) => return Err(failed("wait for the child process")(source)),
-            }
-        }
-    }
-
-    /// Sees to the end of a child that has answered.
-    fn settle<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
-        let _ = self.wait_for_end();
-        match reply {
-            Reply::Returned(value) => {
-                // Nothing may follow an answer.
-                let limits = self.limits;
-                let more = self.inbox.advance(
-                    self.socket.as_fd(),
-                    &limits,
-                    Trust::Data,
-                    Wait::Never,
-                    |_| (),
-                );
-                match more {
-                    Ok(Arrival::End) => Ok(value),
-                    Err(Fault::Io(_)) if !self.inbox.is_mid_message() => Ok(value),
-                    _ => Err(Error::Malformed(FrameError::Surplus)),
-                }
-            }
-            Reply::Panicked(panic) => Err(Error::Panicked(panic)),
-            Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
-            Reply::BadResult(reason) => Err(Error::BadResult { reason }),
-        }
-    }
-
-    /// The error for a child that will not answer any more.
-    fn end_without_answer(&mut self) -> Error {
-        let killed = match self.wait_for_end() {
-            Ok(Ended::Exited(status)) => return Error::Exited { status },
-            Ok(Ended::Signalled {
-                signal,
-                core_dumped,
-            }) => (signal, core_dumped),
-            Ok(Ended::Unknown) => return Error::StatusTaken,
-            Err(StillRunning) if self.deadline.has_passed() => {
-                return Error::Deadline { after: self.time };
-            }
-            Err(StillRunning) => return Error::Silent,
+        let Some(running) = &mut self.running else {
+            return Err(Error::StatusTaken);
         };
-        let (signal, core_dumped) = killed;
-        if signal == libc::SIGKILL && self.process.requested.load(Ordering::Relaxed) {
-            return Error::Killed;
-        }
-        if signal == libc::SIGKILL && self.deadline.has_passed() {
-            // The watchdog was faster.
-            return Error::Deadline { after: self.time };
-        }
-        Error::Signalled {
-            signal,
-            core_dumped,
+        match running.wait_for_end(until.min(linger)) {
+            Err(StillRunning) if !linger.has_passed() => Ok(None),
+            ended => self.finish(ended).map(Some),
         }
     }
 
-    /// By when a child that has answered, or can't any more, has to be gone.
-    fn leaving(&mut self) -> Deadline {
-        *self
-            .leaving
-            .get_or_insert_with(|| Deadline::after(LINGER).min(self.deadline))
-    }
-
-    /// Waits for the end of the process until `deadline`.
-    fn has_ended(&self, deadline: Deadline) -> bool {
-        poll::readable(self.process.process.pidfd.as_fd(), deadline).is_ok()
-    }
-
-    /// Waits for the end of a process that has to leave, then kills it.
-    fn wait_for_end(&mut self) -> Result<Ended, StillRunning> {
-        let leaving = self.leaving();
-        if self.has_ended(leaving) {
-            return Ok(self.take_status());
+    /// Notes down what a look at the child gave, and tells until when it may linger then. After an
+    /// error it is killed.
+    pub(crate) fn note(
+        &mut self,
+        look: Result<Option<Look<T>>, Error>,
+    ) -> Result<Option<Deadline>, Error> {
+        match (look, &self.running) {
+            (Ok(Some(look)), Some(running)) => {
+                let linger = Deadline::after(LINGER).min(running.deadline);
+                self.said = Some(Said { look, linger });
+                Ok(Some(linger))
+            }
+            (Ok(_), _) => Ok(None),
+            (Err(error), _) => {
+                self.end_now();
+                Err(error)
+            }
         }
+    }
+
+    /// The result of the call, once the child has said what it had to and has ended, or should
+    /// have.
+    pub(crate) fn finish(&mut self, ended: Result<Ended, StillRunning>) -> Result<T, Error> {
+        let (Some(running), Some(said)) = (&mut self.running, self.said.take()) else {
+            return Err(Error::StatusTaken);
+        };
+        let result = match said.look {
+            Look::Answer(reply) => running.conclude(reply),
+            Look::Closed => Err(running.verdict(ended)),
+        };
+        // What still runs by now is killed.
         self.end_now();
-        Err(StillRunning)
-    }
-
-    /// Kills the process and takes its status, or leaves that to the reaper if the kernel can't
-    /// end it at once.
-    fn end_now(&mut self) {
-        // A process that has ended can't be killed, and one of ours may be.
-        let _ = self.process.process.signal(libc::SIGKILL);
-        if self.has_ended(Deadline::after(DROP_WAIT)) {
-            self.take_status();
-        } else {
-            self.release(Deadline::NEVER);
-        }
-    }
-
-    /// Takes the status of a process that has ended, without waiting: where another process traces
-    /// it, that one gets the status first, whenever it likes.
-    fn take_status(&mut self) -> Ended {
-        match self.process.process.try_wait() {
-            Ok(Some(ended)) => {
-                self.is_released = true;
-                ended
-            }
-            _ => {
-                self.release(Deadline::NEVER);
-                Ended::Unknown
-            }
-        }
-    }
-
-    /// Leaves the process to the reaper.
-    fn release(&mut self, deadline: Deadline) {
-        if !std::mem::replace(&mut self.is_released, true) {
-            reaper::adopt(Arc::clone(&self.process), deadline);
-        }
-    }
-}
-
-/// What a wait for the answer came to.
-enum Outcome<T> {
-    Reply(Reply<T>),
-    /// There will be none.
-    End,
-    Waiting,
-}
-
-struct StillRunning;
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.is_released {
-            return;
-        }
-        match self.process.process.try_wait() {
-            // Also where its status was taken by somebody else.
-            Ok(Some(_)) => {}
-            _ if self.kill_on_drop => self.end_now(),
-            _ => self.release(self.deadline),
-        }
+        result
     }
 }
 
 impl<T> Child<T> {
-    /// The pidfd of the child: readable once the process has ended.
-    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.running
-            .as_ref()
-            .map(|running| running.process.process.pidfd.as_fd())
+    /// Kills a child that is of no more use, if it still runs, and forgets it.
+    pub(crate) fn end_now(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.kill_on_drop = true;
+        }
+        self.running = None;
     }
 }
 
-impl Kill {
-    fn kill(&self) -> Result<(), Error> {
-        self.requested.store(true, Ordering::Relaxed);
-        self.process
-            .signal(libc::SIGKILL)
-            .map_err(|source| Error::Io {
-                operation: "kill the child process",
-                source,
-            })
+/// What a join needs that waits in another way.
+#[cfg(feature = "tokio")]
+impl<T> Child<T> {
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.running.as_ref()
+    }
+
+    pub(crate) fn running_mut(&mut self) -> Option<&mut Running> {
+        self.running.as_mut()
+    }
+
+    /// Until when a child may linger that has said what it had to.
+    pub(crate) fn linger(&self) -> Option<Deadline> {
+        self.said.as_ref().map(|said| said.linger)
     }
 }
 
@@ -446,7 +234,7 @@ impl Kill {
 /// It never hits another process: the kernel names the child by a pidfd, not by its number.
 #[derive(Clone, Debug)]
 pub struct KillHandle {
-    process: Option<Arc<Kill>>,
+    process: Option<Arc<ChildProcess>>,
 }
 
 impl KillHandle {

@@ -10,6 +10,8 @@
 
 extern crate self as crossmist;
 
+#[macro_use]
+mod arity;
 mod blob;
 mod builder;
 mod bytes;
@@ -26,7 +28,10 @@ mod object;
 mod program;
 mod reaper;
 mod reply;
+mod running;
 mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod transport;
 pub mod trusted;
 mod wire;
@@ -55,7 +60,9 @@ pub use crossmist_macros::{Object, func, main, object};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
-    pub use crate::callback::{Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn};
+    pub use crate::callback::{
+        Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn, encode_dyn_auto,
+    };
     pub use crate::func::{Arguments, Func};
     pub use crate::if_tokio;
     pub use crate::object::Auto;
@@ -77,11 +84,24 @@ pub mod __private {
     }
 
     pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
-        crate::call::spawn::<F>(arguments, &Default::default())?.join()
+        crate::call::run::<F>(arguments, &Default::default())
     }
 
     pub fn spawn<F: Func>(_: F, arguments: F::Args) -> Result<Child<F::Output>, Error> {
         crate::call::spawn::<F>(arguments, &Default::default())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub async fn run_tokio<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
+        crate::tokio::run::<F>(arguments, Default::default()).await
+    }
+
+    #[cfg(feature = "tokio")]
+    pub async fn spawn_tokio<F: Func>(
+        _: F,
+        arguments: F::Args,
+    ) -> Result<crate::tokio::Child<F::Output>, Error> {
+        crate::tokio::spawn::<F>(arguments, Default::default()).await
     }
 
     pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {

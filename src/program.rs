@@ -31,9 +31,10 @@ pub(crate) fn note_child() {
     ENTERED.store(true, Ordering::Relaxed);
 }
 
+/// Notes that this process has found its entry, and is no child.
 pub(crate) fn note_entry() {
     ENTERED.store(true, Ordering::Relaxed);
-    // Now, while `/proc` is there: the program may change its root directory later.
+    // Now, while `/proc` is there: the program may change its root directory.
     let _ = opened();
 }
 

@@ -1,22 +1,33 @@
-//! Children whose handle is gone: their deadlines are kept, and they leave no zombie.
+//! Children that nobody waits for at the moment: their deadlines are kept, and those whose handle
+//! is gone leave no zombie.
 //!
-//! One thread, started when the first such child appears, sleeps until one of them ends.
+//! One thread, started when the first such child appears, sleeps until one of them ends or is
+//! overdue.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::handle::Kill;
+use crate::running::ChildProcess;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::{event, process};
 
-/// A child that nobody waits for.
+/// A child, and what is to be done about it.
 #[derive(Debug)]
-struct Orphan {
-    child: Arc<Kill>,
+struct Ward {
+    child: Arc<ChildProcess>,
     deadline: Deadline,
+    duty: Duty,
     /// It has ended, and yet its status isn't to be had: a process that traces it gets that first.
     has_ended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    /// Kill it at its deadline. Somebody else takes its status.
+    Watch,
+    /// That, and take its status when it ends.
+    Bury,
 }
 
 /// How often what can't be waited for is looked at.
@@ -27,40 +38,81 @@ struct Reaper {
     /// The process that it belongs to: a copy made by `fork` has the memory, but no thread.
     process: u32,
     /// Those that the thread hasn't taken over yet.
-    arrivals: Mutex<Vec<Orphan>>,
+    arrivals: Mutex<Vec<Ward>>,
     /// Sets it going. None where there was no descriptor for it; then it looks by the clock.
     wake: Option<OwnedFd>,
 }
 
-static REAPER: Mutex<Option<Arc<Reaper>>> = Mutex::new(None);
+struct Current {
+    reaper: Option<Arc<Reaper>>,
+    /// Those that came while no thread could be started.
+    waiting: Vec<Ward>,
+}
 
-/// Those that came while no thread could be started.
-static WAITING: Mutex<Vec<Orphan>> = Mutex::new(Vec::new());
+static CURRENT: Mutex<Current> = Mutex::new(Current {
+    reaper: None,
+    waiting: Vec::new(),
+});
 
 /// Takes over a child: kills it at its deadline, and takes its status when it ends.
-pub(crate) fn adopt(child: Arc<Kill>, deadline: Deadline) {
-    let mut current = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-    waiting.push(Orphan {
+pub(crate) fn adopt(child: Arc<ChildProcess>, deadline: Deadline) {
+    take(Ward {
         child,
         deadline,
+        duty: Duty::Bury,
         has_ended: false,
     });
+}
+
+/// Kills a child at its deadline, whoever has its handle then and whatever they do.
+pub(crate) fn watch(child: Arc<ChildProcess>, deadline: Deadline) {
+    take(Ward {
+        child,
+        deadline,
+        duty: Duty::Watch,
+        has_ended: false,
+    });
+}
+
+fn take(ward: Ward) {
+    let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    current.waiting.push(ward);
     if current
+        .reaper
         .as_ref()
         .is_none_or(|reaper| reaper.process != std::process::id())
     {
-        // Without a thread, they wait for the next one that comes.
-        *current = Reaper::start();
+        current.reaper = Reaper::start();
     }
-    if let Some(reaper) = &*current {
-        reaper
-            .arrivals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .append(&mut waiting);
-        if let Some(wake) = &reaper.wake {
-            event::set(wake.as_fd());
+    let Current { reaper, waiting } = &mut *current;
+    match reaper {
+        Some(reaper) => {
+            reaper
+                .arrivals
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .append(waiting);
+            if let Some(wake) = &reaper.wake {
+                event::set(wake.as_fd());
+            }
+        }
+        // Without a thread they wait for the next one that comes.
+        None => waiting.retain_mut(Ward::is_needed),
+    }
+}
+
+impl Ward {
+    /// Does what is due, and says whether more will be.
+    fn is_needed(&mut self) -> bool {
+        let process = &self.child.process;
+        if self.deadline.has_passed() {
+            let _ = process.signal(libc::SIGKILL);
+            self.deadline = Deadline::NEVER;
+        }
+        match self.duty {
+            // What can't be waited for is not ours any more.
+            Duty::Bury => matches!(process.try_wait(), Ok(None)),
+            Duty::Watch => !self.has_ended && !self.deadline.is_never(),
         }
     }
 }
@@ -84,39 +136,32 @@ impl Reaper {
     }
 
     fn run(&self) {
-        let mut orphans: Vec<Orphan> = Vec::new();
+        let mut wards: Vec<Ward> = Vec::new();
         loop {
-            orphans.append(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
-            orphans.retain_mut(|orphan| {
-                if orphan.deadline.has_passed() {
-                    let _ = orphan.child.process.signal(libc::SIGKILL);
-                    orphan.deadline = Deadline::NEVER;
-                }
-                // What can't be waited for is not ours any more.
-                matches!(orphan.child.process.try_wait(), Ok(None))
-            });
-            let mut deadline = orphans
+            wards.append(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
+            wards.retain_mut(Ward::is_needed);
+            let mut deadline = wards
                 .iter()
-                .fold(Deadline::NEVER, |least, orphan| least.min(orphan.deadline));
-            if self.wake.is_none() || orphans.iter().any(|orphan| orphan.has_ended) {
+                .fold(Deadline::NEVER, |least, ward| least.min(ward.deadline));
+            if self.wake.is_none() || wards.iter().any(|ward| ward.has_ended) {
                 deadline = deadline.min(Deadline::after(INTERVAL));
             }
-            let mut entries: Vec<_> = orphans
+            let mut entries: Vec<_> = wards
                 .iter()
-                .map(|orphan| orphan.child.process.pidfd.as_fd())
+                .map(|ward| ward.child.process.pidfd.as_fd())
                 .chain(self.wake.as_ref().map(AsFd::as_fd))
                 .map(|fd| poll::entry(fd, libc::POLLIN))
                 .collect();
-            for (entry, orphan) in entries.iter_mut().zip(&orphans) {
-                if orphan.has_ended {
+            for (entry, ward) in entries.iter_mut().zip(&wards) {
+                if ward.has_ended {
                     // Which `poll` leaves alone: it would be ready at once, each time.
                     entry.fd = -1;
                 }
             }
             match poll::poll(&mut entries, deadline) {
                 Ok(()) => {
-                    for (entry, orphan) in entries.iter().zip(&mut orphans) {
-                        orphan.has_ended |= entry.revents != 0;
+                    for (entry, ward) in entries.iter().zip(&mut wards) {
+                        ward.has_ended |= entry.revents != 0;
                     }
                     if let Some(wake) = &self.wake {
                         event::clear(wake.as_fd());

@@ -5,13 +5,15 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use std::fs::File;
-use std::io::IoSlice;
+use std::io::{IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::LazyLock;
 
 use crossmist::{ChannelError, Limits, Object, Receiver, channel};
 use crossmist_fuzz::types::{Visit, all};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 /// One descriptor of each kind.
@@ -37,8 +39,19 @@ static KINDS: LazyLock<Vec<OwnedFd>> = LazyLock::new(|| {
         UnixDatagram::unbound().expect("a Unix socket").into(),
         ours.into(),
         theirs.into(),
+        memory(SealFlag::all()),
+        memory(SealFlag::empty()),
     ]
 });
+
+/// A page of memory with these seals.
+fn memory(seals: SealFlag) -> OwnedFd {
+    let fd = memfd_create("fuzz", MFdFlags::MFD_ALLOW_SEALING).expect("memory");
+    let mut file = File::from(fd);
+    file.write_all(&[7; 4096]).expect("memory to write to");
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).expect("seals");
+    file.into()
+}
 
 struct Receive<'i>(&'i [u8]);
 

@@ -16,7 +16,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossmist::{DecodeError, Decoder, Duplex, Encoder, Object, Receiver, Sender, Serde, Shape};
+use crossmist::{
+    Blob, DecodeError, Decoder, Delayed, Duplex, Encoder, Object, Receiver, Sender, Serde, Shape,
+};
 use serde::{Deserialize, Serialize};
 
 /// A tree that shares its branches.
@@ -44,6 +46,29 @@ impl Object for Node {
 
     fn describe(shape: &mut Shape) {
         shape.part::<Vec<Rc<Node>>>("next");
+    }
+}
+
+/// A delayed value that is decoded at once: what is still encoded can't be sent on.
+#[derive(Debug)]
+pub struct Opened<T>(Delayed<T>);
+
+impl<T: Object> Object for Opened<T> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        self.0.encode(encoder);
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let delayed = <Delayed<T> as Object>::decode(decoder)?;
+        delayed.decode().map(Delayed::new).map(Opened)
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.part::<Delayed<T>>("0");
+    }
+
+    fn least_bytes() -> usize {
+        Delayed::<T>::least_bytes()
     }
 }
 
@@ -114,6 +139,7 @@ types! {
     Serde<Vec<()>>;
     Serde<(Option<char>, HashMap<String, Vec<u8>>, i128)>;
     Vec<Serde<String>>;
+    Vec<Opened<Rc<String>>>;
 }
 
 types! {
@@ -131,4 +157,6 @@ types! {
     Vec<Receiver<OwnedFd>>;
     Rc<RefCell<Duplex<u8, String>>>;
     Vec<Rc<OwnedFd>>;
+    Vec<Blob>;
+    Vec<Opened<Vec<OwnedFd>>>;
 }

@@ -24,9 +24,11 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
         }
     };
     check(&main, &mut errors);
-    if !errors.is_empty() {
+    if main.sig.ident != "main" {
         return refused(errors, item);
     }
+    let is_refused = !errors.is_empty();
+    let errors = errors.into_tokens();
 
     // What is below the attribute, a runtime say, is for the user's function. What has to be said
     // of `main` itself is copied.
@@ -41,6 +43,17 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
         .filter(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("doc"));
     let mut inner = sig.clone();
     inner.ident = Ident::new("__crossmist_main", Span::call_site());
+    if is_refused {
+        // A `main` that the compiler has nothing to say about, and the user's body to be looked at.
+        return quote! {
+            #errors
+            #(#outer)*
+            #vis fn main() {
+                #[allow(dead_code)]
+                #inner #body
+            }
+        };
+    }
     let mut sig = sig.clone();
     sig.asyncness = None;
     quote! {

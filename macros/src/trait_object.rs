@@ -7,7 +7,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::spanned::Spanned;
-use syn::{GenericParam, Generics, ItemTrait, Path, TraitItem, parse_quote};
+use syn::{GenericParam, Generics, ItemTrait, Path, Signature, TraitItem, parse_quote};
 
 use crate::errors::Errors;
 use crate::spans;
@@ -50,14 +50,49 @@ fn check(user: &ItemTrait, errors: &mut Errors) {
         }
     }
     for item in &user.items {
-        if let TraitItem::Type(item) = item {
-            errors.at(
+        match item {
+            TraitItem::Type(item) => errors.at(
                 item.ident.span(),
                 "a trait whose objects are sent has no associated types: make it a parameter of \
                  the trait",
-            );
+            ),
+            TraitItem::Const(item) => errors.at(
+                item.ident.span(),
+                "a trait whose objects are sent has no associated constants: make it a method",
+            ),
+            TraitItem::Fn(item) if !is_for_sized(&item.sig) => method(&item.sig, errors),
+            _ => {}
         }
     }
+}
+
+/// What a trait object can't be called with. The rest is for the compiler to find.
+fn method(sig: &Signature, errors: &mut Errors) {
+    let cure = "with `where Self: Sized` it is not called on trait objects";
+    if sig.receiver().is_none() {
+        errors.at(
+            sig.ident.span(),
+            format!("a trait object has no function without `self`: {cure}"),
+        );
+    }
+    if let Some(param) = sig.generics.type_params().next() {
+        errors.at(
+            param.ident.span(),
+            format!("a trait object has no generic method: {cure}"),
+        );
+    }
+    if let Some(token) = &sig.asyncness {
+        errors.at(
+            token.span(),
+            format!("a trait object has no `async` method: {cure}"),
+        );
+    }
+}
+
+fn is_for_sized(sig: &Signature) -> bool {
+    let clause = sig.generics.where_clause.to_token_stream();
+    let clause = clause.to_string();
+    clause.contains("Self : Sized") || clause.contains("Self : :: core :: marker :: Sized")
 }
 
 fn expand(krate: &Path, mut user: ItemTrait) -> TokenStream {
@@ -167,21 +202,25 @@ fn boxed(
     auto: Option<(&str, TokenStream)>,
 ) -> TokenStream {
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
-    let (auto, with_auto, decode) = match auto {
+    let (encode, with_auto, decode) = match auto {
         None => {
-            let auto = quote!(#krate::__private::Auto::NONE);
-            let decode = quote!(#krate::__private::decode_dyn(decoder, #auto));
-            (auto, object.clone(), decode)
+            let encode = quote!(#krate::__private::encode_dyn(value, reference, encoder));
+            let decode = quote!(#krate::__private::decode_dyn(decoder));
+            (encode, object.clone(), decode)
         }
         Some((name, bounds)) => {
             let name = Ident::new(name, Span::call_site());
             let auto = quote!(#krate::__private::Auto::#name);
             let with_auto = quote!(#object + #bounds);
+            let encode = quote! {
+                // SAFETY: the box says that what is in it has the auto traits.
+                unsafe { #krate::__private::encode_dyn_auto(value, reference, #auto, encoder) }
+            };
             let decode = quote! {
                 // SAFETY: the two are the same trait, with and without the auto traits.
                 unsafe { #krate::__private::decode_dyn_auto::<#object, #with_auto>(decoder, #auto) }
             };
-            (auto, with_auto, decode)
+            (encode, with_auto, decode)
         }
     };
     quote! {
@@ -192,7 +231,7 @@ fn boxed(
             ) {
                 let value: &'__crossmist (#with_auto) = &**self;
                 let reference = <#with_auto as #hidden #ty_generics>::__crossmist_reference(value);
-                #krate::__private::encode_dyn(value, reference, #auto, encoder);
+                #encode
             }
 
             fn decode(

@@ -74,16 +74,18 @@ fn check_path(path: &TypePath, errors: &mut Errors) {
 }
 
 fn check_lifetime(lifetime: &Lifetime, errors: &mut Errors) {
-    if lifetime.ident != "static" {
+    // One with a name is a parameter, and refused there.
+    if lifetime.ident == "_" {
         errors.at(
             lifetime.span(),
-            "a value that borrows can't be sent to another process: use a type that owns what it \
-             holds (`'static` is fine here)",
+            "what borrows can't be sent to another process: use a type that owns what it holds \
+             (`'static` is fine here)",
         );
     }
 }
 
-fn borrowed(reference: &TypeReference) -> String {
+/// What is wrong with a reference, and what to use instead.
+pub(crate) fn borrowed(reference: &TypeReference) -> String {
     let elem = peel(&reference.elem);
     let owned = match elem {
         Type::Slice(slice) => format!("Vec<{}>", text(&slice.elem)),
@@ -102,11 +104,11 @@ fn borrowed(reference: &TypeReference) -> String {
     };
     if reference.mutability.is_some() {
         format!(
-            "another process can't change memory of this one: take `{owned}` and return it, or \
-             pass an end of a channel"
+            "another process can't change memory of this one: send `{owned}` and send it back, or \
+             send an end of a channel"
         )
     } else {
-        format!("another process can't borrow memory of this one: use `{owned}`")
+        format!("what is borrowed can't be sent to another process: use `{owned}`")
     }
 }
 
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn every_borrow_in_a_type_is_named() {
         assert_eq!(
-            refusals(&parse_quote!((&str, Option<&[u8]>, Cow<'a, str>))),
+            refusals(&parse_quote!((&str, Option<&[u8]>, Cow<'_, str>))),
             3
         );
         assert_eq!(refusals(&parse_quote!([u8])), 1);

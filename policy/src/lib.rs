@@ -1,2 +1,120 @@
-//! The policy language of crossmist.
+//! The policy language of crossmist: what a confined child may do, written in TOML, checked when
+//! the program is built, enforced by the kernel.
+//!
+//! A policy allows; what it doesn't name is denied. [`Policy`] is a checked one, [`Compiled`] is
+//! what becomes of it: seccomp filters, Landlock rights, limits. The macro compiles policies while
+//! the program is built, the run time enforces them, and both share this crate. It needs no kernel
+//! and no C library, so that a policy means the same wherever it is compiled.
+//!
+//! ```
+//! use crossmist_policy::{Arch, BuiltinOnly, Compiled, Policy};
+//!
+//! let text = r#"
+//!     format = 1
+//!     description = "Decode one uploaded image"
+//!     extends = ["parser"]
+//!     [limits]
+//!     wall_time = "2s"
+//!     [[expect]]
+//!     syscall = "socket(AF_INET, SOCK_STREAM, 0)"
+//!     is = "violation"
+//! "#;
+//! let policy = Policy::from_toml(&BuiltinOnly, "decode", text)?;
+//! let compiled = policy.compile()?;
+//! assert_eq!(compiled.required_abi(), 0);
+//! assert_eq!(Compiled::from_bytes(&compiled.to_bytes())?, compiled);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What happens to a system call
+//!
+//! 1. Another architecture's interface, x32 among them: the process is killed.
+//! 2. A number that is newer than the table: `ENOSYS`.
+//! 3. Denied by `deny`: a violation, whatever else is said.
+//! 4. Allowed, where the condition holds: it happens.
+//! 5. Answered softly, for what libraries try of their own accord: an error number, or the run
+//!    time's handler does something harmless in its place.
+//! 6. Else a violation. What honest code never calls kills at once; the rest raises SIGSYS, so that
+//!    the process can say which call it was before it dies. The kernel's denial is the promise; the
+//!    report and the death after SIGSYS are the process's own doing.
+
 #![forbid(unsafe_code)]
+
+pub mod bpf;
+mod compiled;
+mod condition;
+mod cover;
+mod diagnostic;
+mod expect;
+mod file;
+pub mod landlock;
+mod library;
+mod names;
+mod narrow;
+mod policy;
+mod reader;
+mod resolve;
+mod settings;
+mod source;
+pub mod syscalls;
+mod verdict;
+
+pub use compiled::{
+    ChannelLimits, Compiled, DecodeError, Environment, Explanation, Limits, PathRule, PortRule,
+    PortSet, Process, Provenance, Stdio, Unbound, VariableRule,
+};
+pub use diagnostic::{Code, Diagnostic, Report};
+pub use file::OnViolation;
+pub use library::{BUILTIN, BuiltinOnly, Folder, Library, Missing, Text};
+pub use narrow::NarrowError;
+pub use policy::{Capabilities, Policy};
+pub use source::{Location, MAX_FILE};
+
+use std::fmt;
+
+/// An architecture that policies are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Arch {
+    /// x86_64, without x32.
+    X86_64,
+    /// aarch64, little-endian.
+    Aarch64,
+}
+
+impl Arch {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+
+    /// The one that this code runs on, if it is one of them.
+    pub fn host() -> Option<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Self::X86_64),
+            "aarch64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+
+    /// The kernel's word for it, as filters see it.
+    pub fn audit(self) -> u32 {
+        match self {
+            Self::X86_64 => 0xc000_003e,
+            Self::Aarch64 => 0xc000_00b7,
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::X86_64 => 0,
+            Self::Aarch64 => 1,
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        })
+    }
+}

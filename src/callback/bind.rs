@@ -67,7 +67,7 @@ bound! {
 
 /// The traits for callables of one number of arguments beside the bound one.
 macro_rules! arity {
-    ($($name:ident $type:ident),*) => {
+    ($($name:ident $type:ident $index:tt),*) => {
         impl<F, Head: Object, $($type),*> BindValue<Head, ($($type,)*)> for F
         where
             F: FnOnceObject<(Head, $($type,)*)>,
@@ -187,11 +187,4 @@ macro_rules! arity {
     };
 }
 
-arity! {}
-arity! { a A }
-arity! { a A, b B }
-arity! { a A, b B, c C }
-arity! { a A, b B, c C, d D }
-arity! { a A, b B, c C, d D, e E }
-arity! { a A, b B, c C, d D, e E, f F0 }
-arity! { a A, b B, c C, d D, e E, f F0, g G }
+for_each_arity! { arity }

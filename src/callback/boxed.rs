@@ -38,6 +38,25 @@ impl<D: ?Sized> std::fmt::Debug for Rebuild<D> {
 pub fn encode_dyn<'a, D: Object + ?Sized>(
     value: &'a D,
     reference: Option<u64>,
+    encoder: &mut Encoder<'a>,
+) {
+    encoder.code(reference, Auto::NONE, "a trait object");
+    encoder.nested(|encoder| value.encode(encoder));
+}
+
+/// Writes a trait object that has auto traits.
+///
+/// # Safety
+///
+/// The type behind `value`, to whose record `reference` leads, has the auto traits of `auto`. That
+/// is so where `D` says so.
+#[expect(
+    unsafe_code,
+    reason = "declares the contract; does nothing unsafe itself"
+)]
+pub unsafe fn encode_dyn_auto<'a, D: Object + ?Sized>(
+    value: &'a D,
+    reference: Option<u64>,
     auto: Auto,
     encoder: &mut Encoder<'a>,
 ) {
@@ -45,12 +64,21 @@ pub fn encode_dyn<'a, D: Object + ?Sized>(
     encoder.nested(|encoder| value.encode(encoder));
 }
 
+/// Reads a trait object.
+///
+/// # Errors
+///
+/// Where there is no reference to a record for `D`, and those of the type.
+pub fn decode_dyn<D: ?Sized + 'static>(decoder: &mut Decoder<'_>) -> Result<Box<D>, DecodeError> {
+    decode_with(decoder, Auto::NONE)
+}
+
 /// Reads a trait object, of a type that has the auto traits `auto`.
 ///
 /// # Errors
 ///
 /// Where there is no reference to a record for `D`, and those of the type.
-pub fn decode_dyn<D: ?Sized + 'static>(
+fn decode_with<D: ?Sized + 'static>(
     decoder: &mut Decoder<'_>,
     auto: Auto,
 ) -> Result<Box<D>, DecodeError> {
@@ -88,9 +116,9 @@ pub unsafe fn decode_dyn_auto<D: ?Sized + 'static, E: ?Sized + 'static>(
     decoder: &mut Decoder<'_>,
     auto: Auto,
 ) -> Result<Box<E>, DecodeError> {
-    let object = decode_dyn::<D>(decoder, auto)?;
+    let object = decode_with::<D>(decoder, auto)?;
     // SAFETY: the pointers have the same form, since auto traits are no part of a vtable. That
-    // the type behind it has them was known where it was encoded: `decode_dyn` has compared
+    // the type behind it has them was known where it was encoded: `decode_with` has compared
     // `auto` with what the sender's own type said. That travels within the code reference, which
     // safe code can neither write nor alter, and only a trusted peer's is read.
     Ok(unsafe { crate::sys::image::reinterpret_box(object) })
@@ -127,11 +155,11 @@ macro_rules! callable {
         impl<Args: 'static, R: 'static> Object for Box<dyn $object<Args, Output = R>> {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 let reference = $reference::<Args>::__reference(&**self);
-                encode_dyn(&**self, reference, Auto::NONE, encoder);
+                encode_dyn(&**self, reference, encoder);
             }
 
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-                decode_dyn(decoder, Auto::NONE)
+                decode_dyn(decoder)
             }
 
             fn describe(shape: &mut Shape) {
@@ -151,7 +179,11 @@ macro_rules! callable_box {
         impl<Args: 'static, R: 'static> Object for Box<$boxed> {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 let reference = $reference::<Args>::__reference(&**self);
-                encode_dyn(&**self, reference, $auto, encoder);
+                #[expect(unsafe_code, reason = "the type of the box is the proof")]
+                // SAFETY: the box says that what is in it has the auto traits of `$auto`.
+                unsafe {
+                    encode_dyn_auto(&**self, reference, $auto, encoder)
+                }
             }
 
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {

@@ -12,6 +12,7 @@ mod static_ref;
 pub use self::bind::{BindMut, BindRef, BindValue, BoundMut, BoundRef, BoundValue};
 pub use self::boxed::{
     FnMutReference, FnOnceReference, FnReference, Rebuild, decode_dyn, decode_dyn_auto, encode_dyn,
+    encode_dyn_auto,
 };
 pub use self::delayed::Delayed;
 pub use self::static_ref::{Referent, StaticRef};

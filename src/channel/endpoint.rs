@@ -1,6 +1,7 @@
 //! One end of a channel, whatever it carries: a socket, its limits, and what is under way.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::ChannelError;
 use crate::object::{Limits, Object, Trust};
@@ -11,20 +12,21 @@ use crate::wire::FrameError;
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    socket: Connection,
+    /// Shared only with the registration of a runtime, if there is one.
+    socket: Arc<Connection>,
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
     /// What made this end useless: the peer broke the protocol.
     fault: Option<FrameError>,
     /// A message was sent in part, so that the peer waits for the rest of it.
-    half_sent: bool,
+    pub(crate) half_sent: bool,
 }
 
 impl Endpoint {
     pub(crate) fn new(socket: OwnedFd, trust: Trust) -> Self {
         Self {
-            socket: Connection::new(socket),
+            socket: Arc::new(Connection::new(socket)),
             limits: Limits::default(),
             trust,
             inbox: Inbox::default(),
@@ -38,7 +40,15 @@ impl Endpoint {
     }
 
     pub(crate) fn into_socket(self) -> OwnedFd {
-        self.socket.into_owned()
+        #[expect(clippy::expect_used, reason = "proved below")]
+        // A registration is dropped before its end is taken apart.
+        let socket = Arc::into_inner(self.socket).expect("nobody else holds the end's socket");
+        socket.into_owned()
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn shared_socket(&self) -> &Arc<Connection> {
+        &self.socket
     }
 
     /// Why this end can't be handed to somebody else: what is under way would be lost.
@@ -114,10 +124,10 @@ impl Endpoint {
         self.received(arrival)
     }
 
-    /// Receives what is there; `None` where no whole message is.
-    pub(crate) fn try_recv<T: Object>(&mut self) -> Option<Result<Option<T>, ChannelError>> {
+    /// Receives what is there.
+    pub(crate) fn try_recv<T: Object>(&mut self) -> Tried<T> {
         if let Some(fault) = &self.fault {
-            return Some(Err(ChannelError::Malformed(fault.clone())));
+            return Tried::Received(Err(ChannelError::Malformed(fault.clone())));
         }
         let (limits, trust) = (self.limits, self.trust);
         let arrival = self.inbox.advance(
@@ -128,9 +138,9 @@ impl Endpoint {
             |message| message.decode(limits, trust),
         );
         match arrival {
-            Err(fault) if fault.would_block() => None,
-            Ok(Arrival::Partly) => None,
-            arrival => Some(self.received(arrival)),
+            Err(fault) if fault.would_block() => Tried::Nothing,
+            Ok(Arrival::Partly) => Tried::Partly,
+            arrival => Tried::Received(self.received(arrival)),
         }
     }
 
@@ -149,6 +159,27 @@ impl Endpoint {
                 self.fault = Some(fault.clone());
                 Err(ChannelError::Malformed(fault))
             }
+        }
+    }
+}
+
+/// What a receive gave that doesn't wait.
+#[derive(Debug)]
+pub(crate) enum Tried<T> {
+    Received(Result<Option<T>, ChannelError>),
+    /// Part of a message, and there may be more of it at once.
+    Partly,
+    /// No whole message by now.
+    Nothing,
+}
+
+impl<T> Tried<T> {
+    /// For the public methods: a value, nothing yet, or an error, the end among them.
+    pub(crate) fn into_result(self) -> Result<Option<T>, ChannelError> {
+        match self {
+            Self::Received(Ok(None)) => Err(ChannelError::Closed),
+            Self::Received(result) => result,
+            Self::Partly | Self::Nothing => Ok(None),
         }
     }
 }

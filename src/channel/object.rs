@@ -9,7 +9,7 @@ use crate::sys::socket;
 
 /// An end travels as its descriptor, a byte that says whether it carries code, and its limits.
 impl Endpoint {
-    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+    pub(crate) fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         if let Some(reason) = self.unsendable() {
             encoder.fail(reason);
         }
@@ -97,6 +97,14 @@ macro_rules! ends {
         impl<$($parameter: Object),*> AsFd for $end {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.endpoint.socket()
+            }
+        }
+
+        #[cfg(feature = "tokio")]
+        impl<$($parameter: Object),*> $end {
+            /// What the end is made of, to wait for it in another way.
+            pub(crate) fn into_endpoint(self) -> Endpoint {
+                self.endpoint
             }
         }
 

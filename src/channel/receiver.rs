@@ -56,11 +56,7 @@ impl<T: Object> Receiver<T> {
     ///
     /// Those of [`recv`](Self::recv), and [`ChannelError::Closed`] at the end of the channel.
     pub fn try_recv(&mut self) -> Result<Option<T>, ChannelError> {
-        match self.endpoint.try_recv() {
-            None => Ok(None),
-            Some(Ok(None)) => Err(ChannelError::Closed),
-            Some(result) => result,
-        }
+        self.endpoint.try_recv().into_result()
     }
 
     /// The values that come, until the end of the channel or an error, which is the last item.

@@ -124,11 +124,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
     ///
     /// Those of [`Receiver::try_recv`](crate::Receiver::try_recv).
     pub fn try_recv(&mut self) -> Result<Option<R>, ChannelError> {
-        match self.endpoint.try_recv() {
-            None => Ok(None),
-            Some(Ok(None)) => Err(ChannelError::Closed),
-            Some(result) => result,
-        }
+        self.endpoint.try_recv().into_result()
     }
 
     /// Sends a value and waits for the answer.

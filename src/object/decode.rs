@@ -509,15 +509,19 @@ impl<'m> Decoder<'m> {
                 let outside = std::mem::replace(&mut self.deepest, self.depth);
                 let before = self.taken();
                 let referenced_outside = std::mem::take(&mut self.referenced);
-                let object = contents(self)?;
+                let result = contents(self);
                 let bytes = self.taken().saturating_sub(before);
+                let weight = bytes.saturating_add(self.referenced);
+                let height = self.deepest.saturating_sub(self.depth);
+                // Also after an error: an implementation may try something else then.
+                self.deepest = self.deepest.max(outside);
+                self.referenced = self.referenced.saturating_add(referenced_outside);
+                let object = result?;
                 self.shared.push(Shared {
                     object: Box::new(object.clone()),
-                    height: self.deepest.saturating_sub(self.depth),
-                    weight: bytes.saturating_add(self.referenced),
+                    height,
+                    weight,
                 });
-                self.referenced = self.referenced.saturating_add(referenced_outside);
-                self.deepest = self.deepest.max(outside);
                 Ok(object)
             }
             1 => self.earlier(),

@@ -3,7 +3,7 @@
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
 macro_rules! tuple {
-    ($($name:ident $index:tt),*) => {
+    ($($argument:ident $name:ident $index:tt),*) => {
         impl<$($name: Object),*> Object for ($($name,)*) {
             #[inline]
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
@@ -28,19 +28,4 @@ macro_rules! tuple {
     };
 }
 
-tuple! { A 0 }
-tuple! { A 0, B 1 }
-tuple! { A 0, B 1, C 2 }
-tuple! { A 0, B 1, C 2, D 3 }
-tuple! { A 0, B 1, C 2, D 3, E 4 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13, O 14 }
-tuple! { A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13, O 14, P 15 }
+for_each_arity_but_none! { tuple }

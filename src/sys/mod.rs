@@ -15,4 +15,6 @@ pub(crate) mod kind;
 pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod process;
+#[cfg(feature = "tokio")]
+pub(crate) mod readiness;
 pub(crate) mod socket;

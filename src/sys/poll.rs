@@ -25,6 +25,12 @@ impl Deadline {
         self.0.is_some_and(|at| at <= Instant::now())
     }
 
+    /// The point in time, unless it is never.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn instant(self) -> Option<tokio::time::Instant> {
+        self.0.map(tokio::time::Instant::from_std)
+    }
+
     /// The earlier of both.
     pub(crate) fn min(self, other: Self) -> Self {
         match (self.0, other.0) {

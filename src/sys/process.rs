@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::raw::{c_char, c_int, c_void};
 use std::ptr;
+use std::sync::Arc;
 
 /// What a child is started with. Nothing else reaches it: every other descriptor is closed by
 /// its `execve`.
@@ -32,7 +33,7 @@ pub(crate) struct StartError {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) id: libc::pid_t,
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) pidfd: Arc<OwnedFd>,
 }
 
 /// How a process ended, as `waitid(2)` tells it.
@@ -103,7 +104,10 @@ impl Process {
         }
         // SAFETY: with CLONE_PIDFD the kernel stored a new descriptor, close-on-exec.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        let process = Self { id, pidfd };
+        let process = Self {
+            id,
+            pidfd: Arc::new(pidfd),
+        };
         match plan.failed {
             None => Ok(process),
             Some((step, errno)) => {

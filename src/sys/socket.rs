@@ -242,9 +242,11 @@ unsafe fn owned_descriptors(message: *const libc::cmsghdr) -> Vec<OwnedFd> {
     // SAFETY: the data of a header begins within the same buffer.
     let data = unsafe { libc::CMSG_DATA(message) }.cast::<i32>();
     let fds = (0..count).filter_map(|index| {
-        // SAFETY: the kernel wrote `count` numbers behind the header; the data is aligned for
-        // `int` only by luck of the header's size, so the read doesn't ask.
-        let fd = unsafe { data.add(index).read_unaligned() };
+        // SAFETY: the kernel wrote `count` numbers behind the header.
+        let at = unsafe { data.add(index) };
+        // SAFETY: as above. That they are aligned is luck of the header's size, so the read doesn't
+        // ask for it.
+        let fd = unsafe { at.read_unaligned() };
         // Instead of a pidfd of a process that is gone there can be an error number.
         // SAFETY: the kernel installed it for this message, and the caller owns it.
         (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })

@@ -1,4 +1,8 @@
 //! The codec: every type there and back, and every type against bytes of a peer that means harm.
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows a test by its attribute, and these have helpers"
+)]
 
 mod descriptors;
 mod frames;

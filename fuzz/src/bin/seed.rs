@@ -113,7 +113,7 @@ fn kinds() -> Vec<u8> {
         packet(count, first, &bytes)
     };
     let mut all = Vec::new();
-    for first in 0..12 {
+    for first in 0..14 {
         all.extend(message(1, first, &[1, 0, 0, 0, 0, 0]));
         all.extend(message(2, first, &[0, 0, 1, 0]));
         all.extend(message(4, first, &[0, 0, 1, 0, 2, 0, 3, 0]));

@@ -27,7 +27,9 @@ pub(crate) struct Function {
     pub(crate) generics: Generics,
     pub(crate) arguments: Vec<Argument>,
     pub(crate) output: Output,
-    /// For an `async fn`, the attribute that starts the runtime in the child.
+    pub(crate) is_async: bool,
+    /// For an `async fn`, the attribute that starts the runtime in the child. A callback needs
+    /// none: it runs where there is one.
     pub(crate) runtime: Option<Runtime>,
     pub(crate) sig: Signature,
     pub(crate) body: Group,
@@ -75,7 +77,14 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
 
     let (attrs, below) = sort_attrs(attrs, sig.asyncness.is_some());
     qualifiers(&sig, &mut refusals);
-    let runtime = runtime(&sig, below, args.tokio, errors, &mut refusals);
+    let runtime = runtime(
+        &sig,
+        below,
+        args.tokio,
+        args.callback,
+        errors,
+        &mut refusals,
+    );
     generics(&sig.generics, &mut refusals);
     let arguments = arguments(&sig, args.callback, &mut refusals);
     let output = output(&sig.output, &mut refusals);
@@ -94,6 +103,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
         generics: sig.generics.clone(),
         arguments,
         output,
+        is_async: sig.asyncness.is_some(),
         runtime,
         sig,
         body,
@@ -161,6 +171,7 @@ fn runtime(
     sig: &Signature,
     below: Option<Attribute>,
     ours: Option<Tokio>,
+    callback: bool,
     errors: &mut Errors,
     refusals: &mut Errors,
 ) -> Option<Runtime> {
@@ -183,6 +194,7 @@ fn runtime(
         }
         (Some(below), None) => Some(Runtime::Below(Box::new(below))),
         (None, Some(ours)) => Some(Runtime::Ours(ours)),
+        (None, None) if callback => None,
         (None, None) => {
             refusals.at(
                 token.span,
@@ -228,7 +240,19 @@ fn arguments(sig: &Signature, callback: bool, errors: &mut Errors) -> Vec<Argume
                 argument_attrs(input, errors);
                 match &*input.ty {
                     // What a callback borrows is where the callback is.
-                    Type::Reference(_) if callback => {}
+                    Type::Reference(_) if callback && sig.asyncness.is_none() => {}
+                    Type::Reference(_) if callback => errors.on(
+                        &input.ty,
+                        "the future of an `async` callback can outlive what its arguments borrow",
+                    ),
+                    Type::Reference(reference) => errors.on(
+                        reference,
+                        format!(
+                            "{}; a function that is only called where it has been sent to, as by \
+                             `bind_ref`, is a `#[func(callback)]`",
+                            types::borrowed(reference)
+                        ),
+                    ),
                     ty => types::check(ty, errors),
                 }
                 if let Some(name) = argument_name(input, index, sig, errors) {

@@ -1,7 +1,6 @@
 //! All the rules for a type, in the order of its tokens.
 
-use proc_macro2::{Ident, TokenStream};
-use syn::spanned::Spanned;
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use syn::{Attribute, Data, DeriveInput, Fields, GenericParam, Generics, Member, Meta, Path, Type};
 
 use crate::errors::Errors;
@@ -99,17 +98,18 @@ fn attributes(attrs: &[Attribute], errors: &mut Errors) -> Path {
 }
 
 fn packed(attr: &Attribute, errors: &mut Errors) {
-    // Whatever else is wrong with it, the compiler says.
-    let _ = attr.parse_nested_meta(|meta| {
-        if meta.path.is_ident("packed") {
+    let Meta::List(list) = &attr.meta else { return };
+    for token in list.tokens.clone() {
+        if let TokenTree::Ident(word) = token
+            && word == "packed"
+        {
             errors.at(
-                meta.path.span(),
+                word.span(),
                 "the fields of a packed type can't be borrowed, as sending them does: implement \
                  `Object` by hand, or send an unpacked copy",
             );
         }
-        meta.input.parse::<TokenStream>().map(drop)
-    });
+    }
 }
 
 fn fields<'i>(fields: &'i Fields, errors: &mut Errors) -> Vec<Field<'i>> {

@@ -45,10 +45,13 @@ pub(crate) fn expand(function: &Function) -> TokenStream {
 struct Parts<'f> {
     function: &'f Function,
     krate: &'f Path,
-    /// The hidden type.
+    /// The name of the hidden type.
     object: Ident,
-    /// The function's value.
+    /// The type of the function's value, and the value.
+    this: TokenStream,
     value: TokenStream,
+    /// The function as a pointer.
+    pointer: TokenStream,
     vis: Visibility,
     /// The user's generics, whose types are `'static` in addition: those of a function object are.
     generics: Generics,
@@ -83,25 +86,43 @@ impl<'f> Parts<'f> {
         let value = if is_generic {
             quote!(#object::#name)
         } else {
-            quote!(#object)
+            quote!(#object(::core::marker::PhantomData))
         };
         let output = match &function.output {
             Output::Unit => quote!(()),
             Output::Never => quote!(::core::convert::Infallible),
             Output::Type(ty) => quote!(#ty),
         };
-        let direct = match (&function.runtime, &function.output) {
-            (Some(_), _) => quote! {
+        let direct = match (function.is_async, &function.output) {
+            (true, _) => quote! {
                 ::core::pin::Pin<#krate::__private::Box<dyn ::core::future::Future<Output = #output>>>
             },
-            (None, Output::Never) => quote!(!),
-            (None, _) => output.clone(),
+            (false, Output::Never) => quote!(!),
+            (false, _) => output.clone(),
         };
+        let types: Vec<&Type> = function
+            .arguments
+            .iter()
+            .map(|argument| &argument.ty)
+            .collect();
+        let pointer = quote!(fn(#(#types),*) -> #direct);
+        let parameters = function
+            .generics
+            .params
+            .iter()
+            .filter_map(|param| match param {
+                GenericParam::Type(param) => Some(&param.ident),
+                GenericParam::Const(param) => Some(&param.ident),
+                GenericParam::Lifetime(_) => None,
+            });
+        let this = quote!(#object<#(#parameters,)* #pointer>);
         Parts {
             function,
             krate,
             object,
+            this,
             value,
+            pointer,
             vis: spans::generated_visibility(&function.vis),
             generics,
             names: function
@@ -109,19 +130,26 @@ impl<'f> Parts<'f> {
                 .iter()
                 .map(|argument| &argument.name)
                 .collect(),
-            types: function
-                .arguments
-                .iter()
-                .map(|argument| &argument.ty)
-                .collect(),
+            types,
             output,
             direct,
         }
     }
 
     /// The hidden type, and the value with the user's name.
+    ///
+    /// The type has the function's pointer type as a parameter. So where the function's signature
+    /// names a type that is less visible than the function, so does every implementation, and the
+    /// compiler takes it as it takes the function.
     fn declaration(&self) -> TokenStream {
-        let Parts { object, vis, .. } = self;
+        let Parts {
+            object,
+            this,
+            value,
+            pointer,
+            vis,
+            ..
+        } = self;
         // What the compiler says of the value is said at the user's name for it.
         let span = spans::generated(&self.function.name).span();
         let Function {
@@ -130,55 +158,45 @@ impl<'f> Parts<'f> {
             vis: user_vis,
             ..
         } = self.function;
-        let (cfg, docs, value) = (&attrs.cfg, &attrs.docs, &attrs.value);
+        let (cfg, docs, value_attrs) = (&attrs.cfg, &attrs.docs, &attrs.value);
         if self.function.generics.params.is_empty() {
             return quote_spanned! {span=>
                 #(#cfg)*
                 #[doc(hidden)]
-                #vis struct #object;
+                #vis struct #object<F>(::core::marker::PhantomData<F>);
 
                 #(#cfg)*
                 #(#docs)*
-                #(#value)*
+                #(#value_attrs)*
                 #[allow(non_upper_case_globals)]
-                #user_vis const #name: #object = #object;
+                #user_vis const #name: #this = #value;
             };
         }
 
-        let parameters = self
-            .function
-            .generics
-            .params
-            .iter()
-            .filter_map(|param| match param {
-                GenericParam::Type(param) => {
-                    let name = &param.ident;
-                    Some(quote!(#name: ?::core::marker::Sized))
-                }
-                GenericParam::Const(param) => {
-                    let (name, ty) = (&param.ident, &param.ty);
-                    Some(quote!(const #name: #ty))
-                }
-                GenericParam::Lifetime(_) => None,
-            });
+        let parameters = &self.generics.params;
+        let where_clause = &self.generics.where_clause;
         let types = self
             .function
             .generics
             .type_params()
             .map(|param| &param.ident);
         let never = format_ident!("__crossmist_never_{}", name, span = Span::call_site());
+        let separator = (!parameters.trailing_punct()).then(|| quote!(,));
         quote_spanned! {span=>
             #(#cfg)*
             #[doc(hidden)]
-            #vis enum #object<#(#parameters),*> {
+            #vis enum #object<#parameters #separator __CrossmistPointer = #pointer> #where_clause {
                 #(#docs)*
-                #(#value)*
+                #(#value_attrs)*
                 #[allow(non_camel_case_types)]
                 #name,
                 #[doc(hidden)]
                 #never(
                     ::core::convert::Infallible,
-                    ::core::marker::PhantomData<fn() -> (#(::core::marker::PhantomData<#types>,)*)>,
+                    ::core::marker::PhantomData<fn() -> (
+                        #(::core::marker::PhantomData<#types>,)*
+                        ::core::marker::PhantomData<__CrossmistPointer>,
+                    )>,
                 ),
             }
 
@@ -196,6 +214,11 @@ impl<'f> Parts<'f> {
         let attrs = &attrs.body;
         let mut sig = sig.clone();
         sig.ident = body_name();
+        if let (true, Output::Never) = (self.function.is_async, &self.function.output) {
+            // A future of `!` can't be named.
+            let output = &self.output;
+            sig.output = parse_quote!(-> #output);
+        }
         quote! {
             #(#attrs)*
             #[allow(clippy::missing_const_for_fn, clippy::needless_pass_by_value, clippy::unused_async)]
@@ -207,9 +230,10 @@ impl<'f> Parts<'f> {
     fn callee(&self) -> TokenStream {
         let (_, ty_generics, _) = self.generics.split_for_impl();
         let turbofish = ty_generics.as_turbofish();
-        let name = match &self.function.runtime {
-            None => body_name(),
-            Some(_) => boxed_name(),
+        let name = if self.function.is_async {
+            boxed_name()
+        } else {
+            body_name()
         };
         quote!(#name #turbofish)
     }

@@ -12,13 +12,13 @@ use crate::spans;
 impl Parts<'_> {
     pub(super) fn func_impl(&self) -> TokenStream {
         let Parts {
-            object,
+            this,
             krate,
             names,
             output,
             ..
         } = self;
-        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
         let arguments = self.arguments_type();
         let path = self.path();
         let (entered, enter) = match &self.function.runtime {
@@ -39,7 +39,7 @@ impl Parts<'_> {
         };
         quote! {
             #[automatically_derived]
-            impl #impl_generics #krate::__private::Func for #object #ty_generics #where_clause {
+            impl #impl_generics #krate::__private::Func for #this #where_clause {
                 type Args = #arguments;
                 type Output = #output;
                 const NAME: &'static ::core::primitive::str = #path;
@@ -59,7 +59,7 @@ impl Parts<'_> {
     /// are decoded within it.
     fn enter_async(&self, runtime: &Runtime) -> (TokenStream, TokenStream) {
         let Parts {
-            object,
+            this,
             krate,
             names,
             output,
@@ -89,9 +89,8 @@ impl Parts<'_> {
             #where_clause
             {
                 let (#(#names,)*) =
-                    #krate::__private::decode::<#object #ty_generics>(arguments)?;
-                let output: #output = #call.await;
-                ::core::result::Result::Ok(output)
+                    #krate::__private::decode::<#this>(arguments)?;
+                ::core::result::Result::Ok(#call.await)
             }
         };
         (entered, quote!(__crossmist_entered #turbofish (arguments)))
@@ -100,7 +99,7 @@ impl Parts<'_> {
     /// `run`, `spawn` and `builder`, with the names and the types that the user gave.
     pub(super) fn methods(&self) -> TokenStream {
         let Parts {
-            object,
+            this,
             krate,
             vis,
             names,
@@ -108,7 +107,7 @@ impl Parts<'_> {
             output,
             ..
         } = self;
-        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
         let arguments = self.arguments_type();
         let run = self.docs("Runs", "in a child process and waits for its result.");
         let spawn = self.docs("Starts", "in a child process.");
@@ -117,7 +116,7 @@ impl Parts<'_> {
         let span = spans::generated(&self.function.name).span();
         quote_spanned! {span=>
             #[allow(clippy::too_many_arguments)]
-            impl #impl_generics #object #ty_generics #where_clause {
+            impl #impl_generics #this #where_clause {
                 #run
                 #errors
                 #vis fn run(
@@ -148,7 +147,7 @@ impl Parts<'_> {
     /// The same for tokio, where our crate was built with it.
     pub(super) fn tokio_methods(&self) -> TokenStream {
         let Parts {
-            object,
+            this,
             krate,
             vis,
             names,
@@ -156,7 +155,7 @@ impl Parts<'_> {
             output,
             ..
         } = self;
-        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
         let run = self.docs(
             "Runs",
             "in a child process and waits for its result, under tokio.",
@@ -166,8 +165,8 @@ impl Parts<'_> {
         let span = spans::generated(&self.function.name).span();
         quote_spanned! {span=>
             #krate::__private::if_tokio! {
-                #[allow(clippy::too_many_arguments)]
-                impl #impl_generics #object #ty_generics #where_clause {
+                #[allow(clippy::too_many_arguments, clippy::future_not_send)]
+                impl #impl_generics #this #where_clause {
                     #run
                     #errors
                     #vis async fn run_tokio(

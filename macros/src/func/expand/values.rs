@@ -11,20 +11,20 @@ use super::{Parts, boxed_name};
 impl Parts<'_> {
     /// `Clone`, `Copy` and `Debug`: written out, as a derive would put bounds on the parameters.
     pub(super) fn value_impls(&self) -> TokenStream {
-        let Parts { object, .. } = self;
-        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let Parts { this, .. } = self;
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
         let path = self.path();
         quote! {
             #[automatically_derived]
-            impl #impl_generics ::core::clone::Clone for #object #ty_generics #where_clause {
+            impl #impl_generics ::core::clone::Clone for #this #where_clause {
                 fn clone(&self) -> Self { *self }
             }
 
             #[automatically_derived]
-            impl #impl_generics ::core::marker::Copy for #object #ty_generics #where_clause {}
+            impl #impl_generics ::core::marker::Copy for #this #where_clause {}
 
             #[automatically_derived]
-            impl #impl_generics ::core::fmt::Debug for #object #ty_generics #where_clause {
+            impl #impl_generics ::core::fmt::Debug for #this #where_clause {
                 fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                     f.write_str(#path)
                 }
@@ -35,15 +35,12 @@ impl Parts<'_> {
     /// A function object is all type: there is nothing to be sent.
     pub(super) fn object_impl(&self) -> TokenStream {
         let Parts {
-            object,
-            krate,
-            value,
-            ..
+            this, krate, value, ..
         } = self;
-        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
         quote! {
             #[automatically_derived]
-            impl #impl_generics #krate::Object for #object #ty_generics #where_clause {
+            impl #impl_generics #krate::Object for #this #where_clause {
                 fn encode<'__crossmist>(&'__crossmist self, _: &mut #krate::Encoder<'__crossmist>) {}
 
                 fn decode(
@@ -60,26 +57,22 @@ impl Parts<'_> {
     /// `add(5, 7)` in this process: a callee is dereferenced until it is something to call.
     pub(super) fn direct_call(&self) -> TokenStream {
         let Parts {
-            object,
+            this,
             krate,
             names,
             types,
-            output,
             direct,
+            pointer,
             ..
         } = self;
-        let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
-        let pointer = quote!(fn(#(#types),*) -> #direct);
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
         let callee = self.callee();
-        let boxed = self.function.runtime.as_ref().map(|_| {
+        let boxed = self.function.is_async.then(|| {
             let name = boxed_name();
             let call = self.call(quote!(#(#names),*));
             quote! {
                 fn #name #impl_generics (#(#names: #types),*) -> #direct #where_clause {
-                    #krate::__private::Box::pin(async move {
-                        let output: #output = #call.await;
-                        output
-                    })
+                    #krate::__private::Box::pin(#call)
                 }
             }
         });
@@ -87,7 +80,7 @@ impl Parts<'_> {
             #boxed
 
             #[automatically_derived]
-            impl #impl_generics ::core::ops::Deref for #object #ty_generics #where_clause {
+            impl #impl_generics ::core::ops::Deref for #this #where_clause {
                 type Target = #pointer;
 
                 fn deref(&self) -> &Self::Target {
@@ -100,13 +93,10 @@ impl Parts<'_> {
     /// The function as a callback: of one object, or of a shared one, it makes no difference.
     pub(super) fn callable_impls(&self) -> TokenStream {
         let Parts {
-            object,
-            krate,
-            names,
-            ..
+            this, krate, names, ..
         } = self;
-        let output = match (&self.function.runtime, &self.function.output) {
-            (None, Output::Never) => &self.output,
+        let output = match (self.function.is_async, &self.function.output) {
+            (false, Output::Never) => &self.output,
             _ => &self.direct,
         };
         let mut generics = self.generics.clone();
@@ -115,11 +105,10 @@ impl Parts<'_> {
             generics.params.insert(0, parse_quote!(#lifetime));
         }
         let (impl_generics, _, where_clause) = generics.split_for_impl();
-        let (_, ty_generics, _) = self.generics.split_for_impl();
         let callee = self.callee();
         quote! {
             #[automatically_derived]
-            impl #impl_generics #krate::FnOnceObject<(#(#types,)*)> for #object #ty_generics
+            impl #impl_generics #krate::FnOnceObject<(#(#types,)*)> for #this
             #where_clause
             {
                 type Output = #output;
@@ -137,7 +126,7 @@ impl Parts<'_> {
             }
 
             #[automatically_derived]
-            impl #impl_generics #krate::FnMutObject<(#(#types,)*)> for #object #ty_generics
+            impl #impl_generics #krate::FnMutObject<(#(#types,)*)> for #this
             #where_clause
             {
                 fn call_object_mut(&mut self, (#(#names,)*): (#(#types,)*)) -> #output {
@@ -146,7 +135,7 @@ impl Parts<'_> {
             }
 
             #[automatically_derived]
-            impl #impl_generics #krate::FnObject<(#(#types,)*)> for #object #ty_generics
+            impl #impl_generics #krate::FnObject<(#(#types,)*)> for #this
             #where_clause
             {
                 fn call_object(&self, (#(#names,)*): (#(#types,)*)) -> #output {

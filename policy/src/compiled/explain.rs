@@ -1,0 +1,168 @@
+//! Why a call was denied, and which line of policy would allow it.
+
+use super::Compiled;
+use crate::Arch;
+use crate::names;
+use crate::policy::Policy;
+use crate::resolve::{Grant, Rules};
+use crate::syscalls::groups::{self, ALWAYS, EVERYTHING, NEVER, Soft};
+use crate::syscalls::{self, Syscall, Width};
+
+/// What the files say about one call that isn't simply allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The name of the call.
+    pub call: String,
+    /// Each a sentence's end with its place: "allowed when … (policies/x.toml:7)".
+    pub said: Vec<String>,
+}
+
+/// A denied call in words. The arguments are whatever the process claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The call with its arguments by name, such as `socket(domain = 2, type = 1, protocol = 0)`.
+    pub call: String,
+    /// Who denies it.
+    pub denied_by: String,
+    /// What could be added to a policy to allow it; `None` if no policy may.
+    pub allow_with: Option<String>,
+}
+
+/// The table for a policy.
+pub(super) fn provenance(policy: &Policy) -> Vec<Provenance> {
+    let mut table = Vec::new();
+    for (name, rules) in &policy.calls {
+        let allowed = policy
+            .grants(name, rules)
+            .any(|grant| grant.condition.is_none());
+        if !(allowed && rules.deny.is_empty()) {
+            let said = said(policy, name, rules);
+            table.push(Provenance {
+                call: (*name).to_owned(),
+                said,
+            });
+        }
+    }
+    table
+}
+
+fn said(policy: &Policy, name: &str, rules: &Rules) -> Vec<String> {
+    let say = |verb: &str, grant: &Grant| {
+        let when = grant
+            .condition
+            .as_ref()
+            .map(|condition| format!(" when {}", condition.text));
+        let place = match (grant.origin.place, grant.origin.group) {
+            (Some(place), Some(group)) => format!("{}, {group}", policy.sources.locate(place)),
+            (Some(place), None) => policy.sources.locate(place).to_string(),
+            (None, Some(group)) => format!("every policy, {group}"),
+            (None, None) => "where the policy is used".to_owned(),
+        };
+        format!("{verb}{} ({place})", when.unwrap_or_default())
+    };
+    let mut said: Vec<String> = rules
+        .deny
+        .iter()
+        .map(|grant| say("denied", grant))
+        .collect();
+    said.extend(
+        policy
+            .grants(name, rules)
+            .map(|grant| say("allowed", grant)),
+    );
+    for (soft, grant) in &rules.soft {
+        let verb = match soft {
+            Soft::Errno(number) => format!(
+                "answered {}",
+                names::errno_name(*number).unwrap_or("by an error")
+            ),
+            Soft::Emulate => "emulated".to_owned(),
+        };
+        said.push(say(&verb, grant));
+    }
+    said
+}
+
+impl Compiled {
+    /// Explains why a call was denied.
+    ///
+    /// It doesn't ask whether it was: what a violation's report says is the process's claim.
+    pub fn explain(&self, arch: Arch, number: u32, args: [u64; 6]) -> Explanation {
+        let Some(call) = syscalls::by_number(arch, number) else {
+            return Explanation {
+                call: format!("system call {number}"),
+                denied_by: "no policy knows this number".to_owned(),
+                allow_with: None,
+            };
+        };
+        let shown = call
+            .args
+            .iter()
+            .zip(args)
+            .map(|((name, width), value)| match width {
+                Width::Int => format!("{name} = {}", value as i32),
+                Width::Pointer => format!("{name} = {value:#x}"),
+                _ => format!("{name} = {:#x}", value & width.mask()),
+            });
+        let shown: Vec<_> = shown.collect();
+        let known = self.provenance.iter().find(|known| known.call == call.name);
+        let denied_by = match known {
+            Some(known) if !known.said.is_empty() => known.said.join("; "),
+            _ => format!("nothing in {} allows it", self.sources.join(", ")),
+        };
+        Explanation {
+            call: format!("{}({})", call.name, shown.join(", ")),
+            denied_by,
+            allow_with: allow_with(call, arch, args),
+        }
+    }
+}
+
+/// The shortest addition to a policy that allows the call.
+fn allow_with(call: &'static Syscall, arch: Arch, args: [u64; 6]) -> Option<String> {
+    if NEVER.contains(&call.name) {
+        return None;
+    }
+    match call.name {
+        "openat" | "open" | "openat2" => {
+            return Some("[filesystem] read = [\"/the/path\"]".to_owned());
+        }
+        "connect" => return Some("[network] tcp_connect = [443]".to_owned()),
+        _ => {}
+    }
+    let covers = |entry: &&str| match crate::file::parse_entry(entry) {
+        Ok((crate::file::Target::Call(known, condition), None)) => {
+            let holds = condition.is_none_or(|condition| condition.holds(arch, &args, u32::MAX));
+            known.name == call.name && holds
+        }
+        _ => false,
+    };
+    let group = groups::all().iter().find(|group| {
+        ![EVERYTHING, "@nested"].contains(&group.name)
+            && !ALWAYS.contains(&group.name)
+            && group.entries.iter().any(covers)
+    });
+    if let Some(group) = group {
+        return Some(format!("[syscalls] allow = [\"{}\"]", group.name));
+    }
+    let tests = call
+        .args
+        .iter()
+        .zip(args)
+        .filter(|((name, width), _)| SELECTORS.contains(name) && *width != Width::Pointer);
+    let tests: Vec<_> = tests
+        .map(|((name, width), value)| format!("{name} == {:#x}", value & width.mask()))
+        .collect();
+    let condition = if tests.is_empty() {
+        String::new()
+    } else {
+        format!("({})", tests.join(" && "))
+    };
+    Some(format!("[syscalls] allow = [\"{}{condition}\"]", call.name))
+}
+
+/// The arguments that say what a call is to do, rather than with what.
+const SELECTORS: &[&str] = &[
+    "advice", "clockid", "cmd", "domain", "flags", "level", "op", "option", "optname", "prot",
+    "protocol", "request", "resource", "type", "which", "who",
+];

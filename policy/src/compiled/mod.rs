@@ -1,0 +1,355 @@
+//! What a policy becomes: plain data that the run time enforces without reading any text.
+//!
+//! A macro stores it as one byte string ([`Compiled::to_bytes`]); the parent reads it back
+//! ([`Compiled::from_bytes`]), binds the variables, patches the filter, and the child makes system
+//! calls only.
+
+mod bytes;
+mod explain;
+mod make;
+
+pub use bytes::DecodeError;
+pub use explain::{Explanation, Provenance};
+
+use std::time::Duration;
+
+use crate::Arch;
+use crate::bpf::Program;
+use crate::file::{OnViolation, VariableKind};
+use crate::landlock::{FsRights, Need, Unenforceable};
+use crate::policy::Capabilities;
+
+/// A compiled policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// What the policy is called.
+    pub name: String,
+    /// What it says that it is for; may be empty.
+    pub description: String,
+    /// The filters, one for each architecture that it was compiled for.
+    pub programs: Vec<Program>,
+    /// What a denied call leads to.
+    pub on_violation: OnViolation,
+    /// The only paths that may be used; `None` leaves the filesystem unconfined.
+    pub filesystem: Option<Vec<PathRule>>,
+    /// The only TCP ports that may be used; `None` leaves the network unconfined.
+    pub network: Option<Vec<PortRule>>,
+    /// The bits of Landlock's scopes.
+    pub scopes: u64,
+    /// What only Landlock denies.
+    pub needs: Vec<Need>,
+    /// The Landlock ABI that the policy asks for besides.
+    pub least_abi: u32,
+    /// Promises given up where the kernel can't keep them: which, and why.
+    pub relaxed: Vec<(String, String)>,
+    /// The variables that paths and ports may name.
+    pub variables: Vec<VariableRule>,
+    /// The resources of the process.
+    pub limits: Limits,
+    /// What the parent takes from the child.
+    pub channel: ChannelLimits,
+    /// The capabilities that stay.
+    pub capabilities: Capabilities,
+    /// The environment.
+    pub environment: Environment,
+    /// How the process is set up.
+    pub process: Process,
+    /// Who says what about each call that isn't simply allowed.
+    pub provenance: Vec<Provenance>,
+    /// The files it was made of, as they are called in messages.
+    pub sources: Vec<String>,
+}
+
+/// A path, perhaps with variables, and what may be done beneath it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathRule {
+    /// To be put through [`Compiled::bind`] before use.
+    pub path: String,
+    /// The rights; a kernel that knows less takes [`FsRights::known_to`] of them.
+    pub rights: FsRights,
+    /// Whether a path that isn't there is passed over, instead of being an error.
+    pub optional: bool,
+    /// The line that it comes from.
+    pub line: String,
+}
+
+/// Ports that may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortRule {
+    /// Which.
+    pub ports: PortSet,
+    /// [`crate::landlock::NET_BIND_TCP`] or [`crate::landlock::NET_CONNECT_TCP`].
+    pub rights: u64,
+    /// The line that it comes from.
+    pub line: String,
+}
+
+/// The ports of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortSet {
+    /// From the first to the last, both included.
+    Range(u16, u16),
+    /// The value of a variable.
+    Variable(String),
+}
+
+/// A variable and where its value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariableRule {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a port; otherwise it is a path.
+    pub is_port: bool,
+    /// Its value where the caller gives none.
+    pub default: Option<String>,
+    /// The variable of the parent's environment that it is taken from.
+    pub from_env: Option<String>,
+}
+
+/// Limits of the process. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// RLIMIT_DATA: private writable memory.
+    pub memory: Option<u64>,
+    /// RLIMIT_AS.
+    pub address_space: Option<u64>,
+    /// RLIMIT_STACK, and the default of a thread's stack.
+    pub stack: Option<u64>,
+    /// RLIMIT_CPU.
+    pub cpu_time: Option<Duration>,
+    /// The deadline, which the parent's side keeps.
+    pub wall_time: Option<Duration>,
+    /// How many processes it may start; 0 is also in the filter.
+    pub processes: u64,
+    /// How many threads it may have; up to 1 is also in the filter. Advisory above.
+    pub threads: u64,
+    /// RLIMIT_NOFILE.
+    pub open_files: u64,
+    /// RLIMIT_FSIZE.
+    pub file_size: Option<u64>,
+    /// RLIMIT_CORE.
+    pub core: Option<u64>,
+    /// RLIMIT_MEMLOCK.
+    pub locked_memory: Option<u64>,
+}
+
+/// What the parent takes from the child. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelLimits {
+    /// Bytes in one message.
+    pub message_bytes: Option<u64>,
+    /// Descriptors in one message.
+    pub message_fds: u64,
+    /// Messages altogether.
+    pub messages: u64,
+    /// How deep values may nest.
+    pub nesting: u64,
+    /// Bytes altogether.
+    pub total_bytes: Option<u64>,
+}
+
+/// The environment of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// What is taken over: names, or beginnings of names with a `*` behind.
+    pub inherit: Vec<String>,
+    /// What is set.
+    pub set: Vec<(String, String)>,
+    /// Whether a panic sends the addresses of its stack.
+    pub backtrace: bool,
+}
+
+/// What a standard descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdio {
+    /// /dev/null.
+    Null,
+    /// A pipe that the parent's side drains.
+    Pipe,
+    /// The parent's own.
+    Inherit,
+}
+
+/// How the process is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Standard input.
+    pub stdin: Stdio,
+    /// Standard output.
+    pub stdout: Stdio,
+    /// Standard error.
+    pub stderr: Stdio,
+    /// PR_SET_DUMPABLE.
+    pub dumpable: bool,
+    /// Whether it dies with its parent.
+    pub dies_with_parent: bool,
+    /// PR_SET_MDWE.
+    pub deny_write_execute: bool,
+    /// SECCOMP_FILTER_FLAG_SPEC_ALLOW.
+    pub allow_speculation: bool,
+    /// Whether a parent that is root gives it a user of its own.
+    pub own_user: bool,
+    /// Whether it gets an address space of its own layout, by exec instead of fork.
+    pub fresh_image: bool,
+}
+
+/// A variable that can't be bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unbound {
+    /// Its name.
+    pub name: String,
+    /// Why its value can't be used; `None` if it has none.
+    pub reason: Option<&'static str>,
+}
+
+impl std::fmt::Display for Unbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.reason {
+            Some(reason) => write!(f, "the policy's variable `{}` {reason}", self.name),
+            None => write!(
+                f,
+                "the policy's variable `{}` has no value: bind it",
+                self.name
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unbound {}
+
+impl Compiled {
+    /// The filter for an architecture.
+    pub fn program(&self, arch: Arch) -> Option<&Program> {
+        self.programs.iter().find(|program| program.arch == arch)
+    }
+
+    /// The same for one architecture only.
+    pub fn only(mut self, arch: Arch) -> Self {
+        self.programs.retain(|program| program.arch == arch);
+        self
+    }
+
+    /// The least Landlock ABI that enforces the whole policy; 0 if it needs no Landlock at all.
+    pub fn required_abi(&self) -> u32 {
+        self.needs
+            .iter()
+            .map(|need| need.abi)
+            .max()
+            .unwrap_or(0)
+            .max(self.least_abi)
+    }
+
+    /// Whether a kernel with this Landlock ABI, 0 for none, can enforce the policy.
+    ///
+    /// # Errors
+    ///
+    /// What it can't deny, and the policy's line that makes that necessary.
+    pub fn check_kernel(&self, abi: u32) -> Result<(), Unenforceable> {
+        crate::cover::check_kernel(&self.needs, abi)?;
+        if abi < self.least_abi {
+            let need = Need {
+                abi: self.least_abi,
+                what: "what `kernel.landlock` asks for".to_owned(),
+                relaxation: String::new(),
+                location: crate::Location {
+                    file: self.name.clone(),
+                    line: 1,
+                    column: 1,
+                },
+            };
+            return Err(Unenforceable {
+                kernel_abi: abi,
+                need,
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts the values of variables into the path of a rule. `bound` holds what the caller gave,
+    /// `env` looks into the parent's environment.
+    ///
+    /// # Errors
+    ///
+    /// If a variable has no value, or one that isn't an absolute path without `..`.
+    pub fn bind(
+        &self,
+        path: &str,
+        bound: &[(&str, &str)],
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<String, Unbound> {
+        let mut whole = String::new();
+        let mut rest = path;
+        while let Some(at) = rest.find('$') {
+            whole.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                whole.push('$');
+                rest = after;
+                continue;
+            }
+            // The policy was checked to have no other dollars.
+            let (name, after) = rest
+                .strip_prefix('{')
+                .and_then(|r| r.split_once('}'))
+                .unwrap_or((rest, ""));
+            let value = self.value(name, bound, &env)?;
+            let parts = value.split('/');
+            let reason = if whole.is_empty() && !value.starts_with('/') {
+                Some("is not an absolute path")
+            } else if value.contains('\0') || parts.clone().any(|part| part == ".." || part == ".")
+            {
+                Some("has `.`, `..` or NUL in it")
+            } else {
+                None
+            };
+            if reason.is_some() {
+                return Err(Unbound {
+                    name: name.to_owned(),
+                    reason,
+                });
+            }
+            whole.push_str(&value);
+            rest = after;
+        }
+        whole.push_str(rest);
+        Ok(whole)
+    }
+
+    /// The value of a variable: what the caller bound, else the environment's, else the default.
+    ///
+    /// # Errors
+    ///
+    /// If it isn't declared or has no value.
+    pub fn value(
+        &self,
+        name: &str,
+        bound: &[(&str, &str)],
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<String, Unbound> {
+        let none = || Unbound {
+            name: name.to_owned(),
+            reason: None,
+        };
+        let rule = self
+            .variables
+            .iter()
+            .find(|rule| rule.name == name)
+            .ok_or_else(none)?;
+        if let Some((_, value)) = bound.iter().find(|(known, _)| *known == name) {
+            return Ok((*value).to_owned());
+        }
+        let from_env = rule.from_env.as_deref().and_then(env);
+        from_env.or_else(|| rule.default.clone()).ok_or_else(none)
+    }
+}
+
+impl From<&crate::file::Variable> for VariableRule {
+    fn from(variable: &crate::file::Variable) -> Self {
+        Self {
+            name: variable.name.value.clone(),
+            is_port: variable.kind == VariableKind::Port,
+            default: variable.default.clone(),
+            from_env: variable.from_env.clone(),
+        }
+    }
+}

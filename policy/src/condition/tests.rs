@@ -1,0 +1,111 @@
+//! What conditions mean, and what is no condition.
+
+use super::{Condition, parse};
+use crate::diagnostic::Code;
+use crate::{Arch, syscalls};
+
+fn read(call: &str, text: &str) -> Result<Condition, Code> {
+    parse(text, syscalls::find(call).unwrap()).map_err(|mistake| mistake.code)
+}
+
+fn holds(call: &str, text: &str, args: [u64; 6]) -> bool {
+    read(call, text).unwrap().holds(Arch::X86_64, &args, 4711)
+}
+
+#[test]
+fn only_has_and_lacks_look_at_all_bits_of_the_argument() {
+    let prot = |text, prot| holds("mprotect", text, [0, 0, prot, 0, 0, 0]);
+    assert!(prot("prot only PROT_READ|PROT_WRITE", 3));
+    assert!(!prot("prot only PROT_READ|PROT_WRITE", 7));
+    assert!(!prot("prot only PROT_READ|PROT_WRITE", 1 << 40));
+    assert!(prot("prot has PROT_READ", 5));
+    assert!(!prot("prot has PROT_READ|PROT_WRITE", 5));
+    assert!(!prot("prot lacks PROT_EXEC", 5));
+}
+
+#[test]
+fn a_32_bit_argument_is_compared_as_the_kernel_reads_it() {
+    let garbage_above = [0xdead_beef_0000_0001, 1, 0, 0, 0, 0];
+    assert!(holds("socket", "domain == AF_UNIX", garbage_above));
+    assert!(!holds("socket", "domain != AF_UNIX", garbage_above));
+    assert!(holds(
+        "openat",
+        "dirfd == AT_FDCWD",
+        [(-100i64) as u64, 0, 0, 0, 0, 0]
+    ));
+}
+
+#[test]
+fn alternatives_sets_masks_and_the_own_pid_mean_what_they_say() {
+    let text = "op & FUTEX_CMD_MASK in {FUTEX_WAIT, FUTEX_WAKE} || val == 7";
+    assert!(holds("futex", text, [0, 0x81, 0, 0, 0, 0]));
+    assert!(!holds("futex", text, [0, 6, 0, 0, 0, 0]));
+    assert!(holds("futex", text, [0, 6, 7, 0, 0, 0]));
+    assert!(holds(
+        "tgkill",
+        "tgid == self.pid && sig == SIGABRT",
+        [4711, 1, 6, 0, 0, 0]
+    ));
+    assert!(!holds(
+        "tgkill",
+        "tgid == self.pid && sig == SIGABRT",
+        [4712, 1, 6, 0, 0, 0]
+    ));
+    assert!(holds("read", "count < 10", [0, 0, 9, 0, 0, 0]));
+    assert!(!holds("read", "count <= 9", [0, 0, 10, 0, 0, 0]));
+}
+
+#[test]
+fn constants_differ_by_architecture() {
+    let condition = read("openat", "flags == O_DIRECTORY").unwrap();
+    assert!(condition.holds(Arch::X86_64, &[0, 0, 0x10000, 0, 0, 0], 1));
+    assert!(condition.holds(Arch::Aarch64, &[0, 0, 0x4000, 0, 0, 0], 1));
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused_with_the_reason() {
+    let code = |call, text| read(call, text).unwrap_err();
+    assert_eq!(code("openat", "path == 3"), Code::PointerCompared);
+    assert_eq!(code("openat", "path & 3 == 3"), Code::PointerCompared);
+    assert_eq!(code("openat", "pathh == NULL"), Code::UnknownArgument);
+    assert_eq!(code("clock_gettime", "clockid < 3"), Code::SignedOrder);
+    assert_eq!(
+        code("openat", "flags only O_RDONLYY"),
+        Code::UnknownConstant
+    );
+    assert_eq!(code("openat", "flags == 0x100000000"), Code::BadOperand);
+    assert_eq!(
+        code("openat", "flags & O_CREAT == O_EXCL"),
+        Code::BadOperand
+    );
+    assert_eq!(code("openat", "flags has 0"), Code::BadOperand);
+    assert_eq!(code("openat", "(flags == 0)"), Code::BadCondition);
+    assert_eq!(code("openat", "flags = 0"), Code::BadCondition);
+    assert_eq!(code("openat", "flags == 0 &&"), Code::BadCondition);
+    assert_eq!(code("openat", ""), Code::BadCondition);
+    assert_eq!(code("openat", "flags == é"), Code::BadCondition);
+}
+
+#[test]
+fn implication_is_seen_where_values_decide_and_never_claimed_otherwise() {
+    let implies = |narrow: &str, wide: &str| {
+        let wide = read("mmap", wide).unwrap();
+        read("mmap", narrow)
+            .unwrap()
+            .implies(Arch::X86_64, &[&wide])
+    };
+    assert!(implies(
+        "prot only PROT_READ",
+        "prot only PROT_READ|PROT_WRITE"
+    ));
+    assert!(!implies(
+        "prot only PROT_READ|PROT_WRITE",
+        "prot only PROT_READ"
+    ));
+    assert!(implies(
+        "prot == PROT_READ && flags == 2",
+        "prot lacks PROT_EXEC"
+    ));
+    assert!(!implies("flags == 2", "prot lacks PROT_EXEC"));
+    assert!(implies("flags in {1, 2}", "flags in {1, 2, 3}"));
+}

@@ -1,0 +1,148 @@
+//! `[[expect]]`: what a policy says about itself, to be held against it.
+
+use crate::diagnostic::Code;
+use crate::names;
+use crate::reader::{Node, Reader};
+use crate::source::{At, Problem};
+use crate::syscalls::{self, Syscall, constants};
+use crate::{Arch, syscalls::groups::Soft};
+
+/// One expectation.
+#[derive(Clone, Debug)]
+pub(crate) enum Expectation {
+    /// A call with these arguments, per architecture, ends so.
+    Call {
+        call: &'static Syscall,
+        args: [[u64; 6]; 2],
+        is: Outcome,
+        text: At<String>,
+    },
+    /// A path may or may not be used.
+    Path {
+        path: At<String>,
+        write: bool,
+        allowed: bool,
+    },
+    /// Something to try in a real child; the run time knows what.
+    Probe { name: At<String>, is: Outcome },
+}
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Allowed,
+    Violation,
+    Killed,
+    Soft(Soft),
+}
+
+pub(super) fn read(reader: &mut Reader, node: Node<'_, '_>) -> Vec<Expectation> {
+    let items = reader.array(node);
+    items
+        .into_iter()
+        .filter_map(|item| expectation(reader, item))
+        .collect()
+}
+
+fn expectation(reader: &mut Reader, node: Node<'_, '_>) -> Option<Expectation> {
+    let table = reader.table("expect", node)?;
+    let syscall = table.string(reader, "syscall");
+    let path = table.string(reader, "path");
+    let probe = table.string(reader, "probe");
+    let access = table.string(reader, "access");
+    let is = table.string(reader, "is");
+    let place = table.place;
+    table.finish(reader);
+    let outcome = is.as_ref().and_then(|is| outcome(&is.value));
+    let read = match (syscall, path, probe, outcome) {
+        (Some(text), None, None, Some(is)) => {
+            return match call(&text.value) {
+                Ok((call, args)) => Some(Expectation::Call {
+                    call,
+                    args,
+                    is,
+                    text,
+                }),
+                Err(message) => {
+                    reader.problem(Problem::new(Code::BadExpectation, text.place, message));
+                    None
+                }
+            };
+        }
+        (None, Some(path), None, Some(Outcome::Allowed)) => Some((path, true)),
+        (None, Some(path), None, Some(Outcome::Violation)) => Some((path, false)),
+        (None, Some(path), None, Some(Outcome::Soft(_))) => Some((path, false)),
+        (None, None, Some(name), Some(is)) => return Some(Expectation::Probe { name, is }),
+        _ => None,
+    };
+    let write = access
+        .as_ref()
+        .map_or(Some(false), |access| match access.value.as_str() {
+            "read" => Some(false),
+            "write" => Some(true),
+            _ => None,
+        });
+    if let (Some((path, allowed)), Some(write)) = (read, write) {
+        return Some(Expectation::Path {
+            path,
+            write,
+            allowed,
+        });
+    }
+    let message = "an expectation has one of `syscall`, `path` (with `access` \"read\" or \"write\") \
+                   and `probe`, and what it `is`: \"allowed\", \"violation\", \"killed\", \
+                   \"emulated\", or an error number";
+    reader.problem(Problem::new(Code::BadExpectation, place, message));
+    None
+}
+
+fn outcome(text: &str) -> Option<Outcome> {
+    match text {
+        "allowed" => Some(Outcome::Allowed),
+        "violation" | "denied" => Some(Outcome::Violation),
+        "killed" => Some(Outcome::Killed),
+        "emulated" => Some(Outcome::Soft(Soft::Emulate)),
+        name => names::errno(name).map(|number| Outcome::Soft(Soft::Errno(number))),
+    }
+}
+
+/// `socket(AF_INET, SOCK_STREAM, 0)`.
+fn call(text: &str) -> Result<(&'static Syscall, [[u64; 6]; 2]), String> {
+    let shape = || format!("`{text}` isn't a call such as `socket(AF_INET, SOCK_STREAM, 0)`");
+    let (name, rest) = text.split_once('(').ok_or_else(shape)?;
+    let list = rest.trim_end().strip_suffix(')').ok_or_else(shape)?;
+    let call = syscalls::find(name.trim())
+        .ok_or_else(|| format!("unknown system call `{}`", name.trim()))?;
+    let mut args = [[0; 6]; 2];
+    let written = list.split(',').map(str::trim).filter(|arg| !arg.is_empty());
+    for (at, arg) in written.enumerate() {
+        if at >= call.args.len() {
+            return Err(format!(
+                "`{}` takes {} arguments",
+                call.name,
+                call.args.len()
+            ));
+        }
+        for arch in Arch::ALL {
+            let value = arg.split('|').try_fold(0, |sum, part| {
+                value(part.trim(), arch).map(|value| sum | value)
+            });
+            args[arch.index()][at] = value.ok_or_else(|| format!("unknown constant `{arg}`"))?;
+        }
+    }
+    Ok((call, args))
+}
+
+/// `self.pid` is left as a mark that the check replaces.
+fn value(text: &str, arch: Arch) -> Option<u64> {
+    match text {
+        "NULL" => Some(0),
+        "self.pid" => Some(u64::from(crate::bpf::SAMPLE_PID)),
+        _ => match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None if text.starts_with('-') => text.parse::<i64>().ok().map(|n| n as u64),
+            None if text.starts_with(|c: char| c.is_ascii_digit()) => text.parse().ok(),
+            None => constants::value(text, arch),
+        },
+    }
+}

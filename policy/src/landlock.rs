@@ -1,0 +1,217 @@
+//! Landlock's rights, the kernels that know them, and which of them a policy leans on.
+//!
+//! A right is *load-bearing* when nothing else denies what it denies: a policy whose filter lets no
+//! path be opened is complete without Landlock, and runs on a kernel that has none.
+
+use std::fmt;
+
+use crate::source::Location;
+
+/// A set of filesystem rights, with the kernel's own bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FsRights(u64);
+
+impl FsRights {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    pub(crate) const EXECUTE: Self = Self(1);
+    pub(crate) const WRITE_FILE: Self = Self(1 << 1);
+    pub(crate) const READ: Self = Self(1 << 2 | 1 << 3);
+    pub(crate) const WRITE: Self = Self(1 << 1 | 1 << 14);
+    /// Files, directories and symbolic links made, moved and removed; no devices, sockets, pipes.
+    pub(crate) const CREATE: Self = Self(1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13);
+    const SPECIAL: Self = Self(1 << 9 | 1 << 10);
+    pub(crate) const IOCTL_DEV: Self = Self(1 << 15);
+    pub(crate) const RESOLVE_UNIX: Self = Self(1 << 16);
+
+    /// The kernel's bit mask.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The rights of a bit mask, unless it has a bit that is unknown.
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        (bits >> NAMES.len() == 0).then_some(Self(bits))
+    }
+
+    /// The rights that a kernel of this ABI knows, all of which are to be handled.
+    pub fn of_abi(abi: u32) -> Self {
+        let known = NAMES.iter().filter(|(_, since)| *since <= abi).count();
+        Self((1 << known) - 1)
+    }
+
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is left of it on a kernel of this ABI.
+    pub fn known_to(self, abi: u32) -> Self {
+        Self(self.0 & Self::of_abi(abi).0)
+    }
+
+    pub(crate) fn contains(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// Sockets and pipes: made only where a rule names the right.
+    pub(crate) fn is_special(self) -> bool {
+        Self::SPECIAL.contains(self)
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        NAMES
+            .iter()
+            .position(|(known, _)| *known == name)
+            .map(|at| Self(1 << at))
+    }
+
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
+}
+
+impl fmt::Display for FsRights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = NAMES
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| self.0 >> bit & 1 == 1);
+        let names: Vec<_> = set.map(|(_, (name, _))| *name).collect();
+        f.write_str(&names.join("+"))
+    }
+}
+
+/// Every right in the order of its bit, with the ABI that brought it.
+const NAMES: &[(&str, u32)] = &[
+    ("execute", 1),
+    ("write_file", 1),
+    ("read_file", 1),
+    ("read_dir", 1),
+    ("remove_dir", 1),
+    ("remove_file", 1),
+    ("make_char", 1),
+    ("make_dir", 1),
+    ("make_reg", 1),
+    ("make_sock", 1),
+    ("make_fifo", 1),
+    ("make_block", 1),
+    ("make_sym", 1),
+    ("refer", 2),
+    ("truncate", 3),
+    ("ioctl_dev", 5),
+    ("resolve_unix", 9),
+];
+
+/// The bit of `bind_tcp` in a network rule.
+pub const NET_BIND_TCP: u64 = 1;
+/// The bit of `connect_tcp` in a network rule.
+pub const NET_CONNECT_TCP: u64 = 2;
+/// The bit of the scope that keeps abstract Unix sockets out of reach.
+pub const SCOPE_ABSTRACT_UNIX: u64 = 1;
+/// The bit of the scope that keeps signals in.
+pub const SCOPE_SIGNAL: u64 = 2;
+
+/// The network rights that a kernel of this ABI knows.
+pub fn net_rights(abi: u32) -> u64 {
+    if abi >= 4 {
+        NET_BIND_TCP | NET_CONNECT_TCP
+    } else {
+        0
+    }
+}
+
+/// The scopes that a kernel of this ABI knows.
+pub fn scopes(abi: u32) -> u64 {
+    if abi >= 6 {
+        SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL
+    } else {
+        0
+    }
+}
+
+/// The kernel that brought an ABI.
+pub fn kernel_of_abi(abi: u32) -> &'static str {
+    match abi {
+        0 => "any kernel",
+        1 => "Linux 5.13",
+        2 => "Linux 5.19",
+        3 => "Linux 6.2",
+        4 => "Linux 6.7",
+        5 => "Linux 6.10",
+        6 => "Linux 6.12",
+        7 => "Linux 6.15",
+        8 => "Linux 7.0",
+        9 => "Linux 7.1",
+        _ => "Linux 7.2",
+    }
+}
+
+/// One thing that only Landlock denies in a policy, and the line that makes it so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The least ABI that can deny it.
+    pub abi: u32,
+    /// What it is about, such as "opening paths".
+    pub what: String,
+    /// The relaxation that would give it up.
+    pub relaxation: String,
+    /// The line that makes it necessary.
+    pub location: Location,
+}
+
+/// A policy that this kernel can't enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unenforceable {
+    /// The ABI that the kernel has, 0 for none.
+    pub kernel_abi: u32,
+    /// What it lacks.
+    pub need: Need,
+}
+
+impl fmt::Display for Unenforceable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Need {
+            abi,
+            what,
+            relaxation,
+            location,
+        } = &self.need;
+        let has = match self.kernel_abi {
+            0 => "this kernel has no Landlock".to_owned(),
+            abi => format!("this kernel has Landlock ABI {abi}"),
+        };
+        let since = kernel_of_abi(*abi);
+        write!(
+            f,
+            "{has}, but confining {what} needs ABI {abi} ({since}) because of {location}; \
+             take that line out, or give the promise up by `[kernel] relax = [{{ what = \
+             \"{relaxation}\", reason = \"…\" }}]`"
+        )
+    }
+}
+
+impl std::error::Error for Unenforceable {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abi_knows_exactly_the_rights_that_came_with_it_or_before() {
+        assert_eq!(FsRights::of_abi(0), FsRights::NONE);
+        assert_eq!(FsRights::of_abi(1).bits(), 0x1fff);
+        assert_eq!(FsRights::of_abi(2).bits(), 0x3fff);
+        assert_eq!(FsRights::of_abi(3).bits(), 0x7fff);
+        assert_eq!(FsRights::of_abi(4).bits(), 0x7fff);
+        assert_eq!(FsRights::of_abi(5).bits(), 0xffff);
+        assert_eq!(FsRights::of_abi(9).bits(), 0x1ffff);
+    }
+
+    #[test]
+    fn names_lead_to_the_kernels_bits() {
+        assert_eq!(FsRights::from_name("refer").unwrap().bits(), 1 << 13);
+        assert_eq!(FsRights::from_name("truncate").unwrap().bits(), 1 << 14);
+        assert_eq!(FsRights::from_name("make_sock").unwrap().bits(), 1 << 9);
+        assert_eq!(FsRights::READ.to_string(), "read_file+read_dir");
+    }
+}

@@ -1,0 +1,159 @@
+//! Making a policy stricter at the place where it is used.
+
+use std::fmt;
+
+use crate::file::{Target, parse_entry};
+use crate::policy::Policy;
+use crate::resolve::{Grant, Origin};
+use crate::settings::{SETTINGS, Setting};
+
+/// Why a policy can't be narrowed so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NarrowError {
+    /// There is no such key.
+    UnknownKey {
+        /// The key as it was written.
+        key: String,
+        /// The key that was probably meant.
+        near: Option<&'static str>,
+    },
+    /// The key can't have this value.
+    BadValue {
+        /// The key.
+        key: String,
+        /// What is wrong with the value.
+        reason: String,
+    },
+    /// The value allows more than the policy.
+    Widens {
+        /// The key.
+        key: String,
+        /// What the policy says.
+        policy: String,
+        /// What was asked for.
+        asked: String,
+    },
+}
+
+impl fmt::Display for NarrowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey {
+                key,
+                near: Some(near),
+            } => {
+                write!(
+                    f,
+                    "a policy has no `{key}` to narrow; did you mean `{near}`?"
+                )
+            }
+            Self::UnknownKey { key, near: None } => {
+                let keys: Vec<_> = keys().collect();
+                write!(
+                    f,
+                    "a policy has no `{key}` to narrow; its keys are {}",
+                    keys.join(", ")
+                )
+            }
+            Self::BadValue { key, reason } => write!(f, "`{key}`: {reason}"),
+            Self::Widens { key, policy, asked } => write!(
+                f,
+                "`{key} = {asked}` allows more than the policy's `{key} = {policy}`: a call can only \
+                 narrow its policy; to widen it, write a policy that extends this one"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NarrowError {}
+
+fn keys() -> impl Iterator<Item = &'static str> {
+    let narrowable = SETTINGS.iter().filter(|setting| is_narrowable(setting));
+    narrowable.map(|setting| setting.key).chain(["deny"])
+}
+
+/// The settings of the other tables stand for groups of calls, which `deny` takes away.
+fn is_narrowable(setting: &Setting) -> bool {
+    !["syscalls", "filesystem", "network"].contains(&setting.table)
+}
+
+impl Policy {
+    /// The same policy with some values made stricter: limits, switches, choices by their key, and
+    /// `deny` with a call or a group to take away.
+    ///
+    /// ```
+    /// use crossmist_policy::Policy;
+    ///
+    /// let parser = Policy::builtin("parser")?;
+    /// let quick = parser.narrow(&[("wall_time", "2s"), ("threads", "0"), ("deny", "madvise")])?;
+    /// assert!(quick.narrow(&[("wall_time", "3s")]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If a key is unknown, a value unreadable, or one that allows more than the policy does.
+    pub fn narrow(&self, changes: &[(&str, &str)]) -> Result<Self, NarrowError> {
+        let mut policy = self.clone();
+        for (key, value) in changes {
+            if *key == "deny" {
+                policy.deny(value)?;
+                continue;
+            }
+            let bare = key.rsplit('.').next().unwrap_or(key);
+            let found = SETTINGS.iter().position(|setting| {
+                let named = setting.key == bare && (bare == *key || setting.full_name() == **key);
+                named && is_narrowable(setting)
+            });
+            let Some(index) = found else {
+                let near = crate::diagnostic::nearest(key, keys());
+                return Err(NarrowError::UnknownKey {
+                    key: (*key).to_owned(),
+                    near,
+                });
+            };
+            let setting = &SETTINGS[index];
+            let wanted = setting
+                .read(value)
+                .map_err(|reason| NarrowError::BadValue {
+                    key: (*key).to_owned(),
+                    reason,
+                })?;
+            if wanted > policy.value(index) {
+                return Err(NarrowError::Widens {
+                    key: (*key).to_owned(),
+                    policy: setting.write(policy.value(index)),
+                    asked: (*value).to_owned(),
+                });
+            }
+            policy.values.0[index] = wanted;
+        }
+        Ok(policy)
+    }
+
+    fn deny(&mut self, entry: &str) -> Result<(), NarrowError> {
+        let bad = |reason: String| NarrowError::BadValue {
+            key: "deny".to_owned(),
+            reason,
+        };
+        let (target, answer) = parse_entry(entry).map_err(|mistake| bad(mistake.into_message()))?;
+        if answer.is_some() {
+            return Err(bad("a denial has no answer".to_owned()));
+        }
+        let origin = Origin::call_site();
+        match target {
+            Target::Call(call, condition) => {
+                let rules = self.calls.entry(call.name).or_default();
+                rules.deny.push(Grant { condition, origin });
+            }
+            Target::Group(group) => {
+                for entry in group.entries {
+                    let name = entry.split('(').next().unwrap_or(entry);
+                    self.deny(name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

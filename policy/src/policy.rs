@@ -1,0 +1,172 @@
+//! A policy: checked and valid, whatever it came from.
+
+use std::path::PathBuf;
+
+use crate::Arch;
+use crate::condition::Condition;
+use crate::diagnostic::Report;
+use crate::file::{
+    Expectation, LandlockWish, OnViolation, PathGrant, PortGrant, Relaxation, Variable,
+};
+use crate::library::{BUILTIN, BuiltinOnly, Library, Text};
+use crate::resolve::{self, Grant, Rules};
+use crate::settings::Values;
+use crate::source::{At, Place, Sources};
+
+/// A policy. There is no way to hold one that hasn't been checked.
+///
+/// It comes from a file ([`Policy::load`]), from a text ([`Policy::from_toml`]) or from the built-in
+/// ones ([`Policy::builtin`]); [`Policy::narrow`] makes it stricter, [`Policy::compile`] makes what
+/// the run time enforces.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub(crate) name: String,
+    /// The beginning of the policy's own file.
+    pub(crate) root: Place,
+    pub(crate) description: Option<String>,
+    pub(crate) values: Values,
+    /// Where each value was written, if it was.
+    pub(crate) places: Vec<Option<Place>>,
+    pub(crate) on_violation: At<OnViolation>,
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) paths: Vec<PathGrant>,
+    pub(crate) filesystem_unconfined: Option<At<String>>,
+    pub(crate) ports: Vec<PortGrant>,
+    pub(crate) network_unconfined: Option<At<String>>,
+    pub(crate) calls: std::collections::BTreeMap<&'static str, Rules>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) inherit: Vec<String>,
+    pub(crate) set: Vec<(String, String)>,
+    pub(crate) landlock: LandlockWish,
+    pub(crate) relax: Vec<At<Relaxation>>,
+    pub(crate) expectations: Vec<Expectation>,
+    pub(crate) watched: Vec<PathBuf>,
+    pub(crate) sources: Sources,
+}
+
+/// Which capabilities a process keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Capabilities {
+    /// These, by number; usually none.
+    Only(Vec<u8>),
+    /// All that it has. Only for policies that confine nothing.
+    All,
+}
+
+impl Policy {
+    /// Reads the policy `name` and everything that it extends from a library.
+    ///
+    /// ```no_run
+    /// use crossmist_policy::{Folder, Policy};
+    ///
+    /// let policy = Policy::load(&Folder::new("policies"), "thumbnail")?;
+    /// # Ok::<(), crossmist_policy::Report>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the files, at once.
+    pub fn load(library: &dyn Library, name: &str) -> Result<Self, Report> {
+        resolve::by_name(library, name, vec![name.to_owned()])
+    }
+
+    /// A built-in policy.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of that name.
+    pub fn builtin(name: &str) -> Result<Self, Report> {
+        Self::load(&BuiltinOnly, name)
+    }
+
+    /// Reads a policy from a text, for example one written into an attribute.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, at once.
+    pub fn from_toml(library: &dyn Library, name: &str, text: &str) -> Result<Self, Report> {
+        let text = Text {
+            label: name.to_owned(),
+            path: None,
+            text: text.to_owned(),
+        };
+        resolve::by_text(library, name, text)
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it says that it is for.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// The files that it was made of. What uses the policy is to be rebuilt when one changes.
+    ///
+    /// The built-in ones are part of this crate and not in the list.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.watched
+    }
+
+    /// The probes that its `[[expect]]` tables name, and whether each is expected to succeed. They
+    /// need a real child.
+    pub fn probes(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.expectations
+            .iter()
+            .filter_map(|expectation| match expectation {
+                Expectation::Probe { name, is } => {
+                    Some((name.value.as_str(), *is == crate::file::Outcome::Allowed))
+                }
+                _ => None,
+            })
+    }
+
+    /// The names of the built-in policies.
+    pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+        BUILTIN.iter().map(|(name, _)| *name)
+    }
+
+    /// What is allowed of a call, apart from what is denied again.
+    ///
+    /// Without threads the flags of a thread's `clone` are not allowed, without processes nothing
+    /// that starts one, whichever group would.
+    pub(crate) fn grants<'p>(
+        &'p self,
+        name: &str,
+        rules: &'p Rules,
+    ) -> impl Iterator<Item = &'p Grant> {
+        let no_threads = self.values.count("limits", "threads") <= 1;
+        let no_processes = self.values.count("limits", "processes") == 0;
+        let (clone, fork) = (name == "clone", name == "fork" || name == "vfork");
+        rules.allow.iter().filter(move |grant| {
+            let of_threads = grant.origin.group == Some("@threads");
+            let starts_thread = clone && of_threads;
+            let starts_process = fork || (clone && !of_threads);
+            !(starts_thread && no_threads || starts_process && no_processes)
+        })
+    }
+
+    /// Whether a call is denied whatever its arguments.
+    pub(crate) fn is_denied(&self, name: &str) -> bool {
+        let rules = self.calls.get(name);
+        rules.is_some_and(|rules| rules.deny.iter().any(|deny| deny.condition.is_none()))
+    }
+
+    /// What lets a call happen, on some architecture, with arguments that `possible` asks about.
+    pub(crate) fn can_happen(
+        &self,
+        name: &str,
+        possible: impl Fn(&Condition, Arch) -> bool,
+    ) -> Option<&Grant> {
+        if self.is_denied(name) {
+            return None;
+        }
+        let rules = self.calls.get(name)?;
+        self.grants(name, rules).find(|grant| {
+            let possible = |condition| Arch::ALL.iter().any(|arch| possible(condition, *arch));
+            grant.condition.as_ref().is_none_or(possible)
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! From files to a policy: parents are found, what they say is put together and checked.
+
+mod conflicts;
+mod merge;
+mod rules;
+mod within;
+
+pub(crate) use rules::{Grant, Origin, Rules};
+
+use std::collections::BTreeSet;
+
+use crate::diagnostic::{Code, Report, nearest};
+use crate::file::{self, File};
+use crate::library::{self, BUILTIN, Library, Missing, Text};
+use crate::policy::Policy;
+use crate::source::{At, MAX_FILE, Place, Problem, Source, Sources};
+
+/// The most generations, and the most files altogether.
+const MAX_DEPTH: usize = 8;
+const MAX_FILES: usize = 64;
+
+/// A file and the files it extends, which come before it in the list.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    /// Its number among the sources.
+    pub(crate) number: u16,
+    pub(crate) file: File,
+    pub(crate) parents: Vec<usize>,
+    /// Its parents, theirs, and so on.
+    ancestors: BTreeSet<usize>,
+}
+
+/// All that takes part in a policy, parents first, the policy itself last.
+pub(crate) struct Family<'l> {
+    pub(crate) library: &'l dyn Library,
+    pub(crate) sources: Sources,
+    pub(crate) members: Vec<Member>,
+    pub(crate) problems: Vec<Problem>,
+    /// The files to watch.
+    pub(crate) paths: Vec<std::path::PathBuf>,
+    /// The names from the policy down to the one being read.
+    chain: Vec<String>,
+    /// Policies whose ceilings are being checked.
+    pub(crate) ceilings: Vec<String>,
+}
+
+/// Reads the policy of a name.
+pub(crate) fn by_name(
+    library: &dyn Library,
+    name: &str,
+    ceilings: Vec<String>,
+) -> Result<Policy, Report> {
+    let mut family = Family::new(library, ceilings);
+    match fetch(library, name) {
+        Ok(text) => family.root(name, text),
+        Err((code, message, help)) => {
+            // There is no text to point at: the request itself stands in for it.
+            let label = format!("policy `{name}`");
+            let source = Source {
+                label,
+                text: String::new(),
+            };
+            let number = family.sources.add(source).unwrap_or(0);
+            let problem = Problem::new(code, Place::new(number, 0..0), message);
+            family.problems.push(match help {
+                Some(help) => problem.help(help),
+                None => problem,
+            });
+            Err(family.report())
+        }
+    }
+}
+
+/// Reads a policy from a text; `name` is what it is called.
+pub(crate) fn by_text(library: &dyn Library, name: &str, text: Text) -> Result<Policy, Report> {
+    Family::new(library, Vec::new()).root(name, text)
+}
+
+type Unfetched = (Code, String, Option<String>);
+
+fn fetch(library: &dyn Library, name: &str) -> Result<Text, Unfetched> {
+    if !library::is_name(name) {
+        let message = "a policy's name is of letters, digits, `-` and `_`".to_owned();
+        return Err((Code::UnknownParent, message, None));
+    }
+    let found = library.fetch(name);
+    if let Some(text) = library::builtin(name) {
+        if let Ok(text) = found {
+            let message = format!(
+                "`{name}` is a built-in policy, and {} would hide it",
+                text.label
+            );
+            return Err((
+                Code::ReservedName,
+                message,
+                Some("rename the file".to_owned()),
+            ));
+        }
+        let label = format!("builtin:{name}");
+        return Ok(Text {
+            label,
+            path: None,
+            text: text.to_owned(),
+        });
+    }
+    match found {
+        Ok(text) if text.text.len() > MAX_FILE => {
+            let message = format!("{} is larger than {} KiB", text.label, MAX_FILE / 1024);
+            Err((Code::Unreadable, message, None))
+        }
+        Ok(text) => Ok(text),
+        Err(Missing::NotFound(place)) => {
+            let near = nearest(name, BUILTIN.iter().map(|(name, _)| *name));
+            let names: Vec<_> = BUILTIN.iter().map(|(name, _)| *name).collect();
+            let help = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the built-in ones are {}", names.join(", ")),
+            };
+            let message = format!("there is no policy `{name}`: looked for it at {place}");
+            Err((Code::UnknownParent, message, Some(help)))
+        }
+        Err(Missing::Unreadable(message)) => Err((Code::Unreadable, message, None)),
+    }
+}
+
+impl<'l> Family<'l> {
+    fn new(library: &'l dyn Library, ceilings: Vec<String>) -> Self {
+        Self {
+            library,
+            sources: Sources::default(),
+            members: Vec::new(),
+            problems: Vec::new(),
+            paths: Vec::new(),
+            chain: Vec::new(),
+            ceilings,
+        }
+    }
+
+    fn report(self) -> Report {
+        self.sources.report(self.problems)
+    }
+
+    fn root(mut self, name: &str, text: Text) -> Result<Policy, Report> {
+        if self.take_in(name, text).is_none() {
+            return Err(self.report());
+        }
+        merge::merge(self)
+    }
+
+    /// Reads a file and, before it, everything that it extends.
+    fn take_in(&mut self, name: &str, text: Text) -> Option<usize> {
+        self.paths.extend(text.path);
+        let too_large = text.text.len() > MAX_FILE;
+        let kept = if too_large { String::new() } else { text.text };
+        let number = self.sources.add(Source {
+            label: text.label,
+            text: kept,
+        })?;
+        if too_large {
+            let message = format!("the file is larger than {} KiB", MAX_FILE / 1024);
+            self.problems.push(Problem::new(
+                Code::Unreadable,
+                Place::new(number, 0..0),
+                message,
+            ));
+            return None;
+        }
+        let written = self.sources.file(number).text.clone();
+        let file = file::parse(number, &written, &mut self.problems);
+        self.chain.push(name.to_owned());
+        let parents: Vec<usize> = file
+            .extends
+            .iter()
+            .filter_map(|parent| self.parent(parent))
+            .collect();
+        self.chain.pop();
+        let mut ancestors: BTreeSet<usize> = parents.iter().copied().collect();
+        for parent in &parents {
+            ancestors.extend(&self.members[*parent].ancestors);
+        }
+        self.members.push(Member {
+            name: name.to_owned(),
+            number,
+            file,
+            parents,
+            ancestors,
+        });
+        Some(self.members.len() - 1)
+    }
+
+    fn parent(&mut self, wanted: &At<String>) -> Option<usize> {
+        let name = &wanted.value;
+        if let Some(at) = self.chain.iter().position(|above| above == name) {
+            let circle = [&self.chain[at..], std::slice::from_ref(name)]
+                .concat()
+                .join(" → ");
+            let message = format!("these policies extend each other in a circle: {circle}");
+            self.problems
+                .push(Problem::new(Code::Cycle, wanted.place, message));
+            return None;
+        }
+        if let Some(known) = self.members.iter().position(|member| member.name == *name) {
+            return Some(known);
+        }
+        if self.chain.len() >= MAX_DEPTH || self.members.len() >= MAX_FILES {
+            let message = format!("more than {MAX_DEPTH} generations or {MAX_FILES} files");
+            self.problems
+                .push(Problem::new(Code::TooDeep, wanted.place, message));
+            return None;
+        }
+        match fetch(self.library, name) {
+            Ok(text) => self.take_in(name, text),
+            Err((code, message, help)) => {
+                let problem = Problem::new(code, wanted.place, message);
+                self.problems.push(match help {
+                    Some(help) => problem.help(help),
+                    None => problem,
+                });
+                None
+            }
+        }
+    }
+
+    /// Whether `ancestor` is `member` or one of those it extends, however far up.
+    pub(crate) fn descends(&self, member: usize, ancestor: usize) -> bool {
+        member == ancestor || self.members[member].ancestors.contains(&ancestor)
+    }
+}

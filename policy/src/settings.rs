@@ -1,0 +1,281 @@
+//! The single values of a policy: limits, choices, switches. One table says all about them.
+//!
+//! From it follow reading, inheriting, comparing and narrowing, so that a new setting is one row.
+
+use std::time::Duration;
+
+/// What a setting is called and what it may be.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// The table it stands in, `""` for none.
+    pub(crate) table: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) kind: Kind,
+    /// What it is where no policy says anything: the strictest that lets a computation run.
+    pub(crate) default: &'static str,
+}
+
+/// What values a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Bytes, with a unit, or `none`.
+    Size,
+    /// A time with a unit, or `none`.
+    Time,
+    /// A number up to this.
+    Count(u64),
+    /// One of these words, the strictest first.
+    Choice(&'static [&'static str]),
+    /// A switch; the value that is stricter.
+    Switch(bool),
+}
+
+/// The value of a setting, in a form in which more means more permissive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Value {
+    /// A number: bytes, milliseconds, a count, or a word's place in its list.
+    Bounded(u64),
+    /// No limit.
+    Unlimited,
+}
+
+use Kind::{Choice, Count, Size, Switch, Time};
+
+const fn setting(
+    table: &'static str,
+    key: &'static str,
+    kind: Kind,
+    default: &'static str,
+) -> Setting {
+    Setting {
+        table,
+        key,
+        kind,
+        default,
+    }
+}
+
+pub(crate) static SETTINGS: &[Setting] = &[
+    setting("limits", "memory", Size, "256MiB"),
+    setting("limits", "address_space", Size, "none"),
+    setting("limits", "stack", Size, "8MiB"),
+    setting("limits", "cpu_time", Time, "5s"),
+    setting("limits", "wall_time", Time, "10s"),
+    setting("limits", "processes", Count(1 << 20), "0"),
+    setting("limits", "threads", Count(1 << 20), "0"),
+    setting("limits", "open_files", Count(1 << 20), "32"),
+    setting("limits", "file_size", Size, "0B"),
+    setting("limits", "core", Size, "0B"),
+    setting("limits", "locked_memory", Size, "0B"),
+    setting("limits.channel", "message_bytes", Size, "16MiB"),
+    setting("limits.channel", "message_fds", Count(253), "4"),
+    setting("limits.channel", "messages", Count(1 << 40), "10000"),
+    setting("limits.channel", "nesting", Count(4096), "64"),
+    setting("limits.channel", "total_bytes", Size, "1GiB"),
+    setting(
+        "environment",
+        "backtrace",
+        Choice(&["off", "addresses"]),
+        "addresses",
+    ),
+    setting("process", "stdin", Choice(&["null", "inherit"]), "null"),
+    setting(
+        "process",
+        "stdout",
+        Choice(&["null", "pipe", "inherit"]),
+        "null",
+    ),
+    setting(
+        "process",
+        "stderr",
+        Choice(&["null", "pipe", "inherit"]),
+        "pipe",
+    ),
+    setting("process", "dumpable", Switch(false), "false"),
+    setting(
+        "process",
+        "parent_death",
+        Choice(&["kill", "ignore"]),
+        "kill",
+    ),
+    setting("process", "deny_write_execute", Switch(true), "true"),
+    setting("process", "spec_allow", Switch(false), "false"),
+    setting("process", "user", Choice(&["own", "same"]), "own"),
+    setting("process", "launch", Choice(&["exec", "fork"]), "fork"),
+    setting("scope", "signal", Choice(&["isolated", "open"]), "isolated"),
+    setting(
+        "scope",
+        "abstract_unix",
+        Choice(&["isolated", "open"]),
+        "isolated",
+    ),
+    setting("syscalls", "nested", Switch(false), "false"),
+    setting(
+        "network",
+        "unix",
+        Choice(&["none", "path", "path+abstract"]),
+        "none",
+    ),
+    setting("filesystem", "metadata", Choice(&["none", "read"]), "none"),
+];
+
+impl Setting {
+    /// Its name with the table, as in messages.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}.{}", self.table, self.key)
+    }
+
+    /// Reads a value as it is written in a string or a word.
+    pub(crate) fn read(&self, text: &str) -> Result<Value, String> {
+        match self.kind {
+            Size | Time if text == "none" => Ok(Value::Unlimited),
+            Size => with_unit(text, SIZES).map(Value::Bounded).ok_or_else(|| {
+                format!("`{text}` isn't a size such as `256MiB`, `64KiB`, `0B` or `none`")
+            }),
+            Time => with_unit(text, TIMES).map(Value::Bounded).ok_or_else(|| {
+                format!("`{text}` isn't a time such as `10s`, `500ms`, `2min`, `1h` or `none`")
+            }),
+            Count(most) => match text.replace('_', "").parse() {
+                Ok(count) if count <= most => Ok(Value::Bounded(count)),
+                _ => Err(format!("`{text}` isn't a whole number from 0 to {most}")),
+            },
+            Choice(words) => match words.iter().position(|word| *word == text) {
+                Some(at) => Ok(Value::Bounded(at as u64)),
+                None => Err(format!("`{text}` isn't one of {}", words.join(", "))),
+            },
+            Switch(strict) => match text.parse::<bool>() {
+                Ok(value) => Ok(Value::Bounded(u64::from(value != strict))),
+                Err(_) => Err(format!("`{text}` is neither true nor false")),
+            },
+        }
+    }
+
+    /// The default, which a test shows to be readable.
+    pub(crate) fn default_value(&self) -> Value {
+        self.read(self.default).unwrap_or(Value::Bounded(0))
+    }
+
+    /// Writes a value so that [`Setting::read`] reads it back.
+    pub(crate) fn write(&self, value: Value) -> String {
+        let Value::Bounded(number) = value else {
+            return "none".to_owned();
+        };
+        match self.kind {
+            Size => in_unit(number, SIZES),
+            Time => in_unit(number, TIMES),
+            Count(_) => number.to_string(),
+            Choice(words) => words
+                .get(number as usize)
+                .copied()
+                .unwrap_or("?")
+                .to_owned(),
+            Switch(strict) => (strict != (number == 1)).to_string(),
+        }
+    }
+}
+
+/// The setting of a table and a key.
+pub(crate) fn index_of(table: &str, key: &str) -> Option<usize> {
+    SETTINGS
+        .iter()
+        .position(|setting| setting.table == table && setting.key == key)
+}
+
+/// All values of a policy, in the order of [`SETTINGS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Values(pub(crate) Vec<Value>);
+
+impl Values {
+    fn value(&self, table: &str, key: &str) -> Value {
+        let at = index_of(table, key);
+        at.and_then(|at| self.0.get(at))
+            .copied()
+            .unwrap_or(Value::Bounded(0))
+    }
+
+    /// A size or a count; `None` is no limit.
+    pub(crate) fn number(&self, table: &str, key: &str) -> Option<u64> {
+        match self.value(table, key) {
+            Value::Bounded(number) => Some(number),
+            Value::Unlimited => None,
+        }
+    }
+
+    pub(crate) fn count(&self, table: &str, key: &str) -> u64 {
+        self.number(table, key).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn time(&self, table: &str, key: &str) -> Option<Duration> {
+        self.number(table, key).map(Duration::from_millis)
+    }
+
+    /// Whether a choice or a switch has its first, strictest value.
+    pub(crate) fn is_strict(&self, table: &str, key: &str) -> bool {
+        self.value(table, key) == Value::Bounded(0)
+    }
+}
+
+/// Units, the smallest first.
+type Units = &'static [(&'static str, u64)];
+const SIZES: Units = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+const TIMES: Units = &[("ms", 1), ("s", 1000), ("min", 60_000), ("h", 3_600_000)];
+
+fn with_unit(text: &str, units: Units) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_')?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.replace('_', "").parse().ok()?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.checked_mul(*factor)
+}
+
+fn in_unit(number: u64, units: Units) -> String {
+    let fits = |(_, factor): &&(&str, u64)| number >= *factor && number.is_multiple_of(*factor);
+    let (name, factor) = units.iter().rev().find(fits).unwrap_or(&units[0]);
+    format!("{}{name}", number / factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_readable_and_written_back_the_same() {
+        for setting in SETTINGS {
+            let value = setting.read(setting.default).unwrap();
+            assert_eq!(setting.read(&setting.write(value)).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_need_a_unit_and_do_not_overflow() {
+        let memory = &SETTINGS[index_of("limits", "memory").unwrap()];
+        assert_eq!(memory.read("1_024KiB"), Ok(Value::Bounded(1 << 20)));
+        assert_eq!(memory.read("none"), Ok(Value::Unlimited));
+        for bad in [
+            "12",
+            "MiB",
+            "-1MiB",
+            "1.5MiB",
+            "1MB",
+            "99999999999999TiB",
+            "",
+        ] {
+            assert!(memory.read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn more_is_always_more_permissive() {
+        assert!(Value::Bounded(u64::MAX) < Value::Unlimited);
+        let mdwe = &SETTINGS[index_of("process", "deny_write_execute").unwrap()];
+        assert!(mdwe.read("true").unwrap() < mdwe.read("false").unwrap());
+        let dumpable = &SETTINGS[index_of("process", "dumpable").unwrap()];
+        assert!(dumpable.read("false").unwrap() < dumpable.read("true").unwrap());
+    }
+}

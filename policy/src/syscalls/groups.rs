@@ -1,0 +1,416 @@
+//! The groups: named sets of calls, each in the narrowest form that does its work.
+//!
+//! A group is a promise. What it contains changes only to remove or to soften, and a golden test
+//! pins it. Entries are written as in a policy file, names of one architecture only included: they
+//! count where they exist.
+
+/// A named set of calls.
+#[derive(Debug)]
+pub struct Group {
+    /// Its name, with the `@`.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub about: &'static str,
+    /// Its entries, other groups among them.
+    pub entries: &'static [&'static str],
+}
+
+/// The group of a name.
+pub fn find(name: &str) -> Option<&'static Group> {
+    GROUPS.iter().find(|group| group.name == name)
+}
+
+/// All groups.
+pub fn all() -> &'static [Group] {
+    GROUPS
+}
+
+/// What every policy has, whatever it says: staying alive, and the transport.
+pub(crate) const ALWAYS: &[&str] = &["@runtime", "@channel"];
+
+/// Every known call but the forbidden ones. Only for policies that confine nothing.
+pub(crate) const EVERYTHING: &str = "@all";
+
+/// How a call that isn't allowed is answered softly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Soft {
+    /// It fails with this error number.
+    Errno(u16),
+    /// The run time's SIGSYS handler does something harmless in its place.
+    Emulate,
+}
+
+/// The answers for what a C library, an allocator or `std` tries of its own accord and survives.
+/// Only that may be added here. An allowed call is allowed all the same.
+pub(crate) const SOFT: &[(&str, &[&str])] = &[
+    (
+        "EACCES",
+        &[
+            "openat",
+            "open",
+            "creat",
+            "newfstatat",
+            "stat",
+            "lstat",
+            "access",
+            "faccessat",
+            "faccessat2",
+            "readlink",
+            "readlinkat",
+            "getcwd",
+            "chdir",
+            "statfs",
+        ],
+    ),
+    (
+        "ENOSYS",
+        &[
+            "clone3",
+            "openat2",
+            "statx",
+            "pidfd_open",
+            "futex_waitv",
+            "futex_wake",
+            "futex_wait",
+            "futex_requeue",
+            "copy_file_range",
+            "sendfile",
+            "splice",
+            "tee",
+            "io_uring_setup",
+            "memfd_create",
+            "cachestat",
+            "map_shadow_stack",
+            "mseal",
+            "fadvise64",
+            "readahead",
+        ],
+    ),
+    ("EAGAIN", &["clone", "fork", "vfork"]),
+    (
+        "EPERM",
+        &[
+            "tkill",
+            "setpriority",
+            "sched_setaffinity",
+            "sched_setscheduler",
+            "sched_setattr",
+            "sched_getaffinity",
+            "mlock",
+            "mlock2",
+            "mlockall",
+            "munlock",
+            "munlockall",
+            "set_mempolicy",
+            "mbind",
+            "socketpair",
+            "setsid",
+            "umask",
+            "sigaltstack",
+            "fcntl(cmd == F_SETFL)",
+            "ioctl(request == FIONBIO)",
+            // The library disarms what it closes; where that may not be, closing may wait.
+            "setsockopt(level == SOL_SOCKET && optname == SO_LINGER)",
+            "prlimit64(new_limit != NULL)",
+            "setrlimit",
+        ],
+    ),
+    ("ENOTTY", &["ioctl(request in {TCGETS, TIOCGWINSZ})"]),
+    (
+        "EINVAL",
+        &["madvise", "prctl(option in {PR_SET_VMA, PR_SET_NAME})"],
+    ),
+    // glibc's fstat before 2.39. The path lies in memory, so the call never runs: the handler does
+    // fstat when the path is empty, and answers EACCES otherwise.
+    ("emulate", &["newfstatat(flags has AT_EMPTY_PATH)"]),
+];
+
+/// What no policy may allow: with any of these a process steps around its confinement.
+pub(crate) const NEVER: &[&str] = &[
+    "acct",
+    "add_key",
+    "adjtimex",
+    "bpf",
+    "clock_adjtime",
+    "clock_settime",
+    "delete_module",
+    "finit_module",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "init_module",
+    "io_uring_enter",
+    "io_uring_register",
+    "io_uring_setup",
+    "ioperm",
+    "iopl",
+    "kexec_file_load",
+    "kexec_load",
+    "keyctl",
+    "modify_ldt",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "name_to_handle_at",
+    "open_by_handle_at",
+    "open_tree",
+    "open_tree_attr",
+    "perf_event_open",
+    "pidfd_getfd",
+    "pivot_root",
+    "process_vm_readv",
+    "process_vm_writev",
+    "ptrace",
+    "quotactl",
+    "quotactl_fd",
+    "reboot",
+    "request_key",
+    "setns",
+    "settimeofday",
+    "swapoff",
+    "swapon",
+    "umount2",
+    "unshare",
+    "userfaultfd",
+    "vmsplice",
+];
+
+/// What honest code never calls: besides [`NEVER`], these are answered by death at once, without
+/// asking the process to report itself.
+pub(crate) const KILLED: &[&str] = &[
+    "chroot",
+    "execve",
+    "execveat",
+    "kcmp",
+    "landlock_add_rule",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
+    "personality",
+    "pidfd_send_signal",
+    "process_madvise",
+    "process_mrelease",
+    "seccomp",
+];
+
+/// What needs a reason to be allowed, even with a condition.
+pub(crate) const DANGEROUS: &[&str] = &[
+    "@all",
+    "@exec",
+    "@file-attr",
+    "@process",
+    "arch_prctl",
+    "chroot",
+    "connect",
+    "execve",
+    "execveat",
+    "fanotify_init",
+    "fanotify_mark",
+    "fork",
+    "inotify_init",
+    "inotify_init1",
+    "kcmp",
+    "kill",
+    "landlock_add_rule",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
+    "mq_open",
+    "msgget",
+    "personality",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "process_madvise",
+    "process_mrelease",
+    "remap_file_pages",
+    "seccomp",
+    "semget",
+    "setitimer",
+    "shmat",
+    "shmget",
+    "tgkill",
+    "timer_create",
+    "tkill",
+    "vfork",
+];
+
+/// What needs a reason to be allowed without a condition.
+pub(crate) const DANGEROUS_UNFILTERED: &[&str] = &[
+    "bind",
+    "clone",
+    "clone3",
+    "ioctl",
+    "memfd_create",
+    "mmap",
+    "mprotect",
+    "pkey_mprotect",
+    "prctl",
+    "sendmsg",
+    "sendto",
+    "setsockopt",
+    "socket",
+];
+
+#[rustfmt::skip]
+static GROUPS: &[Group] = &[
+    Group { name: "@runtime", about: "staying alive and ending; part of every policy", entries: &[
+        "exit", "exit_group", "restart_syscall", "rt_sigreturn", "rt_sigprocmask",
+        // The handler of SIGSYS stays the run time's.
+        "rt_sigaction(sig != SIGSYS)",
+        // A panic's message asks for the thread's id.
+        "gettid", "getpid",
+        // abort, and nothing else: so death by SIGSYS is the kernel's word.
+        "tgkill(tgid == self.pid && sig == SIGABRT)",
+        "sched_yield", "rseq", "set_robust_list", "set_tid_address", "membarrier",
+        // No priority inheritance: its history is one of kernel bugs.
+        "futex(op & FUTEX_CMD_MASK in {FUTEX_WAIT, FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET})",
+    ] },
+    Group { name: "@channel", about: "the channel to the parent; part of every policy", entries: &[
+        "read", "readv", "write", "writev", "close", "fstat", "poll", "ppoll", "shutdown",
+        "recvmsg(flags only MSG_CMSG_CLOEXEC|MSG_DONTWAIT|MSG_WAITALL|MSG_TRUNC|MSG_PEEK)",
+        "sendmsg(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR)",
+        "recvfrom(flags only MSG_DONTWAIT|MSG_WAITALL|MSG_TRUNC|MSG_PEEK && addr == NULL)",
+        "sendto(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR && addr == NULL)",
+        "fcntl(cmd in {F_GETFD, F_SETFD, F_GETFL, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS})",
+        // What a received descriptor is. Not SO_PEERPIDFD, which would hand out the parent.
+        "getsockopt(level == SOL_SOCKET && optname in {SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD})",
+        "getsockname", "getpeername", "fstatfs",
+    ] },
+    Group { name: "@memory", about: "private memory, never executable, never shared", entries: &[
+        "brk", "munmap", "mremap(flags only MREMAP_MAYMOVE)",
+        "mmap(prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE|MAP_ANONYMOUS && flags only MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE|MAP_STACK|MAP_FIXED|MAP_FIXED_NOREPLACE)",
+        // glibc's vDSO getrandom state.
+        "mmap(prot only PROT_READ|PROT_WRITE && flags == MAP_DROPPABLE|MAP_ANONYMOUS)",
+        "mprotect(prot only PROT_READ|PROT_WRITE)",
+        "madvise(advice in {MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTDUMP, MADV_DODUMP, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE})",
+        "prctl(option == PR_SET_VMA && a1 == PR_SET_VMA_ANON_NAME)",
+    ] },
+    Group { name: "@random", about: "random bytes for hash keys", entries: &[
+        "getrandom(flags only GRND_NONBLOCK|GRND_INSECURE)",
+    ] },
+    Group { name: "@clock", about: "reading clocks and sleeping; no other process's clock", entries: &[
+        "clock_gettime(clockid lacks CLOCK_DYNAMIC_BIT)", "clock_getres(clockid lacks CLOCK_DYNAMIC_BIT)",
+        "clock_nanosleep(clockid lacks CLOCK_DYNAMIC_BIT)", "gettimeofday", "nanosleep", "time",
+    ] },
+    Group { name: "@io", about: "reading and writing descriptors that are already held", entries: &[
+        "read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev",
+        "pwritev2(flags lacks RWF_NOAPPEND)", "lseek", "close", "close_range", "dup", "dup2", "dup3",
+        "fstat", "fcntl(cmd in {F_GETFD, F_SETFD, F_GETFL, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS})",
+        "ioctl(request in {FIOCLEX, FIONCLEX, FIONREAD})",
+    ] },
+    Group { name: "@baseline", about: "what every computation needs", entries: &[
+        "@runtime", "@channel", "@memory", "@random", "@clock", "@io",
+    ] },
+    Group { name: "@threads", about: "starting threads with exactly the flags of glibc and musl", entries: &[
+        "clone(flags in {0x3d0f00, 0x7d0f00})", "sched_getaffinity", "sigaltstack",
+        "prctl(option == PR_SET_NAME)",
+    ] },
+    Group { name: "@poll", about: "waiting for descriptors, events and timers", entries: &[
+        "poll", "ppoll", "pselect6", "select", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait",
+        "epoll_pwait", "epoll_pwait2", "eventfd", "eventfd2", "timerfd_create", "timerfd_settime",
+        "timerfd_gettime",
+    ] },
+    Group { name: "@async", about: "what an asynchronous run time needs", entries: &[
+        "@poll", "pipe2(flags only O_CLOEXEC|O_NONBLOCK)", "socketpair(domain == AF_UNIX)",
+    ] },
+    Group { name: "@shared-memory", about: "memory objects of one's own, mapped shared", entries: &[
+        "memfd_create(flags only MFD_CLOEXEC|MFD_ALLOW_SEALING|MFD_NOEXEC_SEAL)", "ftruncate", "msync",
+        "mmap(prot only PROT_READ|PROT_WRITE && flags == MAP_SHARED)",
+        "fcntl(cmd in {F_ADD_SEALS, F_GET_SEALS})",
+    ] },
+    Group { name: "@file-map", about: "mapping descriptors for reading", entries: &[
+        "mmap(prot == PROT_READ && flags in {MAP_PRIVATE, MAP_SHARED})",
+    ] },
+    Group { name: "@path-open", about: "opening for reading; Landlock says which", entries: &[
+        "openat(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME|O_PATH)",
+        "open(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME|O_PATH)",
+    ] },
+    Group { name: "@path-write", about: "opening for writing and creating; Landlock says which", entries: &[
+        "openat(flags lacks O_ASYNC|O_DIRECT)", "open(flags lacks O_ASYNC|O_DIRECT)", "creat", "truncate",
+        "ftruncate",
+    ] },
+    Group { name: "@path-create", about: "making, linking, renaming and removing; Landlock says which", entries: &[
+        "mkdir", "mkdirat", "mknodat(mode & S_IFMT in {0, S_IFREG, S_IFIFO, S_IFSOCK})", "unlink", "unlinkat",
+        "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat",
+    ] },
+    Group { name: "@path-stat", about: "looking at any path's metadata: Landlock doesn't restrict it", entries: &[
+        "newfstatat", "statx", "stat", "lstat", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
+        "getcwd", "statfs", "fstatfs",
+    ] },
+    Group { name: "@dir", about: "listing directories that are open", entries: &["getdents", "getdents64"] },
+    Group { name: "@file-sync", about: "flushing files", entries: &["fsync", "fdatasync", "sync_file_range", "msync"] },
+    Group { name: "@file-lock", about: "locking files; a lock outlives the child that took it", entries: &[
+        "flock", "fcntl(cmd in {F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW})",
+    ] },
+    Group { name: "@file-size", about: "growing and cutting files that are open", entries: &["ftruncate", "fallocate"] },
+    Group { name: "@file-attr", about: "changing modes and owners: Landlock doesn't restrict it", entries: &[
+        "fchmod(mode lacks S_ISUID|S_ISGID)", "fchmodat(mode lacks S_ISUID|S_ISGID)", "fchown", "fchownat",
+        "utimensat", "fsetxattr", "fgetxattr", "flistxattr", "fremovexattr",
+    ] },
+    Group { name: "@copy", about: "copying inside the kernel", entries: &[
+        "copy_file_range", "sendfile", "splice(flags only SPLICE_F_MOVE|SPLICE_F_NONBLOCK|SPLICE_F_MORE)",
+    ] },
+    Group { name: "@net-tcp-client", about: "TCP connections; Landlock says to which ports", entries: &[
+        "socket(domain in {AF_INET, AF_INET6} && type & SOCK_TYPE_MASK == SOCK_STREAM && protocol in {0, IPPROTO_TCP})",
+        "connect", "getsockname", "getpeername",
+        // No SO_LINGER: it makes whoever closes the socket wait. No TCP_FASTOPEN: it connects past Landlock.
+        "setsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT} || level == SOL_SOCKET && optname in {SO_REUSEADDR, SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF} || level == IPPROTO_IPV6 && optname == IPV6_V6ONLY)",
+        "getsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT} || level == SOL_SOCKET && optname in {SO_ERROR, SO_REUSEADDR, SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF})",
+        "sendto(flags lacks MSG_FASTOPEN|MSG_OOB)", "sendmsg(flags lacks MSG_FASTOPEN|MSG_OOB)",
+        "recvfrom(flags lacks MSG_OOB)", "recvmsg(flags lacks MSG_OOB)",
+    ] },
+    Group { name: "@net-tcp-server", about: "accepting TCP connections; listen without bind takes a port of the kernel's choice", entries: &[
+        "@net-tcp-client", "bind", "listen", "accept", "accept4",
+        "setsockopt(level == SOL_SOCKET && optname == SO_REUSEPORT)",
+    ] },
+    Group { name: "@net-unix", about: "Unix sockets to other programs", entries: &[
+        "socket(domain == AF_UNIX && protocol == 0)", "connect", "getsockname", "getpeername",
+        "socketpair(domain == AF_UNIX)",
+    ] },
+    Group { name: "@identity", about: "asking for one's own ids", entries: &[
+        "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid", "getpgid", "getsid",
+        "getppid", "getpgrp",
+    ] },
+    Group { name: "@system-info", about: "asking about the machine and one's own use of it", entries: &[
+        "uname", "sysinfo", "times", "getrusage(who in {RUSAGE_SELF, RUSAGE_THREAD})", "getcpu", "getrlimit",
+        "prlimit64(pid in {0, self.pid} && new_limit == NULL)",
+    ] },
+    Group { name: "@process", about: "starting processes and waiting for them", entries: &[
+        "clone(flags only 0xff|CLONE_VM|CLONE_VFORK|CLONE_CHILD_SETTID|CLONE_CHILD_CLEARTID)", "fork", "vfork",
+        "wait4", "waitid", "pipe2(flags only O_CLOEXEC|O_NONBLOCK)", "kill(pid == self.pid)",
+    ] },
+    Group { name: "@exec", about: "running other programs by path", entries: &["execve"] },
+    Group { name: "@nested", about: "confining oneself further; given by `nested = true`", entries: &[
+        "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+        "seccomp(flags lacks SECCOMP_FILTER_FLAG_NEW_LISTENER)", "prctl(option == PR_SET_NO_NEW_PRIVS)",
+    ] },
+    Group { name: EVERYTHING, about: "every known call but those that no policy may allow", entries: &[] },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syscalls;
+
+    #[test]
+    fn every_table_names_calls_and_groups_that_exist() {
+        let names = NEVER
+            .iter()
+            .chain(KILLED)
+            .chain(DANGEROUS)
+            .chain(DANGEROUS_UNFILTERED);
+        for name in names {
+            assert!(
+                syscalls::find(name).is_some() || find(name).is_some(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_group_contains_what_no_policy_may_allow() {
+        for entry in GROUPS.iter().flat_map(|group| group.entries) {
+            let name = entry.split('(').next().unwrap();
+            assert!(!NEVER.contains(&name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A child whose end hasn't been seen: what it has said, and what its end means.
+//!
+//! Nothing in here depends on how one waits, so that a thread and a runtime can.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::object::{Limits, Object, Trust};
+use crate::reaper;
+use crate::reply::Reply;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::process::{Ended, Process};
+use crate::sys::socket::{Connection, Wait};
+use crate::transport::{Arrival, Fault, Inbox, Outbox};
+use crate::wire::FrameError;
+
+/// A child whose end hasn't been seen.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) process: Arc<ChildProcess>,
+    pub(crate) socket: Arc<Connection>,
+    inbox: Inbox,
+    limits: Limits,
+    pub(crate) deadline: Deadline,
+    /// What `deadline` was made of, for the error.
+    pub(crate) time: Duration,
+    pub(crate) kill_on_drop: bool,
+    /// Its status was taken, or can't be any more.
+    is_over: bool,
+}
+
+/// The process, and who killed it if it was us.
+#[derive(Debug)]
+pub(crate) struct ChildProcess {
+    pub(crate) process: Process,
+    requested: AtomicBool,
+}
+
+/// How a child is to be held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    pub(crate) limits: Limits,
+    pub(crate) deadline: Deadline,
+    pub(crate) time: Duration,
+    pub(crate) kill_on_drop: bool,
+}
+
+/// How long a drop waits for the end of a child that it killed; a reaper takes over after that.
+const DROP_WAIT: Duration = Duration::from_millis(100);
+
+/// What has come from a child.
+#[derive(Debug)]
+pub(crate) enum Look<T> {
+    Answer(Reply<T>),
+    /// Nothing more will come.
+    Closed,
+}
+
+/// What a look at a child gives that doesn't wait.
+#[derive(Debug)]
+pub(crate) enum Glance<T> {
+    Said(Look<T>),
+    /// Part of an answer, and there may be more of it at once.
+    Partly,
+    /// Nothing by now.
+    Nothing,
+}
+
+/// A child that went on after it should have ended.
+#[derive(Debug)]
+pub(crate) struct StillRunning;
+
+impl Running {
+    pub(crate) fn new(process: Process, socket: OwnedFd, hold: Hold) -> Self {
+        let Hold {
+            limits,
+            deadline,
+            time,
+            kill_on_drop,
+        } = hold;
+        let process = Arc::new(ChildProcess {
+            process,
+            requested: AtomicBool::new(false),
+        });
+        Self {
+            process,
+            socket: Arc::new(Connection::new(socket)),
+            inbox: Inbox::default(),
+            limits,
+            deadline,
+            time,
+            kill_on_drop,
+            is_over: false,
+        }
+    }
+
+    /// Sends a message as far as the child takes it before it ends.
+    pub(crate) fn send(&self, outbox: &mut Outbox<'_>) -> io::Result<()> {
+        loop {
+            match outbox.advance(self.socket.as_fd(), Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            // A process that doesn't read may hold the child's end of the socket.
+            let mut entries = [
+                poll::entry(self.socket.as_fd(), libc::POLLOUT),
+                poll::entry(self.process.process.pidfd.as_fd(), libc::POLLIN),
+            ];
+            poll::poll(&mut entries, self.deadline)?;
+            if entries[1].revents != 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Receives what has come, without waiting.
+    pub(crate) fn look<T: Object>(&mut self) -> Result<Glance<T>, Error> {
+        let (limits, socket) = (self.limits, self.socket.as_fd());
+        let arrival = self
+            .inbox
+            .advance(socket, &limits, Trust::Data, Wait::Never, |message| {
+                message.decode(limits, Trust::Data)
+            });
+        match arrival {
+            Ok(Arrival::Message(Ok(reply))) => Ok(Glance::Said(Look::Answer(reply))),
+            Ok(Arrival::Message(Err(error))) => Err(Error::Decode(error)),
+            Ok(Arrival::End) => Ok(Glance::Said(Look::Closed)),
+            Ok(Arrival::Partly) => Ok(Glance::Partly),
+            Err(Fault::Frame(error)) => Err(Error::Malformed(error)),
+            Err(fault) if fault.would_block() => Ok(Glance::Nothing),
+            Err(Fault::Io(source)) => Err(Error::Io {
+                operation: "receive the answer",
+                source,
+            }),
+        }
+    }
+
+    /// Waits for the answer or for the end without one; `None` where `until` comes first.
+    pub(crate) fn wait_for_answer<T: Object>(
+        &mut self,
+        until: Deadline,
+    ) -> Result<Option<Look<T>>, Error> {
+        let mut ended = false;
+        loop {
+            let glance = self.look()?;
+            if let Glance::Said(look) = glance {
+                return Ok(Some(look));
+            }
+            if ended {
+                // It is gone, and what it had sent is read.
+                return Ok(Some(Look::Closed));
+            }
+            self.check_deadline()?;
+            if matches!(glance, Glance::Partly) {
+                // A child that never stops sending is no reason to wait longer.
+                if until.has_passed() {
+                    return Ok(None);
+                }
+                continue;
+            }
+            // The answer wakes, and so does the end of the process: another holder of its socket
+            // can put off the end of the channel.
+            let mut entries = [
+                poll::entry(self.socket.as_fd(), libc::POLLIN),
+                poll::entry(self.process.as_fd(), libc::POLLIN),
+            ];
+            match poll::poll(&mut entries, until.min(self.deadline)) {
+                Ok(()) => ended = entries[1].revents != 0,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    if !self.deadline.has_passed() {
+                        return Ok(None);
+                    }
+                    // An answer that is complete when the deadline is noticed counts: once more.
+                }
+                Err(source) => {
+                    return Err(Error::Io {
+                        operation: "wait for the child process",
+                        source,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Fails once the deadline has passed.
+    pub(crate) fn check_deadline(&self) -> Result<(), Error> {
+        if self.deadline.has_passed() {
+            return Err(Error::Deadline { after: self.time });
+        }
+        Ok(())
+    }
+
+    /// The result of a child that has answered and ended.
+    pub(crate) fn conclude<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
+        match reply {
+            // Nothing may follow an answer, nor the beginning of anything.
+            Reply::Returned(value) => match self.look::<()>() {
+                Ok(Glance::Said(Look::Closed)) => Ok(value),
+                Ok(Glance::Nothing) | Err(Error::Io { .. }) if !self.inbox.is_mid_message() => {
+                    Ok(value)
+                }
+                _ => Err(Error::Malformed(FrameError::Surplus)),
+            },
+            Reply::Panicked(panic) => Err(Error::Panicked(panic)),
+            Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
+            Reply::BadResult(reason) => Err(Error::BadResult { reason }),
+        }
+    }
+
+    /// The error for a child that gave no answer.
+    pub(crate) fn verdict(&self, ended: Result<Ended, StillRunning>) -> Error {
+        let past_deadline = self.deadline.has_passed();
+        let after = self.time;
+        match ended {
+            Ok(Ended::Exited(status)) => Error::Exited { status },
+            Ok(Ended::Signalled {
+                signal: libc::SIGKILL,
+                ..
+            }) if self.process.was_killed() => Error::Killed,
+            // The watchdog was faster.
+            Ok(Ended::Signalled {
+                signal: libc::SIGKILL,
+                ..
+            }) if past_deadline => Error::Deadline { after },
+            Ok(Ended::Signalled {
+                signal,
+                core_dumped,
+            }) => Error::Signalled {
+                signal,
+                core_dumped,
+            },
+            Ok(Ended::Unknown) => Error::StatusTaken,
+            Err(StillRunning) if past_deadline => Error::Deadline { after },
+            Err(StillRunning) => Error::Silent,
+        }
+    }
+
+    /// Waits for the end of a child that has nothing more to say.
+    pub(crate) fn wait_for_end(&mut self, until: Deadline) -> Result<Ended, StillRunning> {
+        match poll::readable(self.process.as_fd(), until) {
+            Ok(()) => Ok(self.take_status()),
+            Err(_) => Err(StillRunning),
+        }
+    }
+
+    /// The status of a child, if it has ended by now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_take_status(&mut self) -> Option<Ended> {
+        let ended = self.process.process.try_wait().unwrap_or(None)?;
+        self.is_over = true;
+        Some(ended)
+    }
+
+    /// The status of a child that has ended, taken without waiting: where another process traces
+    /// it, that one gets the status first, whenever it likes.
+    pub(crate) fn take_status(&mut self) -> Ended {
+        match self.process.process.try_wait() {
+            Ok(Some(ended)) => {
+                self.is_over = true;
+                ended
+            }
+            // The drop leaves it to the reaper.
+            _ => Ended::Unknown,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let process = &self.process.process;
+        if self.kill_on_drop {
+            // One that has ended can't be killed, and one of ours may be.
+            let _ = process.signal(libc::SIGKILL);
+            // The kernel takes a moment, or longer where it is stuck in a file system.
+            let _ = poll::readable(process.pidfd.as_fd(), Deadline::after(DROP_WAIT));
+        }
+        if let Ok(None) = process.try_wait() {
+            reaper::adopt(Arc::clone(&self.process), self.deadline);
+        }
+    }
+}
+
+impl AsFd for ChildProcess {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd.as_fd()
+    }
+}
+
+impl ChildProcess {
+    /// Whether it was killed by us, on somebody's request.
+    fn was_killed(&self) -> bool {
+        self.requested.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn kill(&self) -> Result<(), Error> {
+        self.requested.store(true, Ordering::Relaxed);
+        self.process
+            .signal(libc::SIGKILL)
+            .map_err(|source| Error::Io {
+                operation: "kill the child process",
+                source,
+            })
+    }
+}

@@ -1,0 +1,270 @@
+//! A child whose end is awaited in a runtime.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::error::Error;
+use crate::handle::KillHandle;
+use crate::object::Object;
+use crate::running::{Glance, Look, Running, StillRunning};
+use crate::sys::process::Ended;
+use crate::sys::readiness::{Held, Readiness};
+use crate::sys::socket::Wait;
+use crate::transport::Outbox;
+
+/// A function that runs in a child process; see [`crossmist::Child`](crate::Child).
+///
+/// Dropping it lets the child run on, unless a builder's
+/// [`kill_on_drop`](crate::Builder::kill_on_drop) says otherwise. Its end leaves no zombie either
+/// way.
+#[derive(Debug)]
+pub struct Child<T> {
+    socket: Readiness,
+    pidfd: Readiness,
+    child: crate::Child<T>,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T: Object> Child<T> {
+    pub(super) fn new(child: crate::Child<T>) -> Result<Self, Error> {
+        let failed = |source| Error::Io {
+            operation: "register the child process with a tokio runtime",
+            source,
+        };
+        let Some(running) = child.running() else {
+            return Err(Error::StatusTaken);
+        };
+        let socket =
+            Readiness::register(Held::Connection(Arc::clone(&running.socket))).map_err(failed)?;
+        let pidfd = Readiness::register(Held::Pidfd(Arc::clone(&running.process.process.pidfd)))
+            .map_err(failed)?;
+        Ok(Self {
+            socket,
+            pidfd,
+            child,
+            result: PhantomData,
+        })
+    }
+
+    pub(super) fn watch(&self) {
+        self.child.watch();
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the child, by SIGKILL; see [`crossmist::Child::kill`](crate::Child::kill).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; not where the child has ended already.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.child.kill()
+    }
+
+    /// A handle that can kill the child from elsewhere.
+    #[must_use]
+    pub fn kill_handle(&self) -> KillHandle {
+        self.child.kill_handle()
+    }
+
+    /// Waits for the child's end and gives the function's result.
+    ///
+    /// # Errors
+    ///
+    /// How the child ended where it gave no result: see [`Error`].
+    ///
+    /// # Panics
+    ///
+    /// tokio panics where the runtime's time is not enabled and it is needed: for a deadline, or for
+    /// a child that lingers after its answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future is dropping the child: it runs on, or is killed where `kill_on_drop`
+    /// says so. To wait with a timeout and keep the child, see
+    /// [`join_timeout`](Self::join_timeout).
+    pub async fn join(mut self) -> Result<T, Error> {
+        match self.join_until(None).await? {
+            Some(value) => Ok(value),
+            None => Err(Error::StatusTaken),
+        }
+    }
+
+    /// Waits for the child's end no longer than `timeout`; `None` where it still runs then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`join`](Self::join).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped: the next call goes on.
+    pub async fn join_timeout(&mut self, timeout: Duration) -> Result<Option<T>, Error> {
+        self.join_until(Instant::now().checked_add(timeout)).await
+    }
+
+    async fn join_until(&mut self, until: Option<Instant>) -> Result<Option<T>, Error> {
+        let Self {
+            socket,
+            pidfd,
+            child,
+            ..
+        } = self;
+        let linger = match (child.linger(), child.running_mut()) {
+            (_, None) => return Err(Error::StatusTaken),
+            (None, Some(running)) => {
+                let look = wait_for_answer(running, socket, pidfd, until).await;
+                match child.note(look)? {
+                    Some(linger) => linger,
+                    None => return Ok(None),
+                }
+            }
+            (Some(linger), Some(_)) => linger,
+        };
+        let Some(running) = child.running_mut() else {
+            return Err(Error::StatusTaken);
+        };
+        let first = until.into_iter().chain(linger.instant()).min();
+        match wait_for_end(running, pidfd, first).await {
+            Err(StillRunning) if !linger.has_passed() => Ok(None),
+            ended => child.finish(ended).map(Some),
+        }
+    }
+
+    /// Sends the rest of the arguments, while the child reads them.
+    pub(super) async fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
+        loop {
+            let Some(running) = self.child.running() else {
+                return Ok(());
+            };
+            let result = outbox.advance(running.socket.as_fd(), Wait::Never);
+            match result {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Why it went away, its end will tell.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    return Ok(());
+                }
+                Err(source) => {
+                    self.child.end_now();
+                    return Err(Error::Launch {
+                        step: "send the arguments",
+                        source,
+                    });
+                }
+            }
+            let at = running.deadline.instant();
+            tokio::select! {
+                ready = self.socket.writable() => match ready {
+                    Ok(mut ready) => ready.clear_ready(),
+                    Err(source) => {
+                        self.child.end_now();
+                        return Err(Error::Launch { step: "send the arguments", source });
+                    }
+                },
+                // A process that doesn't read may hold the child's end of the socket.
+                _ = self.pidfd.readable() => return Ok(()),
+                () = sleep(at) => {
+                    let late = self.child.running().map_or(Ok(()), Running::check_deadline);
+                    self.child.end_now();
+                    return late;
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the answer or for the end without one; `None` where `until` comes first.
+async fn wait_for_answer<T: Object>(
+    running: &mut Running,
+    socket: &Readiness,
+    pidfd: &Readiness,
+    until: Option<Instant>,
+) -> Result<Option<Look<T>>, Error> {
+    let failed = |source| Error::Io {
+        operation: "wait for the child process",
+        source,
+    };
+    let deadline = running.deadline.instant();
+    let first = until.into_iter().chain(deadline).min();
+    let mut ended = false;
+    loop {
+        // Before the look, so that what comes after it is not overlooked.
+        let ready = tokio::select! {
+            biased;
+            ready = socket.readable(), if !ended => Some(ready.map_err(failed)?),
+            // It stays so: there is nothing to clear.
+            gone = pidfd.readable(), if !ended => {
+                let _ = gone.map_err(failed)?;
+                ended = true;
+                None
+            }
+            () = sleep(first), if !ended => None,
+            () = std::future::ready(()), if ended => None,
+        };
+        match running.look()? {
+            Glance::Said(look) => return Ok(Some(look)),
+            Glance::Partly => {
+                running.check_deadline()?;
+                if until.is_some_and(|until| until <= Instant::now()) {
+                    return Ok(None);
+                }
+                // Others want their turn, too.
+                tokio::task::yield_now().await;
+            }
+            // It is gone, and what it had sent is read.
+            Glance::Nothing if ended => return Ok(Some(Look::Closed)),
+            Glance::Nothing => match ready {
+                Some(mut ready) => ready.clear_ready(),
+                None => {
+                    running.check_deadline()?;
+                    return Ok(None);
+                }
+            },
+        }
+    }
+}
+
+/// Waits for the end of a child that has nothing more to say.
+async fn wait_for_end(
+    running: &mut Running,
+    pidfd: &Readiness,
+    at: Option<Instant>,
+) -> Result<Ended, StillRunning> {
+    // Most often it has, and the runtime needn't be asked.
+    if let Some(ended) = running.try_take_status() {
+        return Ok(ended);
+    }
+    match until(at, pidfd.readable()).await {
+        Some(Ok(_)) => Ok(running.take_status()),
+        Some(Err(_)) | None => Err(StillRunning),
+    }
+}
+
+async fn sleep(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until<F: Future>(at: Option<Instant>, future: F) -> Option<F::Output> {
+    match at {
+        Some(at) => timeout_at(at, future).await.ok(),
+        None => Some(future.await),
+    }
+}

@@ -1,0 +1,92 @@
+//! One end of a channel that waits in a runtime.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::channel::{ChannelError, Endpoint, Tried};
+use crate::object::Object;
+use crate::sys::readiness::{Held, Readiness};
+use crate::sys::socket::Wait;
+
+/// An end, and what its runtime knows of it.
+#[derive(Debug)]
+pub(super) struct AsyncEndpoint {
+    registration: Option<Readiness>,
+    endpoint: Endpoint,
+}
+
+impl AsyncEndpoint {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            registration: None,
+            endpoint,
+        }
+    }
+
+    pub(super) fn get(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(super) fn get_mut(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
+    }
+
+    pub(super) fn into_inner(self) -> Endpoint {
+        drop(self.registration);
+        self.endpoint
+    }
+
+    /// The end and its registration, made now if it has none.
+    fn parts(&mut self) -> Result<(&mut Endpoint, &Readiness), ChannelError> {
+        let registration = match &mut self.registration {
+            Some(registration) => registration,
+            none => none.insert(
+                Readiness::register(Held::Connection(Arc::clone(self.endpoint.shared_socket())))
+                    .map_err(|source| ChannelError::Io {
+                        operation: "register the channel with a tokio runtime",
+                        source,
+                    })?,
+            ),
+        };
+        Ok((&mut self.endpoint, registration))
+    }
+
+    pub(super) async fn send<T: Object>(&mut self, value: &T) -> Result<(), ChannelError> {
+        let mut outbox = self.endpoint.outbox(value)?;
+        loop {
+            let result = outbox.advance(self.endpoint.socket(), Wait::Never);
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return self.endpoint.sent(&outbox, result),
+            }
+            let (endpoint, registration) = self.parts()?;
+            // Should this future be dropped while it waits, the peer is left with a part. The flag
+            // says so until the rest has gone out.
+            endpoint.half_sent = !outbox.is_untouched();
+            let ready = registration.writable().await;
+            let mut ready = ready.map_err(ChannelError::sending)?;
+            endpoint.half_sent = false;
+            // Another try tells: if the socket is still full, the runtime has to ask again.
+            match outbox.advance(endpoint.socket(), Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                result => return endpoint.sent(&outbox, result),
+            }
+        }
+    }
+
+    pub(super) async fn recv<T: Object>(&mut self) -> Result<Option<T>, ChannelError> {
+        loop {
+            let (endpoint, registration) = self.parts()?;
+            let mut ready = registration
+                .readable()
+                .await
+                .map_err(ChannelError::receiving)?;
+            match endpoint.try_recv() {
+                Tried::Received(result) => return result,
+                Tried::Nothing => ready.clear_ready(),
+                // Others want their turn, too, and a timeout has to be seen.
+                Tried::Partly => tokio::task::yield_now().await,
+            }
+        }
+    }
+}

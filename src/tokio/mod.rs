@@ -1,0 +1,67 @@
+//! Channels and children under tokio: the feature `tokio`.
+//!
+//! They are the blocking ones, waiting in the runtime: the same sockets, the same messages, the same
+//! checks. An end can be turned into one of the other kind at any time, and the two ends of a
+//! channel need not be of the same kind.
+//!
+//! A runtime is needed from the first call that may wait, not to make, send or receive an end: it
+//! is registered then, and belongs to that runtime. The runtime has to have its I/O enabled; a
+//! [`Child`] needs its time, too (`enable_all`, which `#[tokio::main]` does).
+//!
+//! ```
+//! use crossmist::func;
+//! use crossmist::tokio::{Duplex, duplex};
+//!
+//! #[func]
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn adder(mut chan: Duplex<i32, Vec<i32>>) {
+//!     while let Some(nums) = chan.recv().await.unwrap() {
+//!         let sum = nums.into_iter().sum();
+//!         chan.send(&sum).await.unwrap();
+//!     }
+//! }
+//!
+//! #[crossmist::main]
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() {
+//!     let (mut ours, theirs) = duplex().unwrap();
+//!     adder.spawn_tokio(theirs).await.unwrap();
+//!     assert_eq!(ours.request(&vec![5, 7]).await.unwrap(), 12);
+//! }
+//! ```
+
+mod call;
+mod channel;
+mod child;
+mod endpoint;
+mod object;
+
+pub use self::channel::{Duplex, Receiver, Sender, channel, duplex};
+pub use self::child::Child;
+
+pub(crate) use self::call::{run, spawn};
+
+/// Channels that carry code; see [`crossmist::trusted`](crate::trusted).
+pub mod trusted {
+    use super::{Duplex, Receiver, Sender};
+    use crate::ChannelError;
+    use crate::object::Object;
+
+    /// Creates a channel in one direction, for values that may hold code.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Io`] where no socket can be made.
+    pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
+        crate::trusted::channel().map(|(sender, receiver)| (sender.into(), receiver.into()))
+    }
+
+    /// Creates a channel in both directions, for values that may hold code.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Io`] where no socket can be made.
+    pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
+        crate::trusted::duplex().map(|(ours, theirs)| (ours.into(), theirs.into()))
+    }
+}

@@ -1,0 +1,141 @@
+//! What can be sent of tokio's: the ends of channels, its files and its sockets.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::net::unix::pipe;
+
+use super::channel::{Duplex, Receiver, Sender};
+use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
+
+/// The ends travel as their blocking kin do.
+macro_rules! ends {
+    ($([$($parameter:ident),*] $end:ident;)*) => {$(
+        impl<$($parameter: Object),*> Object for $end<$($parameter),*> {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                self.endpoint.get().encode(encoder);
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                crate::$end::<$($parameter),*>::decode(decoder).map(Self::from)
+            }
+
+            fn describe(shape: &mut Shape) {
+                shape.descriptor();
+            }
+
+            fn least_bytes() -> usize {
+                crate::$end::<$($parameter),*>::least_bytes()
+            }
+        }
+    )*};
+}
+
+ends! {
+    [T] Sender;
+    [T] Receiver;
+    [S, R] Duplex;
+}
+
+/// Registers a descriptor with the runtime that the decoder runs in.
+///
+/// tokio's constructors panic where there is none.
+fn registered<T>(
+    decoder: &Decoder<'_>,
+    register: impl FnOnce() -> io::Result<T>,
+) -> Result<T, DecodeError> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(decoder.error("a place within a tokio runtime", "none: see `Delayed`"));
+    }
+    register().map_err(|error| decoder.error("what tokio can register", error))
+}
+
+/// tokio's sockets travel as those of the standard library, and are checked like them.
+///
+/// They are non-blocking, which is a property of the open socket: whoever shares it sees it.
+macro_rules! sockets {
+    ($($tokio:ty as $std:ty;)*) => {$(
+        impl Object for $tokio {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                use std::os::fd::AsFd;
+                encoder.descriptor(self.as_fd());
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                let socket = <$std>::decode(decoder)?;
+                registered(decoder, || {
+                    socket.set_nonblocking(true)?;
+                    Self::from_std(socket)
+                })
+            }
+
+            fn describe(shape: &mut Shape) {
+                shape.descriptor();
+            }
+
+            fn least_bytes() -> usize {
+                2
+            }
+        }
+    )*};
+}
+
+sockets! {
+    tokio::net::TcpStream as std::net::TcpStream;
+    tokio::net::TcpListener as std::net::TcpListener;
+    tokio::net::UdpSocket as std::net::UdpSocket;
+    tokio::net::UnixStream as std::os::unix::net::UnixStream;
+    tokio::net::UnixListener as std::os::unix::net::UnixListener;
+    tokio::net::UnixDatagram as std::os::unix::net::UnixDatagram;
+}
+
+/// tokio's pipes, likewise.
+macro_rules! pipes {
+    ($($tokio:ty as $std:ty;)*) => {$(
+        impl Object for $tokio {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                use std::os::fd::AsFd;
+                encoder.descriptor(self.as_fd());
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                let pipe = OwnedFd::from(<$std>::decode(decoder)?);
+                registered(decoder, || Self::from_owned_fd(pipe))
+            }
+
+            fn describe(shape: &mut Shape) {
+                shape.descriptor();
+            }
+
+            fn least_bytes() -> usize {
+                2
+            }
+        }
+    )*};
+}
+
+pipes! {
+    pipe::Sender as io::PipeWriter;
+    pipe::Receiver as io::PipeReader;
+}
+
+/// A file needs no runtime to be made. What it has read ahead or not yet written stays behind: flush
+/// it before it is sent.
+impl Object for tokio::fs::File {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        use std::os::fd::AsFd;
+        encoder.descriptor(self.as_fd());
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        std::fs::File::decode(decoder).map(Self::from_std)
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.descriptor();
+    }
+
+    fn least_bytes() -> usize {
+        2
+    }
+}

@@ -1,0 +1,8 @@
+use crossmist::func;
+
+#[func]
+fn name() -> &'static str {
+    "name"
+}
+
+fn main() {}

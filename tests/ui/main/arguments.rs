@@ -1,0 +1,4 @@
+#[crossmist::main]
+fn main(arguments: Vec<String>) {
+    drop(arguments);
+}

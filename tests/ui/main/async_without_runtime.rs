@@ -1,0 +1,2 @@
+#[crossmist::main]
+async fn main() {}

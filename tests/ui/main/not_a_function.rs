@@ -1,0 +1,4 @@
+#[crossmist::main]
+struct Main;
+
+fn main() {}

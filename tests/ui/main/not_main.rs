@@ -1,0 +1,4 @@
+#[crossmist::main]
+fn start() {}
+
+fn main() {}

@@ -1,0 +1,2 @@
+#[crossmist::main(flavor = "current_thread")]
+fn main() {}

@@ -1,0 +1,4 @@
+#[derive(crossmist::Object)]
+fn add() {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[crossmist::object]
+trait Make {
+    type Thing;
+    fn make(&self) -> Self::Thing;
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[crossmist::object]
+struct Dog;
+
+fn main() {}
