@@ -10,7 +10,9 @@ use crossmist::{
     DecodeError, Decoder, Duplex, Encoder, Error, Limits, Object, Sender, Shape, Stdio, channel,
     duplex, func,
 };
-use support::{Directory, Holdings, raw, state, wait_until, wait_until_gone, within};
+use support::{
+    Directory, Holdings, raw, state, wait_until, wait_until_gone, wait_until_none_is_left, within,
+};
 
 #[crossmist::main]
 fn main() {
@@ -439,15 +441,12 @@ fn echo_one(mut chan: Duplex<u32, u32>) {
 
 fn many_dropped_children_leave_no_zombie() {
     drop(add.spawn(1, 2).unwrap());
-    wait_until("the first is gone", || raw::any_child().is_none());
+    wait_until_none_is_left();
     let before = Holdings::now();
     for _ in 0..50 {
         drop(add.spawn(1, 2).unwrap());
     }
-    wait_until("all are gone", || raw::any_child().is_none());
-    wait_until("their pidfds are closed", || {
-        support::descriptors().len() == before.count()
-    });
+    wait_until_none_is_left();
     before.assert_same();
 }
 
@@ -945,7 +944,7 @@ fn a_deadline_of_zero_and_of_ages_are_deadlines() {
 
 fn many_calls_at_once_from_many_threads() {
     drop(add.spawn(1, 2).unwrap());
-    wait_until("the first is gone", || raw::any_child().is_none());
+    wait_until_none_is_left();
     let before = Holdings::now();
     std::thread::scope(|scope| {
         for thread in 0..20 {
@@ -959,10 +958,7 @@ fn many_calls_at_once_from_many_threads() {
             });
         }
     });
-    wait_until("all are gone", || raw::any_child().is_none());
-    wait_until("their pidfds are closed", || {
-        support::descriptors().len() == before.count()
-    });
+    wait_until_none_is_left();
     before.assert_same();
 }
 

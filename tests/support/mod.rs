@@ -164,11 +164,6 @@ impl Holdings {
         }
     }
 
-    /// How many descriptors there were.
-    pub(crate) fn count(&self) -> usize {
-        self.descriptors.len()
-    }
-
     /// Fails where there are other descriptors than then, or any child, zombies included.
     #[track_caller]
     pub(crate) fn assert_same(&self) {
@@ -236,6 +231,15 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(10), "never: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Waits until the library has let go of every child.
+#[track_caller]
+pub(crate) fn wait_until_none_is_left() {
+    wait_until("no child is left", || {
+        let is_pidfd = |link: &String| link.contains("pidfd");
+        raw::any_child().is_none() && !descriptors().values().any(is_pidfd)
+    });
 }
 
 /// Waits until a process is gone, its zombie too.
