@@ -440,7 +440,8 @@ fn echo_one(mut chan: Duplex<u32, u32>) {
 }
 
 fn many_dropped_children_leave_no_zombie() {
-    drop(add.spawn(1, 2).unwrap());
+    // Alive when it is dropped, so that the thread for such children is there from here on.
+    drop(sleep_for.spawn(50).unwrap());
     wait_until_none_is_left();
     let before = Holdings::now();
     for _ in 0..50 {
@@ -943,7 +944,8 @@ fn a_deadline_of_zero_and_of_ages_are_deadlines() {
 }
 
 fn many_calls_at_once_from_many_threads() {
-    drop(add.spawn(1, 2).unwrap());
+    // Alive when it is dropped, so that the thread for such children is there from here on.
+    drop(sleep_for.spawn(50).unwrap());
     wait_until_none_is_left();
     let before = Holdings::now();
     std::thread::scope(|scope| {

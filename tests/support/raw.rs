@@ -329,3 +329,12 @@ pub(crate) fn send_many(socket: RawFd, packets: &[Vec<u8>]) -> std::io::Result<(
     }
     Ok(())
 }
+
+/// Receives one packet, without its descriptors.
+pub(crate) fn receive(socket: RawFd) -> Vec<u8> {
+    let mut bytes = vec![0; 1 << 20];
+    // SAFETY: writes at most as many bytes as there are.
+    let count = unsafe { libc::recv(socket, bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    bytes.truncate(usize::try_from(count).expect("a packet"));
+    bytes
+}
