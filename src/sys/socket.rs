@@ -85,6 +85,11 @@ pub(crate) fn send(
     if descriptors.len() > MAX_DESCRIPTORS {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
+    let flags = libc::MSG_NOSIGNAL | wait.flags();
+    if let ([part], []) = (parts, descriptors) {
+        // The kernel has less to copy.
+        return send_plain(socket, part, flags);
+    }
     let mut control = Control {
         bytes: [const { MaybeUninit::uninit() }; CONTROL_BYTES],
     };
@@ -114,11 +119,29 @@ pub(crate) fn send(
         // SAFETY: source and target are `length` bytes long, at most 253 × 4, and do not overlap.
         unsafe { data.copy_from_nonoverlapping(descriptors.as_ptr().cast(), length as usize) };
     }
-    let flags = libc::MSG_NOSIGNAL | wait.flags();
     loop {
         // SAFETY: `sendmsg(2)` reads the buffers that the header describes: `IoSlice` has the
         // layout of `iovec` (its documentation), and `control` was written up to `msg_controllen`.
         let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, flags) };
+        match check(sent) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Sends one packet of bytes alone.
+fn send_plain(socket: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> io::Result<usize> {
+    loop {
+        // SAFETY: `send(2)` reads the bytes, whose number it is told.
+        let sent = unsafe {
+            libc::send(
+                socket.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                flags,
+            )
+        };
         match check(sent) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
@@ -169,7 +192,8 @@ fn receive_with(
     // SAFETY: all-zero is a valid `msghdr`: null pointers with lengths of 0.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = parts.as_mut_ptr();
-    header.msg_iovlen = parts.len();
+    // One buffer is less work for the kernel than two of which one is empty.
+    header.msg_iovlen = if tail.is_some() { 2 } else { 1 };
     let flags = libc::MSG_CMSG_CLOEXEC | flags;
     let bytes = loop {
         header.msg_control = std::ptr::from_mut(&mut control).cast();

@@ -31,20 +31,19 @@ impl Header {
     const KIND: u8 = 0xC1;
 
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        let fields = [
-            &[Self::KIND, 0][..],
-            &self.descriptors.to_le_bytes(),
-            &self.value_bytes.to_le_bytes(),
-            &self.code.to_le_bytes(),
-            &self.runs.to_le_bytes(),
-            &self.run_bytes.to_le_bytes(),
-            &[0; 4],
-            &self.name.to_le_bytes(),
+        let [d0, d1] = self.descriptors.to_le_bytes();
+        let [v0, v1, v2, v3] = self.value_bytes.to_le_bytes();
+        let [c0, c1, c2, c3] = self.code.to_le_bytes();
+        let [r0, r1, r2, r3] = self.runs.to_le_bytes();
+        let [b0, b1, b2, b3] = self.run_bytes.to_le_bytes();
+        let words = [
+            [Self::KIND, 0, d0, d1, v0, v1, v2, v3],
+            [c0, c1, c2, c3, r0, r1, r2, r3],
+            [b0, b1, b2, b3, 0, 0, 0, 0],
+            self.name.to_le_bytes(),
         ];
-        for (byte, field) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
-            *byte = *field;
-        }
+        let mut bytes = [0; Self::BYTES];
+        bytes.copy_from_slice(words.as_flattened());
         bytes
     }
 
@@ -55,56 +54,37 @@ impl Header {
         limits: &Limits,
         trust: Trust,
     ) -> Result<Self, FrameError> {
-        let [
-            kind,
-            zero,
-            d0,
-            d1,
-            v0,
-            v1,
-            v2,
-            v3,
-            c0,
-            c1,
-            c2,
-            c3,
-            r0,
-            r1,
-            r2,
-            r3,
-            b0,
-            b1,
-            b2,
-            b3,
-            z0,
-            z1,
-            z2,
-            z3,
-            name @ ..,
-        ] = packet
+        let short = FrameError::Short {
+            bytes: packet.len(),
+            header: Self::BYTES,
+        };
+        let words = packet
             .first_chunk::<{ Self::BYTES }>()
-            .ok_or(FrameError::Short {
-                bytes: packet.len(),
-                header: Self::BYTES,
-            })?;
-        if *kind != Self::KIND {
+            .map(|head| head.as_chunks::<8>().0);
+        let Some([first, second, third, name]) = words else {
+            return Err(short);
+        };
+        let [kind, zero, d0, d1, v0, v1, v2, v3] = *first;
+        let [c0, c1, c2, c3, r0, r1, r2, r3] = *second;
+        let [b0, b1, b2, b3, zeros @ ..] = *third;
+        if kind != Self::KIND {
             return Err(FrameError::Field {
                 field: "kind",
-                value: (*kind).into(),
+                value: kind.into(),
             });
         }
-        if [*zero, *z0, *z1, *z2, *z3] != [0; 5] {
+        if zero != 0 || zeros != [0; 4] {
             return Err(FrameError::Field {
                 field: "zero",
                 value: 1,
             });
         }
         let header = Self {
-            descriptors: u16::from_le_bytes([*d0, *d1]),
-            value_bytes: u32::from_le_bytes([*v0, *v1, *v2, *v3]),
-            code: u32::from_le_bytes([*c0, *c1, *c2, *c3]),
-            runs: u32::from_le_bytes([*r0, *r1, *r2, *r3]),
-            run_bytes: u32::from_le_bytes([*b0, *b1, *b2, *b3]),
+            descriptors: u16::from_le_bytes([d0, d1]),
+            value_bytes: u32::from_le_bytes([v0, v1, v2, v3]),
+            code: u32::from_le_bytes([c0, c1, c2, c3]),
+            runs: u32::from_le_bytes([r0, r1, r2, r3]),
+            run_bytes: u32::from_le_bytes([b0, b1, b2, b3]),
             name: u64::from_le_bytes(*name),
         };
 
