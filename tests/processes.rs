@@ -20,21 +20,35 @@ const INTERCEPT: &str = "CROSSMIST_TEST_INTERCEPT";
 /// A file to wait for before a call; another one is written when the wait begins.
 const WAIT_FOR: &str = "CROSSMIST_TEST_WAIT_FOR";
 
+/// Before everything else of the program, wherever it enters the library.
+#[used]
+#[unsafe(link_section = ".init_array.00100")]
+#[expect(unsafe_code, reason = "a constructor")]
+static PASS_ON: extern "C" fn() = {
+    extern "C" fn pass_on() {
+        let mut arguments = std::env::args_os().skip(1);
+        if let Some(target) = std::env::var_os(INTERCEPT)
+            && arguments
+                .next()
+                .is_some_and(|first| first == "--crossmist-child")
+        {
+            let _ = Command::new(target)
+                .arg("--crossmist-child")
+                .args(arguments)
+                .env_remove(INTERCEPT)
+                .exec();
+            raw::exit(1);
+        }
+    }
+    pass_on
+};
+
 /// Written by hand, as some cases have to do something before `init`.
 fn main() {
     if let Ok(numbers) = std::env::var(CLOSE_FIRST) {
         for number in numbers.split(',') {
             raw::close(number.parse().unwrap());
         }
-    }
-    if let Some(program) = std::env::var_os(INTERCEPT)
-        && std::env::args().nth(1).as_deref() == Some("--crossmist-child")
-    {
-        let error = Command::new(program)
-            .args(std::env::args_os().skip(1))
-            .env_remove(INTERCEPT)
-            .exec();
-        panic!("{error}");
     }
     crossmist::init();
     support::main(
