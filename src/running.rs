@@ -160,6 +160,8 @@ impl Running {
                 if until.has_passed() {
                     return Ok(None);
                 }
+                // Nor is a process that it has left behind.
+                ended = poll::readable(self.process.as_fd(), Deadline::after(Duration::ZERO)).is_ok();
                 continue;
             }
             // The answer wakes, and so does the end of the process: another holder of its socket
@@ -275,6 +277,10 @@ impl Drop for Running {
             return;
         }
         let process = &self.process.process;
+        // It has ended, or isn't ours: a forked copy of its parent doesn't kill it.
+        if matches!(process.try_wait(), Ok(Some(_))) {
+            return;
+        }
         if self.kill_on_drop {
             // One that has ended can't be killed, and one of ours may be.
             let _ = process.signal(libc::SIGKILL);

@@ -206,18 +206,21 @@ async fn wait_for_answer<T: Object>(
         // Before the look, so that what comes after it is not overlooked.
         let ready = tokio::select! {
             biased;
-            ready = socket.readable(), if !ended => Some(ready.map_err(failed)?),
-            // It stays so: there is nothing to clear.
+            // First, as another process may keep the socket full. It stays so: there is nothing to
+            // clear.
             gone = pidfd.readable(), if !ended => {
                 let _ = gone.map_err(failed)?;
                 ended = true;
                 None
             }
+            ready = socket.readable(), if !ended => Some(ready.map_err(failed)?),
             () = sleep(first), if !ended => None,
             () = std::future::ready(()), if ended => None,
         };
         match running.look()? {
             Glance::Said(look) => return Ok(Some(look)),
+            // More than a child leaves in its socket: another process goes on for it.
+            Glance::Partly if ended => return Ok(Some(Look::Closed)),
             Glance::Partly => {
                 running.check_deadline()?;
                 if until.is_some_and(|until| until <= Instant::now()) {
