@@ -55,6 +55,9 @@ pub(crate) enum Ending {
 fn run(socket: &OsStr, name: &OsStr) -> i32 {
     program::note_child();
     process::reset_signals();
+    if cfg!(feature = "early-entry") && process::fill_standard_descriptors().is_err() {
+        return fail("has no /dev/null for its closed standard descriptors");
+    }
     if let Ok(name) = CString::new(short_name(name)) {
         process::set_name(&name);
     }

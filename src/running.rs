@@ -161,7 +161,8 @@ impl Running {
                     return Ok(None);
                 }
                 // Nor is a process that it has left behind.
-                ended = poll::readable(self.process.as_fd(), Deadline::after(Duration::ZERO)).is_ok();
+                ended =
+                    poll::readable(self.process.as_fd(), Deadline::after(Duration::ZERO)).is_ok();
                 continue;
             }
             // The answer wakes, and so does the end of the process: another holder of its socket

@@ -53,8 +53,8 @@ fn add_any<T: std::ops::Add<Output = T> + Object>(a: T, b: T) -> T {
 }
 
 #[func(callback)]
-fn length_plus(text: &String, b: i32) -> i32 {
-    text.len() as i32 + b
+fn length_plus(text: &Words, b: i32) -> i32 {
+    text.0.len() as i32 + b
 }
 
 #[func(callback)]
@@ -94,13 +94,13 @@ fn call_from_threads(f: SharedSync, x: i32) -> i32 {
 
 fn shared() -> Vec<Shared> {
     let ten = 10;
-    let text = "0123456789".to_owned();
+    let text = words("0123456789");
     vec![
         Box::new(add.bind_value(10)),
         Box::new(add_any::<i32>.bind_value(10)),
-        Box::new(length_plus.bind_ref("0123456789".to_owned())),
+        Box::new(length_plus.bind_ref(words("0123456789"))),
         Box::new(lambda! { move(ten: i32) |x: i32| -> i32 { ten + x } }),
-        Box::new(lambda! { move(&text: &String) |x: i32| -> i32 { text.len() as i32 + x } }),
+        Box::new(lambda! { move(&text: &Words) |x: i32| -> i32 { text.0.len() as i32 + x } }),
         Box::new(lambda! { |x: i32| -> i32 { 10 + x } }),
         // A box in a box.
         Box::new(Box::new(add.bind_value(10)) as Shared),

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::raw::{c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -345,6 +345,23 @@ pub(crate) fn reset_signals() {
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: reads the set.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
+}
+
+/// Opens `/dev/null` for standard descriptors that are closed, so that nothing else gets their
+/// numbers and is then printed to. Rust's runtime does it before `main`.
+pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
+    for number in 0..3 {
+        // SAFETY: takes no pointer, and fails where the descriptor is closed.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+            let null = std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/null")?;
+            // It has got the lowest number that was free, which is this one, and keeps it.
+            let _ = null.into_raw_fd();
+        }
+    }
+    Ok(())
 }
 
 /// Adopts a descriptor that this process was started with.
