@@ -390,7 +390,10 @@ fn a_set_user_id_program_calls_nothing_unasked() {
     assert_calls(&call("plain", 0));
     assert_calls(&call("privileged", NOBODY));
     // Once it has dropped them, it is a caller like any other.
-    assert_prints(&call("dropped", NOBODY), "Err(Exited { status: 102 })");
+    assert_prints(
+        &call("dropped", NOBODY),
+        "Err(Unsupported { reason: \"its file has capabilities, or gave it privileges that it has",
+    );
     assert_prints(
         &call("plain", NOBODY),
         "Err(Unsupported { reason: \"its file has privileges",
