@@ -82,8 +82,8 @@ fn refuse_privileges(options: &Options) -> Result<(), Error> {
     let reason = match process::is_privileged() {
         false => return Ok(()),
         true if !process::is_privileged_by_ids() => {
-            "its file has capabilities, and a child of it could not tell this process from one \
-             that has none"
+            "its file has capabilities, or gave it privileges that it has dropped; a child could not \
+             tell this process from one that never had them"
         }
         true if options.privileged => return Ok(()),
         true => {

@@ -113,6 +113,10 @@ fn helper_call() {
     }
     match support::case_arguments().first().map(String::as_str) {
         Some("privileged") => println!("{:?}", add.builder().allow_privileged().run(5, 7)),
+        Some("dropped") => {
+            raw::drop_privileges();
+            println!("{:?}", add.builder().allow_privileged().run(5, 7));
+        }
         Some("stdin") => println!("{:?}", add.builder().stdin(Stdio::Null).run(5, 7)),
         Some("user") => println!("{:?}", read_user.run()),
         Some("in flight") => println!("{}", fill_the_flight()),
@@ -385,6 +389,11 @@ fn a_set_user_id_program_calls_nothing_unasked() {
     // Controls: its file gives root nothing, and it may be asked for.
     assert_calls(&call("plain", 0));
     assert_calls(&call("privileged", NOBODY));
+    // Once it has dropped them, it is a caller like any other.
+    assert_prints(
+        &call("dropped", NOBODY),
+        "Err(Unsupported { reason: \"its file has capabilities, or gave it privileges that it has",
+    );
     assert_prints(
         &call("plain", NOBODY),
         "Err(Unsupported { reason: \"its file has privileges",
