@@ -13,14 +13,38 @@ use crate::wire::{self, FrameError, Header};
 /// An [`EncodeError`] where the value holds a descriptor or code, or exceeds the default
 /// [`Limits`].
 pub fn to_bytes<T: Object>(value: &T) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Encodes a value like [`to_bytes`], into a buffer that is kept: its contents are replaced, its
+/// memory is used again.
+///
+/// # Errors
+///
+/// Those of [`to_bytes`]; the buffer is empty then.
+pub fn encode_into<T: Object>(value: &T, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
     let limits = Limits {
         descriptors: 0,
         ..Limits::default()
     };
-    let mut encoder = Encoder::new(vec![0; Header::BYTES], limits, Trust::Data);
+    let mut buffer = std::mem::take(bytes);
+    buffer.clear();
+    buffer.extend_from_slice(&[0; Header::BYTES]);
+    let mut encoder = Encoder::new(buffer, limits, Trust::Data);
     value.encode(&mut encoder);
-    let message = encoder.finish().map_err(|(error, _)| error)?;
-    Ok(wire::to_bytes(message, 0))
+    match encoder.finish() {
+        Ok(message) => {
+            *bytes = wire::to_bytes(message, 0);
+            Ok(())
+        }
+        Err((error, mut buffer)) => {
+            buffer.clear();
+            *bytes = buffer;
+            Err(error)
+        }
+    }
 }
 
 /// Decodes what [`to_bytes`] encoded.

@@ -38,7 +38,7 @@ mod wire;
 
 pub use crate::blob::{Blob, BlobBuf};
 pub use crate::builder::{Builder, Stdio};
-pub use crate::bytes::{BytesError, from_bytes, to_bytes};
+pub use crate::bytes::{BytesError, encode_into, from_bytes, to_bytes};
 pub use crate::callback::{
     BindMut, BindRef, BindValue, BoundMut, BoundRef, BoundValue, Delayed, FnMutObject, FnObject,
     FnOnceObject, StaticRef,

@@ -52,10 +52,14 @@ fn many(count: usize) -> impl Row {
     move || {
         let sums: Vec<_> = (0..count).map(|_| next_sum(&mut counter)).collect();
         let start = Instant::now();
-        let children: Vec<_> =
-            sums.iter().map(|((a, b), _)| add.spawn(*a, *b)).collect::<std::result::Result<_, crossmist::Error>>()?;
-        let answers: Vec<u64> =
-            children.into_iter().map(crossmist::Child::join).collect::<std::result::Result<_, crossmist::Error>>()?;
+        let children: Vec<_> = sums
+            .iter()
+            .map(|((a, b), _)| add.spawn(*a, *b))
+            .collect::<std::result::Result<_, crossmist::Error>>()?;
+        let answers: Vec<u64> = children
+            .into_iter()
+            .map(crossmist::Child::join)
+            .collect::<std::result::Result<_, crossmist::Error>>()?;
         let took = start.elapsed();
         for (answer, (_, sum)) in answers.into_iter().zip(sums) {
             expect_same(answer, sum)?;
