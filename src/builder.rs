@@ -74,11 +74,19 @@ impl Options {
 ///     assert_eq!(sum, 12);
 /// }
 /// ```
-#[derive(Debug)]
 #[must_use = "nothing is started before `run` or `spawn`"]
 pub struct Builder<F, Args> {
     options: Options,
     call: PhantomData<fn(F, Args)>,
+}
+
+// Not derived: a derive would ask that the objects be `Debug`.
+impl<F, Args> std::fmt::Debug for Builder<F, Args> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<F: Func> Builder<F, F::Args> {

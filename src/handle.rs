@@ -18,10 +18,18 @@ use crate::transport::Outbox;
 /// Dropping it lets the child run on, as with a thread; what it returns is lost then. Its end
 /// leaves no zombie either way. A builder's
 /// [`kill_on_drop`](crate::Builder::kill_on_drop) makes the drop end it.
-#[derive(Debug)]
 pub struct Child<T> {
     running: Option<Running>,
     said: Option<Said<T>>,
+}
+
+// Not derived: a derive would ask that the objects be `Debug`.
+impl<T> std::fmt::Debug for Child<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Child")
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a child has said, while it takes its time to exit.

@@ -257,6 +257,16 @@ fn channels_over_channels() {
     assert_eq!(nested.run(rx1).unwrap(), 5);
 }
 
+/// Whatever they carry, ends and children can be shown, so that results of theirs can be unwrapped.
+fn what_holds_no_debug_can_be_unwrapped() {
+    let error = channel::<Option<Box<dyn Speaker>>>().unwrap_err();
+    assert!(error.to_string().contains("crossmist::trusted"), "{error}");
+    let (mut tx, mut rx) = channel::<Words>().unwrap();
+    tx.send(&Words("hello".to_string())).unwrap();
+    assert_eq!(rx.recv().unwrap().map(|words| words.0).unwrap(), "hello");
+    assert!(format!("{tx:?}{rx:?}").contains("Sender"));
+}
+
 #[crossmist::main]
 fn main() {
     let arguments = Arguments::from_args();
@@ -273,6 +283,10 @@ fn main() {
         ("senders_as_arguments", senders_as_arguments),
         ("duplexes_as_arguments", duplexes_as_arguments),
         ("channels_over_channels", channels_over_channels),
+        (
+            "what_holds_no_debug_can_be_unwrapped",
+            what_holds_no_debug_can_be_unwrapped,
+        ),
     ];
     let trials = trials.into_iter().map(|(name, test)| {
         Trial::test(name, move || {

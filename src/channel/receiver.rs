@@ -14,10 +14,18 @@ use crate::sys::poll::Deadline;
 ///
 /// Whatever the peer sends, a receive gives a value of `T` or an error. It is bounded in memory
 /// by [`Limits`], and with a timeout also in time.
-#[derive(Debug)]
 pub struct Receiver<T> {
     pub(super) endpoint: Endpoint,
     objects: PhantomData<fn() -> T>,
+}
+
+// Not derived: a derive would ask that the objects be `Debug`.
+impl<T> std::fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiver")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: Object> Receiver<T> {
@@ -86,10 +94,18 @@ impl<T: Object> Receiver<T> {
 }
 
 /// The values that a [`Receiver`] receives; see [`Receiver::iter`].
-#[derive(Debug)]
 pub struct Incoming<'r, T> {
     receiver: &'r mut Receiver<T>,
     ended: bool,
+}
+
+// Not derived: a derive would ask that the objects be `Debug`.
+impl<T> std::fmt::Debug for Incoming<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incoming")
+            .field("receiver", &self.receiver)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: Object> Iterator for Incoming<'_, T> {

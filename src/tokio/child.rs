@@ -22,12 +22,20 @@ use crate::transport::Outbox;
 /// Dropping it lets the child run on, unless a builder's
 /// [`kill_on_drop`](crate::Builder::kill_on_drop) says otherwise. Its end leaves no zombie either
 /// way.
-#[derive(Debug)]
 pub struct Child<T> {
     socket: Readiness,
     pidfd: Readiness,
     child: crate::Child<T>,
     result: PhantomData<fn() -> T>,
+}
+
+// Not derived: a derive would ask that the objects be `Debug`.
+impl<T> std::fmt::Debug for Child<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Child")
+            .field("child", &self.child)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: Object> Child<T> {
