@@ -1,4 +1,73 @@
 //! Call a function in a child process, over typed channels that trust nobody.
+//!
+//! ```
+//! use crossmist::func;
+//!
+//! #[func]
+//! fn add(nums: Vec<i32>) -> i32 {
+//!     nums.into_iter().sum()
+//! }
+//!
+//! #[crossmist::main]
+//! fn main() {
+//!     assert_eq!(add.run(vec![5, 7]).unwrap(), 12);
+//!     // Still a function.
+//!     assert_eq!(add(vec![5, 7]), 12);
+//! }
+//! ```
+//!
+//! [`#[func]`](func) makes a function callable in a child process: `run` waits for its result,
+//! `spawn` gives a [`Child`], `builder` a [`Builder`] for deadlines, standard descriptors,
+//! environment and limits. What goes there and back is an [`Object`]: numbers, strings,
+//! containers, own types with `#[derive(Object)]`, open files and sockets, callbacks, and the ends
+//! of channels.
+//!
+//! [`channel`] and [`duplex`] make typed channels, whose ends can be passed to children and over
+//! other channels. [`trusted`] makes those that carry code: callbacks, and boxes of traits marked
+//! with [`#[object]`](object). [`Blob`] shares memory instead of copying it.
+//!
+//! # What happens in a call
+//!
+//! The arguments are encoded into bytes, descriptors and code references, three sections of one
+//! message. The program's own executable is started again, with one socket and nothing else of the
+//! program's; the child goes its own way at the top of `main`, where
+//! [`#[crossmist::main]`](main) or [`init`] stands. It receives the message, decodes it, calls the
+//! function and sends back an answer, which is data and never code. However it ends instead, the
+//! caller gets an [`Error`] that says so.
+//!
+//! # What it protects from
+//!
+//! From whatever a peer sends. Bytes are checked wherever they become values, lengths and counts
+//! before anything is allocated, nesting before the stack is used up, descriptors before they
+//! become files; [`Limits`] bound the rest. A peer can cause a typed error, and no undefined
+//! behaviour, panic, signal, or wait beyond a deadline.
+//!
+//! It doesn't confine the child, which has the rights of its parent. It doesn't hide how long
+//! something takes, and it can't tell a true answer from a lie. `SECURITY.md` has the promises, each
+//! with the test that holds it.
+//!
+//! # Where it runs
+//!
+//! Linux 5.11 or newer, on x86-64 and AArch64, in a program that can start itself again: not in a
+//! shared object that another program loads (that is an [`Error::Unsupported`]).
+//!
+//! # Features
+//!
+//! None is on by default, and none changes what calls without it do.
+//!
+//! * `tokio`: the same channels and children under tokio, in the module `tokio`.
+//! * `early-entry`: children enter before `main`, by a constructor in `.init_array`. So a library
+//!   can call functions in children without its users' knowing, and so can a plain `#[test]`,
+//!   whose `main` is the test runner's. A child then has not been through Rust's runtime before
+//!   `main`: a stack overflow in it ends without its message. Nor have the constructors run that come
+//!   later in the program, such as those of statics in C++ libraries that are linked in; a function
+//!   that needs those belongs into a program with an entry in `main`. Constructors that come
+//!   earlier run in every child.
+//!
+//! # Names
+//!
+//! `#[func] fn add` makes `add` a constant. As with every constant, `let add = …` is then a pattern
+//! that can't match, not a new variable: choose another name for the variable.
 
 // What a library does not do; its tests may.
 #![deny(
