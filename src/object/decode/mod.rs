@@ -1,0 +1,268 @@
+//! The three sections of a message back into a value, believing nothing.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions
+)]
+
+mod bounds;
+mod sections;
+mod shared;
+
+use std::any::Any;
+use std::fmt;
+
+use super::{DecodeError, Limits, Object, Trust};
+use crate::sys::fd::Received;
+
+pub(in crate::object) use self::bounds::{Stack, key_weight};
+
+/// Gives the parts of a value; see [`Object::decode`].
+///
+/// Everything that it hands out was checked against what the message really holds. It is bounded
+/// in memory, in nesting and in stack by the [`Limits`] of the channel.
+#[derive(Debug)]
+pub struct Decoder<'m> {
+    /// What hasn't been read yet.
+    rest: &'m [u8],
+    /// The whole length, for positions.
+    length: usize,
+    bulk: std::slice::IterMut<'m, Vec<u8>>,
+    bulk_taken: usize,
+    descriptors: &'m mut [Option<Received>],
+    code: &'m mut [Option<u64>],
+    limits: Limits,
+    trust: Trust,
+    depth: usize,
+    stack: Stack,
+    memory_left: usize,
+    /// How much containers may still reserve before their elements were seen, all together.
+    ahead_left: usize,
+    empty_elements_left: usize,
+    shared: Vec<Shared>,
+    /// The greatest depth of what was read so far within the innermost shared object.
+    deepest: usize,
+    /// Bytes of the runs that were taken.
+    run_bytes: usize,
+    /// The weight of the references to earlier objects within the innermost shared object.
+    referenced: usize,
+    /// Whether a key is being read.
+    in_key: bool,
+    /// How much weight the references in keys may still have.
+    key_weight_left: usize,
+}
+
+/// A shared allocation, complete.
+#[derive(Debug)]
+struct Shared {
+    object: Box<dyn Any>,
+    /// How many pointers and containers it has within one another.
+    height: usize,
+    /// How long a message it would be without sharing: what a walk over it costs.
+    weight: usize,
+}
+
+/// The sections of a received message.
+#[derive(Debug)]
+pub(crate) struct Parts<'m> {
+    pub(crate) bytes: &'m [u8],
+    pub(crate) bulk: &'m mut [Vec<u8>],
+    pub(crate) descriptors: &'m mut [Option<Received>],
+    pub(crate) code: &'m mut [Option<u64>],
+}
+
+impl<'m> Decoder<'m> {
+    pub(crate) fn new(parts: Parts<'m>, limits: Limits, trust: Trust) -> Self {
+        let bulk_bytes = parts
+            .bulk
+            .iter()
+            .map(Vec::len)
+            .fold(0, usize::saturating_add);
+        let length = parts.bytes.len();
+        // What the sender counts as the length of the message.
+        let message_bytes = length
+            .saturating_add(bulk_bytes)
+            .saturating_add(parts.code.len().saturating_mul(size_of::<u64>()));
+        Self {
+            rest: parts.bytes,
+            length,
+            bulk: parts.bulk.iter_mut(),
+            bulk_taken: 0,
+            descriptors: parts.descriptors,
+            code: parts.code,
+            limits,
+            trust,
+            depth: 0,
+            stack: Stack::here(),
+            memory_left: limits.memory_bytes,
+            ahead_left: length
+                .saturating_mul(bounds::AHEAD_FACTOR)
+                .saturating_add(bounds::AHEAD_BYTES),
+            empty_elements_left: limits.empty_elements.max(message_bytes),
+            shared: Vec::new(),
+            deepest: 0,
+            run_bytes: 0,
+            referenced: 0,
+            in_key: false,
+            key_weight_left: key_weight(message_bytes),
+        }
+    }
+
+    /// Reads a whole message: one value, and nothing left over.
+    pub(crate) fn message<T: Object>(mut self) -> Result<T, DecodeError> {
+        let value = T::decode(&mut self).map_err(|e| e.within(std::any::type_name::<T>()))?;
+        if !self.rest.is_empty() {
+            let found = format!("{} bytes more", self.rest.len());
+            return Err(self.error("the end of the message", found));
+        }
+        if self.bulk.next().is_some() {
+            return Err(self.error(
+                "the end of the message",
+                "a run of bytes that nothing named",
+            ));
+        }
+        if self.descriptors.iter().any(Option::is_some) {
+            return Err(self.error("the end of the message", "a descriptor that nothing named"));
+        }
+        if self.code.iter().any(Option::is_some) {
+            return Err(self.error(
+                "the end of the message",
+                "a code reference that nothing named",
+            ));
+        }
+        Ok(value)
+    }
+
+    /// The position of the next byte.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.length.saturating_sub(self.rest.len())
+    }
+
+    /// An error at the present position.
+    #[cold]
+    pub fn error(&self, expected: &'static str, found: impl fmt::Display) -> DecodeError {
+        DecodeError::new(self.position(), expected, found)
+    }
+
+    #[cold]
+    fn short(&self, wanted: usize) -> DecodeError {
+        DecodeError::new(
+            self.position(),
+            format!("{wanted} bytes"),
+            format_args!("the end after {}", self.rest.len()),
+        )
+    }
+
+    /// Reads `N` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Where fewer are left.
+    #[inline]
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        match self.rest.split_first_chunk::<N>() {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(*bytes)
+            }
+            None => Err(self.short(N)),
+        }
+    }
+
+    /// Reads one byte, such as the tag of an enum.
+    ///
+    /// # Errors
+    ///
+    /// Where none is left.
+    #[inline]
+    pub fn byte(&mut self) -> Result<u8, DecodeError> {
+        self.array().map(|[byte]| byte)
+    }
+
+    /// Reads `count` bytes in place.
+    ///
+    /// # Errors
+    ///
+    /// Where fewer are left.
+    #[inline]
+    pub fn take(&mut self, count: usize) -> Result<&'m [u8], DecodeError> {
+        match self.rest.split_at_checked(count) {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(bytes)
+            }
+            None => Err(self.short(count)),
+        }
+    }
+
+    /// Reads how many elements follow, of which each takes at least `least_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// Where so many can't follow. Elements that may take no bytes are counted together, for the
+    /// whole message: they are allowed up to its length in bytes or up to
+    /// [`Limits::empty_elements`], whichever is more.
+    #[inline]
+    pub fn count(&mut self, least_bytes: usize) -> Result<usize, DecodeError> {
+        let count = usize::try_from(u32::from_le_bytes(self.array()?)).unwrap_or(usize::MAX);
+        if least_bytes == 0 {
+            match self.empty_elements_left.checked_sub(count) {
+                Some(left) => self.empty_elements_left = left,
+                None => {
+                    return Err(DecodeError::new(
+                        self.position(),
+                        format!(
+                            "at most {} elements without bytes",
+                            self.empty_elements_left
+                        ),
+                        count,
+                    ));
+                }
+            }
+        } else if count
+            .checked_mul(least_bytes)
+            .is_none_or(|least| least > self.rest.len())
+        {
+            return Err(DecodeError::new(
+                self.position(),
+                format!("a count that {} bytes can hold", self.rest.len()),
+                count,
+            ));
+        }
+        Ok(count)
+    }
+
+    /// Reads how many `T`s follow in a slice, which may be a run that travels beside the message.
+    pub(crate) fn elements<T: Object>(&mut self) -> Result<usize, DecodeError> {
+        let least = T::least_bytes();
+        let ahead = self
+            .rest
+            .first_chunk()
+            .map_or(0, |count| u32::from_le_bytes(*count));
+        let bytes = usize::try_from(ahead)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(least);
+        // Only plain numbers travel so. For another type a run is the wrong guess, but then the
+        // first element is missing just the same, and `reservation` keeps to what is at hand.
+        if self.is_bulk(bytes) && !self.bulk.as_slice().is_empty() {
+            return self.byte_count();
+        }
+        self.count(least)
+    }
+
+    /// What the message is held to.
+    pub(crate) fn bounds(&self) -> (Limits, Trust) {
+        (self.limits, self.trust)
+    }
+
+    /// Whether the peer is this program, unconfined.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trust == Trust::Code
+    }
+
+    /// The limits of the channel.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+}
