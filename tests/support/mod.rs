@@ -168,7 +168,7 @@ impl Holdings {
     #[track_caller]
     pub(crate) fn assert_same(&self) {
         // The thread that keeps deadlines forgets a child a moment after its end.
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
         let mut now = descriptors();
         while now != self.descriptors && std::time::Instant::now() < end {
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -228,7 +228,7 @@ pub(crate) fn state(pid: u32) -> Option<char> {
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "never: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -248,13 +248,16 @@ pub(crate) fn wait_until_gone(pid: u32) {
     wait_until("the process is gone", || state(pid).is_none());
 }
 
+/// What a busy machine may add to a time. Whatever is tested waits for seconds where it is wrong.
+const BUSY: Duration = Duration::from_millis(400);
+
 /// Runs something that has to be done within a time.
 #[track_caller]
 pub(crate) fn within<R>(time: Duration, work: impl FnOnce() -> R) -> R {
     let begun = Instant::now();
     let result = work();
     let took = begun.elapsed();
-    assert!(took < time, "took {took:?}, {time:?} allowed");
+    assert!(took < time + BUSY, "took {took:?}, {time:?} allowed");
     result
 }
 
