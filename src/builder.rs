@@ -10,8 +10,7 @@ use crate::error::Error;
 use crate::func::Func;
 use crate::handle::Child;
 use crate::object::Limits;
-use crate::running::Hold;
-use crate::sys::poll::Deadline;
+use crate::sandbox::SandboxPolicy;
 
 /// What one of a child's standard descriptors is.
 #[derive(Debug, Default)]
@@ -35,8 +34,9 @@ impl<T: Into<OwnedFd>> From<T> for Stdio {
 /// Everything that a child is started with, but for function and arguments.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
-    /// Standard input, output and error.
-    pub(crate) standard: [Stdio; 3],
+    /// Standard input, output and error; `None` is the default: this process's, or what a policy
+    /// says.
+    pub(crate) standard: [Option<Stdio>; 3],
     pub(crate) clear_environment: bool,
     /// What is set, or with `None` removed, in this order.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
@@ -45,17 +45,10 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) kill_on_drop: bool,
     pub(crate) privileged: bool,
-}
-
-impl Options {
-    pub(crate) fn hold(&self, deadline: Deadline) -> Hold {
-        Hold {
-            limits: self.limits,
-            deadline,
-            time: self.deadline.unwrap_or_default(),
-            kill_on_drop: self.kill_on_drop,
-        }
-    }
+    /// The policy of a function that has none of its own.
+    pub(crate) policy: Option<SandboxPolicy>,
+    /// The values of a policy's variables.
+    pub(crate) bound: Vec<(String, String)>,
 }
 
 /// A call that is being prepared; made by the method `builder` of a function.
@@ -90,36 +83,48 @@ impl<F, Args> std::fmt::Debug for Builder<F, Args> {
 }
 
 impl<F: Func> Builder<F, F::Args> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(policy: Option<SandboxPolicy>) -> Self {
         Self {
-            options: Options::default(),
+            options: Options {
+                policy,
+                ..Options::default()
+            },
             call: PhantomData,
         }
     }
 
     /// Bounds the whole call: the child is killed when it isn't done after `time`, and the call
     /// fails with [`Error::Deadline`]. It counts from `run` or `spawn`, and holds after a
-    /// [`Child`] is dropped, too.
+    /// [`Child`] is dropped, too. A policy's `wall_time` holds as well; the shorter one counts.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.options.deadline = Some(time);
         self
     }
 
-    /// What the child's standard input is. Default: this process's.
+    /// What the child's standard input is. Default: this process's, or what a policy says.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
-        self.options.standard[0] = stdin.into();
+        self.options.standard[0] = Some(stdin.into());
         self
     }
 
-    /// What the child's standard output is. Default: this process's.
+    /// What the child's standard output is. Default: this process's, or what a policy says.
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
-        self.options.standard[1] = stdout.into();
+        self.options.standard[1] = Some(stdout.into());
         self
     }
 
-    /// What the child's standard error is. Default: this process's.
+    /// What the child's standard error is. Default: this process's, or what a policy says.
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
-        self.options.standard[2] = stderr.into();
+        self.options.standard[2] = Some(stderr.into());
+        self
+    }
+
+    /// Gives a variable of the function's policy its value: a path, or a port's number.
+    ///
+    /// A variable that the policy doesn't have, or a value that it can't have, is an
+    /// [`Error::Policy`] of the call.
+    pub fn bind(mut self, variable: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.bound.push((variable.into(), value.into()));
         self
     }
 
@@ -138,14 +143,16 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
-    /// Gives the child none of this process's environment variables.
+    /// Gives the child none of this process's environment variables. A confined one gets only those
+    /// that its policy names anyway.
     pub fn env_clear(mut self) -> Self {
         self.options.clear_environment = true;
         self.options.environment.clear();
         self
     }
 
-    /// The directory that the child works in. Default: this process's.
+    /// The directory that the child works in. Default: this process's. A confined child works in
+    /// `/`, and the call fails where this asks for another: pass it what it is to open.
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.options.directory = Some(directory.as_ref().to_owned());
         self

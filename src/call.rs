@@ -7,11 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::builder::{Options, Stdio};
+use crate::confined::Confined;
 use crate::error::Error;
 use crate::func::{Func, Launch};
 use crate::handle::Child;
+use crate::keeper;
+use crate::launch;
 use crate::object::{EncodeError, EncodeErrorKind, Trust, carries};
 use crate::program::{self, CHILD_ARGUMENT, Program};
+use crate::running::{ChildProcess, Hold};
 use crate::sys::poll::Deadline;
 use crate::sys::process::{self, Process, Start, StartError};
 use crate::sys::socket::{self, Wait};
@@ -19,7 +23,7 @@ use crate::transport::Outbox;
 
 /// Calls `F` in a child and waits for its result.
 pub(crate) fn run<F: Func>(arguments: F::Args, options: &Options) -> Result<F::Output, Error> {
-    launch::<F>(arguments, options)?.join()
+    start_call::<F>(arguments, options)?.join()
 }
 
 /// Starts `F` in a child. Its deadline holds whether or not anybody joins it.
@@ -27,33 +31,51 @@ pub(crate) fn spawn<F: Func>(
     arguments: F::Args,
     options: &Options,
 ) -> Result<Child<F::Output>, Error> {
-    let child = launch::<F>(arguments, options)?;
+    let child = start_call::<F>(arguments, options)?;
     child.watch();
     Ok(child)
 }
 
-fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
-    let launch = message::<F>(arguments, options);
-    let (mut child, mut rest) = start_child::<F>(&launch, options)?;
+fn start_call<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
+    let (launch, confined) = message::<F>(arguments, options)?;
+    let (mut child, mut rest) = start_child::<F>(&launch, confined, options)?;
     child.send(&mut rest)?;
     Ok(child)
 }
 
-/// The launch message of a call.
-pub(crate) fn message<F: Func>(arguments: F::Args, options: &Options) -> Launch<F> {
-    Launch {
-        limits: options.limits,
+/// The launch message of a call; for a confined one with what is known of its confinement.
+pub(crate) fn message<F: Func>(
+    arguments: F::Args,
+    options: &Options,
+) -> Result<(Launch<F>, Option<Confined>), Error> {
+    let (confined, plan) = launch::confinement::<F>(options)?.unzip();
+    let limits = match &confined {
+        Some(confined) => options.limits.min(confined.limits::<F::Output>()),
+        None => options.limits,
+    };
+    let launch = Launch {
+        limits,
+        plan,
         arguments,
-    }
+    };
+    Ok((launch, confined))
 }
 
 /// The parent's story: everything until a child runs `F` on its arguments. What didn't fit its
 /// socket is still to be sent.
 pub(crate) fn start_child<'a, F: Func>(
     launch: &'a Launch<F>,
+    confined: Option<Confined>,
     options: &Options,
 ) -> Result<(Child<F::Output>, Outbox<'a>), Error> {
-    let deadline = options.deadline.map_or(Deadline::NEVER, Deadline::after);
+    let time = match (
+        options.deadline,
+        confined.as_ref().and_then(Confined::wall_time),
+    ) {
+        (Some(call), Some(policy)) => Some(call.min(policy)),
+        (call, policy) => call.or(policy),
+    };
+    let deadline = time.map_or(Deadline::NEVER, Deadline::after);
     refuse_code_in_result::<F>()?;
     let program = program::own()?;
     refuse_privileges(options)?;
@@ -63,8 +85,24 @@ pub(crate) fn start_child<'a, F: Func>(
     // What fits the socket is there before the child is.
     send(&mut outbox, ours.as_fd(), Wait::Never).map_err(failed("send the arguments"))?;
 
-    let process = start::<F>(program, theirs, options)?;
-    Ok((Child::new(process, ours, options.hold(deadline)), outbox))
+    let hold = Hold {
+        limits: launch.limits,
+        deadline,
+        time: time.unwrap_or_default(),
+        kill_on_drop: options.kill_on_drop,
+    };
+    let child = match confined {
+        None => {
+            let process = start::<F>(program, theirs, options)?;
+            Child::new(ChildProcess::own(process), ours, hold, None)
+        }
+        Some(mut confined) => {
+            let (request, pipe) = confined.request(deadline);
+            let kept = keeper::launch(program, request, theirs, pipe, deadline)?;
+            Child::new(ChildProcess::kept(kept), ours, hold, Some(confined))
+        }
+    };
+    Ok((child, outbox))
 }
 
 fn refuse_code_in_result<F: Func>() -> Result<(), Error> {
@@ -117,7 +155,7 @@ fn start<F: Func>(program: &Program, socket: OwnedFd, options: &Options) -> Resu
     let environment = environment(options)?;
     let directory = options.directory.as_ref().map(c_string).transpose()?;
     let [stdin, stdout, stderr] = &options.standard;
-    let standard = [stdin, stdout, stderr].map(standard);
+    let standard = [stdin, stdout, stderr].map(|stdio| standard(stdio.as_ref()));
     let standard: Vec<Option<OwnedFd>> = standard
         .into_iter()
         .collect::<io::Result<_>>()
@@ -136,6 +174,7 @@ fn start<F: Func>(program: &Program, socket: OwnedFd, options: &Options) -> Resu
         socket: socket.as_fd(),
         standard: borrowed,
         directory: directory.as_deref(),
+        no_new_privs: false,
     });
     started.map_err(|StartError { step, source }| Error::Launch { step, source })
 }
@@ -161,14 +200,14 @@ fn environment(options: &Options) -> Result<Vec<CString>, Error> {
 }
 
 /// A descriptor of its own, above those that it is going to replace.
-fn standard(stdio: &Stdio) -> io::Result<Option<OwnedFd>> {
+pub(crate) fn standard(stdio: Option<&Stdio>) -> io::Result<Option<OwnedFd>> {
     match stdio {
-        Stdio::Inherit => Ok(None),
-        Stdio::Null => {
+        None | Some(Stdio::Inherit) => Ok(None),
+        Some(Stdio::Null) => {
             let null = File::options().read(true).write(true).open("/dev/null")?;
             socket::above_standard(null.into()).map(Some)
         }
-        Stdio::Descriptor(descriptor) => descriptor.try_clone().map(Some),
+        Some(Stdio::Descriptor(descriptor)) => descriptor.try_clone().map(Some),
     }
 }
 

@@ -3,16 +3,17 @@
 use std::any::Any;
 use std::ffi::{CString, OsStr};
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
+use crate::confine::{self, Plan};
 use crate::error::{ChildText, Panic};
-use crate::func::{self, Arguments, Func};
+use crate::func::{self, Arguments, Func, Opened};
+use crate::keeper;
 use crate::object::{Decoder, Limits, Object, Trust};
-use crate::program::{self, CHILD_ARGUMENT};
+use crate::program::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT};
 use crate::reply::Reply;
 use crate::sys::poll::Deadline;
 use crate::sys::process;
@@ -29,17 +30,19 @@ use crate::transport::{Arrival, Inbox, Outbox};
 /// Never in a parent.
 pub fn init() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments
-        .next()
-        .is_some_and(|argument| argument == CHILD_ARGUMENT)
-    {
-        let status = match (arguments.next(), arguments.next()) {
-            (Some(socket), Some(name)) => run(&socket, &name),
-            _ => fail("is started by the program itself, with a socket"),
-        };
-        std::process::exit(status);
-    }
-    program::note_entry();
+    let Some(role) = arguments.next() else {
+        return program::note_entry();
+    };
+    let serve = match role {
+        role if role == CHILD_ARGUMENT => enter_executed,
+        role if role == KEEPER_ARGUMENT => enter_keeper,
+        _ => return program::note_entry(),
+    };
+    let status = match (arguments.next(), arguments.next()) {
+        (Some(socket), Some(word)) => serve(&socket, &word),
+        _ => fail("is started by the program itself, with a socket"),
+    };
+    std::process::exit(status);
 }
 
 /// How the child's part of a call went, as its exit status tells it to nobody in particular: the
@@ -51,29 +54,49 @@ pub(crate) enum Ending {
     Failed = 102,
 }
 
-/// The child's story.
-fn run(socket: &OsStr, name: &OsStr) -> i32 {
-    program::note_child();
+/// A process that was made by `execve`: its parent is the program, or the keeper, whose number it
+/// is told then.
+fn enter_executed(socket: &OsStr, parent: &OsStr) -> i32 {
     process::reset_signals();
-    if cfg!(feature = "early-entry") && process::fill_standard_descriptors().is_err() {
-        return fail("has no /dev/null for its closed standard descriptors");
+    let keeper = parent.to_str().and_then(|number| number.parse().ok());
+    match adopt(socket) {
+        Ok(socket) => run(socket, keeper),
+        Err(reason) => fail(reason),
     }
-    if let Ok(name) = CString::new(short_name(name)) {
-        process::set_name(&name);
+}
+
+/// The process that forks the keeper, and the keeper.
+fn enter_keeper(socket: &OsStr, _: &OsStr) -> i32 {
+    match adopt(socket) {
+        Ok(socket) => keeper::enter(socket, |socket, keeper| run(socket, Some(keeper))),
+        Err(reason) => fail(reason),
+    }
+}
+
+/// Takes the socket that the program gave.
+fn adopt(socket: &OsStr) -> Result<OwnedFd, &'static str> {
+    if cfg!(feature = "early-entry") && process::fill_standard_descriptors().is_err() {
+        return Err("has no /dev/null for its closed standard descriptors");
     }
     let socket = socket
         .to_str()
         .and_then(|number| number.parse().ok())
         .filter(|fd| *fd > 2);
     let Some(socket) = socket.and_then(|fd| process::inherited(fd).ok()) else {
-        return fail("got no socket from the program that started it");
+        return Err("got no socket from the program that started it");
     };
     if process::is_privileged()
         && !(process::is_privileged_by_ids() && process::was_made_with_our_ids(socket.as_fd()))
     {
         // Anybody may start a program with privileges, and would choose what it does with them.
-        return fail("was started by a process without its privileges");
+        return Err("was started by a process without its privileges");
     }
+    Ok(socket)
+}
+
+/// The child's story.
+fn run(socket: OwnedFd, keeper: Option<i32>) -> i32 {
+    program::note_child();
     let socket = SOCKET.get_or_init(|| socket);
 
     // The parent's limits were applied where the arguments were encoded, and a parent is trusted.
@@ -93,9 +116,8 @@ fn run(socket: &OsStr, name: &OsStr) -> i32 {
             let opened = message
                 .parts(&mut code)
                 .and_then(|parts| func::open(Decoder::new(parts, limits, Trust::Code)));
-            // Here, with everything received and nothing looked at, is the place to confine.
             match opened {
-                Ok(opened) => (opened.entry.enter)(opened.arguments, opened.limits) as i32,
+                Ok(opened) => start(opened, socket.as_fd(), keeper),
                 Err(error) => fail(&format!("got a malformed launch message: {error}")),
             }
         },
@@ -103,8 +125,52 @@ fn run(socket: &OsStr, name: &OsStr) -> i32 {
     match arrival {
         Ok(Arrival::Message(status)) => status,
         // The parent has gone before it asked for anything.
-        Ok(Arrival::End | Arrival::Partly) => Ending::Failed as i32,
+        Ok(Arrival::End | Arrival::Partly | Arrival::Note(_)) => Ending::Failed as i32,
         Err(fault) => fail(&format!("could not receive its arguments: {fault:?}")),
+    }
+}
+
+/// Everything has been received and nothing looked at: confines the process if it is to be
+/// confined, says so, and goes on to the function.
+fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, keeper: Option<i32>) -> i32 {
+    let Opened {
+        entry,
+        limits,
+        plan,
+        arguments,
+    } = opened;
+    if let Ok(name) = CString::new(short_name(entry.name)) {
+        process::set_name(&name);
+    }
+    match (plan, keeper) {
+        (Some(plan), keeper) => {
+            if let Err(ending) = confine(plan, socket, &arguments, keeper) {
+                return ending as i32;
+            }
+        }
+        (None, None) => {}
+        // The keeper's children are confined or don't run.
+        (None, Some(_)) => return fail("was to be confined, and not told how"),
+    }
+    (entry.enter)(arguments, limits) as i32
+}
+
+/// Confines the process, and tells the parent.
+fn confine(
+    plan: Plan,
+    socket: BorrowedFd<'_>,
+    arguments: &Arguments<'_>,
+    keeper: Option<i32>,
+) -> Result<(), Ending> {
+    let report = match confine::apply(plan, socket, &arguments.descriptors(), keeper) {
+        Ok(status) => Reply::<()>::Confined(Box::new(status)),
+        Err(failure) => Reply::NotConfined(failure),
+    };
+    let sent = Outbox::encode(&report, Limits::default(), Trust::Data)
+        .is_ok_and(|mut outbox| send(&mut outbox));
+    match report {
+        Reply::Confined(_) if sent => Ok(()),
+        _ => Err(Ending::Failed),
     }
 }
 
@@ -144,7 +210,7 @@ fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
         _ if !sent => Ending::Failed,
         Reply::Returned(_) => Ending::Returned,
         Reply::Panicked(_) => Ending::Panicked,
-        Reply::BadArguments(_) | Reply::BadResult(_) => Ending::Failed,
+        _ => Ending::Failed,
     }
 }
 
@@ -228,11 +294,6 @@ fn fail(reason: &str) -> i32 {
 }
 
 /// The last part of a function's path, of which a process's name can show 15 bytes.
-fn short_name(name: &OsStr) -> &[u8] {
-    let bytes = name.as_bytes();
-    let start = bytes
-        .iter()
-        .rposition(|byte| *byte == b':')
-        .map_or(0, |colon| colon + 1);
-    bytes.get(start..).unwrap_or_default()
+fn short_name(name: &str) -> &str {
+    name.rsplit(':').next().unwrap_or_default()
 }

@@ -51,6 +51,48 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// The function's policy can't be used for this call: this kernel can't enforce it, or one of
+    /// its variables has no value. Nothing was started.
+    #[error("the policy `{policy}` can't be used: {reason}")]
+    Policy {
+        /// The policy's name.
+        policy: String,
+        /// What stands in the way, and what to do.
+        reason: String,
+    },
+    /// The child could not confine itself as its policy demands. It has looked at nothing of the
+    /// call and ended.
+    #[error(
+        "`{function}` was not run, since its process could not be confined by the policy \
+         `{policy}`: {reason}"
+    )]
+    Confine {
+        /// The function.
+        function: &'static str,
+        /// The policy's name.
+        policy: String,
+        /// The step that failed, why, and what to do.
+        reason: String,
+    },
+    /// The child did what its policy denies, and was ended for it.
+    #[error(transparent)]
+    Violation(Box<Violation>),
+    /// The child used up what its policy gives it of something, and was ended.
+    #[error("`{function}` was ended: it used up its {resource} of the policy `{policy}`")]
+    Limit {
+        /// The function.
+        function: &'static str,
+        /// The policy's name.
+        policy: String,
+        /// What there is no more of.
+        resource: Resource,
+    },
+    /// The helper process that watches over all confined children was killed, and they with it. The
+    /// next call starts another.
+    #[error(
+        "the process that watches over confined children was killed, and the child process with it"
+    )]
+    KeeperDied,
     /// The function panicked.
     #[error("the function panicked in the child process: {0}")]
     Panicked(Panic),
@@ -118,6 +160,98 @@ pub enum Error {
     #[error(transparent)]
     Channel(#[from] ChannelError),
 }
+
+/// What a policy limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Time on a processor, of all its threads together: `limits.cpu_time`.
+    CpuTime,
+    /// Memory: `limits.memory`. By the child's own words: it printed that an allocation failed and
+    /// aborted.
+    Memory,
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CpuTime => "processor time (`limits.cpu_time`)",
+            Self::Memory => "memory (`limits.memory`)",
+        })
+    }
+}
+
+/// A system call that was denied. That there was one, the kernel says, by the signal that ended the
+/// child; which one, the child says, and one that was taken over can lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The function.
+    pub function: &'static str,
+    /// The policy's name.
+    pub policy: String,
+    /// The id of the child process.
+    pub process: u32,
+    /// What the child said of the call; `None` where it said nothing: it was killed at once, since
+    /// honest code never makes such a call, or was in a place where signals are blocked.
+    pub claim: Option<Claim>,
+}
+
+/// A denied system call in the child's words, explained by its policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Claim {
+    /// The number of the system call.
+    pub number: u32,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+    /// The call in words, such as `socket(AF_INET, SOCK_STREAM, 0)`.
+    pub call: String,
+    /// Which line of which policy denies it.
+    pub denied_by: String,
+    /// What to add to a policy to allow it; `None` if no policy may.
+    pub allow_with: Option<String>,
+    /// The id of the thread that made it.
+    pub thread: u32,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            function,
+            policy,
+            process,
+            claim,
+        } = self;
+        write!(
+            f,
+            "`{function}` (policy `{policy}`, process {process}) was ended for a system call that \
+             its policy denies"
+        )?;
+        let Some(claim) = claim else {
+            return f.write_str(
+                "; it could not say which: calls that honest code never makes kill at once, and so \
+                 does one where signals are blocked, as in the middle of starting a thread",
+            );
+        };
+        write!(f, ":\n  {}", claim.call)?;
+        if claim.thread != *process {
+            write!(f, " on thread {}", claim.thread)?;
+        }
+        write!(f, "\n  denied by: {}", claim.denied_by)?;
+        match &claim.allow_with {
+            Some(lines) => {
+                f.write_str("\n  to allow it:")?;
+                lines
+                    .lines()
+                    .try_for_each(|line| write!(f, "\n      {line}"))
+            }
+            None => f.write_str("\n  no policy can allow it"),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
 
 fn in_part(part: &str) -> String {
     if part.is_empty() {
@@ -204,6 +338,8 @@ impl From<Error> for io::Error {
             Error::Encode(_) | Error::ReturnsCode { .. } => io::ErrorKind::InvalidInput,
             Error::Launch { source, .. } | Error::Io { source, .. } => source.kind(),
             Error::Deadline { .. } => io::ErrorKind::TimedOut,
+            Error::Violation(_) => io::ErrorKind::PermissionDenied,
+            Error::Policy { .. } => io::ErrorKind::Unsupported,
             Error::Malformed(_) | Error::Decode(_) => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
         };

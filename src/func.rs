@@ -1,6 +1,10 @@
 //! What `#[func]` makes of a function, and how a child finds it.
 
+use std::os::fd::RawFd;
+
+use crate::confine::Plan;
 use crate::object::{Auto, DecodeError, Decoder, Encoder, Limits, Object, Shape};
+use crate::sandbox::Sandbox;
 use crate::sys::image::Target;
 
 /// A function that can run in a child process; implemented by `#[func]`.
@@ -11,6 +15,15 @@ pub trait Func: Object + Copy {
     type Output: Object;
     /// Its path, for messages.
     const NAME: &'static str;
+
+    /// Whether each call is given a policy.
+    const DYNAMIC: bool = false;
+
+    /// What confines the child, if the attribute says so.
+    #[must_use]
+    fn sandbox() -> Option<&'static Sandbox> {
+        None
+    }
 
     /// Decodes the arguments and runs the body. In the child, after everything else.
     ///
@@ -25,6 +38,11 @@ pub trait Func: Object + Copy {
 pub struct Arguments<'m>(Decoder<'m>);
 
 impl<'m> Arguments<'m> {
+    /// The descriptors that came with them.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        self.0.descriptors()
+    }
+
     /// Decodes them.
     ///
     /// # Errors
@@ -40,18 +58,23 @@ pub(crate) type Entry = Target<EntryPoint>;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryPoint {
+    /// The function's path.
+    pub(crate) name: &'static str,
     pub(crate) enter: fn(Arguments<'_>, Limits) -> crate::child::Ending,
 }
 
-/// The launch message: where to go, how large the answer may be, and the arguments.
+/// The launch message: where to go, how large the answer may be, what the child is to do to itself
+/// first, and the arguments.
 #[derive(Debug)]
 pub(crate) struct Launch<F: Func> {
     pub(crate) limits: Limits,
+    pub(crate) plan: Option<Plan>,
     pub(crate) arguments: F::Args,
 }
 
 impl<F: Func> Launch<F> {
     const ENTRY: &'static Entry = &Entry::new(EntryPoint {
+        name: F::NAME,
         enter: crate::child::enter::<F>,
     });
 }
@@ -60,11 +83,16 @@ impl<F: Func> Object for Launch<F> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.code(Self::ENTRY.reference(), Auto::NONE, "the function");
         self.limits.encode(encoder);
+        encoder.put(&[u8::from(self.plan.is_some())]);
+        if let Some(plan) = &self.plan {
+            plan.encode(encoder);
+            encoder.for_confined();
+        }
         self.arguments.encode(encoder);
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        // A child reads the two parts apart, with other things in between: `open`.
+        // A child reads the parts apart, with other things in between: `open`.
         Err(decoder.error("nothing: a launch message is opened, not decoded", "one"))
     }
 
@@ -79,6 +107,7 @@ pub(crate) struct Opened<'m> {
     pub(crate) entry: EntryPoint,
     /// What the answer is held to.
     pub(crate) limits: Limits,
+    pub(crate) plan: Option<Plan>,
     pub(crate) arguments: Arguments<'m>,
 }
 
@@ -89,10 +118,16 @@ pub(crate) fn open(mut decoder: Decoder<'_>) -> Result<Opened<'_>, DecodeError> 
         return Err(decoder.error("a reference to a function of this program", reference));
     };
     let limits = Limits::decode(&mut decoder)?;
+    let plan = match decoder.byte()? {
+        0 => None,
+        1 => Some(Plan::decode(&mut decoder)?),
+        tag => return Err(decoder.error("whether there is a plan, 0 or 1", tag)),
+    };
     decoder.raise(&limits);
     Ok(Opened {
         entry,
         limits,
+        plan,
         arguments: Arguments(decoder),
     })
 }

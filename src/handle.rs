@@ -5,12 +5,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::confine::Status;
+use crate::confined::Confined;
 use crate::error::Error;
 use crate::object::Object;
 use crate::reaper;
 use crate::running::{ChildProcess, Hold, Look, Running, StillRunning};
 use crate::sys::poll::Deadline;
-use crate::sys::process::{Ended, Process};
+use crate::sys::process::Ended;
 use crate::transport::Outbox;
 
 /// A function that runs in a child process.
@@ -45,9 +47,14 @@ struct Said<T> {
 const LINGER: Duration = Duration::from_secs(2);
 
 impl<T: Object> Child<T> {
-    pub(crate) fn new(process: Process, socket: OwnedFd, hold: Hold) -> Self {
+    pub(crate) fn new(
+        process: ChildProcess,
+        socket: OwnedFd,
+        hold: Hold,
+        confined: Option<Confined>,
+    ) -> Self {
         Self {
-            running: Some(Running::new(process, socket, hold)),
+            running: Some(Running::new(process, socket, hold, confined)),
             said: None,
         }
     }
@@ -82,7 +89,7 @@ impl<T: Object> Child<T> {
         if let Some(running) = self
             .running
             .as_ref()
-            .filter(|running| !running.deadline.is_never())
+            .filter(|running| !running.deadline.is_never() && !running.process.is_kept())
         {
             reaper::watch(Arc::clone(&running.process), running.deadline);
         }
@@ -93,7 +100,7 @@ impl<T: Object> Child<T> {
     pub fn id(&self) -> u32 {
         self.running
             .as_ref()
-            .map_or(0, |running| running.process.process.id.unsigned_abs())
+            .map_or(0, |running| running.process.process().id.unsigned_abs())
     }
 
     /// Kills the child, by SIGKILL. [`join`](Self::join) then says [`Error::Killed`], unless the
@@ -157,7 +164,7 @@ impl<T: Object> Child<T> {
         let linger = match &self.said {
             Some(said) => said.linger,
             None => {
-                let look = running.wait_for_answer(until);
+                let look = running.wait_for_answer(until, false);
                 match self.note(look)? {
                     Some(linger) => linger,
                     None => return Ok(None),
@@ -170,6 +177,32 @@ impl<T: Object> Child<T> {
         match running.wait_for_end(until.min(linger)) {
             Err(StillRunning) if !linger.has_passed() => Ok(None),
             ended => self.finish(ended).map(Some),
+        }
+    }
+
+    /// What is enforced on the child of a function with a sandbox; `None` for any other. It waits
+    /// until the child has confined itself, some tenths of a millisecond after its start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Confine`] where it could not; else how the call failed so early.
+    pub fn confinement(&mut self) -> Result<Option<Status>, Error> {
+        loop {
+            let Some(running) = &mut self.running else {
+                return Err(Error::StatusTaken);
+            };
+            match running.confined.as_ref().map(Confined::status) {
+                None => return Ok(None),
+                Some(Some(status)) => return Ok(Some(Status::clone(status))),
+                Some(None) => {}
+            }
+            if self.said.is_some() {
+                // It has closed its channel before it said anything.
+                let ended = running.wait_for_end(Deadline::after(LINGER));
+                return self.finish(ended).map(|_| None);
+            }
+            let look = running.wait_for_answer(Deadline::NEVER, true);
+            self.note(look)?;
         }
     }
 

@@ -88,16 +88,21 @@ mod call;
 mod callback;
 mod channel;
 mod child;
+mod confine;
+mod confined;
 #[cfg(feature = "early-entry")]
 mod early;
 mod error;
 mod func;
 mod handle;
+mod keeper;
+mod launch;
 mod object;
 mod program;
 mod reaper;
 mod reply;
 mod running;
+mod sandbox;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;
@@ -116,12 +121,14 @@ pub use crate::channel::{
     ChannelError, Duplex, Incoming, Receiver, Sender, channel, duplex, wait_any,
 };
 pub use crate::child::init;
-pub use crate::error::{ChildText, Error, Panic};
+pub use crate::confine::Status;
+pub use crate::error::{ChildText, Claim, Error, Panic, Resource, Violation};
 pub use crate::handle::{Child, KillHandle};
 pub use crate::object::{
     DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object, Serde, Shape,
     TrustedHasher,
 };
+pub use crate::sandbox::{PolicyError, SandboxPolicy};
 pub use crate::wire::FrameError;
 pub use crossmist_macros::{Object, func, main, object};
 
@@ -135,8 +142,9 @@ pub mod __private {
     pub use crate::func::{Arguments, Func};
     pub use crate::if_tokio;
     pub use crate::object::Auto;
+    pub use crate::sandbox::Sandbox;
     pub use crate::sys::image::Target;
-    use crate::{Builder, Child, DecodeError, Error, Shape};
+    use crate::{Builder, Child, DecodeError, Error, SandboxPolicy, Shape};
     #[cfg(feature = "tokio")]
     pub use ::tokio;
     pub use std::boxed::Box;
@@ -174,7 +182,11 @@ pub mod __private {
     }
 
     pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {
-        Builder::new()
+        Builder::new(None)
+    }
+
+    pub fn sandbox<F: Func>(_: F, policy: &SandboxPolicy) -> Builder<F, F::Args> {
+        Builder::new(Some(policy.clone()))
     }
 }
 

@@ -19,6 +19,9 @@ static ENTERED: AtomicBool = AtomicBool::new(false);
 /// name of its function follow.
 pub(crate) const CHILD_ARGUMENT: &str = "--crossmist-child";
 
+/// What the keeper's arguments begin with. The number of its socket follows.
+pub(crate) const KEEPER_ARGUMENT: &str = "--crossmist-keeper";
+
 #[derive(Debug)]
 pub(crate) struct Program {
     file: File,
@@ -51,7 +54,12 @@ pub(crate) fn own() -> Result<&'static Program, Error> {
 
 fn opened() -> &'static Result<Program, String> {
     static PROGRAM: OnceLock<Result<Program, String>> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
+    PROGRAM.get_or_init(Program::open)
+}
+
+impl Program {
+    /// Opens the executable of this process.
+    pub(crate) fn open() -> Result<Self, String> {
         // The link leads to the file that was executed, even if another has its name by now.
         let file = File::open("/proc/self/exe").map_err(|error| {
             format!("the executable can't be opened by /proc/self/exe: {error}")
@@ -76,7 +84,11 @@ fn opened() -> &'static Result<Program, String> {
             .unwrap_or_else(|| OsString::from("crossmist"));
         let name = CString::new(name.into_vec()).unwrap_or_default();
         Ok(Program { file, name })
-    })
+    }
+
+    pub(crate) fn name(&self) -> &CString {
+        &self.name
+    }
 }
 
 /// Whether the program headers in an ELF file are those of the running image.
@@ -87,12 +99,6 @@ fn is_image_of(file: &File, headers: &[u8]) -> io::Result<bool> {
     let mut found = vec![0; headers.len()];
     file.read_exact_at(&mut found, u64::from_le_bytes(offset))?;
     Ok(found == headers)
-}
-
-impl Program {
-    pub(crate) fn name(&self) -> &CString {
-        &self.name
-    }
 }
 
 impl AsFd for Program {

@@ -104,9 +104,9 @@ fn take(ward: Ward) {
 impl Ward {
     /// Does what is due, and says whether more will be.
     fn is_needed(&mut self) -> bool {
-        let process = &self.child.process;
+        let process = &self.child;
         if self.deadline.has_passed() {
-            let _ = process.signal(libc::SIGKILL);
+            let _ = process.process().signal(libc::SIGKILL);
             self.deadline = Deadline::NEVER;
         }
         match self.duty {
@@ -148,7 +148,7 @@ impl Reaper {
             }
             let mut entries: Vec<_> = wards
                 .iter()
-                .map(|ward| ward.child.process.pidfd.as_fd())
+                .map(|ward| ward.child.as_fd())
                 .chain(self.wake.as_ref().map(AsFd::as_fd))
                 .map(|fd| poll::entry(fd, libc::POLLIN))
                 .collect();

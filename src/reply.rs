@@ -1,5 +1,6 @@
-//! What a child answers: once, and last.
+//! What a child says: where it confines itself, how that went; then its answer, once, and last.
 
+use crate::confine::{Failure, Status};
 use crate::error::{ChildText, Panic};
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
 
@@ -12,6 +13,10 @@ pub(crate) enum Reply<T> {
     BadArguments(ChildText),
     /// The result could not be encoded.
     BadResult(ChildText),
+    /// It has confined itself, and goes on to the arguments. An answer follows.
+    Confined(Box<Status>),
+    /// It could not confine itself, and has looked at nothing.
+    NotConfined(Failure),
 }
 
 impl<T: Object> Object for Reply<T> {
@@ -34,6 +39,14 @@ impl<T: Object> Object for Reply<T> {
                 encoder.put(&[3]);
                 encoder.bytes(text.as_raw().as_bytes());
             }
+            Self::Confined(status) => {
+                encoder.put(&[4]);
+                status.encode(encoder);
+            }
+            Self::NotConfined(failure) => {
+                encoder.put(&[5]);
+                failure.encode(encoder);
+            }
         }
     }
 
@@ -47,7 +60,9 @@ impl<T: Object> Object for Reply<T> {
             })),
             2 => text(decoder).map(Self::BadArguments),
             3 => text(decoder).map(Self::BadResult),
-            tag => Err(decoder.error("the kind of an answer, 0 to 3", tag)),
+            4 => Status::decode(decoder).map(|status| Self::Confined(Box::new(status))),
+            5 => Failure::decode(decoder).map(Self::NotConfined),
+            tag => Err(decoder.error("the kind of an answer, 0 to 5", tag)),
         }
     }
 

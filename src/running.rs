@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::confined::Confined;
 use crate::error::Error;
+use crate::keeper::{Kept, Parting};
 use crate::object::{Limits, Object, Trust};
 use crate::reaper;
 use crate::reply::Reply;
@@ -29,6 +31,8 @@ pub(crate) struct Running {
     /// What `deadline` was made of, for the error.
     pub(crate) time: Duration,
     pub(crate) kill_on_drop: bool,
+    /// For a child that confines itself.
+    pub(crate) confined: Option<Confined>,
     /// Its status was taken, or can't be any more.
     is_over: bool,
 }
@@ -36,8 +40,15 @@ pub(crate) struct Running {
 /// The process, and who killed it if it was us.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
-    pub(crate) process: Process,
+    parent: Parent,
     requested: AtomicBool,
+}
+
+/// Whose child a process is: who waits for it.
+#[derive(Debug)]
+enum Parent {
+    Us(Process),
+    Keeper(Kept),
 }
 
 /// How a child is to be held.
@@ -66,6 +77,8 @@ pub(crate) enum Glance<T> {
     Said(Look<T>),
     /// Part of an answer, and there may be more of it at once.
     Partly,
+    /// Something that comes before an answer, at most once of each kind.
+    Noted,
     /// Nothing by now.
     Nothing,
 }
@@ -75,21 +88,23 @@ pub(crate) enum Glance<T> {
 pub(crate) struct StillRunning;
 
 impl Running {
-    pub(crate) fn new(process: Process, socket: OwnedFd, hold: Hold) -> Self {
+    pub(crate) fn new(
+        process: ChildProcess,
+        socket: OwnedFd,
+        hold: Hold,
+        confined: Option<Confined>,
+    ) -> Self {
         let Hold {
             limits,
             deadline,
             time,
             kill_on_drop,
         } = hold;
-        let process = Arc::new(ChildProcess {
-            process,
-            requested: AtomicBool::new(false),
-        });
         Self {
-            process,
+            process: Arc::new(process),
             socket: Arc::new(Connection::new(socket)),
-            inbox: Inbox::default(),
+            inbox: Inbox::new(confined.is_some()),
+            confined,
             limits,
             deadline,
             time,
@@ -108,7 +123,7 @@ impl Running {
             // A process that doesn't read may hold the child's end of the socket.
             let mut entries = [
                 poll::entry(self.socket.as_fd(), libc::POLLOUT),
-                poll::entry(self.process.process.pidfd.as_fd(), libc::POLLIN),
+                poll::entry(self.process.as_fd(), libc::POLLIN),
             ];
             poll::poll(&mut entries, self.deadline)?;
             if entries[1].revents != 0 {
@@ -125,30 +140,49 @@ impl Running {
             .advance(socket, &limits, Trust::Data, Wait::Never, |message| {
                 message.decode(limits, Trust::Data)
             });
-        match arrival {
-            Ok(Arrival::Message(Ok(reply))) => Ok(Glance::Said(Look::Answer(reply))),
-            Ok(Arrival::Message(Err(error))) => Err(Error::Decode(error)),
-            Ok(Arrival::End) => Ok(Glance::Said(Look::Closed)),
-            Ok(Arrival::Partly) => Ok(Glance::Partly),
-            Err(Fault::Frame(error)) => Err(Error::Malformed(error)),
-            Err(fault) if fault.would_block() => Ok(Glance::Nothing),
-            Err(Fault::Io(source)) => Err(Error::Io {
+        match (arrival, &mut self.confined) {
+            (Ok(Arrival::Message(Ok(reply))), None) => match reply {
+                Reply::Confined(_) | Reply::NotConfined(_) => {
+                    Err(Error::Malformed(FrameError::Surplus))
+                }
+                reply => Ok(Glance::Said(Look::Answer(reply))),
+            },
+            (Ok(Arrival::Message(Ok(reply))), Some(confined)) => match confined.hear(reply)? {
+                Some(answer) => Ok(Glance::Said(Look::Answer(answer))),
+                None => Ok(Glance::Noted),
+            },
+            (Ok(Arrival::Note(note)), Some(confined)) => {
+                confined.note(note)?;
+                Ok(Glance::Noted)
+            }
+            (Ok(Arrival::Note(_)), None) => Err(Error::Malformed(FrameError::Surplus)),
+            (Ok(Arrival::Message(Err(error))), _) => Err(Error::Decode(error)),
+            (Ok(Arrival::End), _) => Ok(Glance::Said(Look::Closed)),
+            (Ok(Arrival::Partly), _) => Ok(Glance::Partly),
+            (Err(Fault::Frame(error)), _) => Err(Error::Malformed(error)),
+            (Err(fault), _) if fault.would_block() => Ok(Glance::Nothing),
+            (Err(Fault::Io(source)), _) => Err(Error::Io {
                 operation: "receive the answer",
                 source,
             }),
         }
     }
 
-    /// Waits for the answer or for the end without one; `None` where `until` comes first.
+    /// Waits for the answer or for the end without one; `None` where `until` comes first, or with
+    /// `or_note` something that comes before an answer.
     pub(crate) fn wait_for_answer<T: Object>(
         &mut self,
         until: Deadline,
+        or_note: bool,
     ) -> Result<Option<Look<T>>, Error> {
         let mut ended = false;
         loop {
             let glance = self.look()?;
-            if let Glance::Said(look) = glance {
-                return Ok(Some(look));
+            match glance {
+                Glance::Said(look) => return Ok(Some(look)),
+                Glance::Noted if or_note => return Ok(None),
+                Glance::Noted => continue,
+                Glance::Partly | Glance::Nothing => {}
             }
             if ended {
                 // It is gone, and what it had sent is read.
@@ -211,6 +245,10 @@ impl Running {
             Reply::Panicked(panic) => Err(Error::Panicked(panic)),
             Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
             Reply::BadResult(reason) => Err(Error::BadResult { reason }),
+            // Taken out by `look`.
+            Reply::Confined(_) | Reply::NotConfined(_) => {
+                Err(Error::Malformed(FrameError::Surplus))
+            }
         }
     }
 
@@ -218,6 +256,13 @@ impl Running {
     pub(crate) fn verdict(&self, ended: Result<Ended, StillRunning>) -> Error {
         let past_deadline = self.deadline.has_passed();
         let after = self.time;
+        if let Some(confined) = &self.confined
+            && !self.process.was_killed()
+            && let Some(error) =
+                confined.verdict(&ended, self.process.parting(), self.process.process().id)
+        {
+            return error;
+        }
         match ended {
             Ok(Ended::Exited(status)) => Error::Exited { status },
             Ok(Ended::Signalled {
@@ -253,21 +298,31 @@ impl Running {
     /// The status of a child, if it has ended by now.
     #[cfg(feature = "tokio")]
     pub(crate) fn try_take_status(&mut self) -> Option<Ended> {
-        let ended = self.process.process.try_wait().unwrap_or(None)?;
-        self.is_over = true;
+        let ended = self.process.try_wait().unwrap_or(None)?;
+        self.note_end();
         Some(ended)
     }
 
     /// The status of a child that has ended, taken without waiting: where another process traces
     /// it, that one gets the status first, whenever it likes.
     pub(crate) fn take_status(&mut self) -> Ended {
-        match self.process.process.try_wait() {
+        match self.process.try_wait() {
             Ok(Some(ended)) => {
-                self.is_over = true;
+                self.note_end();
                 ended
             }
             // The drop leaves it to the reaper.
             _ => Ended::Unknown,
+        }
+    }
+
+    /// Its status is taken; what it wrote to a piped standard error is passed on.
+    fn note_end(&mut self) {
+        self.is_over = true;
+        if let (Some(confined), Some(Parting::Reported(departure))) =
+            (&self.confined, self.process.parting())
+        {
+            confined.show_stderr(&departure.stderr, self.process.process().id);
         }
     }
 }
@@ -277,16 +332,20 @@ impl Drop for Running {
         if self.is_over {
             return;
         }
-        let process = &self.process.process;
+        let process = &self.process;
         // It has ended, or isn't ours: a forked copy of its parent doesn't kill it.
         if matches!(process.try_wait(), Ok(Some(_))) {
             return;
         }
         if self.kill_on_drop {
             // One that has ended can't be killed, and one of ours may be.
-            let _ = process.signal(libc::SIGKILL);
+            let _ = process.process().signal(libc::SIGKILL);
             // The kernel takes a moment, or longer where it is stuck in a file system.
-            let _ = poll::readable(process.pidfd.as_fd(), Deadline::after(DROP_WAIT));
+            let _ = poll::readable(process.as_fd(), Deadline::after(DROP_WAIT));
+        }
+        // The keeper buries its own, and keeps their deadlines.
+        if process.is_kept() {
+            return;
         }
         if let Ok(None) = process.try_wait() {
             reaper::adopt(Arc::clone(&self.process), self.deadline);
@@ -294,13 +353,66 @@ impl Drop for Running {
     }
 }
 
+/// What becomes readable when it has ended and its status can be taken.
 impl AsFd for ChildProcess {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.process.pidfd.as_fd()
+        self.end().as_fd()
     }
 }
 
 impl ChildProcess {
+    pub(crate) fn own(process: Process) -> Self {
+        Self {
+            parent: Parent::Us(process),
+            requested: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn kept(kept: Kept) -> Self {
+        Self {
+            parent: Parent::Keeper(kept),
+            requested: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        match &self.parent {
+            Parent::Us(process) => process,
+            Parent::Keeper(kept) => kept.process(),
+        }
+    }
+
+    /// Whether it is the keeper's child, which keeps its deadline and waits for it.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.parent, Parent::Keeper(_))
+    }
+
+    pub(crate) fn end(&self) -> &Arc<OwnedFd> {
+        match &self.parent {
+            Parent::Us(process) => &process.pidfd,
+            Parent::Keeper(kept) => kept.reports(),
+        }
+    }
+
+    /// Takes its status if it has ended.
+    pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
+        match &self.parent {
+            Parent::Us(process) => process.try_wait(),
+            Parent::Keeper(kept) => Ok(kept.try_wait()?.map(|parting| match parting {
+                Parting::Reported(departure) => departure.ended,
+                Parting::KeeperDied => Ended::Unknown,
+            })),
+        }
+    }
+
+    /// What the keeper said of its end.
+    fn parting(&self) -> Option<Parting> {
+        match &self.parent {
+            Parent::Us(_) => None,
+            Parent::Keeper(kept) => kept.try_wait().unwrap_or(None),
+        }
+    }
+
     /// Whether it was killed by us, on somebody's request.
     fn was_killed(&self) -> bool {
         self.requested.load(Ordering::Relaxed)
@@ -308,7 +420,7 @@ impl ChildProcess {
 
     pub(crate) fn kill(&self) -> Result<(), Error> {
         self.requested.store(true, Ordering::Relaxed);
-        self.process
+        self.process()
             .signal(libc::SIGKILL)
             .map_err(|source| Error::Io {
                 operation: "kill the child process",

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::object::{EncodeError, Encoded, Encoder, Limits, Object, Trust};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Wait};
-use crate::wire::{self, Assembly, FrameError, Header, Message, Piece};
+use crate::wire::{self, Assembly, FrameError, Header, Message, Note, Piece};
 
 /// The longest first packet. A socket with default buffers takes one of 212,960 bytes.
 const PACKET_BYTES: usize = 200 << 10;
@@ -235,6 +235,8 @@ fn name() -> u64 {
 pub(crate) enum Arrival<R> {
     /// A message, and what the caller made of it.
     Message(R),
+    /// What a child was denied, said by its signal handler at any point of any message.
+    Note(Note),
     /// Many pieces of a message that isn't whole yet. There may be more at once; the caller sees
     /// to the time first, since a peer that never stops would keep it here.
     Partly,
@@ -274,11 +276,21 @@ impl Fault {
 /// A message on its way in.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
+    /// Whether notes may come.
+    takes_notes: bool,
     /// What has arrived of a message of several packets.
     assembly: Option<Box<Assembly>>,
 }
 
 impl Inbox {
+    /// An inbox that takes a child's notes, or doesn't.
+    pub(crate) fn new(takes_notes: bool) -> Self {
+        Self {
+            takes_notes,
+            assembly: None,
+        }
+    }
+
     /// Whether part of a message has arrived.
     pub(crate) fn is_mid_message(&self) -> bool {
         self.assembly.is_some()
@@ -316,6 +328,11 @@ impl Inbox {
                         keep(&RECEIVED, buffer);
                         return Ok(Arrival::End);
                     }
+                    Ok(First::Note) => {
+                        let note = Note::parse(&buffer);
+                        keep(&RECEIVED, buffer);
+                        return Ok(Arrival::Note(note?));
+                    }
                     Ok(First::Begun) => keep(&RECEIVED, buffer),
                     Err(fault) => {
                         keep(&RECEIVED, buffer);
@@ -349,6 +366,15 @@ impl Inbox {
             if packet.bytes == 0 {
                 self.assembly = None;
                 return Err(FrameError::Unfinished.into());
+            }
+            if self.takes_notes && head.first() == Some(&Note::KIND) {
+                // Who was denied something doesn't finish its message.
+                let mut bytes = std::mem::take(&mut head);
+                let end = target.len();
+                let more = packet.bytes.saturating_sub(bytes.len());
+                bytes.extend_from_slice(target.get(end.saturating_sub(more)..).unwrap_or_default());
+                self.assembly = None;
+                return Ok(Arrival::Note(Note::parse(&bytes)?));
             }
             let result = if packet.truncated {
                 Err(FrameError::Truncated)
@@ -393,6 +419,10 @@ impl Inbox {
                 Err(FrameError::Empty.into())
             };
         }
+        if self.takes_notes && buffer.first() == Some(&Note::KIND) && packet.descriptors.is_empty()
+        {
+            return Ok(First::Note);
+        }
         let header = Header::parse(buffer, packet.descriptors.len(), limits, trust)?;
         let body = &buffer[Header::BYTES..];
         if header.runs == 0 && header.body_bytes() == body.len() as u64 {
@@ -422,7 +452,7 @@ impl Inbox {
                 Ok(Arrival::Partly) if deadline.has_passed() => {
                     return Err(io::Error::from(io::ErrorKind::TimedOut).into());
                 }
-                Ok(Arrival::Partly) => {}
+                Ok(Arrival::Partly | Arrival::Note(_)) => {}
                 result => return result,
             }
         }
@@ -430,6 +460,7 @@ impl Inbox {
 }
 
 enum First {
+    Note,
     Whole(Header, Vec<Option<crate::sys::fd::Received>>),
     Begun,
     End,

@@ -14,11 +14,11 @@ const LAYERS: &[&[&str]] = &[
     &["transport", "confine"],
     // What is made of messages, each by itself.
     &["channel", "callback", "blob", "bytes", "trusted"],
-    &["error", "reply", "program"],
+    &["error", "reply", "program", "sandbox"],
     // What holds a child.
-    &["running", "reaper", "handle", "keeper"],
+    &["running", "reaper", "handle", "keeper", "confined"],
     // The two sides of a call.
-    &["func", "call", "child", "builder", "early"],
+    &["func", "call", "launch", "child", "builder", "early"],
     &["tokio"],
     &["lib"],
 ];
@@ -34,10 +34,19 @@ const UNSAFE: &[(&str, &str)] = &[
 /// Where a crate may be used. What is not listed here may not be used at all.
 const CRATES: &[(&str, &[&str])] = &[
     ("bytemuck", &["object/"]),
+    ("caps", &["confine/"]),
     ("crossmist_macros", &["lib.rs"]),
+    (
+        "crossmist_policy",
+        &["confine/", "sandbox.rs", "confined.rs", "launch.rs"],
+    ),
+    ("landlock", &["confine/"]),
     // Numbers of the kernel are used everywhere; its functions are `unsafe`, and so in `sys/`.
     ("libc", &[""]),
-    ("nix", &["sys/", "blob.rs", "error.rs"]),
+    (
+        "nix",
+        &["sys/", "keeper/", "confine/", "blob.rs", "error.rs"],
+    ),
     ("postcard", &["object/serde"]),
     ("serde", &["object/serde"]),
     ("thiserror", &[""]),

@@ -99,8 +99,7 @@ impl<T: Object> Object for Delayed<T> {
             encoder.fail("a `Delayed` that was received and not decoded");
             return;
         };
-        let (limits, trust) = encoder.bounds();
-        let mut inner = Encoder::new(Vec::new(), limits, trust);
+        let mut inner = encoder.for_part();
         inner.nested(|inner| value.encode(inner));
         match inner.finish() {
             Ok(message) => {

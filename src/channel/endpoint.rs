@@ -139,7 +139,7 @@ impl Endpoint {
         );
         match arrival {
             Err(fault) if fault.would_block() => Tried::Nothing,
-            Ok(Arrival::Partly) => Tried::Partly,
+            Ok(Arrival::Partly | Arrival::Note(_)) => Tried::Partly,
             arrival => Tried::Received(self.received(arrival)),
         }
     }
@@ -151,7 +151,7 @@ impl Endpoint {
         match arrival {
             Ok(Arrival::Message(value)) => Ok(Some(value?)),
             // `Inbox::receive` goes on after it.
-            Ok(Arrival::Partly) => Err(ChannelError::TimedOut),
+            Ok(Arrival::Partly | Arrival::Note(_)) => Err(ChannelError::TimedOut),
             Ok(Arrival::End) => Ok(None),
             Err(Fault::Io(error)) => Err(ChannelError::receiving(error)),
             Err(Fault::Frame(fault)) => {

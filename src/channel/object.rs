@@ -16,6 +16,13 @@ impl Endpoint {
         if self.trust == Trust::Code && !encoder.allows_code("a trusted channel end") {
             return;
         }
+        if self.trust == Trust::Code && encoder.is_for_confined() {
+            encoder.fail(
+                "a trusted channel end can't be passed to a confined function, which could send \
+                 code over it: use `crossmist::channel` or `crossmist::duplex`",
+            );
+            return;
+        }
         encoder.descriptor(self.socket());
         encoder.put(&[u8::from(self.trust == Trust::Code)]);
         self.limits.encode(encoder);

@@ -38,6 +38,9 @@ pub struct Encoder<'a> {
     in_key: bool,
     /// The weight of the references in keys so far.
     key_weight: usize,
+    /// Whether the receiver is going to be confined: it may be sent code to run, but no end over
+    /// which code could come back.
+    for_confined: bool,
     failure: Option<EncodeErrorKind>,
 }
 
@@ -118,8 +121,19 @@ impl<'a> Encoder<'a> {
             referenced: 0,
             in_key: false,
             key_weight: 0,
+            for_confined: false,
             failure: None,
         }
+    }
+
+    /// Says that what follows is for a process that is going to be confined.
+    pub(crate) fn for_confined(&mut self) {
+        self.for_confined = true;
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_for_confined(&self) -> bool {
+        self.for_confined
     }
 
     /// The finished sections; after a failure the buffer alone, to be used again.
@@ -243,9 +257,11 @@ impl<'a> Encoder<'a> {
         self.code(Some(reference), auto, "a delayed value with code");
     }
 
-    /// What this message is held to.
-    pub(crate) fn bounds(&self) -> (Limits, Trust) {
-        (self.limits, self.trust)
+    /// An encoder for a part that is to be a message of its own, held to the same as this one.
+    pub(crate) fn for_part<'p>(&self) -> Encoder<'p> {
+        let mut part = Encoder::new(Vec::new(), self.limits, self.trust);
+        part.for_confined = self.for_confined;
+        part
     }
 
     /// Whether this message may hold code; when it may not, that is the failure from now on.

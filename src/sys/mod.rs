@@ -8,6 +8,8 @@
 )]
 
 pub(crate) mod clock;
+pub(crate) mod confinement;
+pub(crate) mod epoll;
 pub(crate) mod event;
 pub(crate) mod fd;
 pub(crate) mod image;
@@ -17,4 +19,5 @@ pub(crate) mod poll;
 pub(crate) mod process;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;
+pub(crate) mod sigsys;
 pub(crate) mod socket;

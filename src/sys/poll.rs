@@ -25,6 +25,14 @@ impl Deadline {
         self.0.is_some_and(|at| at <= Instant::now())
     }
 
+    /// The point on CLOCK_MONOTONIC, which is what `Instant` goes by, in nanoseconds; unless it is
+    /// never.
+    pub(crate) fn monotonic_nanos(self) -> Option<u64> {
+        let left = self.0?.saturating_duration_since(Instant::now());
+        let left = i128::try_from(left.as_nanos()).unwrap_or(i128::MAX);
+        u64::try_from(super::clock::monotonic_nanos().saturating_add(left)).ok()
+    }
+
     /// The point in time, unless it is never.
     #[cfg(feature = "tokio")]
     pub(crate) fn instant(self) -> Option<tokio::time::Instant> {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::raw::{c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a child is started with. Nothing else reaches it: every other descriptor is closed by
 /// its `execve`.
@@ -20,6 +21,8 @@ pub(crate) struct Start<'a> {
     /// What becomes descriptors 0, 1 and 2, unless they stay as they are. At least 3 each.
     pub(crate) standard: [Option<BorrowedFd<'a>>; 3],
     pub(crate) directory: Option<&'a CStr>,
+    /// Sets no_new_privs first, so that the `execve` of a file with privileges gives none.
+    pub(crate) no_new_privs: bool,
 }
 
 /// Why a child could not be started.
@@ -56,6 +59,7 @@ struct Plan {
     socket: c_int,
     standard: [c_int; 3],
     directory: *const c_char,
+    no_new_privs: bool,
     failed: Option<(&'static str, c_int)>,
 }
 
@@ -77,6 +81,7 @@ impl Process {
             socket: start.socket.as_raw_fd(),
             standard: start.standard.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd())),
             directory: start.directory.map_or(ptr::null(), CStr::as_ptr),
+            no_new_privs: start.no_new_privs,
             failed: None,
         };
         let stack = Stack::new().map_err(|e| failed("reserve a stack for the child", e))?;
@@ -120,26 +125,47 @@ impl Process {
 
     /// Waits for its end, and takes its status.
     pub(crate) fn wait(&self) -> io::Result<Ended> {
-        self.wait_with(0)
+        self.wait_with(0, None)
             .map(|ended| ended.unwrap_or(Ended::Unknown))
+    }
+
+    /// Waits for its end, and takes its status and how long it has run on a processor.
+    pub(crate) fn wait_with_time(&self) -> io::Result<(Ended, Duration)> {
+        // SAFETY: all-zero is a valid `rusage`.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        let ended = self.wait_with(0, Some(&mut usage))?;
+        let time = |time: libc::timeval| {
+            let micros = time.tv_sec.saturating_mul(1_000_000);
+            Duration::from_micros(micros.saturating_add(time.tv_usec).unsigned_abs())
+        };
+        let time = time(usage.ru_utime) + time(usage.ru_stime);
+        Ok((ended.unwrap_or(Ended::Unknown), time))
     }
 
     /// Takes its status if it has ended.
     pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
-        self.wait_with(libc::WNOHANG)
+        self.wait_with(libc::WNOHANG, None)
     }
 
-    fn wait_with(&self, options: c_int) -> io::Result<Option<Ended>> {
+    fn wait_with(
+        &self,
+        options: c_int,
+        usage: Option<&mut libc::rusage>,
+    ) -> io::Result<Option<Ended>> {
         // SAFETY: all-zero is a valid `siginfo_t`.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let usage = usage.map_or(ptr::null_mut(), ptr::from_mut);
         loop {
-            // SAFETY: `waitid(2)` writes into the structure that it is given.
+            // The C library's wrapper has no argument for the usage.
+            // SAFETY: `waitid(2)` writes into the structures that it is given, or none.
             let result = unsafe {
-                libc::waitid(
+                libc::syscall(
+                    libc::SYS_waitid,
                     libc::P_PIDFD,
-                    self.pidfd.as_raw_fd() as libc::id_t,
+                    self.pidfd.as_raw_fd(),
                     &raw mut info,
                     libc::WEXITED | options,
+                    usage,
                 )
             };
             if result == 0 {
@@ -239,6 +265,10 @@ fn prepare_and_execute(plan: &Plan) -> &'static str {
     // SAFETY: the path is a C string or not used; the directory of this process is a copy.
     if !plan.directory.is_null() && unsafe { libc::chdir(plan.directory) } == -1 {
         return "change the working directory";
+    }
+    // SAFETY: takes numbers only.
+    if plan.no_new_privs && unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return "set no_new_privs";
     }
     // SAFETY: the arrays end with a null and point to C strings, all alive in the parent.
     unsafe {
@@ -364,6 +394,14 @@ pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
     Ok(())
 }
 
+/// Ignores signals.
+pub(crate) fn ignore(signals: &[c_int]) {
+    for signal in signals {
+        // SAFETY: a disposition without a function.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+    }
+}
+
 /// Adopts a descriptor that this process was started with.
 pub(crate) fn inherited(number: c_int) -> io::Result<OwnedFd> {
     // SAFETY: fails with EBADF unless the descriptor is open.
@@ -431,4 +469,94 @@ pub(crate) fn was_made_with_our_ids(socket: BorrowedFd<'_>) -> bool {
 pub(crate) fn set_name(name: &CStr) {
     // SAFETY: `PR_SET_NAME` reads a C string, of which it takes 15 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Forks this process, if it has one thread: in a copy of more, locks may be held by threads that
+/// don't exist. `None` in the child.
+pub(crate) fn fork() -> Result<Option<Process>, StartError> {
+    let failed = |step| move |source| StartError { step, source };
+    if !is_single_threaded().map_err(failed("count the threads"))? {
+        let source = io::Error::other(
+            "a thread was started before the program's `main`; a copy of it would lack that",
+        );
+        return Err(failed("fork")(source));
+    }
+    // SAFETY: this is the only thread, so the child's copy of the memory is whole.
+    let forked = unsafe { nix::unistd::fork() };
+    match forked.map_err(|error| failed("fork")(error.into()))? {
+        nix::unistd::ForkResult::Child => Ok(None),
+        nix::unistd::ForkResult::Parent { child } => {
+            let id = child.as_raw();
+            // The number is the child's until it is waited for, which only its parent can do.
+            match open_pidfd(id) {
+                Ok(pidfd) => Ok(Some(Process {
+                    id,
+                    pidfd: Arc::new(pidfd),
+                })),
+                Err(error) => {
+                    kill_and_wait(id);
+                    Err(failed("open a pidfd")(error))
+                }
+            }
+        }
+    }
+}
+
+/// A pidfd of a process by its number.
+pub(crate) fn open_pidfd(id: libc::pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: `pidfd_open(2)` takes no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0) };
+    match c_int::try_from(fd) {
+        // SAFETY: a new descriptor, close-on-exec, that nobody else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether this process has one thread.
+pub(crate) fn is_single_threaded() -> io::Result<bool> {
+    // `unshare(2)`: this flag has no effect, but fails with EINVAL in a process of several threads.
+    // SAFETY: takes a number, and changes nothing with this one.
+    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => Ok(false),
+        // A container may forbid the call whatever its flags. The directory has a link for each
+        // thread, beside its own two.
+        Some(libc::EPERM | libc::ENOSYS) => {
+            use std::os::unix::fs::MetadataExt;
+            Ok(std::fs::metadata("/proc/self/task")?.nlink() == 3)
+        }
+        _ => Err(error),
+    }
+}
+
+/// The children of this thread, as far as the kernel tells (CONFIG_PROC_CHILDREN).
+pub(crate) fn children_of_this_thread() -> Vec<libc::pid_t> {
+    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    list.split_whitespace()
+        .filter_map(|id| id.parse().ok())
+        .collect()
+}
+
+/// Ends a child of this process that has no pidfd. It must not have been waited for.
+pub(crate) fn kill_and_wait(id: libc::pid_t) {
+    let id = nix::unistd::Pid::from_raw(id);
+    let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
+    while let Err(nix::Error::EINTR) = nix::sys::wait::waitpid(id, None) {}
+}
+
+/// Drops from the capability bounding set what no child of this process will need, while that is
+/// allowed. Each child drops the rest, and looks whether all are gone: this only saves it the work.
+pub(crate) fn thin_bounding_set() {
+    // Those by which a child becomes another user and drops the rest.
+    const NEEDED: [libc::c_ulong; 4] = [6, 7, 8, 24];
+    for capability in (0..64).filter(|capability| !NEEDED.contains(capability)) {
+        // SAFETY: takes numbers only.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            return;
+        }
+    }
 }

@@ -28,8 +28,8 @@ pub(crate) async fn spawn<F: Func>(
 /// The launch itself blocks the thread, for as long as `execve` takes: about a millisecond. What
 /// doesn't fit the socket of the arguments is sent while others run.
 async fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
-    let launch = crate::call::message::<F>(arguments, options);
-    let (child, mut rest) = crate::call::start_child::<F>(&launch, options)?;
+    let (launch, confined) = crate::call::message::<F>(arguments, options)?;
+    let (child, mut rest) = crate::call::start_child::<F>(&launch, confined, options)?;
     let mut child = Child::new(child)?;
     child.send(&mut rest).await?;
     Ok(child)

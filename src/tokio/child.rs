@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::confine::Status;
+use crate::confined::Confined;
 use crate::error::Error;
 use crate::handle::KillHandle;
 use crate::object::Object;
@@ -49,8 +51,8 @@ impl<T: Object> Child<T> {
         };
         let socket =
             Readiness::register(Held::Connection(Arc::clone(&running.socket))).map_err(failed)?;
-        let pidfd = Readiness::register(Held::Pidfd(Arc::clone(&running.process.process.pidfd)))
-            .map_err(failed)?;
+        let pidfd =
+            Readiness::register(Held::Pidfd(Arc::clone(running.process.end()))).map_err(failed)?;
         Ok(Self {
             socket,
             pidfd,
@@ -130,7 +132,7 @@ impl<T: Object> Child<T> {
         let linger = match (child.linger(), child.running_mut()) {
             (_, None) => return Err(Error::StatusTaken),
             (None, Some(running)) => {
-                let look = wait_for_answer(running, socket, pidfd, until).await;
+                let look = wait_for_answer(running, socket, pidfd, until, false).await;
                 match child.note(look)? {
                     Some(linger) => linger,
                     None => return Ok(None),
@@ -145,6 +147,37 @@ impl<T: Object> Child<T> {
         match wait_for_end(running, pidfd, first).await {
             Err(StillRunning) if !linger.has_passed() => Ok(None),
             ended => child.finish(ended).map(Some),
+        }
+    }
+
+    /// What is enforced on the child of a function with a sandbox; see
+    /// [`crossmist::Child::confinement`](crate::Child::confinement).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Confine`] where it could not be confined; else how the call failed so early.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn confinement(&mut self) -> Result<Option<Status>, Error> {
+        loop {
+            let linger = self.child.linger();
+            let Some(running) = self.child.running_mut() else {
+                return Err(Error::StatusTaken);
+            };
+            match running.confined.as_ref().map(Confined::status) {
+                None => return Ok(None),
+                Some(Some(status)) => return Ok(Some(Status::clone(status))),
+                Some(None) => {}
+            }
+            if let Some(linger) = linger {
+                // It has closed its channel before it said anything.
+                let ended = wait_for_end(running, &self.pidfd, linger.instant()).await;
+                return self.child.finish(ended).map(|_| None);
+            }
+            let look = wait_for_answer(running, &self.socket, &self.pidfd, None, true).await;
+            self.child.note(look)?;
         }
     }
 
@@ -196,12 +229,14 @@ impl<T: Object> Child<T> {
     }
 }
 
-/// Waits for the answer or for the end without one; `None` where `until` comes first.
+/// Waits for the answer or for the end without one; `None` where `until` comes first, or with
+/// `or_note` something that comes before an answer.
 async fn wait_for_answer<T: Object>(
     running: &mut Running,
     socket: &Readiness,
     pidfd: &Readiness,
     until: Option<Instant>,
+    or_note: bool,
 ) -> Result<Option<Look<T>>, Error> {
     let failed = |source| Error::Io {
         operation: "wait for the child process",
@@ -227,6 +262,9 @@ async fn wait_for_answer<T: Object>(
         };
         match running.look()? {
             Glance::Said(look) => return Ok(Some(look)),
+            Glance::Noted if or_note => return Ok(None),
+            // What comes next may be there already.
+            Glance::Noted => {}
             // More than a child leaves in its socket: another process goes on for it.
             Glance::Partly if ended => return Ok(Some(Look::Closed)),
             Glance::Partly => {

@@ -13,9 +13,11 @@
 
 mod assembly;
 mod header;
+mod note;
 
 pub(crate) use self::assembly::{Assembly, Message};
 pub(crate) use self::header::{Header, Piece};
+pub(crate) use self::note::Note;
 use crate::object::{Encoded, Limits, Trust};
 pub(crate) use crate::sys::socket::MAX_DESCRIPTORS;
 

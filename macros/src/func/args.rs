@@ -5,10 +5,18 @@ use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Meta, Path};
 
+use super::sandbox;
 use crate::errors::Errors;
 use crate::words;
 
-const ACCEPTED: &[&str] = &["callback", "crate = path", "tokio", "tokio(…)"];
+const ACCEPTED: &[&str] = &[
+    "callback",
+    "crate = path",
+    "sandbox = \"policy\"",
+    "sandbox = dynamic",
+    "tokio",
+    "tokio(…)",
+];
 
 /// What the attribute says.
 pub(crate) struct Args {
@@ -16,6 +24,7 @@ pub(crate) struct Args {
     pub(crate) tokio: Option<Tokio>,
     /// `callback`: the function is called where it has been sent to, and can borrow there.
     pub(crate) callback: bool,
+    pub(crate) sandbox: sandbox::Words,
 }
 
 /// `tokio(…)`: the runtime that an `async fn` wants, with the arguments of `#[tokio::main]`.
@@ -30,8 +39,13 @@ impl Args {
             krate: words::default_crate(),
             tokio: None,
             callback: false,
+            sandbox: sandbox::Words::default(),
         };
-        for argument in words::arguments(tokens, errors) {
+        let arguments = words::arguments(tokens, errors);
+        let is_confined = arguments
+            .iter()
+            .any(|argument| argument.path().is_ident("sandbox"));
+        for argument in arguments {
             let path = argument.path();
             if path.is_ident("crate") {
                 if let Some(path) = words::crate_path(&argument, errors) {
@@ -45,12 +59,9 @@ impl Args {
             } else if path.is_ident("tokio") {
                 args.tokio = Tokio::parse(&argument, errors);
             } else if path.is_ident("sandbox") {
-                errors.on(
-                    &argument,
-                    "this version of crossmist can't sandbox a function yet; a later one will. \
-                     Without `sandbox` the function runs in a child process with all the rights \
-                     of this one",
-                );
+                args.sandbox.sandbox(&argument, errors);
+            } else if is_confined && args.sandbox.narrowing(&argument) {
+                // It is looked at with the policy.
             } else {
                 words::unknown("func", &argument, ACCEPTED, errors);
             }

@@ -9,6 +9,7 @@ use syn::{
 };
 
 use super::args::{Args, Tokio};
+use super::sandbox::{self, Sandbox};
 use super::signature::Parsed;
 use crate::errors::Errors;
 use crate::types;
@@ -21,6 +22,8 @@ pub(crate) struct Function {
     pub(crate) krate: Path,
     /// Whether it is called where it has been sent to, and never starts a process.
     pub(crate) callback: bool,
+    /// What confines the process that it runs in.
+    pub(crate) sandbox: Option<Sandbox>,
     pub(crate) attrs: Attrs,
     pub(crate) vis: Visibility,
     pub(crate) name: Ident,
@@ -88,6 +91,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
     generics(&sig.generics, &mut refusals);
     let arguments = arguments(&sig, args.callback, &mut refusals);
     let output = output(&sig.output, &mut refusals);
+    let sandbox = sandbox(&args.sandbox, args.callback, &output, errors);
     self_types(&sig, &mut refusals);
 
     if !refusals.is_empty() {
@@ -97,6 +101,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
     Some(Function {
         krate: args.krate,
         callback: args.callback,
+        sandbox,
         attrs,
         vis,
         name: sig.ident.clone(),
@@ -108,6 +113,27 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
         sig,
         body,
     })
+}
+
+/// Compiles the policy, and applies the rules for confined functions.
+fn sandbox(
+    words: &sandbox::Words,
+    callback: bool,
+    output: &Output,
+    errors: &mut Errors,
+) -> Option<Sandbox> {
+    let span = words.span()?;
+    if callback {
+        errors.at(
+            span,
+            "a callback runs where it has been sent to, in a process that is confined already or \
+             isn't: only a function that is run in a process of its own has a sandbox",
+        );
+    }
+    if let Output::Type(output) = output {
+        sandbox::refuse_code(output, errors);
+    }
+    words.compile(errors)
 }
 
 /// Sorts the attributes, and takes out the one that starts a runtime.

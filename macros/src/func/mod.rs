@@ -1,6 +1,6 @@
 //! `#[func]`: a function that can run in a child process.
 //!
-//! A small compiler: [`args`] and [`signature`] parse, [`check`] knows all the rules and gives a
+//! A small compiler: [`args`] and [`signature`] parse, [`sandbox`] compiles a policy, [`check`] knows all the rules and gives a
 //! [`Function`](check::Function) that satisfies them, [`expand`] writes it out, [`fallback`] is what comes out
 //! otherwise.
 
@@ -9,6 +9,7 @@ mod borrow;
 mod check;
 mod expand;
 mod fallback;
+mod sandbox;
 mod signature;
 
 use proc_macro2::TokenStream;

@@ -85,8 +85,11 @@ fn fetch(library: &dyn Library, name: &str) -> Result<Text, Unfetched> {
         return Err((Code::UnknownParent, message, None));
     }
     let found = library.fetch(name);
-    if let Some(text) = library::builtin(name) {
-        if let Ok(text) = found {
+    if let Some(builtin_text) = library::builtin(name) {
+        // A copy hides nothing, such as the original in this repository.
+        if let Ok(text) = found.as_ref()
+            && text.text != builtin_text
+        {
             let message = format!(
                 "`{name}` is a built-in policy, and {} would hide it",
                 text.label
@@ -101,7 +104,7 @@ fn fetch(library: &dyn Library, name: &str) -> Result<Text, Unfetched> {
         return Ok(Text {
             label,
             path: None,
-            text: text.to_owned(),
+            text: builtin_text.to_owned(),
         });
     }
     match found {

@@ -1,5 +1,7 @@
 //! What isn't in the bytes of a message: runs beside it, descriptors, code references.
 
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
 use super::Decoder;
 use crate::object::{Auto, BULK_BYTES, BULK_RUNS, DecodeError, Trust};
 use crate::sys::fd::Received;
@@ -85,6 +87,12 @@ impl<'m> Decoder<'m> {
                 index,
             )),
         }
+    }
+
+    /// The descriptors that came with the message and weren't read yet.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        let left = self.descriptors.iter().flatten();
+        left.map(|fd| fd.as_fd().as_raw_fd()).collect()
     }
 
     /// Reads a code reference: an offset into the program, still to be checked.

@@ -15,21 +15,27 @@ use syn::ext::IdentExt;
 use syn::{GenericParam, Generics, Path, Type, Visibility, parse_quote};
 
 use super::check::{Function, Output};
+use super::sandbox::Sandbox;
 use crate::spans;
 
 pub(crate) fn expand(function: &Function) -> TokenStream {
     let parts = Parts::new(function);
     let declaration = parts.declaration();
     let cfg = &function.attrs.cfg;
-    let mut items = vec![
-        parts.body(),
-        parts.value_impls(),
-        parts.object_impl(),
-        parts.direct_call(),
-        parts.callable_impls(),
-    ];
-    if !function.callback {
-        items.extend([parts.func_impl(), parts.methods(), parts.tokio_methods()]);
+    let mut items = vec![parts.body(), parts.value_impls(), parts.object_impl()];
+    match &function.sandbox {
+        // A call in this process has a name that says that nothing confines it.
+        Some(_) => items.push(parts.unconfined_call()),
+        None => items.extend([parts.direct_call(), parts.callable_impls()]),
+    }
+    match &function.sandbox {
+        _ if function.callback => {}
+        Some(Sandbox::Dynamic) => items.extend([parts.func_impl(), parts.dynamic_methods()]),
+        Some(Sandbox::Policy(policy)) => {
+            items.push(policy.items(&function.krate));
+            items.extend([parts.func_impl(), parts.methods(), parts.tokio_methods()]);
+        }
+        None => items.extend([parts.func_impl(), parts.methods(), parts.tokio_methods()]),
     }
     quote! {
         #declaration

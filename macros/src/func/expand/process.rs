@@ -6,6 +6,7 @@ use syn::Attribute;
 use syn::ext::IdentExt;
 
 use super::super::check::{Output, Runtime};
+use super::super::sandbox::Sandbox;
 use super::Parts;
 use crate::spans;
 
@@ -37,12 +38,24 @@ impl Parts<'_> {
             }
             Some(runtime) => self.enter_async(runtime),
         };
+        let sandbox = match &self.function.sandbox {
+            None => TokenStream::new(),
+            Some(Sandbox::Dynamic) => quote!(
+                const DYNAMIC: bool = true;
+            ),
+            Some(Sandbox::Policy(_)) => quote! {
+                fn sandbox() -> ::core::option::Option<&'static #krate::__private::Sandbox> {
+                    ::core::option::Option::Some(&__CROSSMIST_SANDBOX)
+                }
+            },
+        };
         quote! {
             #[automatically_derived]
             impl #impl_generics #krate::__private::Func for #this #where_clause {
                 type Args = #arguments;
                 type Output = #output;
                 const NAME: &'static ::core::primitive::str = #path;
+                #sandbox
 
                 fn enter(
                     arguments: #krate::__private::Arguments<'_>,
@@ -144,6 +157,29 @@ impl Parts<'_> {
         }
     }
 
+    /// The one method of a function whose policy each call is given.
+    pub(super) fn dynamic_methods(&self) -> TokenStream {
+        let Parts {
+            this, krate, vis, ..
+        } = self;
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
+        let arguments = self.arguments_type();
+        let sandbox = self.docs("Sets up a call of", "in a process that a policy confines.");
+        let span = spans::generated(&self.function.name).span();
+        quote_spanned! {span=>
+            impl #impl_generics #this #where_clause {
+                #sandbox
+                #[must_use]
+                #vis fn sandbox(
+                    self,
+                    policy: &#krate::SandboxPolicy,
+                ) -> #krate::Builder<Self, #arguments> {
+                    #krate::__private::sandbox::<Self>(self, policy)
+                }
+            }
+        }
+    }
+
     /// The same for tokio, where our crate was built with it.
     pub(super) fn tokio_methods(&self) -> TokenStream {
         let Parts {
@@ -190,7 +226,7 @@ impl Parts<'_> {
     }
 
     /// Documentation of a method: what it does, then what the user says of the function.
-    fn docs(&self, verb: &str, rest: &str) -> TokenStream {
+    pub(super) fn docs(&self, verb: &str, rest: &str) -> TokenStream {
         let first = format!("{verb} `{}` {rest}", self.function.name.unraw());
         let docs: &[Attribute] = &self.function.attrs.docs;
         if docs.is_empty() {

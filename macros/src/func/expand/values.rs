@@ -56,26 +56,10 @@ impl Parts<'_> {
 
     /// `add(5, 7)` in this process: a callee is dereferenced until it is something to call.
     pub(super) fn direct_call(&self) -> TokenStream {
-        let Parts {
-            this,
-            krate,
-            names,
-            types,
-            direct,
-            pointer,
-            ..
-        } = self;
+        let Parts { this, pointer, .. } = self;
         let (impl_generics, _, where_clause) = self.generics.split_for_impl();
         let callee = self.callee();
-        let boxed = self.function.is_async.then(|| {
-            let name = boxed_name();
-            let call = self.call(quote!(#(#names),*));
-            quote! {
-                fn #name #impl_generics (#(#names: #types),*) -> #direct #where_clause {
-                    #krate::__private::Box::pin(#call)
-                }
-            }
-        });
+        let boxed = self.boxed();
         quote! {
             #boxed
 
@@ -85,6 +69,59 @@ impl Parts<'_> {
 
                 fn deref(&self) -> &Self::Target {
                     &(#callee as #pointer)
+                }
+            }
+        }
+    }
+
+    /// The function that gives the future of an `async fn` in a box.
+    fn boxed(&self) -> Option<TokenStream> {
+        let Parts {
+            krate,
+            names,
+            types,
+            direct,
+            ..
+        } = self;
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
+        self.function.is_async.then(|| {
+            let name = boxed_name();
+            let call = self.call(quote!(#(#names),*));
+            quote! {
+                fn #name #impl_generics (#(#names: #types),*) -> #direct #where_clause {
+                    #krate::__private::Box::pin(#call)
+                }
+            }
+        })
+    }
+
+    /// The call in this process of a function that has a sandbox.
+    pub(super) fn unconfined_call(&self) -> TokenStream {
+        let Parts {
+            this,
+            vis,
+            names,
+            types,
+            direct,
+            ..
+        } = self;
+        let (impl_generics, _, where_clause) = self.generics.split_for_impl();
+        let callee = self.callee();
+        let boxed = self.boxed();
+        let docs = self.docs(
+            "Calls",
+            "in this process, where **nothing confines it**: for tests, and for input that is \
+             trusted.",
+        );
+        quote! {
+            #boxed
+
+            #[allow(clippy::too_many_arguments)]
+            impl #impl_generics #this #where_clause {
+                #docs
+                #[allow(dead_code)]
+                #vis fn call_unconfined(self, #(#names: #types),*) -> #direct {
+                    #callee (#(#names),*)
                 }
             }
         }

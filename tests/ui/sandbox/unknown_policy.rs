@@ -1,6 +1,6 @@
 use crossmist::func;
 
-#[func(sandbox = "parser")]
+#[func(sandbox = "praser")]
 fn parse(text: String) -> usize {
     text.len()
 }

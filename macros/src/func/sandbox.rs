@@ -1,0 +1,301 @@
+//! The policy of `#[func(sandbox = …)]`: found, checked and compiled while the user's crate is.
+
+use std::path::{Path, PathBuf};
+
+use crossmist_policy::{Arch, Folder, Policy};
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::quote;
+use syn::spanned::Spanned;
+use syn::{Expr, ExprLit, Lit, LitStr, Meta};
+
+use crate::errors::Errors;
+
+/// Where policies are, when neither the user's crate nor its workspace says otherwise.
+const FOLDER: &str = "policies";
+
+/// The variable that says where policies are, before everything else.
+const VARIABLE: &str = "CROSSMIST_POLICY_DIR";
+
+/// How a function is confined.
+pub(crate) enum Sandbox {
+    /// By a policy that is known now.
+    Policy(Box<Compiled>),
+    /// By one that each call is given.
+    Dynamic,
+}
+
+/// A policy that was checked, and what the compiler is to watch.
+pub(crate) struct Compiled {
+    /// For each architecture, the policy as bytes.
+    bytes: Vec<(Arch, Vec<u8>)>,
+    files: Vec<PathBuf>,
+}
+
+/// What the attribute says of the sandbox, not looked at yet.
+#[derive(Default)]
+pub(crate) struct Words {
+    name: Option<Name>,
+    /// `key = value`, in the order in which they stand.
+    narrowing: Vec<Narrowing>,
+}
+
+enum Name {
+    Policy(LitStr),
+    Dynamic(Span),
+}
+
+struct Narrowing {
+    key: syn::Ident,
+    value: String,
+    span: Span,
+}
+
+impl Words {
+    /// Takes `sandbox = …`.
+    pub(crate) fn sandbox(&mut self, argument: &Meta, errors: &mut Errors) {
+        let value = match argument {
+            Meta::NameValue(pair) => Some(&pair.value),
+            _ => None,
+        };
+        let name = match value {
+            Some(Expr::Lit(ExprLit {
+                lit: Lit::Str(name),
+                ..
+            })) => Name::Policy(name.clone()),
+            Some(Expr::Path(path)) if path.path.is_ident("dynamic") => Name::Dynamic(path.span()),
+            _ => {
+                errors.on(
+                    argument,
+                    "expected `sandbox = \"name\"` with the name of a policy, such as `\"parser\"`, \
+                     or `sandbox = dynamic` for one that each call is given",
+                );
+                return;
+            }
+        };
+        if self.name.replace(name).is_some() {
+            errors.on(argument, "a function has one sandbox");
+        }
+    }
+
+    /// Takes `key = value`, if that is what an argument is.
+    pub(crate) fn narrowing(&mut self, argument: &Meta) -> bool {
+        let (Meta::NameValue(pair), Some(key)) = (argument, argument.path().get_ident()) else {
+            return false;
+        };
+        let Some(value) = text(&pair.value) else {
+            return false;
+        };
+        self.narrowing.push(Narrowing {
+            key: key.clone(),
+            value,
+            span: pair.value.span(),
+        });
+        true
+    }
+
+    /// Whether there is a sandbox.
+    pub(crate) fn span(&self) -> Option<Span> {
+        self.name.as_ref().map(|name| match name {
+            Name::Policy(name) => name.span(),
+            Name::Dynamic(span) => *span,
+        })
+    }
+
+    /// Finds, checks and compiles the policy.
+    pub(crate) fn compile(&self, errors: &mut Errors) -> Option<Sandbox> {
+        match self.name.as_ref()? {
+            Name::Dynamic(_) => {
+                for narrowing in &self.narrowing {
+                    errors.at(
+                        narrowing.key.span(),
+                        "there is no policy here to narrow: narrow the one that is given to the \
+                         call, by `SandboxPolicy::narrow`",
+                    );
+                }
+                Some(Sandbox::Dynamic)
+            }
+            Name::Policy(name) => self
+                .policy(name, errors)
+                .map(|compiled| Sandbox::Policy(Box::new(compiled))),
+        }
+    }
+
+    fn policy(&self, name: &LitStr, errors: &mut Errors) -> Option<Compiled> {
+        let folder = match folder() {
+            Ok(folder) => folder,
+            Err(reason) => {
+                errors.at(name.span(), reason);
+                return None;
+            }
+        };
+        let mut policy = match Policy::load(&Folder::new(folder), &name.value()) {
+            Ok(policy) => policy,
+            Err(report) => {
+                errors.at(name.span(), unusable(name, &report));
+                return None;
+            }
+        };
+        for Narrowing { key, value, span } in &self.narrowing {
+            // Each by itself, so that each error is where its cause is.
+            match policy.narrow(&[(&key.to_string(), value)]) {
+                Ok(narrower) => policy = narrower,
+                Err(error @ crossmist_policy::NarrowError::UnknownKey { .. }) => {
+                    errors.at(key.span(), error);
+                }
+                Err(error) => errors.at(*span, error),
+            }
+        }
+        match policy.compile() {
+            Ok(compiled) => Some(Compiled {
+                bytes: Arch::ALL
+                    .into_iter()
+                    .map(|arch| (arch, compiled.clone().only(arch).to_bytes()))
+                    .collect(),
+                files: policy.files().to_vec(),
+            }),
+            Err(report) => {
+                errors.at(name.span(), unusable(name, &report));
+                None
+            }
+        }
+    }
+}
+
+fn unusable(name: &LitStr, report: &crossmist_policy::Report) -> String {
+    format!("the policy `{}` can't be used\n\n{report}", name.value())
+}
+
+/// A value as a policy would have it between quotes.
+fn text(value: &Expr) -> Option<String> {
+    let Expr::Lit(ExprLit { lit, .. }) = value else {
+        return None;
+    };
+    match lit {
+        Lit::Str(text) => Some(text.value()),
+        Lit::Int(number) => Some(number.base10_digits().to_owned()),
+        Lit::Bool(flag) => Some(flag.value.to_string()),
+        _ => None,
+    }
+}
+
+impl Compiled {
+    /// The items that hold the policy, and have the user's crate compiled again when it changes.
+    pub(crate) fn items(&self, krate: &syn::Path) -> TokenStream {
+        let files = self.files.iter().map(|file| {
+            let file = file.to_string_lossy();
+            quote!(
+                const _: &[::core::primitive::u8] = ::core::include_bytes!(#file);
+            )
+        });
+        let known = Arch::ALL.map(|arch| arch.to_string());
+        let policies = self.bytes.iter().map(|(arch, bytes)| {
+            let arch = arch.to_string();
+            let bytes = Literal::byte_string(bytes);
+            quote! {
+                #[cfg(target_arch = #arch)]
+                static __CROSSMIST_SANDBOX: #krate::__private::Sandbox =
+                    #krate::__private::Sandbox::new(#bytes);
+            }
+        });
+        quote! {
+            #(#files)*
+            const _: ::core::option::Option<&::core::primitive::str> =
+                ::core::option_env!(#VARIABLE);
+            #(#policies)*
+            #[cfg(not(any(#(target_arch = #known),*)))]
+            ::core::compile_error!("policies can be compiled for x86_64 and aarch64");
+        }
+    }
+}
+
+/// Code that a result names, which never comes from a confined function.
+pub(crate) fn refuse_code(output: &syn::Type, errors: &mut Errors) {
+    const CODE: &[&str] = &["StaticRef", "BoundValue", "BoundRef", "BoundMut"];
+    struct Finder<'e>(&'e mut Errors);
+    impl Finder<'_> {
+        fn visit(&mut self, ty: &syn::Type) {
+            const REASON: &str = "a confined function can't return code: what it sends is data, \
+                                  and nothing in it is ever called; return a value, such as an enum";
+            match ty {
+                syn::Type::TraitObject(object) => self.0.on(object, REASON),
+                syn::Type::Path(path) => {
+                    for segment in &path.path.segments {
+                        if CODE.iter().any(|name| segment.ident == name) {
+                            self.0.at(segment.ident.span(), REASON);
+                        }
+                        let syn::PathArguments::AngleBracketed(arguments) = &segment.arguments
+                        else {
+                            continue;
+                        };
+                        for argument in &arguments.args {
+                            if let syn::GenericArgument::Type(ty) = argument {
+                                self.visit(ty);
+                            }
+                        }
+                    }
+                }
+                syn::Type::Tuple(tuple) => tuple.elems.iter().for_each(|ty| self.visit(ty)),
+                syn::Type::Array(array) => self.visit(&array.elem),
+                syn::Type::Paren(inner) => self.visit(&inner.elem),
+                syn::Type::Group(inner) => self.visit(&inner.elem),
+                _ => {}
+            }
+        }
+    }
+    Finder(errors).visit(output);
+}
+
+/// The folder of the policies of the crate that is being compiled.
+///
+/// One place and no other: a file that is made later can't change what a name means, and a macro
+/// can't have its crate compiled again for that.
+fn folder() -> Result<PathBuf, String> {
+    if let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
+        return Ok(folder.into());
+    }
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").ok_or_else(|| {
+        format!(
+            "policies are found by cargo's CARGO_MANIFEST_DIR, or by {VARIABLE}; neither is set"
+        )
+    })?;
+    let manifest = PathBuf::from(manifest);
+    if let Some(folder) = from_metadata(&manifest)? {
+        return Ok(folder);
+    }
+    let own = manifest.join(FOLDER);
+    if own.is_dir() {
+        return Ok(own);
+    }
+    Ok(of_workspace(&manifest).unwrap_or(own))
+}
+
+/// `[package.metadata.crossmist] policies = "…"` of the crate.
+fn from_metadata(manifest: &Path) -> Result<Option<PathBuf>, String> {
+    let text = std::fs::read_to_string(manifest.join("Cargo.toml")).unwrap_or_default();
+    if !text.contains("metadata.crossmist") {
+        return Ok(None);
+    }
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| format!("Cargo.toml can't be read: {error}"))?;
+    let folder = ["package", "metadata", "crossmist"]
+        .iter()
+        .try_fold(&table, |table, key| table.get(*key)?.as_table())
+        .and_then(|table| table.get("policies"));
+    match folder {
+        None => Ok(None),
+        Some(toml::Value::String(folder)) => Ok(Some(manifest.join(folder))),
+        Some(_) => Err(
+            "`package.metadata.crossmist.policies` in Cargo.toml is a path, in quotes".to_owned(),
+        ),
+    }
+}
+
+/// The folder beside the nearest manifest above that is a workspace's.
+fn of_workspace(manifest: &Path) -> Option<PathBuf> {
+    manifest.ancestors().skip(1).find_map(|folder| {
+        let text = std::fs::read_to_string(folder.join("Cargo.toml")).ok()?;
+        let policies = folder.join(FOLDER);
+        (text.contains("[workspace") && policies.is_dir()).then_some(policies)
+    })
+}

@@ -1,0 +1,152 @@
+//! The child's part: the list of steps, in their order.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+
+use crossmist_policy::bpf;
+
+use super::plan::{Fixed, Plan, errno};
+use super::privileges;
+use super::status::{Failure, Status, Step};
+use crate::sys::confinement as sys;
+use crate::sys::process;
+use crate::sys::sigsys;
+use crate::wire::Note;
+
+/// Confines this process, which must have one thread, or says which step failed; nothing of it can
+/// be undone then, so the process has to end.
+///
+/// `report` is where denied calls are told of, `keep` what else stays open. A `parent` is the process
+/// that this one dies with.
+///
+/// The order matters: what needs a right comes before the right is given up. The standard descriptors
+/// are set before the limit on descriptors; the user before the signal of the parent's death, which
+/// the kernel forgets with the user; no_new_privs before Landlock and seccomp, which ask for it; the
+/// limit on memory after what allocates; the filter last, since it forbids most of the rest.
+pub(crate) fn apply(
+    plan: Plan,
+    report: BorrowedFd<'_>,
+    keep: &[RawFd],
+    parent: Option<i32>,
+) -> Result<Status, Failure> {
+    let step = |step| move |error: io::Error| Failure::new(step, errno(&error));
+    let fixed: &Fixed = &plan.fixed;
+
+    one_thread().map_err(step(Step::Threads))?;
+    sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
+    standard_descriptors(&plan).map_err(step(Step::Standard))?;
+    process::reset_signals();
+    process::ignore(&[libc::SIGXFSZ, libc::SIGPIPE]);
+    let variables = plan.environment.iter();
+    sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))
+        .map_err(step(Step::Environment))?;
+    limits(&fixed.limits).map_err(step(Step::Limits))?;
+    let user = privileges::give_up(fixed.capabilities, fixed.own_user)
+        .map_err(|(at, error)| Failure::new(at, errno(&error)))?;
+    if user.is_some() {
+        limits(&[(libc::RLIMIT_NPROC, fixed.tasks, fixed.tasks)]).map_err(step(Step::Limits))?;
+    }
+    die_with(fixed, parent).map_err(step(Step::ParentDeath))?;
+    sys::set_no_new_privs().map_err(step(Step::NoNewPrivs))?;
+    limits(&fixed.memory_limits).map_err(step(Step::Limits))?;
+    if fixed.deny_write_execute {
+        sys::deny_write_execute().map_err(step(Step::DenyWriteExecute))?;
+    }
+    sys::set_dumpable(fixed.dumpable).map_err(step(Step::Dumpable))?;
+    if fixed.reports {
+        let setup = sigsys::Setup {
+            death: bpf::DEATH,
+            emulate: bpf::TRAP_EMULATE,
+            head: Note::head,
+        };
+        sigsys::install(report, setup).map_err(step(Step::Handler))?;
+    }
+    // Made here, as there is little to be had from here on.
+    let status = Status::of(fixed, user);
+    let filter = patched(fixed);
+    if let Some(ruleset) = &plan.ruleset {
+        sys::landlock_restrict_self(ruleset.as_fd()).map_err(step(Step::Landlock))?;
+    }
+    drop_descriptors(plan);
+    sys::load_filter(&filter, status.allows_speculation).map_err(step(Step::Seccomp))?;
+    Ok(status)
+}
+
+/// Landlock and seccomp are about this thread and those that it starts.
+fn one_thread() -> io::Result<()> {
+    match process::is_single_threaded()? {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+    }
+}
+
+/// Closes every descriptor but those of the call.
+fn sweep(plan: &Plan, report: BorrowedFd<'_>, keep: &[RawFd]) -> io::Result<()> {
+    let ruleset = plan.ruleset.iter().map(|ruleset| ruleset.as_raw_fd());
+    let standard = plan.standard.iter().flatten().map(AsRawFd::as_raw_fd);
+    let mut kept: Vec<u32> = [report.as_raw_fd()]
+        .into_iter()
+        .chain(keep.iter().copied())
+        .chain(ruleset)
+        .chain(standard)
+        .filter_map(|fd| u32::try_from(fd).ok())
+        .collect();
+    kept.sort_unstable();
+    let mut next = 3;
+    for fd in kept {
+        if fd > next {
+            sys::close_range(next, fd.saturating_sub(1))?;
+        }
+        next = next.max(fd.saturating_add(1));
+    }
+    sys::close_range(next, u32::MAX)
+}
+
+/// Where a plan has none, `/dev/null` is there already: it is what the keeper has.
+fn standard_descriptors(plan: &Plan) -> io::Result<()> {
+    for (number, descriptor) in (0..).zip(&plan.standard) {
+        if let Some(descriptor) = descriptor {
+            sys::duplicate_to(descriptor.as_fd(), number)?;
+        }
+    }
+    Ok(())
+}
+
+fn limits(limits: &[(sys::Resource, u64, u64)]) -> io::Result<()> {
+    let mut limits = limits.iter();
+    limits.try_for_each(|(resource, soft, hard)| sys::lower_limit(*resource, *soft, *hard))
+}
+
+/// Has the kernel kill this process with its parent, which may have died before.
+fn die_with(fixed: &Fixed, parent: Option<i32>) -> io::Result<()> {
+    let Some(parent) = parent.filter(|_| fixed.dies_with_parent) else {
+        return Ok(());
+    };
+    sys::set_parent_death_signal(libc::SIGKILL)?;
+    match nix::unistd::getppid().as_raw() == parent {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    }
+}
+
+/// The filter with this process's id in it.
+fn patched(fixed: &Fixed) -> Vec<[u8; 8]> {
+    let mut filter = fixed.filter.clone();
+    let pid = std::process::id().to_ne_bytes();
+    for at in &fixed.own_pid {
+        if let Some([_, _, _, _, operand @ ..]) = filter.get_mut(usize::from(*at)) {
+            *operand = pid;
+        }
+    }
+    filter
+}
+
+/// Closes what only the plan needed.
+fn drop_descriptors(plan: Plan) {
+    let Plan {
+        ruleset, standard, ..
+    } = plan;
+    drop(standard);
+    drop(ruleset.map(Arc::into_inner));
+}

@@ -1,0 +1,337 @@
+//! What is to be done to a child: made in the parent, once a policy and once a call.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::{Arc, OnceLock};
+
+use crossmist_policy::{Arch, Capabilities, Compiled, OnViolation};
+
+use super::fields::{flag, number, put_flag, put_number};
+use super::landlock;
+use crate::object::{DecodeError, Decoder, Encoder, Object};
+use crate::sys::confinement::{Resource, landlock_abi};
+
+/// What a child does to itself.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(super) fixed: Arc<Fixed>,
+    /// The only paths, ports and neighbours that there are; none where Landlock has nothing to do.
+    pub(super) ruleset: Option<Arc<OwnedFd>>,
+    /// Standard descriptors; `/dev/null` where there is none.
+    pub(super) standard: [Option<OwnedFd>; 3],
+    pub(super) environment: Vec<(OsString, OsString)>,
+}
+
+/// The part of a plan that is the same for each call of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fixed {
+    /// The filter, as the kernel takes it, but for the process's own id.
+    pub(super) filter: Vec<[u8; 8]>,
+    /// The instructions whose operand is that id.
+    pub(super) own_pid: Vec<u16>,
+    /// Resources with their soft and hard limits, in the order in which they are set.
+    pub(super) limits: Vec<(Resource, u64, u64)>,
+    /// Limits on memory, which are set when nothing more is to be allocated.
+    pub(super) memory_limits: Vec<(Resource, u64, u64)>,
+    /// The capabilities that stay, as a mask.
+    pub(super) capabilities: u64,
+    pub(super) landlock_abi: u32,
+    /// What Landlock handles: rights on files, rights on ports, scopes.
+    pub(super) handled: [u64; 3],
+    /// How many promises the policy gives up.
+    pub(super) relaxed: u32,
+    pub(super) own_user: bool,
+    /// RLIMIT_NPROC for a user of its own.
+    pub(super) tasks: u64,
+    pub(super) dies_with_parent: bool,
+    pub(super) dumpable: bool,
+    pub(super) deny_write_execute: bool,
+    pub(super) allow_speculation: bool,
+    /// Whether our handler takes SIGSYS.
+    pub(super) reports: bool,
+}
+
+/// What is kept of a policy between its calls.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    fixed: OnceLock<Arc<Fixed>>,
+    /// The ruleset of a policy without variables.
+    ruleset: OnceLock<Option<Arc<OwnedFd>>>,
+}
+
+impl Plan {
+    /// Makes the plan for one call.
+    ///
+    /// Fails with what stands in the way, in words.
+    pub(crate) fn prepare(
+        policy: &Compiled,
+        kept: &Kept,
+        bound: &[(String, String)],
+    ) -> Result<Self, String> {
+        for (name, _) in bound {
+            if !policy.variables.iter().any(|rule| rule.name == *name) {
+                let known: Vec<_> = policy
+                    .variables
+                    .iter()
+                    .map(|rule| rule.name.as_str())
+                    .collect();
+                return Err(match known.as_slice() {
+                    [] => format!("it has no variable `{name}`, nor any other"),
+                    known => format!("it has no variable `{name}`; it has {}", known.join(", ")),
+                });
+            }
+        }
+        let fixed = match kept.fixed.get() {
+            Some(fixed) => Arc::clone(fixed),
+            None => {
+                let fixed = Arc::new(Fixed::of(policy)?);
+                Arc::clone(kept.fixed.get_or_init(|| fixed))
+            }
+        };
+        let ruleset = match kept.ruleset.get() {
+            Some(ruleset) => ruleset.clone(),
+            None => {
+                let ruleset = landlock::ruleset(policy, fixed.landlock_abi, bound)?.map(Arc::new);
+                // A path may come to mean another file: only what has none is kept.
+                let has_paths = policy
+                    .filesystem
+                    .as_ref()
+                    .is_some_and(|rules| !rules.is_empty());
+                if has_paths || !policy.variables.is_empty() {
+                    ruleset
+                } else {
+                    kept.ruleset.get_or_init(|| ruleset).clone()
+                }
+            }
+        };
+        Ok(Self {
+            fixed,
+            ruleset,
+            standard: [None, None, None],
+            environment: environment(policy),
+        })
+    }
+
+    /// What a standard descriptor is to be; `/dev/null` without one.
+    pub(crate) fn set_standard(&mut self, number: usize, descriptor: Option<OwnedFd>) {
+        if let Some(slot) = self.standard.get_mut(number) {
+            *slot = descriptor;
+        }
+    }
+
+    /// Sets or removes variables of the environment, on the caller's word.
+    pub(crate) fn set_variables(&mut self, changes: &[(OsString, Option<OsString>)]) {
+        for (name, value) in changes {
+            self.environment.retain(|(known, _)| known != name);
+            let set = value.as_ref().map(|value| (name.clone(), value.clone()));
+            self.environment.extend(set);
+        }
+    }
+
+    pub(crate) fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        self.fixed.encode(encoder);
+        put_flag(encoder, self.ruleset.is_some());
+        if let Some(ruleset) = &self.ruleset {
+            Object::encode(&**ruleset, encoder);
+        }
+        Object::encode(&self.standard, encoder);
+        put_number(encoder, self.environment.len() as u64);
+        for (name, value) in &self.environment {
+            encoder.bytes(name.as_bytes());
+            encoder.bytes(value.as_bytes());
+        }
+    }
+
+    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let fixed = Arc::new(Fixed::decode(decoder)?);
+        let ruleset = match flag(decoder)? {
+            true => Some(Arc::new(OwnedFd::decode(decoder)?)),
+            false => None,
+        };
+        let standard = Object::decode(decoder)?;
+        let variables = number(decoder)?;
+        let mut environment = Vec::new();
+        for _ in 0..variables {
+            let mut text = || decoder.bytes().map(OsString::from_vec);
+            environment.push((text()?, text()?));
+        }
+        Ok(Self {
+            fixed,
+            ruleset,
+            standard,
+            environment,
+        })
+    }
+}
+
+impl Fixed {
+    fn of(policy: &Compiled) -> Result<Self, String> {
+        let program = Arch::host().and_then(|arch| policy.program(arch));
+        let program = program.ok_or("it was compiled for another architecture")?;
+        let abi = landlock_abi();
+        policy
+            .check_kernel(abi)
+            .map_err(|error| error.to_string())?;
+        let limits = &policy.limits;
+        let limit = |resource, most: Option<u64>| most.map(|most| (resource, most, most));
+        let seconds = limits.cpu_time.map(|time| {
+            time.as_secs()
+                .saturating_add(u64::from(time.subsec_nanos() > 0))
+        });
+        let process = &policy.process;
+        Ok(Self {
+            filter: program.code.iter().map(instruction).collect(),
+            own_pid: program.own_pid.clone(),
+            limits: [
+                limit(libc::RLIMIT_CORE, limits.core),
+                // SIGXCPU first; who ignores it is killed a second later.
+                seconds.map(|most| (libc::RLIMIT_CPU, most.max(1), most.max(1).saturating_add(1))),
+                limit(libc::RLIMIT_NOFILE, Some(limits.open_files)),
+                limit(libc::RLIMIT_FSIZE, limits.file_size),
+                limit(libc::RLIMIT_MEMLOCK, limits.locked_memory),
+                limit(libc::RLIMIT_STACK, limits.stack),
+                limit(libc::RLIMIT_MSGQUEUE, Some(0)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            memory_limits: [
+                limit(libc::RLIMIT_DATA, limits.memory),
+                limit(libc::RLIMIT_AS, limits.address_space),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            capabilities: match &policy.capabilities {
+                Capabilities::All => u64::MAX,
+                Capabilities::Only(kept) => kept
+                    .iter()
+                    .filter(|number| **number < 64)
+                    .fold(0, |mask, n| mask | 1 << n),
+            },
+            landlock_abi: abi,
+            handled: landlock::handled(policy, abi),
+            relaxed: u32::try_from(policy.relaxed.len()).unwrap_or(u32::MAX),
+            own_user: process.own_user,
+            tasks: limits.threads.max(limits.processes).max(1),
+            dies_with_parent: process.dies_with_parent,
+            dumpable: process.dumpable,
+            deny_write_execute: process.deny_write_execute,
+            allow_speculation: process.allow_speculation,
+            reports: policy.on_violation != OnViolation::Trap,
+        })
+    }
+
+    fn encode(&self, encoder: &mut Encoder<'_>) {
+        put_number(encoder, self.filter.len() as u64);
+        encoder.put(self.filter.as_flattened());
+        put_number(encoder, self.own_pid.len() as u64);
+        for at in &self.own_pid {
+            encoder.put(&at.to_le_bytes());
+        }
+        for limits in [&self.limits, &self.memory_limits] {
+            put_number(encoder, limits.len() as u64);
+            for (resource, soft, hard) in limits {
+                put_number(encoder, u64::from(*resource));
+                put_number(encoder, *soft);
+                put_number(encoder, *hard);
+            }
+        }
+        put_number(encoder, self.capabilities);
+        put_number(encoder, self.landlock_abi.into());
+        self.handled
+            .iter()
+            .for_each(|handled| put_number(encoder, *handled));
+        put_number(encoder, self.relaxed.into());
+        put_number(encoder, self.tasks);
+        for flag in [
+            self.own_user,
+            self.dies_with_parent,
+            self.dumpable,
+            self.deny_write_execute,
+            self.allow_speculation,
+            self.reports,
+        ] {
+            put_flag(encoder, flag);
+        }
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let small = |decoder: &mut Decoder<'_>| {
+            let number = number(decoder)?;
+            u32::try_from(number).map_err(|_| decoder.error("a number of 32 bits", number))
+        };
+        let mut filter = Vec::new();
+        for _ in 0..number(decoder)? {
+            filter.push(decoder.array()?);
+        }
+        let mut own_pid = Vec::new();
+        for _ in 0..number(decoder)? {
+            own_pid.push(decoder.array().map(u16::from_le_bytes)?);
+        }
+        let mut limits = [Vec::new(), Vec::new()];
+        for limits in &mut limits {
+            for _ in 0..number(decoder)? {
+                limits.push((small(decoder)?, number(decoder)?, number(decoder)?));
+            }
+        }
+        let [limits, memory_limits] = limits;
+        Ok(Self {
+            filter,
+            own_pid,
+            limits,
+            memory_limits,
+            capabilities: number(decoder)?,
+            landlock_abi: small(decoder)?,
+            handled: [number(decoder)?, number(decoder)?, number(decoder)?],
+            relaxed: small(decoder)?,
+            tasks: number(decoder)?,
+            own_user: flag(decoder)?,
+            dies_with_parent: flag(decoder)?,
+            dumpable: flag(decoder)?,
+            deny_write_execute: flag(decoder)?,
+            allow_speculation: flag(decoder)?,
+            reports: flag(decoder)?,
+        })
+    }
+}
+
+/// An instruction as the kernel's `sock_filter`, in this machine's byte order.
+fn instruction(instruction: &crossmist_policy::bpf::Instruction) -> [u8; 8] {
+    let crossmist_policy::bpf::Instruction { code, jt, jf, k } = *instruction;
+    let [c0, c1] = code.to_ne_bytes();
+    let [k0, k1, k2, k3] = k.to_ne_bytes();
+    [c0, c1, jt, jf, k0, k1, k2, k3]
+}
+
+/// What a policy takes over from this process's environment, and what it sets.
+fn environment(policy: &Compiled) -> Vec<(OsString, OsString)> {
+    let wanted = |name: &OsStr| {
+        policy
+            .environment
+            .inherit
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(beginning) => name.as_bytes().starts_with(beginning.as_bytes()),
+                None => name == pattern.as_str(),
+            })
+    };
+    let mut variables: Vec<(OsString, OsString)> = match policy.environment.inherit.as_slice() {
+        [] => Vec::new(),
+        _ => std::env::vars_os()
+            .filter(|(name, _)| wanted(name))
+            .collect(),
+    };
+    for (name, value) in &policy.environment.set {
+        variables.retain(|(known, _)| *known != **name);
+        variables.push((name.into(), value.into()));
+    }
+    variables
+}
+
+/// The error number of a system call.
+pub(super) fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}

@@ -1,0 +1,248 @@
+//! How a confinement went, as the child tells its parent.
+
+use std::fmt;
+use std::io;
+
+use super::fields::{flag, number, put_flag, put_number};
+use super::plan::Fixed;
+use crate::object::{DecodeError, Decoder, Encoder};
+
+/// What is enforced on a confined child, layer by layer.
+///
+/// The child says so after the last step and before it looks at its arguments: at that point nobody
+/// else has had a say in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// How many instructions the seccomp filter has.
+    pub seccomp_instructions: u32,
+    /// Whether the filter left speculation unmitigated (`spec_allow`).
+    pub allows_speculation: bool,
+    /// The Landlock ABI of the kernel; 0 where it has none.
+    pub landlock_abi: u32,
+    /// Landlock's rights on files that are denied but for what the policy grants, with the kernel's
+    /// bits; 0 where files are left to other layers.
+    pub landlock_files: u64,
+    /// The same for TCP ports.
+    pub landlock_ports: u64,
+    /// Landlock's scopes that are closed: abstract Unix sockets, signals.
+    pub landlock_scopes: u64,
+    /// The capabilities that stay, as a mask.
+    pub capabilities: u64,
+    /// The user id of its own that it took; `None` where it keeps its parent's.
+    pub own_user: Option<u32>,
+    /// How many resource limits were set.
+    pub limits: u32,
+    /// Whether memory can't be writable and executable (PR_SET_MDWE).
+    pub denies_write_execute: bool,
+    /// Whether other processes of the user may look into it.
+    pub dumpable: bool,
+    /// How many promises the policy gives up by `[kernel] relax`.
+    pub relaxed: u32,
+}
+
+impl Status {
+    /// Whether no promise of the policy was given up.
+    #[must_use]
+    pub fn is_fully_enforced(&self) -> bool {
+        self.relaxed == 0
+    }
+
+    pub(super) fn of(fixed: &Fixed, own_user: Option<u32>) -> Self {
+        let length = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let [files, ports, scopes] = fixed.handled;
+        Self {
+            seccomp_instructions: length(fixed.filter.len()),
+            allows_speculation: fixed.allow_speculation,
+            landlock_abi: fixed.landlock_abi,
+            landlock_files: files,
+            landlock_ports: ports,
+            landlock_scopes: scopes,
+            capabilities: fixed.capabilities,
+            own_user,
+            limits: length(fixed.limits.len().saturating_add(fixed.memory_limits.len())),
+            denies_write_execute: fixed.deny_write_execute,
+            dumpable: fixed.dumpable,
+            relaxed: fixed.relaxed,
+        }
+    }
+
+    pub(crate) fn encode(&self, encoder: &mut Encoder<'_>) {
+        for value in [
+            self.seccomp_instructions.into(),
+            self.landlock_abi.into(),
+            self.landlock_files,
+            self.landlock_ports,
+            self.landlock_scopes,
+            self.capabilities,
+            self.own_user.map_or(u64::MAX, u64::from),
+            self.limits.into(),
+            self.relaxed.into(),
+        ] {
+            put_number(encoder, value);
+        }
+        for value in [
+            self.allows_speculation,
+            self.denies_write_execute,
+            self.dumpable,
+        ] {
+            put_flag(encoder, value);
+        }
+    }
+
+    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let small = |decoder: &mut Decoder<'_>| {
+            let number = number(decoder)?;
+            u32::try_from(number).map_err(|_| decoder.error("a number of 32 bits", number))
+        };
+        Ok(Self {
+            seccomp_instructions: small(decoder)?,
+            landlock_abi: small(decoder)?,
+            landlock_files: number(decoder)?,
+            landlock_ports: number(decoder)?,
+            landlock_scopes: number(decoder)?,
+            capabilities: number(decoder)?,
+            own_user: u32::try_from(number(decoder)?).ok(),
+            limits: small(decoder)?,
+            relaxed: small(decoder)?,
+            allows_speculation: flag(decoder)?,
+            denies_write_execute: flag(decoder)?,
+            dumpable: flag(decoder)?,
+        })
+    }
+}
+
+/// One step of a confinement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Threads,
+    Descriptors,
+    Standard,
+    Environment,
+    Limits,
+    BoundingSet,
+    Securebits,
+    User,
+    Capabilities,
+    ParentDeath,
+    NoNewPrivs,
+    DenyWriteExecute,
+    Dumpable,
+    Handler,
+    Landlock,
+    Seccomp,
+}
+
+impl Step {
+    const ALL: [Self; 16] = [
+        Self::Threads,
+        Self::Descriptors,
+        Self::Standard,
+        Self::Environment,
+        Self::Limits,
+        Self::BoundingSet,
+        Self::Securebits,
+        Self::User,
+        Self::Capabilities,
+        Self::ParentDeath,
+        Self::NoNewPrivs,
+        Self::DenyWriteExecute,
+        Self::Dumpable,
+        Self::Handler,
+        Self::Landlock,
+        Self::Seccomp,
+    ];
+
+    /// Completes the sentence "it could not …".
+    fn name(self) -> &'static str {
+        match self {
+            Self::Threads => "count on being its only thread",
+            Self::Descriptors => "close the descriptors that are not its (close_range)",
+            Self::Standard => "set up its standard descriptors",
+            Self::Environment => "set its environment",
+            Self::Limits => "set a resource limit (prlimit)",
+            Self::BoundingSet => "empty its capability bounding set",
+            Self::Securebits => "lock its securebits",
+            Self::User => "take a user of its own (setresuid)",
+            Self::Capabilities => "give up its capabilities",
+            Self::ParentDeath => "bind its life to the keeper's (PR_SET_PDEATHSIG)",
+            Self::NoNewPrivs => "set no_new_privs",
+            Self::DenyWriteExecute => "forbid writable and executable memory (PR_SET_MDWE)",
+            Self::Dumpable => "keep others from looking into it (PR_SET_DUMPABLE)",
+            Self::Handler => "handle SIGSYS",
+            Self::Landlock => "enforce its Landlock ruleset",
+            Self::Seccomp => "load its seccomp filter",
+        }
+    }
+
+    /// What can be done about it.
+    fn cure(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Threads => {
+                "a library starts a thread before `main`; confine before it does, or leave it out"
+            }
+            Self::Descriptors => "close_range needs Linux 5.9, and a container that allows it",
+            Self::User => {
+                "root gives its children a user of their own, which takes CAP_SETUID and \
+                 CAP_SETGID, and a user namespace that maps ids from 0x50000000 on; `[process] \
+                 user = \"same\"` in the policy does without"
+            }
+            Self::BoundingSet | Self::Securebits => {
+                "a process with capabilities needs CAP_SETPCAP to give them up for good: run the \
+                 program with it, or without any"
+            }
+            Self::ParentDeath => "the keeper was killed meanwhile: call again",
+            Self::DenyWriteExecute => {
+                "PR_SET_MDWE needs Linux 6.3; `[process] deny_write_execute = false` in the policy \
+                 relies on the filter alone"
+            }
+            Self::Landlock | Self::Seccomp => {
+                "the program may itself be confined, by a container perhaps, so that it can't \
+                 confine its children, or has used up the layers that the kernel allows"
+            }
+            Self::Handler => "the process was confined before",
+            _ => return None,
+        })
+    }
+}
+
+/// The step that failed, and the system's reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    step: Step,
+    errno: i32,
+}
+
+impl Failure {
+    pub(crate) fn new(step: Step, errno: i32) -> Self {
+        Self { step, errno }
+    }
+
+    pub(crate) fn encode(&self, encoder: &mut Encoder<'_>) {
+        let step = Step::ALL.iter().position(|step| *step == self.step);
+        encoder.put(&[step
+            .and_then(|step| u8::try_from(step).ok())
+            .unwrap_or(u8::MAX)]);
+        encoder.put(&self.errno.to_le_bytes());
+    }
+
+    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let step = decoder.byte()?;
+        let Some(step) = Step::ALL.get(usize::from(step)).copied() else {
+            return Err(decoder.error("a step of the confinement, 0 to 15", step));
+        };
+        let errno = decoder.array().map(i32::from_le_bytes)?;
+        Ok(Self { step, errno })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = io::Error::from_raw_os_error(self.errno);
+        write!(f, "it could not {}: {error}", self.step.name())?;
+        match self.step.cure() {
+            Some(cure) => write!(f, "; {cure}"),
+            None => Ok(()),
+        }
+    }
+}

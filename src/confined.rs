@@ -1,0 +1,222 @@
+//! What the parent knows of a call whose child confines itself: by which policy, how that went, and
+//! what its end means.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossmist_policy::Arch;
+
+use crate::confine::Status;
+use crate::error::{ChildText, Claim, Error, Resource, Violation};
+use crate::keeper::{Launch, Parting, Request};
+use crate::object::{Limits, Object, carries};
+use crate::reply::Reply;
+use crate::running::StillRunning;
+use crate::sandbox::SandboxPolicy;
+use crate::sys::poll::Deadline;
+use crate::sys::process::Ended;
+use crate::wire::{FrameError, Note};
+
+/// A confined call, as the parent sees it.
+#[derive(Debug)]
+pub(crate) struct Confined {
+    function: &'static str,
+    policy: SandboxPolicy,
+    /// The reading end of the pipe that the keeper is to drain.
+    pipe: Option<OwnedFd>,
+    /// What the child said that it has done to itself.
+    status: Option<Arc<Status>>,
+    note: Option<Note>,
+}
+
+impl Confined {
+    pub(crate) fn new(
+        function: &'static str,
+        policy: &SandboxPolicy,
+        pipe: Option<OwnedFd>,
+    ) -> Self {
+        Self {
+            function,
+            policy: policy.clone(),
+            pipe,
+            status: None,
+            note: None,
+        }
+    }
+
+    /// What an answer is held to that holds a `T`.
+    pub(crate) fn limits<T: Object>(&self) -> Limits {
+        let channel = &self.policy.compiled().channel;
+        let bytes = |bound: Option<u64>| {
+            bound.map_or(usize::MAX, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            })
+        };
+        let descriptors = match carries::<T>().descriptors {
+            // None comes up that the type doesn't name.
+            None => 0,
+            Some(_) => usize::try_from(channel.message_fds).unwrap_or(usize::MAX),
+        };
+        Limits {
+            message_bytes: bytes(channel.message_bytes),
+            descriptors,
+            nesting: usize::try_from(channel.nesting).unwrap_or(usize::MAX),
+            memory_bytes: usize::MAX,
+            empty_elements: usize::MAX,
+        }
+    }
+
+    pub(crate) fn wall_time(&self) -> Option<Duration> {
+        self.policy.compiled().limits.wall_time
+    }
+
+    /// What the keeper is asked for, and what it is to drain.
+    pub(crate) fn request(&mut self, deadline: Deadline) -> (Request, Option<OwnedFd>) {
+        let compiled = self.policy.compiled();
+        let request = Request {
+            deadline: deadline.monotonic_nanos(),
+            launch: match compiled.process.fresh_image {
+                true => Launch::Execute,
+                false => Launch::Fork,
+            },
+            may_fork: compiled.limits.processes > 0,
+        };
+        (request, self.pipe.take())
+    }
+
+    pub(crate) fn status(&self) -> Option<&Arc<Status>> {
+        self.status.as_ref()
+    }
+
+    /// Takes in what the child says, and gives back what is an answer.
+    pub(crate) fn hear<T>(&mut self, reply: Reply<T>) -> Result<Option<Reply<T>>, Error> {
+        match (reply, &self.status) {
+            (Reply::Confined(status), None) => {
+                self.status = Some(Arc::new(*status));
+                Ok(None)
+            }
+            (Reply::NotConfined(failure), None) => Err(self.not_confined(failure.to_string())),
+            (Reply::Confined(_) | Reply::NotConfined(_), Some(_)) => {
+                Err(Error::Malformed(FrameError::Surplus))
+            }
+            // Whatever it says, nobody vouches for how it came to that.
+            (_, None) => {
+                Err(self.not_confined("it answered without having said that it is".to_owned()))
+            }
+            (answer, Some(_)) => Ok(Some(answer)),
+        }
+    }
+
+    /// Takes in what the child says that it was denied.
+    pub(crate) fn note(&mut self, note: Note) -> Result<(), Error> {
+        match self.note.replace(note) {
+            None => Ok(()),
+            Some(_) => Err(Error::Malformed(FrameError::Surplus)),
+        }
+    }
+
+    fn not_confined(&self, reason: String) -> Error {
+        Error::Confine {
+            function: self.function,
+            policy: self.policy.name().to_owned(),
+            reason,
+        }
+    }
+
+    /// The error for a child that gave no answer, where the confinement has to do with it.
+    pub(crate) fn verdict(
+        &self,
+        ended: &Result<Ended, StillRunning>,
+        parting: Option<Parting>,
+        process: i32,
+    ) -> Option<Error> {
+        let departure = match &parting {
+            Some(Parting::KeeperDied) => return Some(Error::KeeperDied),
+            Some(Parting::Reported(departure)) => departure,
+            None => return None,
+        };
+        let Ok(ended) = ended else { return None };
+        if departure.at_deadline {
+            return None;
+        }
+        if self.status.is_none() {
+            return Some(self.not_confined(match ended {
+                Ended::Exited(status) => {
+                    format!("it ended before it was, with status {status}")
+                }
+                Ended::Signalled { signal, .. } => {
+                    format!("it was ended before it was, by signal {signal}")
+                }
+                Ended::Unknown => "it ended before it was".to_owned(),
+            }));
+        }
+        let Ended::Signalled { signal, .. } = *ended else {
+            return None;
+        };
+        let limits = &self.policy.compiled().limits;
+        let used = Duration::from_nanos(departure.cpu_time);
+        let limit = |resource| Error::Limit {
+            function: self.function,
+            policy: self.policy.name().to_owned(),
+            resource,
+        };
+        match signal {
+            libc::SIGSYS => Some(Error::Violation(Box::new(self.violation(process)))),
+            // One that ignores SIGXCPU is killed a second later.
+            libc::SIGXCPU | libc::SIGKILL if limits.cpu_time.is_some_and(|most| used >= most) => {
+                Some(limit(Resource::CpuTime))
+            }
+            libc::SIGABRT if says_out_of_memory(&departure.stderr) => Some(limit(Resource::Memory)),
+            _ => None,
+        }
+    }
+
+    fn violation(&self, process: i32) -> Violation {
+        let claim = self.note.as_ref().map(|note| {
+            let arch = Arch::host().unwrap_or(Arch::X86_64);
+            let explanation = self
+                .policy
+                .compiled()
+                .explain(arch, note.number, note.arguments);
+            Claim {
+                number: note.number,
+                arguments: note.arguments,
+                call: explanation.call,
+                denied_by: explanation.denied_by,
+                allow_with: explanation.allow_with,
+                thread: note.thread,
+            }
+        });
+        Violation {
+            function: self.function,
+            policy: self.policy.name().to_owned(),
+            process: process.unsigned_abs(),
+            claim,
+        }
+    }
+
+    /// Passes on what a child has written to a piped standard error or output, marked as its words.
+    pub(crate) fn show_stderr(&self, text: &[u8], process: i32) {
+        if text.is_empty() {
+            return;
+        }
+        let name = self.function.rsplit(':').next().unwrap_or(self.function);
+        let text = String::from_utf8_lossy(text);
+        let mut shown = String::new();
+        for line in text.lines() {
+            let line = ChildText::new(line.to_owned());
+            shown.push_str(&format!("{name}[{process}]: {line}\n"));
+        }
+        // One that is closed is nobody's loss but its reader's.
+        let _ = io::stderr().write_all(shown.as_bytes());
+    }
+}
+
+/// Whether Rust's runtime has said that an allocation failed, in the line that it aborts with.
+fn says_out_of_memory(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines()
+        .any(|line| line.starts_with("memory allocation of ") && line.ends_with(" bytes failed"))
+}

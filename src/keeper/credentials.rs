@@ -1,0 +1,137 @@
+//! Who a process is, for comparing the keeper with its program.
+
+use std::io;
+
+use nix::unistd::{getresgid, getresuid};
+
+/// The ids of a process and its capabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    /// Real, effective and saved user id, then group id.
+    ids: [u32; 6],
+    permitted: u64,
+    effective: u64,
+}
+
+impl Credentials {
+    pub(crate) fn of_this_process() -> io::Result<Self> {
+        let (user, group) = (getresuid()?, getresgid()?);
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let capabilities = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok())
+                .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
+        };
+        Ok(Self {
+            ids: [
+                user.real.as_raw(),
+                user.effective.as_raw(),
+                user.saved.as_raw(),
+                group.real.as_raw(),
+                group.effective.as_raw(),
+                group.saved.as_raw(),
+            ],
+            permitted: capabilities("CapPrm:")?,
+            effective: capabilities("CapEff:")?,
+        })
+    }
+
+    /// Whether it has no more than `other`: the same ids, and no capability beyond.
+    ///
+    /// An `execve` makes the saved ids those in effect, and under no_new_privs nothing else.
+    pub(crate) fn is_at_most(&self, other: &Self) -> bool {
+        let among = |id: u32, ids: &[u32]| ids.contains(&id);
+        let (users, groups) = other.ids.split_at(3);
+        self.ids.iter().take(3).all(|id| among(*id, users))
+            && self.ids.iter().skip(3).all(|id| among(*id, groups))
+            && self.permitted & !other.permitted == 0
+            && self.effective & !other.permitted == 0
+    }
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let ids = self.ids.iter().flat_map(|id| id.to_le_bytes());
+        ids.chain(self.permitted.to_le_bytes())
+            .chain(self.effective.to_le_bytes())
+            .collect()
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (ids, capabilities) = bytes.split_at_checked(24)?;
+        let mut numbers = ids
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|id| u32::from_le_bytes(*id));
+        let mut parsed = [0; 6];
+        for id in &mut parsed {
+            *id = numbers.next()?;
+        }
+        match capabilities.as_chunks::<8>() {
+            ([permitted, effective], []) => Some(Self {
+                ids: parsed,
+                permitted: u64::from_le_bytes(*permitted),
+                effective: u64::from_le_bytes(*effective),
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_privileges_are_noticed() {
+        let user = Credentials {
+            ids: [7, 7, 7, 8, 8, 8],
+            permitted: 0b11,
+            effective: 0b01,
+        };
+        assert!(user.is_at_most(&user));
+        assert!(
+            Credentials {
+                permitted: 0b01,
+                ..user
+            }
+            .is_at_most(&user)
+        );
+        assert!(
+            !Credentials {
+                permitted: 0b111,
+                ..user
+            }
+            .is_at_most(&user)
+        );
+        assert!(
+            !Credentials {
+                effective: 0b100,
+                ..user
+            }
+            .is_at_most(&user)
+        );
+        assert!(
+            !Credentials {
+                ids: [7, 0, 0, 8, 8, 8],
+                ..user
+            }
+            .is_at_most(&user)
+        );
+        assert!(
+            !Credentials {
+                ids: [7, 7, 7, 8, 0, 8],
+                ..user
+            }
+            .is_at_most(&user)
+        );
+    }
+
+    #[test]
+    fn credentials_survive_the_round_trip() {
+        let ours = Credentials::of_this_process().unwrap();
+        let bytes = ours.to_bytes();
+        assert_eq!(Credentials::parse(&bytes), Some(ours));
+        assert_eq!(Credentials::parse(&bytes[1..]), None);
+        assert_eq!(Credentials::parse(&[bytes, vec![0]].concat()), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! The keeper's first word: that it is ready, and who it is; or why it can't be.
+
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+
+use super::Credentials;
+use crate::sys::socket::{self, Wait};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hello {
+    Ready(Credentials),
+    Failed(String),
+}
+
+impl Hello {
+    /// No longer than this.
+    pub(super) const BYTES: usize = 1024;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let (kind, rest) = match self {
+            Self::Ready(credentials) => (b'R', credentials.to_bytes()),
+            Self::Failed(reason) => (b'F', reason.as_bytes().to_vec()),
+        };
+        let mut bytes = vec![kind];
+        bytes.extend(rest);
+        bytes.truncate(Self::BYTES);
+        bytes
+    }
+
+    pub(super) fn parse(packet: &[u8]) -> Option<Self> {
+        match packet.split_first()? {
+            (b'R', rest) => Credentials::parse(rest).map(Self::Ready),
+            (b'F', rest) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
+            _ => None,
+        }
+    }
+
+    /// Says it, if anybody listens.
+    pub(super) fn send(&self, program: BorrowedFd<'_>) {
+        let _ = socket::send(program, &[IoSlice::new(&self.to_bytes())], &[], Wait::Never);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_survives_the_round_trip() {
+        let ready = Hello::Ready(Credentials::of_this_process().unwrap());
+        let failed = Hello::Failed("no".to_owned());
+        for hello in [ready, failed] {
+            assert_eq!(Hello::parse(&hello.to_bytes()), Some(hello));
+        }
+        assert_eq!(Hello::parse(b""), None);
+        assert_eq!(Hello::parse(b"R"), None);
+        assert_eq!(Hello::parse(b"X"), None);
+    }
+}

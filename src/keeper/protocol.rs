@@ -1,0 +1,253 @@
+//! What program and keeper say to each other: packets of fixed form, descriptors beside them.
+//!
+//! The two trust each other as far as a process trusts a part of itself: the keeper is the same
+//! executable, runs no user's code and reads nothing that a confined child wrote. Still nothing
+//! here is taken on faith where a check is free.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions
+)]
+
+use crate::sys::process::Ended;
+
+/// Program to keeper: one child, please.
+///
+/// With it come the child's launch socket, which holds its launch message already; a socket for the
+/// [`Report`]s on this child; and the reading end of a pipe, if the keeper is to drain one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// When the child is to be killed, on CLOCK_MONOTONIC, in nanoseconds; never, where `None`.
+    pub(crate) deadline: Option<u64>,
+    pub(crate) launch: Launch,
+    /// Whether the policy lets the child start processes, which may outlive it.
+    pub(crate) may_fork: bool,
+}
+
+/// How a child comes into being.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Launch {
+    /// As a copy of the keeper.
+    Fork,
+    /// By executing the program anew: an address-space layout of its own.
+    Execute,
+}
+
+impl Request {
+    pub(crate) const BYTES: usize = 16;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let [a, b, c, d, e, f, g, h] = self.deadline.unwrap_or(u64::MAX).to_le_bytes();
+        let launch = match self.launch {
+            Launch::Fork => 0,
+            Launch::Execute => 1,
+        };
+        let may_fork = u8::from(self.may_fork);
+        [
+            b'Q', launch, may_fork, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h,
+        ]
+    }
+
+    pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
+        let packet = <&[u8; Self::BYTES]>::try_from(packet).ok()?;
+        let [b'Q', launch, may_fork, 0, 0, 0, 0, 0, deadline @ ..] = packet else {
+            return None;
+        };
+        let launch = match launch {
+            0 => Launch::Fork,
+            1 => Launch::Execute,
+            _ => return None,
+        };
+        let deadline = u64::from_le_bytes(*deadline);
+        (*may_fork < 2).then_some(Self {
+            deadline: (deadline != u64::MAX).then_some(deadline),
+            launch,
+            may_fork: *may_fork == 1,
+        })
+    }
+}
+
+/// Keeper to program: what became of one child. Only the keeper writes to that socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// It runs. Its pidfd comes with the packet.
+    Started { process: i32 },
+    /// There is none: a system call of the keeper failed.
+    Failed { step: Step, errno: i32 },
+    /// It has ended, and was waited for.
+    Ended(Departure),
+}
+
+/// How a child of the keeper's ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    pub(crate) ended: Ended,
+    /// The keeper killed it at its deadline.
+    pub(crate) at_deadline: bool,
+    /// How long it and its threads have run on a processor, in nanoseconds.
+    pub(crate) cpu_time: u64,
+    /// The last that came through its drained pipe, the child's words.
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// How much of a drained pipe is kept.
+pub(crate) const STDERR_BYTES: usize = 64 << 10;
+
+/// What a keeper does to make a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Fork,
+    Execute,
+    OpenPidfd,
+    Watch,
+}
+
+impl Step {
+    const ALL: [Self; 4] = [Self::Fork, Self::Execute, Self::OpenPidfd, Self::Watch];
+
+    /// Completes the sentence "can't start the child process: …".
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fork => "fork the keeper",
+            Self::Execute => "execute this program again",
+            Self::OpenPidfd => "open a pidfd of the child",
+            Self::Watch => "watch the child",
+        }
+    }
+}
+
+impl Report {
+    /// The longest report.
+    pub(crate) const BYTES: usize = Self::HEAD + STDERR_BYTES;
+    const HEAD: usize = 16;
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let (kind, detail, flag, number, time, tail) = match self {
+            Self::Started { process } => (b'S', 0, 0, *process, 0, &[][..]),
+            Self::Failed { step, errno } => {
+                let step = Step::ALL.iter().position(|known| known == step);
+                let step = step.and_then(|step| u8::try_from(step).ok()).unwrap_or(0);
+                (b'F', step, 0, *errno, 0, &[][..])
+            }
+            Self::Ended(departure) => {
+                let (detail, number) = match departure.ended {
+                    Ended::Exited(status) => (0, status),
+                    Ended::Signalled {
+                        signal,
+                        core_dumped,
+                    } => (if core_dumped { 2 } else { 1 }, signal),
+                    Ended::Unknown => (3, 0),
+                };
+                let flag = u8::from(departure.at_deadline);
+                let tail = departure.stderr.as_slice();
+                (b'E', detail, flag, number, departure.cpu_time, tail)
+            }
+        };
+        let mut bytes = vec![kind, detail, flag, 0];
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(&time.to_le_bytes());
+        bytes.extend_from_slice(tail);
+        bytes
+    }
+
+    pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
+        let (head, tail) = packet.split_first_chunk::<{ Self::HEAD }>()?;
+        let [kind, detail, flag, 0, a, b, c, d, time @ ..] = head else {
+            return None;
+        };
+        let number = i32::from_le_bytes([*a, *b, *c, *d]);
+        let cpu_time = u64::from_le_bytes(*time);
+        let ended = match (kind, detail) {
+            (b'S', 0) => return Some(Self::Started { process: number }),
+            (b'F', step) => {
+                let step = *Step::ALL.get(usize::from(*step))?;
+                return Some(Self::Failed {
+                    step,
+                    errno: number,
+                });
+            }
+            (b'E', 0) => Ended::Exited(number),
+            (b'E', 1 | 2) => Ended::Signalled {
+                signal: number,
+                core_dumped: *detail == 2,
+            },
+            (b'E', 3) => Ended::Unknown,
+            _ => return None,
+        };
+        (*flag < 2 && tail.len() <= STDERR_BYTES).then(|| {
+            Self::Ended(Departure {
+                ended,
+                at_deadline: *flag == 1,
+                cpu_time,
+                stderr: tail.to_vec(),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_survive_the_round_trip() {
+        for deadline in [None, Some(0), Some(u64::MAX - 1)] {
+            for launch in [Launch::Fork, Launch::Execute] {
+                for may_fork in [false, true] {
+                    let request = Request {
+                        deadline,
+                        launch,
+                        may_fork,
+                    };
+                    assert_eq!(Request::parse(&request.to_bytes()), Some(request));
+                }
+            }
+        }
+        let steps = Step::ALL.map(|step| Report::Failed { step, errno: 11 });
+        let ends = [
+            Ended::Exited(-1),
+            Ended::Signalled {
+                signal: 9,
+                core_dumped: false,
+            },
+            Ended::Signalled {
+                signal: 31,
+                core_dumped: true,
+            },
+            Ended::Unknown,
+        ]
+        .map(|ended| {
+            Report::Ended(Departure {
+                ended,
+                at_deadline: ended == Ended::Unknown,
+                cpu_time: 1 << 40,
+                stderr: b"bye".to_vec(),
+            })
+        });
+        let reports = steps.into_iter().chain(ends);
+        for report in reports.chain([Report::Started { process: 7 }]) {
+            assert_eq!(Report::parse(&report.to_bytes()), Some(report));
+        }
+    }
+
+    #[test]
+    fn other_packets_are_refused() {
+        let request = Request {
+            deadline: None,
+            launch: Launch::Fork,
+            may_fork: false,
+        };
+        let request = request.to_bytes();
+        assert_eq!(Request::parse(&request[..15]), None);
+        assert_eq!(Request::parse(&[&request[..], &[0]].concat()), None);
+        for index in 0..8 {
+            let mut wrong = request;
+            if let Some(byte) = wrong.get_mut(index) {
+                *byte ^= 0x40;
+            }
+            assert_eq!(Request::parse(&wrong), None, "byte {index}");
+        }
+        assert_eq!(Report::parse(&[]), None);
+        assert_eq!(Report::parse(&[0; 16]), None);
+    }
+}

@@ -1,0 +1,351 @@
+//! The keeper's side: its life from `execve` to the end of the program.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::drain::Drain;
+use super::protocol::{Departure, Launch, Report, Request, Step};
+use super::{Credentials, Hello, execute};
+use crate::program::{CHILD_ARGUMENT, Program};
+use crate::sys::clock;
+use crate::sys::epoll::Epoll;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::process::{self, Ended, Process};
+use crate::sys::socket::{self, Wait};
+
+/// What a new child does with its launch socket and the number of its parent, the keeper: see
+/// [`crate::child`].
+pub(crate) type EnterChild = fn(OwnedFd, i32) -> i32;
+
+/// What the starter of the keeper does: it forks the keeper and ends, so that the keeper is no child
+/// of the program's. Returns the status to exit with, in each of the processes.
+pub(crate) fn enter(program: OwnedFd, enter_child: EnterChild) -> i32 {
+    process::reset_signals();
+    let keeper = match process::fork() {
+        Ok(Some(_)) => return 0,
+        Ok(None) => Keeper::new(program, enter_child),
+        Err(error) => {
+            Hello::Failed(format!("{}: {}", error.step, error.source)).send(program.as_fd());
+            return 1;
+        }
+    };
+    keeper.map_or(1, Keeper::serve)
+}
+
+struct Keeper {
+    own_id: i32,
+    program: OwnedFd,
+    /// Readable once the program has ended, whoever else holds a copy of its socket.
+    _program_ended: OwnedFd,
+    enter_child: EnterChild,
+    epoll: Epoll,
+    /// By number. A `BTreeMap`, since a `HashMap` would draw its keys here, and every child would
+    /// have the same.
+    children: BTreeMap<u32, Entry>,
+    /// The number of the next child.
+    next: u32,
+}
+
+/// A child that is alive, as far as is known.
+struct Entry {
+    process: Process,
+    /// Where its reports go. The program may have closed the other end; the child runs on then.
+    reports: OwnedFd,
+    drain: Option<Drain>,
+    deadline: Option<u64>,
+    killed_at_deadline: bool,
+    may_fork: bool,
+}
+
+/// What a wake-up is about. A child goes by its number, its pipe by that and a bit above.
+const PROGRAM: u64 = u64::MAX;
+const PROGRAM_ENDED: u64 = u64::MAX - 1;
+const PIPE: u64 = 1 << 32;
+
+enum Served {
+    Goes,
+    Child(OwnedFd),
+    Ended,
+}
+
+impl Keeper {
+    /// Sets up the process, and tells the program who it is.
+    fn new(program: OwnedFd, enter_child: EnterChild) -> Option<Self> {
+        match Self::set_up(program.as_fd()) {
+            Ok((program_ended, epoll, credentials)) => {
+                Hello::Ready(credentials).send(program.as_fd());
+                Some(Self {
+                    own_id: nix::unistd::getpid().as_raw(),
+                    program,
+                    _program_ended: program_ended,
+                    enter_child,
+                    epoll,
+                    children: BTreeMap::new(),
+                    next: 0,
+                })
+            }
+            Err(error) => {
+                Hello::Failed(error.to_string()).send(program.as_fd());
+                None
+            }
+        }
+    }
+
+    fn set_up(program: BorrowedFd<'_>) -> io::Result<(OwnedFd, Epoll, Credentials)> {
+        // A session of its own, and no reaction to what a terminal sends to all: it ends with the
+        // program, which may want to finish its calls after Ctrl-C, and not before.
+        nix::unistd::setsid()?;
+        process::ignore(&[
+            libc::SIGINT,
+            libc::SIGQUIT,
+            libc::SIGTERM,
+            libc::SIGHUP,
+            libc::SIGTSTP,
+            libc::SIGTTIN,
+            libc::SIGTTOU,
+        ]);
+        // What its children leave behind comes to it.
+        nix::sys::prctl::set_child_subreaper(true)?;
+        // No reading of its memory by others of the same user.
+        nix::sys::prctl::set_dumpable(false)?;
+        // Three descriptors a child.
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        process::thin_bounding_set();
+        process::set_name(c"crossmist-keeper");
+
+        // The program sends a pidfd of itself first of all.
+        let mut greeting = Vec::new();
+        let packet = socket::receive(program, &mut greeting, 1, None, Wait::Block)?;
+        let program_ended = packet.descriptors.into_iter().flatten().next();
+        let program_ended = program_ended
+            .ok_or_else(|| io::Error::other("the program sent no pidfd of itself"))?
+            .into_owned();
+        let epoll = Epoll::new()?;
+        epoll.add(program, PROGRAM)?;
+        epoll.add(program_ended.as_fd(), PROGRAM_ENDED)?;
+        Ok((program_ended, epoll, Credentials::of_this_process()?))
+    }
+
+    /// Runs the keeper. Returns when the program has ended, in the keeper; and in a child with the
+    /// status to exit with.
+    fn serve(mut self) -> i32 {
+        loop {
+            let now = clock::monotonic_nanos();
+            let timeout = self
+                .next_deadline()
+                .map(|at| u64::try_from(i128::from(at).saturating_sub(now)).unwrap_or(0));
+            match self.epoll.wait(timeout) {
+                Ok(Some(PROGRAM_ENDED)) => return self.end(),
+                Ok(Some(PROGRAM)) => match self.request() {
+                    Served::Goes => {}
+                    Served::Child(socket) => {
+                        let enter_child = self.enter_child;
+                        let keeper = self.own_id;
+                        // From here on this is a child. It owns nothing but its socket: the rest is
+                        // forgotten, not dropped, since it is the keeper's; the descriptors are
+                        // closed in one sweep.
+                        std::mem::forget(self);
+                        return enter_child(socket, keeper);
+                    }
+                    Served::Ended => return self.end(),
+                },
+                Ok(Some(pipe)) if pipe & PIPE != 0 => self.drain(pipe as u32),
+                Ok(Some(child)) => self.bury(child as u32),
+                Ok(None) => self.kill_overdue(),
+                // EBADF and the like: the keeper is broken, and its end kills its children.
+                Err(_) => return 1,
+            }
+        }
+    }
+
+    /// Takes one request.
+    fn request(&mut self) -> Served {
+        let mut bytes = Vec::new();
+        let room = Request::BYTES + 1;
+        let packet =
+            match socket::receive(self.program.as_fd(), &mut bytes, room, None, Wait::Never) {
+                Ok(packet) if packet.bytes == 0 => return Served::Ended,
+                Ok(packet) => packet,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Served::Goes,
+                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {
+                    return Served::Ended;
+                }
+                // The descriptor table is full, for one: the request's descriptors are closed, and the
+                // program sees the end of the report socket.
+                Err(_) => return Served::Goes,
+            };
+        let mut descriptors = packet.descriptors.into_iter().flatten();
+        let mut next = || descriptors.next().map(|fd| fd.into_owned());
+        let (Some(socket), Some(reports), pipe) = (next(), next(), next()) else {
+            return Served::Goes;
+        };
+        let Some(request) = Request::parse(&bytes) else {
+            return Served::Goes;
+        };
+        let started = match request.launch {
+            Launch::Fork => match process::fork() {
+                Ok(None) => return Served::Child(socket),
+                Ok(Some(process)) => Ok(process),
+                Err(error) if error.step == "fork" => Err((Step::Fork, error.source)),
+                Err(error) => Err((Step::OpenPidfd, error.source)),
+            },
+            Launch::Execute => {
+                let keeper = std::process::id().to_string();
+                Program::open()
+                    .map_err(io::Error::other)
+                    .and_then(|program| {
+                        execute(&program, socket, CHILD_ARGUMENT, &keeper)
+                            .map_err(|error| error.source)
+                    })
+                    .map_err(|error| (Step::Execute, error))
+            }
+        };
+        let admitted = started.and_then(|process| {
+            self.admit(process, &reports, pipe, request)
+                .map_err(|error| (Step::Watch, error))
+        });
+        if let Err((step, error)) = admitted {
+            let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+            tell(reports.as_fd(), &Report::Failed { step, errno }, None);
+        }
+        Served::Goes
+    }
+
+    /// Notes down a new child, and tells of it.
+    fn admit(
+        &mut self,
+        process: Process,
+        reports: &OwnedFd,
+        pipe: Option<OwnedFd>,
+        request: Request,
+    ) -> io::Result<()> {
+        let number = self.next;
+        let watch = || {
+            let drain = pipe.map(Drain::new).transpose()?;
+            self.epoll.add(process.pidfd.as_fd(), number.into())?;
+            if let Some(drain) = &drain {
+                self.epoll.add(drain.as_fd(), PIPE | u64::from(number))?;
+            }
+            Ok((drain, reports.try_clone()?))
+        };
+        let (drain, reports) = match watch() {
+            Ok(watched) => watched,
+            Err(error) => {
+                // A child whose end nobody would notice must not be.
+                let _ = process.signal(libc::SIGKILL);
+                let _ = process.wait();
+                return Err(error);
+            }
+        };
+        let started = Report::Started {
+            process: process.id,
+        };
+        tell(reports.as_fd(), &started, Some(process.pidfd.as_fd()));
+        let Request {
+            deadline, may_fork, ..
+        } = request;
+        let entry = Entry {
+            process,
+            reports,
+            drain,
+            deadline,
+            killed_at_deadline: false,
+            may_fork,
+        };
+        self.children.insert(number, entry);
+        // Four thousand million children later the first ones are long gone.
+        self.next = self.next.wrapping_add(1);
+        while self.children.contains_key(&self.next) {
+            self.next = self.next.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Waits for a child that has ended, and tells how.
+    fn bury(&mut self, number: u32) {
+        let Some(mut entry) = self.children.remove(&number) else {
+            return;
+        };
+        let (ended, cpu_time) = entry
+            .process
+            .wait_with_time()
+            .unwrap_or((Ended::Unknown, Default::default()));
+        let stderr = entry.drain.take().map(Drain::finish).unwrap_or_default();
+        let departure = Departure {
+            ended,
+            at_deadline: entry.killed_at_deadline,
+            cpu_time: u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX),
+            stderr,
+        };
+        tell(entry.reports.as_fd(), &Report::Ended(departure), None);
+        if entry.may_fork {
+            self.bury_orphans();
+        }
+    }
+
+    /// Kills and waits for what children left behind: as a subreaper the keeper becomes its parent.
+    fn bury_orphans(&self) {
+        for pid in process::children_of_this_thread() {
+            if !self.children.values().any(|entry| entry.process.id == pid) {
+                process::kill_and_wait(pid);
+            }
+        }
+    }
+
+    fn drain(&mut self, number: u32) {
+        let Some(entry) = self.children.get_mut(&number) else {
+            return;
+        };
+        let is_open = entry.drain.as_mut().is_some_and(Drain::advance);
+        if let (false, Some(drain)) = (is_open, &entry.drain) {
+            self.epoll.remove(drain.as_fd());
+        }
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let pending = |entry: &&Entry| !entry.killed_at_deadline;
+        let pending = self.children.values().filter(pending);
+        pending.filter_map(|entry| entry.deadline).min()
+    }
+
+    fn kill_overdue(&mut self) {
+        let now = clock::monotonic_nanos();
+        for entry in self.children.values_mut() {
+            let is_overdue = entry
+                .deadline
+                .is_some_and(|deadline| i128::from(deadline) <= now);
+            if is_overdue && !entry.killed_at_deadline {
+                let _ = entry.process.signal(libc::SIGKILL);
+                entry.killed_at_deadline = true;
+            }
+        }
+    }
+
+    /// The program has ended: so do its children, and what they left behind.
+    fn end(&mut self) -> i32 {
+        for entry in self.children.values() {
+            let _ = entry.process.signal(libc::SIGKILL);
+        }
+        for entry in std::mem::take(&mut self.children).into_values() {
+            // One that is stuck in the kernel is nobody's to wait for.
+            let patience = Deadline::after(std::time::Duration::from_secs(1));
+            if poll::readable(entry.process.pidfd.as_fd(), patience).is_ok() {
+                let _ = entry.process.wait();
+            }
+        }
+        self.bury_orphans();
+        0
+    }
+}
+
+/// Tells the program, if it still listens. Never waits: a report socket holds all its reports.
+fn tell(reports: BorrowedFd<'_>, report: &Report, pidfd: Option<BorrowedFd<'_>>) {
+    let bytes = report.to_bytes();
+    let parts = [IoSlice::new(&bytes)];
+    let descriptors: Vec<_> = pidfd.into_iter().collect();
+    let _ = socket::send(reports, &parts, &descriptors, Wait::Never);
+}

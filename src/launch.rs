@@ -1,0 +1,88 @@
+//! What a confined call is started with: its policy's plan, with what the caller asks for put in.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crossmist_policy::{Compiled, Stdio as Wanted};
+
+use crate::builder::{Options, Stdio};
+use crate::call::standard;
+use crate::confine::Plan;
+use crate::confined::Confined;
+use crate::error::Error;
+use crate::func::Func;
+
+/// The confinement of a call of `F`, if it is to be confined, and what its child is to do.
+pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined, Plan)>, Error> {
+    let policy = match (&options.policy, F::sandbox()) {
+        (Some(policy), _) => policy,
+        (None, Some(sandbox)) => sandbox.policy()?,
+        (None, None) if F::DYNAMIC => {
+            return Err(Error::Policy {
+                policy: "none".to_owned(),
+                reason: format!("`{}` is called by way of its method `sandbox`", F::NAME),
+            });
+        }
+        (None, None) => return Ok(None),
+    };
+    let failed = |reason: String| Error::Policy {
+        policy: policy.name().to_owned(),
+        reason,
+    };
+    if options.directory.is_some() {
+        return Err(failed(
+            "a confined child has no working directory of its own: pass it an open directory, \
+             or a path that its policy grants"
+                .to_owned(),
+        ));
+    }
+    let mut plan =
+        Plan::prepare(policy.compiled(), policy.kept(), &options.bound).map_err(failed)?;
+    plan.set_variables(&options.environment);
+    let pipe = connect(&mut plan, policy.compiled(), options).map_err(|source| Error::Launch {
+        step: "set up the standard descriptors",
+        source,
+    })?;
+    let confined = Confined::new(F::NAME, policy, pipe);
+    Ok(Some((confined, plan)))
+}
+
+/// Puts the standard descriptors into a plan: what the caller says, else what the policy says. Gives
+/// the reading end of the pipe, if there is one.
+fn connect(plan: &mut Plan, policy: &Compiled, options: &Options) -> io::Result<Option<OwnedFd>> {
+    let process = &policy.process;
+    let mut pipe = None;
+    let wanted = [process.stdin, process.stdout, process.stderr];
+    for ((number, wanted), explicit) in (0..).zip(wanted).zip(&options.standard) {
+        let descriptor = match (explicit, wanted) {
+            (Some(Stdio::Inherit), _) | (None, Wanted::Inherit) => own(number)?,
+            (Some(Stdio::Null), _) | (None, Wanted::Null) => None,
+            (Some(stdio), _) => standard(Some(stdio))?,
+            (None, Wanted::Pipe) => {
+                let (_, writing) = match &pipe {
+                    Some(ends) => ends,
+                    None => {
+                        let (reading, writing) = io::pipe()?;
+                        pipe.insert((OwnedFd::from(reading), OwnedFd::from(writing)))
+                    }
+                };
+                Some(writing.try_clone()?)
+            }
+        };
+        plan.set_standard(number, descriptor);
+    }
+    Ok(pipe.map(|(reading, _)| reading))
+}
+
+/// A copy of this process's own, unless it is closed.
+fn own(number: usize) -> io::Result<Option<OwnedFd>> {
+    let copy = match number {
+        0 => io::stdin().as_fd().try_clone_to_owned(),
+        1 => io::stdout().as_fd().try_clone_to_owned(),
+        _ => io::stderr().as_fd().try_clone_to_owned(),
+    };
+    match copy {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(None),
+        copy => copy.map(Some),
+    }
+}

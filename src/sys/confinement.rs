@@ -1,0 +1,198 @@
+//! The system calls by which a process confines itself.
+//!
+//! Each does one step and reports its `errno`; which steps there are and in what order is no
+//! business of this module's.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use libc::{c_int, c_long, c_ulong};
+
+fn check(result: c_long) -> io::Result<c_long> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        result => Ok(result),
+    }
+}
+
+fn prctl(option: c_int, arguments: [c_ulong; 4]) -> io::Result<c_int> {
+    let [a, b, c, d] = arguments;
+    // SAFETY: the callers in here use options that take numbers only.
+    let result = unsafe { libc::prctl(option, a, b, c, d) };
+    check(result.into()).map(|_| result)
+}
+
+/// Closes all descriptors from `first` to `last` (Linux 5.9).
+pub(crate) fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only. Whoever thinks to own one of the descriptors is the caller's
+    // concern: this module's user is a process that owns nothing but what it keeps.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Makes `number` mean what `fd` does, and stay open in programs that are executed.
+pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: takes numbers only; standard descriptors are nobody's property.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
+}
+
+/// Replaces the environment. The process must have one thread.
+pub(crate) fn replace_environment<'a>(
+    variables: impl Iterator<Item = (&'a OsStr, &'a OsStr)>,
+) -> io::Result<()> {
+    // SAFETY: nobody else reads or changes the environment: there is one thread.
+    if unsafe { libc::clearenv() } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for (name, value) in variables {
+        // What `set_var` panics on.
+        let name_bytes = name.as_bytes();
+        let is_sound = !name.is_empty()
+            && !name_bytes.contains(&b'=')
+            && !name_bytes.contains(&0)
+            && !value.as_bytes().contains(&0);
+        if !is_sound {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        // SAFETY: as above.
+        unsafe { std::env::set_var(name, value) };
+    }
+    Ok(())
+}
+
+/// Takes a user and a group that are nobody else's, and no further groups.
+pub(crate) fn become_user(id: u32) -> io::Result<()> {
+    // The raw calls, as those of the C library would want to tell other threads.
+    // SAFETY: takes a length of 0, so no memory is read.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) })?;
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, id, id, id) })?;
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, id, id, id) }).map(drop)
+}
+
+/// Whether a capability is in the bounding set; `None` where the kernel has no such capability.
+pub(crate) fn in_bounding_set(capability: u8) -> io::Result<Option<bool>> {
+    match prctl(libc::PR_CAPBSET_READ, [capability.into(), 0, 0, 0]) {
+        Ok(present) => Ok(Some(present == 1)),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Drops a capability from the bounding set; needs CAP_SETPCAP.
+pub(crate) fn drop_from_bounding_set(capability: u8) -> io::Result<()> {
+    prctl(libc::PR_CAPBSET_DROP, [capability.into(), 0, 0, 0]).map(drop)
+}
+
+/// Sets the securebits; needs CAP_SETPCAP.
+pub(crate) fn set_securebits(bits: c_int) -> io::Result<()> {
+    prctl(libc::PR_SET_SECUREBITS, [bits as c_ulong, 0, 0, 0]).map(drop)
+}
+
+pub(crate) fn securebits() -> io::Result<c_int> {
+    prctl(libc::PR_GET_SECUREBITS, [0; 4])
+}
+
+pub(crate) fn set_no_new_privs() -> io::Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0])?;
+    match prctl(libc::PR_GET_NO_NEW_PRIVS, [0; 4])? {
+        1 => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    }
+}
+
+/// The signal by which this process learns of the end of its parent's thread.
+pub(crate) fn set_parent_death_signal(signal: c_int) -> io::Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, [signal as c_ulong, 0, 0, 0]).map(drop)
+}
+
+pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, [dumpable.into(), 0, 0, 0])?;
+    match prctl(libc::PR_GET_DUMPABLE, [0; 4])? == c_int::from(dumpable) {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    }
+}
+
+/// Forbids memory to be writable and executable, at once or one after the other (Linux 6.3).
+pub(crate) fn deny_write_execute() -> io::Result<()> {
+    const PR_SET_MDWE: c_int = 65;
+    const PR_MDWE_REFUSE_EXEC_GAIN: c_ulong = 1;
+    prctl(PR_SET_MDWE, [PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0]).map(drop)
+}
+
+/// A resource as `setrlimit(2)` numbers it.
+pub(crate) type Resource = u32;
+
+/// Lowers a limit to `soft` and `hard`; what is lower already stays.
+pub(crate) fn lower_limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads into the structure.
+    let result = unsafe {
+        libc::prlimit64(
+            0,
+            resource as _,
+            std::ptr::null(),
+            std::ptr::from_mut(&mut limit),
+        )
+    };
+    check(result.into())?;
+    limit.rlim_max = limit.rlim_max.min(hard);
+    limit.rlim_cur = soft.min(limit.rlim_max);
+    // SAFETY: reads the structure.
+    let result = unsafe {
+        libc::prlimit64(
+            0,
+            resource as _,
+            std::ptr::from_ref(&limit),
+            std::ptr::null_mut(),
+        )
+    };
+    check(result.into()).map(drop)
+}
+
+/// The Landlock ABI of this kernel, 0 where there is none: not built in, or not started.
+pub(crate) fn landlock_abi() -> u32 {
+    const VERSION: c_int = 1;
+    let none = std::ptr::null::<u8>();
+    // SAFETY: `landlock_create_ruleset(2)` reads nothing when it is asked for its version.
+    let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0, VERSION) };
+    u32::try_from(result).unwrap_or(0)
+}
+
+/// Enforces a ruleset on this thread.
+pub(crate) fn landlock_restrict_self(ruleset: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })
+        .map(drop)
+}
+
+/// Loads a filter; each instruction is as the kernel's `sock_filter`, in this machine's byte order.
+pub(crate) fn load_filter(instructions: &[[u8; 8]], allow_speculation: bool) -> io::Result<()> {
+    // The kernel reads the instructions with alignment of its own.
+    let length = u16::try_from(instructions.len())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: instructions.as_ptr().cast_mut().cast(),
+    };
+    let flags = match allow_speculation {
+        true => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        false => 0,
+    };
+    // SAFETY: `seccomp(2)` copies the structure and as many instructions of 8 bytes as it says.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            std::ptr::from_ref(&program),
+        )
+    };
+    check(result).map(drop)
+}

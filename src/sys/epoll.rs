@@ -1,0 +1,47 @@
+//! Waiting for one of many descriptors.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::sys::epoll::{self, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+/// An epoll set; each descriptor in it goes by a number that the caller chose.
+#[derive(Debug)]
+pub(crate) struct Epoll(epoll::Epoll);
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(epoll::Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+    }
+
+    /// Adds a descriptor, to be told of when it can be read or has hung up.
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        Ok(self
+            .0
+            .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))?)
+    }
+
+    /// Removes a descriptor before it is closed.
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
+        // It was added; and if not, that is what is wanted.
+        let _ = self.0.delete(fd);
+    }
+
+    /// Waits for one of them, no longer than `nanoseconds`.
+    pub(crate) fn wait(&self, nanoseconds: Option<u64>) -> io::Result<Option<u64>> {
+        // Rounded up, so that a wait for a deadline doesn't end before it.
+        let timeout = nanoseconds.map_or(EpollTimeout::NONE, |nanoseconds| {
+            let milliseconds = nanoseconds.div_ceil(1_000_000);
+            EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::MAX)
+        });
+        let mut events = [EpollEvent::empty()];
+        loop {
+            match self.0.wait(&mut events, timeout) {
+                Err(nix::Error::EINTR) => {}
+                Ok(0) => return Ok(None),
+                Ok(_) => return Ok(Some(events[0].data())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What happens when the filter denies a call: the handler of SIGSYS.
+//!
+//! It runs at any point of any code of the process, on memory that an attacker may own: the denial
+//! is the kernel's, the report that this makes is the process's own word.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use libc::{c_int, c_long, c_void};
+
+/// What the handler needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// A call number that the filter answers by killing the process.
+    pub(crate) death: u32,
+    /// What the filter sends along (`si_errno`) for a call that is to be answered harmlessly.
+    pub(crate) emulate: u16,
+    /// What a report on a call begins with, before as many bytes of its path as are said.
+    pub(crate) head: fn(&Denial, usize) -> [u8; HEAD_BYTES],
+}
+
+/// The length of a report but for the path.
+pub(crate) const HEAD_BYTES: usize = 72;
+
+/// A call that was denied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Denial {
+    pub(crate) number: u32,
+    pub(crate) arch: u32,
+    pub(crate) thread: u32,
+    pub(crate) arguments: [u64; 6],
+    pub(crate) address: u64,
+}
+
+static SETUP: OnceLock<(RawFd, Setup)> = OnceLock::new();
+
+/// Whether one has been made: making one is denied, too, perhaps.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// How many bytes of a path are reported.
+const PATH_BYTES: usize = 256;
+
+/// The least size of a page: bytes up to the next multiple of it are readable together, or not.
+const PAGE_BYTES: usize = 4096;
+
+/// Installs the handler. Reports go to the socket, which stays open as long as the process.
+pub(crate) fn install(report: BorrowedFd<'_>, setup: Setup) -> io::Result<()> {
+    if SETUP.set((report.as_raw_fd(), setup)).is_err() {
+        // The process is confined already.
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // SAFETY: all-zero is a valid action.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handle as *const () as usize;
+    // On whichever stack the thread has for signals: std gives it one for its overflow.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+    // SAFETY: reads the action, whose function has the signature that SA_SIGINFO asks for, and is
+    // async-signal-safe: it makes system calls and touches atomics and its own stack.
+    match unsafe { libc::sigaction(libc::SIGSYS, &raw const action, ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What the kernel says of a denied call, at the end of `siginfo_t` (sigaction(2), `_sigsys`).
+#[repr(C)]
+struct Denied {
+    signal: c_int,
+    data: c_int,
+    code: c_int,
+    _padding: c_int,
+    address: *const c_void,
+    number: c_int,
+    arch: u32,
+}
+
+extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passed a `siginfo_t`, which begins with these fields where SIGSYS comes
+    // from a filter, and is at least as large for any other.
+    let denied = unsafe { &*info.cast::<Denied>() };
+    // SAFETY: with SA_SIGINFO the third argument is the interrupted thread's `ucontext_t`.
+    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    let Some((socket, setup)) = SETUP.get() else {
+        return;
+    };
+    const SYS_SECCOMP: c_int = 1;
+    if denied.code == SYS_SECCOMP && denied.data == c_int::from(setup.emulate) {
+        let before = nix::Error::last();
+        let result = emulate(arguments(context));
+        set_result(context, result);
+        before.set();
+        return;
+    }
+    if !REPORTED.swap(true, Ordering::Relaxed) {
+        report(*socket, setup, denied, context);
+    }
+    // SAFETY: no system call has this number; the filter kills the process.
+    unsafe { libc::syscall(c_long::from(setup.death)) };
+    // Without a filter the call fails.
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(128 + libc::SIGSYS) }
+}
+
+/// Answers `newfstatat(fd, "", …, AT_EMPTY_PATH)`, which is how C libraries spell `fstat(fd)`. No
+/// path is looked up.
+fn emulate(arguments: [u64; 6]) -> c_long {
+    let [fd, path, buffer, flags, ..] = arguments;
+    let path = path as *const u8;
+    // SAFETY: honest code passes a C string. Anything else is a fault of the process's own, by
+    // which it can do nothing that it couldn't do by reading the address itself.
+    let is_empty = path.is_null() || unsafe { path.read_volatile() } == 0;
+    if !is_empty || flags & libc::AT_EMPTY_PATH as u64 == 0 {
+        return -c_long::from(libc::EACCES);
+    }
+    // SAFETY: the kernel checks the descriptor and the buffer, which the caller of `newfstatat`
+    // gave for the same structure.
+    match unsafe { libc::syscall(libc::SYS_fstat, fd as c_int, buffer) } {
+        0 => 0,
+        _ => -c_long::from(nix::Error::last_raw()),
+    }
+}
+
+/// Sends one packet.
+fn report(socket: RawFd, setup: &Setup, denied: &Denied, context: &libc::ucontext_t) {
+    let arguments = arguments(context);
+    let path = path_argument(c_long::from(denied.number)).map(|index| arguments[index]);
+    // Bytes on the same page are readable together, or not at all.
+    let room = path.map_or(0, |path| {
+        (PAGE_BYTES - path as usize % PAGE_BYTES).min(PATH_BYTES)
+    });
+    // SAFETY: takes nothing; every filter allows it.
+    let thread = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
+    let denial = Denial {
+        number: denied.number as u32,
+        arch: denied.arch,
+        thread,
+        arguments,
+        address: denied.address as u64,
+    };
+    let head = setup.head;
+    if send(socket, &head(&denial, room), path.unwrap_or(0), room).is_none() && room > 0 {
+        // The path isn't where the call says.
+        let _ = send(socket, &head(&denial, 0), 0, 0);
+    }
+}
+
+fn send(socket: c_int, head: &[u8], path: u64, room: usize) -> Option<()> {
+    let parts = [
+        libc::iovec {
+            iov_base: head.as_ptr().cast_mut().cast(),
+            iov_len: head.len(),
+        },
+        libc::iovec {
+            iov_base: path as *mut c_void,
+            iov_len: room,
+        },
+    ];
+    // SAFETY: all-zero is a valid `msghdr`.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = parts.as_ptr().cast_mut();
+    message.msg_iovlen = if room > 0 { 2 } else { 1 };
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `sendmsg(2)` reads the header and the parts; where the path isn't readable it fails
+    // with EFAULT and sends nothing.
+    let sent = unsafe { libc::sendmsg(socket, &raw const message, flags) };
+    (sent >= 0).then_some(())
+}
+
+/// Which argument of a call is the path that it is about.
+fn path_argument(number: c_long) -> Option<usize> {
+    match number {
+        libc::SYS_execve
+        | libc::SYS_chdir
+        | libc::SYS_truncate
+        | libc::SYS_statfs
+        | libc::SYS_chroot => Some(0),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open
+        | libc::SYS_creat
+        | libc::SYS_stat
+        | libc::SYS_lstat
+        | libc::SYS_access
+        | libc::SYS_rename
+        | libc::SYS_mkdir
+        | libc::SYS_rmdir
+        | libc::SYS_link
+        | libc::SYS_unlink
+        | libc::SYS_symlink
+        | libc::SYS_readlink
+        | libc::SYS_chmod
+        | libc::SYS_chown
+        | libc::SYS_lchown
+        | libc::SYS_mknod => Some(0),
+        libc::SYS_openat
+        | libc::SYS_openat2
+        | libc::SYS_mkdirat
+        | libc::SYS_mknodat
+        | libc::SYS_fchownat
+        | libc::SYS_newfstatat
+        | libc::SYS_unlinkat
+        | libc::SYS_renameat
+        | libc::SYS_renameat2
+        | libc::SYS_linkat
+        | libc::SYS_readlinkat
+        | libc::SYS_fchmodat
+        | libc::SYS_faccessat
+        | libc::SYS_faccessat2
+        | libc::SYS_statx
+        | libc::SYS_execveat
+        | libc::SYS_utimensat => Some(1),
+        libc::SYS_symlinkat => Some(2),
+        _ => None,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn arguments(context: &libc::ucontext_t) -> [u64; 6] {
+    use libc::{REG_R8, REG_R9, REG_R10, REG_RDI, REG_RDX, REG_RSI};
+    [REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9]
+        .map(|register| context.uc_mcontext.gregs[register as usize] as u64)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn set_result(context: &mut libc::ucontext_t, result: c_long) {
+    context.uc_mcontext.gregs[libc::REG_RAX as usize] = result;
+}
+
+#[cfg(target_arch = "aarch64")]
+fn arguments(context: &libc::ucontext_t) -> [u64; 6] {
+    [0, 1, 2, 3, 4, 5].map(|register| context.uc_mcontext.regs[register])
+}
+
+#[cfg(target_arch = "aarch64")]
+fn set_result(context: &mut libc::ucontext_t, result: c_long) {
+    context.uc_mcontext.regs[0] = result as u64;
+}
