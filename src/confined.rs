@@ -164,8 +164,10 @@ impl Confined {
         };
         match signal {
             libc::SIGSYS => Some(Error::Violation(Box::new(self.violation(process)))),
-            // One that ignores SIGXCPU is killed a second later.
-            libc::SIGXCPU | libc::SIGKILL if limits.cpu_time.is_some_and(|most| used >= most) => {
+            // Which no filter lets a process send.
+            libc::SIGXCPU => Some(limit(Resource::CpuTime)),
+            // One that ignores it is killed a second later.
+            libc::SIGKILL if limits.cpu_time.is_some_and(|most| used >= most) => {
                 Some(limit(Resource::CpuTime))
             }
             libc::SIGABRT if says_out_of_memory(&departure.stderr) => Some(limit(Resource::Memory)),

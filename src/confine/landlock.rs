@@ -1,10 +1,12 @@
 //! The ruleset of a policy, made in the parent: paths are opened and rules added where that may fail
 //! in peace, and the child has one system call left to make.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossmist_policy::landlock::{FsRights, NET_BIND_TCP, NET_CONNECT_TCP, net_rights, scopes};
 use crossmist_policy::{Compiled, PortSet};
@@ -33,11 +35,35 @@ pub(super) fn ruleset(
     policy: &Compiled,
     abi: u32,
     bound: &[(String, String)],
-) -> Result<Option<OwnedFd>, String> {
+) -> Result<Option<Arc<OwnedFd>>, String> {
+    /// Those that grant nothing are the same for every policy, and stay.
+    static EMPTY: Mutex<BTreeMap<[u64; 3], Arc<OwnedFd>>> = Mutex::new(BTreeMap::new());
+
     let handled = handled(policy, abi);
     if handled == [0; 3] {
         return Ok(None);
     }
+    let grants = |rules: Option<usize>| rules.is_some_and(|rules| rules > 0);
+    let grants_any = grants(policy.filesystem.as_ref().map(Vec::len))
+        || grants(policy.network.as_ref().map(Vec::len));
+    if grants_any {
+        return build(policy, abi, handled, bound).map(|ruleset| Some(Arc::new(ruleset)));
+    }
+    let mut empty = EMPTY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(ruleset) = empty.get(&handled) {
+        return Ok(Some(Arc::clone(ruleset)));
+    }
+    let ruleset = Arc::new(build(policy, abi, handled, bound)?);
+    empty.insert(handled, Arc::clone(&ruleset));
+    Ok(Some(ruleset))
+}
+
+fn build(
+    policy: &Compiled,
+    abi: u32,
+    handled: [u64; 3],
+    bound: &[(String, String)],
+) -> Result<OwnedFd, String> {
     let created = create(handled).map_err(|error| format!("Landlock refuses it: {error}"))?;
     let created = add_paths(created, policy, abi, bound)?;
     let created = match handled {
@@ -45,7 +71,7 @@ pub(super) fn ruleset(
         _ => add_ports(created, policy, bound)?,
     };
     match Option::<OwnedFd>::from(created) {
-        Some(ruleset) => Ok(Some(ruleset)),
+        Some(ruleset) => Ok(ruleset),
         None => Err("this kernel has no Landlock, although it said so before".to_owned()),
     }
 }

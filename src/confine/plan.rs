@@ -55,11 +55,7 @@ pub(super) struct Fixed {
 
 /// What is kept of a policy between its calls.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
-    fixed: OnceLock<Arc<Fixed>>,
-    /// The ruleset of a policy without variables.
-    ruleset: OnceLock<Option<Arc<OwnedFd>>>,
-}
+pub(crate) struct Kept(OnceLock<Arc<Fixed>>);
 
 impl Plan {
     /// Makes the plan for one call.
@@ -83,29 +79,14 @@ impl Plan {
                 });
             }
         }
-        let fixed = match kept.fixed.get() {
+        let fixed = match kept.0.get() {
             Some(fixed) => Arc::clone(fixed),
             None => {
                 let fixed = Arc::new(Fixed::of(policy)?);
-                Arc::clone(kept.fixed.get_or_init(|| fixed))
+                Arc::clone(kept.0.get_or_init(|| fixed))
             }
         };
-        let ruleset = match kept.ruleset.get() {
-            Some(ruleset) => ruleset.clone(),
-            None => {
-                let ruleset = landlock::ruleset(policy, fixed.landlock_abi, bound)?.map(Arc::new);
-                // A path may come to mean another file: only what has none is kept.
-                let has_paths = policy
-                    .filesystem
-                    .as_ref()
-                    .is_some_and(|rules| !rules.is_empty());
-                if has_paths || !policy.variables.is_empty() {
-                    ruleset
-                } else {
-                    kept.ruleset.get_or_init(|| ruleset).clone()
-                }
-            }
-        };
+        let ruleset = landlock::ruleset(policy, fixed.landlock_abi, bound)?;
         Ok(Self {
             fixed,
             ruleset,

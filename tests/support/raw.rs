@@ -4,8 +4,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// The socket that this child was started with.
 pub(crate) fn launch_socket() -> RawFd {
-    let number = std::env::args().nth(2).expect("this is a child");
-    number.parse().expect("the number of a descriptor")
+    match std::env::args().nth(1).as_deref() {
+        Some("--crossmist-child") => {
+            let number = std::env::args().nth(2).expect("this is a child");
+            number.parse().expect("the number of a descriptor")
+        }
+        // A copy of the keeper, whose arguments it has: the first descriptor that it was left with.
+        _ => (3..1024).find(|fd| is_open(*fd)).expect("a descriptor"),
+    }
 }
 
 /// Ends this process as it stands: no answer, no destructors.
@@ -348,4 +354,26 @@ pub(crate) fn drop_privileges() {
     let user = unsafe { libc::getuid() };
     // SAFETY: takes no pointer.
     check(unsafe { libc::setresuid(user, user, user) }).expect("dropped");
+}
+
+/// Whether a descriptor is open.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: takes numbers only.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// Gives up a capability for good, in this process and what it executes.
+pub(crate) fn lose_capability(number: u32) {
+    // SAFETY: takes numbers only.
+    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
+    check(dropped).unwrap();
+    let mut header = [0x2008_0522u32, 0];
+    let mut sets = [0u32; 6];
+    // SAFETY: reads and writes the two arrays, of the lengths that version 3 has.
+    unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    for set in &mut sets[..3] {
+        *set &= !(1 << number);
+    }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) };
 }

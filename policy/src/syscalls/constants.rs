@@ -330,6 +330,7 @@ static CONSTANTS: &[(&str, [i64; 2])] = &[
     ("SO_REUSEPORT", [0xf, 0xf]),
     ("SO_SNDBUF", [7, 7]),
     ("SO_SNDTIMEO", [0x15, 0x15]),
+    ("SO_TIMESTAMP", [0x1d, 0x1d]),
     ("SO_TYPE", [3, 3]),
     ("SO_ZEROCOPY", [0x3c, 0x3c]),
     ("SPLICE_F_GIFT", [8, 8]),

@@ -109,8 +109,9 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "sigaltstack",
             "fcntl(cmd == F_SETFL)",
             "ioctl(request == FIONBIO)",
-            // The library disarms what it closes; where that may not be, closing may wait.
-            "setsockopt(level == SOL_SOCKET && optname == SO_LINGER)",
+            // The library disarms what it closes, and what is queued in it; where that may not be,
+            // closing may wait.
+            "setsockopt(level == SOL_SOCKET && optname in {SO_LINGER, SO_PEEK_OFF, SO_TIMESTAMP})",
             "prlimit64(new_limit != NULL)",
             "setrlimit",
         ],

@@ -1,0 +1,421 @@
+//! The process that makes and watches confined children: its life, its death, its load.
+
+mod support;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crossmist::{Child, Error, func};
+use support::{Holdings, raw, state, this_program, wait_until, wait_until_gone, within};
+
+fn main() {
+    crossmist::init();
+    support::main(
+        cases![
+            a_killed_program_takes_every_child_with_it,
+            a_program_that_ends_takes_every_child_with_it,
+            a_killed_keeper_takes_its_children_and_the_next_call_works,
+            many_threads_call_at_once,
+            two_hundred_children_live_at_once,
+            ten_thousand_calls_leave_nothing,
+            deadlines_hold_while_all_threads_are_busy,
+            a_dropped_child_runs_on_until_its_deadline,
+            a_child_that_is_killed_on_drop_is_gone,
+            a_kill_handle_kills,
+            the_program_has_no_children,
+            a_forked_copy_has_a_keeper_of_its_own,
+            a_prefork_server_of_four_calls,
+            what_a_terminal_sends_leaves_the_keeper_alone,
+            a_fresh_image_has_a_layout_of_its_own,
+            large_arguments_and_answers_go_both_ways,
+            a_flood_of_standard_error_holds_nobody_up,
+            a_stopped_keeper_holds_a_call_no_longer_than_its_deadline,
+        ],
+        cases![helper_holds_children, helper_calls_on_interrupt],
+    );
+}
+
+#[func(sandbox = "parser")]
+fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[func(sandbox = "pure")]
+fn add(x: u64, y: u64) -> u64 {
+    x + y
+}
+
+/// The parent of a process.
+fn parent(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn long_sleep() -> Child<()> {
+    let mut child = sleep.spawn(Duration::from_secs(50)).unwrap();
+    child.confinement().unwrap();
+    child
+}
+
+fn kill(pid: u32, signal: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::try_from(signal).unwrap()).unwrap();
+}
+
+/// Starts children and says which they are, the keeper first; then waits.
+fn helper_holds_children() {
+    let children: Vec<_> = (0..5).map(|_| long_sleep()).collect();
+    let keeper = parent(children[0].id());
+    let ids: Vec<String> = children
+        .iter()
+        .map(|child| child.id().to_string())
+        .collect();
+    println!("{keeper} {}", ids.join(" "));
+    if support::case_arguments() == ["end"] {
+        return;
+    }
+    std::thread::sleep(Duration::from_secs(50));
+}
+
+fn helper(argument: &str) -> (std::process::Child, Vec<u32>) {
+    use std::io::{BufRead, BufReader};
+    let mut program = this_program("helper_holds_children")
+        .arg(argument)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(program.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let ids = line
+        .split_whitespace()
+        .map(|id| id.parse().unwrap())
+        .collect();
+    (program, ids)
+}
+
+fn a_killed_program_takes_every_child_with_it() {
+    let (mut program, ids) = helper("wait");
+    assert_eq!(ids.len(), 6);
+    assert!(ids.iter().all(|id| state(*id).is_some()));
+    within(Duration::from_secs(1), || {
+        program.kill().unwrap();
+        program.wait().unwrap();
+        all_gone(&ids);
+    });
+}
+
+/// Waits for the end of a keeper and its children. It waits for those; for the keeper init does, when
+/// it likes.
+fn all_gone(ids: &[u32]) {
+    ids[1..].iter().for_each(|id| wait_until_gone(*id));
+    wait_until("the keeper has ended", || {
+        state(ids[0]).is_none_or(|state| state == 'Z')
+    });
+}
+
+fn a_program_that_ends_takes_every_child_with_it() {
+    let (mut program, ids) = helper("end");
+    within(Duration::from_secs(1), || {
+        assert!(program.wait().unwrap().success());
+        all_gone(&ids);
+    });
+}
+
+fn a_killed_keeper_takes_its_children_and_the_next_call_works() {
+    let children: Vec<_> = (0..3).map(|_| long_sleep()).collect();
+    let ids: Vec<u32> = children.iter().map(Child::id).collect();
+    let keeper = parent(ids[0]);
+    assert!(ids.iter().all(|id| parent(*id) == keeper));
+    assert_ne!(keeper, std::process::id());
+    kill(keeper, libc::SIGKILL);
+    for child in children {
+        let result = within(Duration::from_secs(1), || child.join());
+        assert!(matches!(result, Err(Error::KeeperDied)), "{result:?}");
+    }
+    ids.iter().for_each(|id| wait_until_gone(*id));
+    assert_eq!(add.run(5, 7).unwrap(), 12);
+    let next = long_sleep();
+    assert_ne!(parent(next.id()), keeper);
+    next.kill().unwrap();
+}
+
+fn many_threads_call_at_once() {
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            scope.spawn(move || {
+                for call in 0..25 {
+                    assert_eq!(add.run(thread, call).unwrap(), thread + call);
+                }
+            });
+        }
+    });
+}
+
+fn two_hundred_children_live_at_once() {
+    add.run(1, 1).unwrap();
+    let holdings = Holdings::now();
+    let children: Vec<_> = (0..200)
+        .map(|_| sleep.spawn(Duration::from_secs(2)).unwrap())
+        .collect();
+    let alive = |child: &&Child<()>| state(child.id()).is_some_and(|state| state != 'Z');
+    assert_eq!(children.iter().filter(alive).count(), 200);
+    for child in children {
+        child.join().unwrap();
+    }
+    holdings.assert_same();
+}
+
+fn ten_thousand_calls_leave_nothing() {
+    let keeper = {
+        let child = long_sleep();
+        let keeper = parent(child.id());
+        child.kill().unwrap();
+        keeper
+    };
+    let count = |what: &str| {
+        std::fs::read_dir(format!("/proc/{keeper}/{what}"))
+            .unwrap()
+            .count()
+    };
+    let memory = || -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{keeper}/statm")).unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    for call in 0..500 {
+        assert_eq!(add.run(call, 1).unwrap(), call + 1);
+    }
+    let (holdings, descriptors, resident) = (Holdings::now(), count("fd"), memory());
+    for call in 0..10_000 {
+        assert_eq!(add.run(call, 1).unwrap(), call + 1);
+    }
+    holdings.assert_same();
+    holdings.assert_memory(2 << 20);
+    wait_until("the keeper has let go", || count("fd") == descriptors);
+    assert!(
+        memory() <= resident + (1 << 20),
+        "{} then {}",
+        resident,
+        memory()
+    );
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
+    assert_eq!(children.unwrap(), "");
+}
+
+fn deadlines_hold_while_all_threads_are_busy() {
+    let child = sleep
+        .builder()
+        .deadline(Duration::from_millis(300))
+        .spawn(Duration::from_secs(50))
+        .unwrap();
+    let id = child.id();
+    // Nobody waits for it, and every processor has more to do than it can.
+    let end = Instant::now() + Duration::from_millis(1500);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| while Instant::now() < end {});
+        }
+        std::thread::sleep(Duration::from_millis(900));
+        assert!(state(id).is_none_or(|state| state == 'Z'));
+    });
+    assert!(matches!(child.join(), Err(Error::Deadline { .. })));
+}
+
+fn a_dropped_child_runs_on_until_its_deadline() {
+    let child = sleep
+        .builder()
+        .deadline(Duration::from_millis(500))
+        .spawn(Duration::from_secs(50))
+        .unwrap();
+    let id = child.id();
+    drop(child);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(state(id).is_some());
+    within(Duration::from_secs(1), || wait_until_gone(id));
+}
+
+fn a_child_that_is_killed_on_drop_is_gone() {
+    let child = sleep
+        .builder()
+        .kill_on_drop(true)
+        .spawn(Duration::from_secs(50))
+        .unwrap();
+    let id = child.id();
+    drop(child);
+    within(Duration::from_secs(1), || wait_until_gone(id));
+}
+
+fn a_kill_handle_kills() {
+    let child = long_sleep();
+    let handle = child.kill_handle();
+    let killer = std::thread::spawn(move || handle.kill());
+    let result = within(Duration::from_secs(1), || child.join());
+    assert!(matches!(result, Err(Error::Killed)), "{result:?}");
+    killer.join().unwrap().unwrap();
+}
+
+fn the_program_has_no_children() {
+    raw::handle(libc::SIGCHLD);
+    let child = long_sleep();
+    // Neither the keeper nor its child: `wait` of the program finds none, and no signal came.
+    assert_eq!(raw::any_child(), None);
+    child.kill().unwrap();
+    drop(child);
+    // A program that ignores SIGCHLD loses nothing.
+    raw::ignore(libc::SIGCHLD);
+    assert_eq!(add.run(5, 7).unwrap(), 12);
+    let result = sleep
+        .builder()
+        .deadline(Duration::from_millis(100))
+        .run(Duration::from_secs(5));
+    assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
+}
+
+fn a_forked_copy_has_a_keeper_of_its_own() {
+    let before = raw::in_fork(|| assert_eq!(add.run(1, 2).unwrap(), 3));
+    assert_eq!(before, 0);
+    let child = long_sleep();
+    let keeper = parent(child.id());
+    let copy = raw::in_fork(|| {
+        let own = long_sleep();
+        assert_ne!(parent(own.id()), keeper);
+        own.kill().unwrap();
+    });
+    assert_eq!(copy, 0);
+    // The end of the copy is not the end of the original, nor of its children.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(state(child.id()).is_some());
+    assert_eq!(add.run(5, 7).unwrap(), 12);
+    child.kill().unwrap();
+}
+
+fn a_prefork_server_of_four_calls() {
+    add.run(0, 0).unwrap();
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            raw::fork(|| {
+                for call in 0..20 {
+                    assert_eq!(add.run(call, call).unwrap(), 2 * call);
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        assert_eq!(raw::exit_status(worker), 0);
+    }
+    assert_eq!(add.run(5, 7).unwrap(), 12);
+}
+
+/// Survives Ctrl-C, and finishes its call.
+fn helper_calls_on_interrupt() {
+    raw::ignore(libc::SIGINT);
+    raw::ignore(libc::SIGTSTP);
+    let child = sleep.spawn(Duration::from_millis(700)).unwrap();
+    println!("ready");
+    child.join().unwrap();
+    assert_eq!(add.run(5, 7).unwrap(), 12);
+}
+
+fn what_a_terminal_sends_leaves_the_keeper_alone() {
+    use std::io::{BufRead, BufReader};
+    let mut program: std::process::Child = {
+        let mut command: Command = this_program("helper_calls_on_interrupt");
+        command
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut line = String::new();
+    BufReader::new(program.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let group = nix::unistd::Pid::from_raw(program.id().try_into().unwrap());
+    for signal in [libc::SIGINT, libc::SIGTSTP] {
+        let signal = nix::sys::signal::Signal::try_from(signal).unwrap();
+        nix::sys::signal::killpg(group, signal).unwrap();
+    }
+    assert!(program.wait().unwrap().success());
+}
+
+#[func(sandbox = "pure")]
+fn place() -> usize {
+    here as *const () as usize
+}
+
+fn here() {}
+
+#[func(sandbox = "pure", launch = "exec")]
+fn fresh_place() -> usize {
+    here as *const () as usize
+}
+
+fn a_fresh_image_has_a_layout_of_its_own() {
+    let forked: Vec<usize> = (0..4).map(|_| place.run().unwrap()).collect();
+    assert!(forked.iter().all(|at| *at == forked[0]), "{forked:x?}");
+    assert_ne!(forked[0], here as *const () as usize);
+    let mut fresh: Vec<usize> = (0..4).map(|_| fresh_place.run().unwrap()).collect();
+    fresh.push(forked[0]);
+    fresh.sort_unstable();
+    fresh.dedup();
+    assert_eq!(fresh.len(), 5, "{fresh:x?}");
+}
+
+#[func(sandbox = "pure")]
+fn echo(bytes: Vec<u8>) -> Vec<u8> {
+    bytes
+}
+
+fn large_arguments_and_answers_go_both_ways() {
+    for length in [0, 1, 100_000, 300_000, 5 << 20] {
+        let bytes: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
+        assert_eq!(echo.run(bytes.clone()).unwrap(), bytes, "{length}");
+    }
+}
+
+#[func(sandbox = "parser")]
+fn shouts(lines: u32) -> u32 {
+    for line in 0..lines {
+        eprintln!("{line} {}", "x".repeat(500));
+    }
+    lines
+}
+
+fn a_flood_of_standard_error_holds_nobody_up() {
+    let mut quiet = this_program("a_flood_of_standard_error_holds_nobody_up");
+    if std::env::var_os("SHOUT").is_some() {
+        assert_eq!(shouts.run(5000).unwrap(), 5000);
+        return;
+    }
+    let output = quiet.env("SHOUT", "1").output().unwrap();
+    assert!(output.status.success());
+    // The end of it is kept.
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.len() < 80 << 10, "{}", text.len());
+    assert!(
+        text.trim_end()
+            .lines()
+            .last()
+            .unwrap()
+            .contains("]: 4999 x")
+    );
+}
+
+fn a_stopped_keeper_holds_a_call_no_longer_than_its_deadline() {
+    let child = long_sleep();
+    let keeper = parent(child.id());
+    child.kill().unwrap();
+    drop(child);
+    kill(keeper, libc::SIGSTOP);
+    let result = within(Duration::from_millis(300), || {
+        add.builder().deadline(Duration::from_millis(300)).run(5, 7)
+    });
+    assert!(
+        matches!(result, Err(Error::Launch { .. } | Error::Deadline { .. })),
+        "{result:?}"
+    );
+    kill(keeper, libc::SIGCONT);
+    assert_eq!(add.run(5, 7).unwrap(), 12);
+}
