@@ -20,7 +20,7 @@ struct Package {
     dependencies: Vec<String>,
 }
 
-#[func]
+#[func(sandbox = "parser", wall_time = "5s")]
 fn parse(mut file: File) -> Result<Vec<Package>, String> {
     let mut text = String::new();
     file.read_to_string(&mut text)
@@ -55,7 +55,7 @@ fn package(value: &toml::Value) -> Package {
 
 #[crossmist::main]
 fn main() -> ExitCode {
-    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
+    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
     let path = std::env::args().nth(1).unwrap_or_else(|| ours.to_string());
     match run(&path) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,139 @@
+//! Lists a zip or a tar.gz, or extracts it: `cargo run --example archive [FILE [FOLDER]]`
+//!
+//! The archive is read by a confined process, which streams what it finds up a channel. Files are
+//! written by this one, which looks at every name: an archive can't choose where it goes.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{BufReader, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use crossmist::{Object, Sender, channel, func};
+
+/// What the reader sends: an entry, then its bytes.
+#[derive(Debug, Object)]
+enum Piece {
+    Entry { name: String, is_file: bool },
+    Bytes(Vec<u8>),
+}
+
+/// How many bytes go into one message.
+const STRETCH: usize = 64 << 10;
+
+/// How much an archive may unpack to.
+const BUDGET: u64 = 256 << 20;
+
+#[func(sandbox = "parser")]
+fn read(mut file: File, mut pieces: Sender<Piece>) -> Result<(), String> {
+    let mut magic = [0; 2];
+    file.read_exact(&mut magic)
+        .map_err(|error| error.to_string())?;
+    std::io::Seek::rewind(&mut file).map_err(|error| error.to_string())?;
+    match &magic {
+        b"PK" => read_zip(file, &mut pieces),
+        [0x1f, 0x8b] => read_tar(file, &mut pieces),
+        _ => return Err("neither a zip nor a tar.gz".to_owned()),
+    }
+    .map_err(|error| error.to_string())
+}
+
+fn read_zip(file: File, pieces: &mut Sender<Piece>) -> Result<(), Box<dyn Error>> {
+    let mut archive = zip::ZipArchive::new(BufReader::new(file))?;
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index)?;
+        let (name, is_file) = (entry.name()?.into_owned(), entry.is_file());
+        stream(name, is_file, &mut entry, pieces)?;
+    }
+    Ok(())
+}
+
+fn read_tar(file: File, pieces: &mut Sender<Piece>) -> Result<(), Box<dyn Error>> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(BufReader::new(file)));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let is_file = entry.header().entry_type().is_file();
+        stream(name, is_file, &mut entry, pieces)?;
+    }
+    Ok(())
+}
+
+fn stream(
+    name: String,
+    is_file: bool,
+    entry: &mut impl Read,
+    pieces: &mut Sender<Piece>,
+) -> Result<(), Box<dyn Error>> {
+    pieces.send(&Piece::Entry { name, is_file })?;
+    loop {
+        let mut bytes = Vec::with_capacity(STRETCH);
+        entry.take(STRETCH as u64).read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        pieces.send(&Piece::Bytes(bytes))?;
+    }
+}
+
+/// Where an entry goes; nowhere where its name leads out of the folder.
+fn place(folder: &Path, name: &str) -> Option<PathBuf> {
+    let path = Path::new(name);
+    let is_inside = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    (is_inside && path.file_name().is_some()).then(|| folder.join(path))
+}
+
+#[crossmist::main]
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let archive = arguments
+        .next()
+        .unwrap_or_else(|| crossmist_examples::data("things.tar.gz"));
+    let folder = arguments.next();
+
+    let (sender, mut pieces) = channel::<Piece>()?;
+    let reader = read.spawn(File::open(&archive)?, sender)?;
+
+    let mut out: Option<File> = None;
+    let (mut entries, mut refused, mut bytes) = (0, 0, 0);
+    while let Some(piece) = pieces.recv()? {
+        match piece {
+            Piece::Entry { name, is_file } => {
+                entries += 1;
+                out = None;
+                let place = place(folder.as_deref().unwrap_or(Path::new("")), &name);
+                match place {
+                    Some(place) if is_file => {
+                        println!("{}", name.escape_debug());
+                        if folder.is_some() {
+                            if let Some(parent) = place.parent() {
+                                fs::create_dir_all(parent)?;
+                            }
+                            // Nothing that is there is followed or replaced.
+                            out = Some(File::create_new(place)?);
+                        }
+                    }
+                    // A folder comes with the files in it.
+                    _ if name.ends_with('/') => {}
+                    _ => {
+                        refused += 1;
+                        println!("refused: {}", name.escape_debug());
+                    }
+                }
+            }
+            Piece::Bytes(stretch) => {
+                bytes += stretch.len() as u64;
+                if bytes > BUDGET {
+                    return Err("the archive unpacks to more than it may".into());
+                }
+                if let Some(out) = &mut out {
+                    out.write_all(&stretch)?;
+                }
+            }
+        }
+    }
+    reader.join()??;
+    println!("{entries} entries, {bytes} bytes, {refused} refused");
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! A server that decodes what strangers upload, each upload in a process of its own.
+//!
+//! `cargo run --example service [-- --load CLIENTS REQUESTS]` drives it with good, broken
+//! and hostile uploads at once, and counts. With `--serve` it listens on 127.0.0.1:7878 until it is
+//! stopped: a length of four bytes, big-endian, and as many bytes of a picture; the answer is a line.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossmist::{Resource, func};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// The longest upload.
+const UPLOAD_BYTES: u32 = 8 << 20;
+
+/// How many uploads are decoded at a time: each may take a processor and its share of memory.
+const AT_A_TIME: usize = 16;
+
+/// Decodes a picture, and says how large it is. It has a hole or two: what begins with `TOY` makes
+/// it do what hostile pictures have made decoders do.
+#[func(
+    sandbox = "parser",
+    memory = "128MiB",
+    cpu_time = "2s",
+    wall_time = "2s"
+)]
+fn decode(upload: Vec<u8>) -> Result<(u32, u32), String> {
+    match upload.as_slice() {
+        b"TOY loop" => loop {
+            std::hint::black_box(0);
+        },
+        b"TOY panic" => panic!("index out of bounds"),
+        b"TOY memory" => {
+            let mut taken = Vec::new();
+            loop {
+                taken.push(std::hint::black_box(Vec::<u8>::with_capacity(16 << 20)));
+            }
+        }
+        b"TOY network" => {
+            let connected = std::net::TcpStream::connect("127.0.0.1:7878");
+            return Err(format!("it could connect: {}", connected.is_ok()));
+        }
+        _ => {}
+    }
+    let picture = image::load_from_memory(&upload).map_err(|error| error.to_string())?;
+    Ok((picture.width(), picture.height()))
+}
+
+/// What an upload came to, in a word and its details.
+async fn answer(upload: Vec<u8>) -> String {
+    match decode.run_tokio(upload).await {
+        Ok(Ok((width, height))) => format!("picture {width} {height}"),
+        Ok(Err(_)) => "broken".to_owned(),
+        Err(crossmist::Error::Panicked(_)) => "hostile panicked".to_owned(),
+        Err(crossmist::Error::Violation(_)) => "hostile violation".to_owned(),
+        Err(crossmist::Error::Deadline { .. }) => "hostile deadline".to_owned(),
+        Err(crossmist::Error::Limit { resource, .. }) => match resource {
+            Resource::Memory => "hostile memory".to_owned(),
+            _ => "hostile deadline".to_owned(),
+        },
+        Err(error) => format!("failed {error}"),
+    }
+}
+
+async fn serve(listener: TcpListener) -> std::io::Result<()> {
+    let turns = Arc::new(Semaphore::new(AT_A_TIME));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let turns = Arc::clone(&turns);
+        tokio::spawn(async move {
+            // A client that goes away is its own loss.
+            let _ = serve_one(stream, &turns).await;
+        });
+    }
+}
+
+async fn serve_one(mut stream: TcpStream, turns: &Semaphore) -> std::io::Result<()> {
+    while let Ok(length) = stream.read_u32().await {
+        if length > UPLOAD_BYTES {
+            return stream.write_all(b"too long\n").await;
+        }
+        let mut upload = vec![0; length as usize];
+        stream.read_exact(&mut upload).await?;
+        let turn = turns.acquire().await.map_err(std::io::Error::other)?;
+        let line = answer(upload).await;
+        drop(turn);
+        stream.write_all(format!("{line}\n").as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Uploads and the answers that they are to get.
+fn uploads() -> Result<Vec<(Vec<u8>, &'static str)>, Box<dyn Error>> {
+    let read = |name| std::fs::read(crossmist_examples::data(name));
+    let mut broken = read("hills.png")?;
+    broken.truncate(2000);
+    Ok(vec![
+        (read("hills.png")?, "picture 640 420"),
+        (read("hills.jpg")?, "picture 640 420"),
+        (read("hills.gif")?, "picture 320 210"),
+        (read("hills.webp")?, "picture 640 420"),
+        (read("hills.tiff")?, "picture 200 131"),
+        (broken, "broken"),
+        (b"not a picture".to_vec(), "broken"),
+        (Vec::new(), "broken"),
+        (b"TOY panic".to_vec(), "hostile panicked"),
+        (b"TOY memory".to_vec(), "hostile memory"),
+        (b"TOY network".to_vec(), "hostile violation"),
+        (b"TOY loop".to_vec(), "hostile deadline"),
+    ])
+}
+
+/// Drives a server, and fails where an answer is not the one that its upload is to get.
+async fn load(clients: usize, requests: usize) -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(serve(listener));
+    let uploads = Arc::new(uploads()?);
+    let begun = Instant::now();
+    let mut tasks = Vec::new();
+    for client in 0..clients {
+        let uploads = Arc::clone(&uploads);
+        tasks.push(tokio::spawn(async move {
+            let mut stream = TcpStream::connect(address).await?;
+            let mut seen = Vec::new();
+            for request in 0..requests {
+                // Loops take their whole time: one client in eight sends one, once.
+                let kinds = uploads.len() - 1;
+                let kind = match (client % 8, request) {
+                    (0, 0) => kinds,
+                    _ => (client * 5 + request) % kinds,
+                };
+                let (upload, expected) = &uploads[kind];
+                let begun = Instant::now();
+                stream
+                    .write_u32(u32::try_from(upload.len()).unwrap_or(0))
+                    .await?;
+                stream.write_all(upload).await?;
+                let mut line = Vec::new();
+                while line.last() != Some(&b'\n') {
+                    line.push(stream.read_u8().await?);
+                }
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                seen.push((line, *expected, begun.elapsed()));
+            }
+            Ok::<_, std::io::Error>(seen)
+        }));
+    }
+    let mut kinds: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+    let mut wrong = 0;
+    for task in tasks {
+        for (line, expected, time) in task.await?? {
+            if line != expected {
+                wrong += 1;
+                eprintln!("expected `{expected}`, got `{line}`");
+            }
+            kinds.entry(expected).or_default().push(time);
+        }
+    }
+    let took = begun.elapsed();
+    println!(
+        "{:20} {:>7} {:>10} {:>10}",
+        "answer", "count", "median", "worst"
+    );
+    let mut total = 0;
+    for (kind, mut times) in kinds {
+        times.sort();
+        total += times.len();
+        let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+        println!(
+            "{kind:20} {:>7} {median:>10.1?} {worst:>10.1?}",
+            times.len()
+        );
+    }
+    println!(
+        "{total} of {} answered in {took:.1?}, {wrong} wrongly",
+        clients * requests
+    );
+    match (wrong, total == clients * requests) {
+        (0, true) => Ok(()),
+        _ => Err("some got no answer, or a wrong one".into()),
+    }
+}
+
+#[crossmist::main]
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |index: usize, default: usize| {
+        let text = arguments.get(index);
+        text.and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    match arguments.first().map(String::as_str) {
+        Some("--serve") => {
+            let listener = TcpListener::bind("127.0.0.1:7878").await?;
+            println!("on {}", listener.local_addr()?);
+            Ok(serve(listener).await?)
+        }
+        _ => load(number(1, 16), number(2, 12)).await,
+    }
+}

@@ -1,0 +1,75 @@
+//! Decodes WebP by libwebp, which is C, in a confined process, and compares with what it decodes
+//! outside of one.
+//!
+//! `cargo run --example webp_c [PICTURE.webp]`
+
+use std::error::Error;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use crossmist::{Object, func};
+
+#[derive(Debug, Object, PartialEq)]
+struct Picture {
+    width: u32,
+    height: u32,
+    bytes: Vec<u8>,
+}
+
+/// What is to happen to the decoder.
+#[derive(Clone, Copy, Debug, Object, PartialEq)]
+enum Fate {
+    Decode,
+    /// It writes where it may not, as C code does that was led astray.
+    Crash,
+}
+
+#[func(sandbox = "parser", message_bytes = "16MiB")]
+fn decode(mut file: File, fate: Fate) -> Result<Picture, String> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    if fate == Fate::Crash {
+        crash();
+    }
+    let picture = webp::Decoder::new(&bytes)
+        .decode()
+        .ok_or("libwebp refuses it")?;
+    Ok(Picture {
+        width: picture.width(),
+        height: picture.height(),
+        bytes: picture.to_vec(),
+    })
+}
+
+#[expect(unsafe_code, reason = "a bug, on purpose")]
+fn crash() {
+    // SAFETY: none. The process ends here.
+    unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }
+}
+
+#[crossmist::main]
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| crossmist_examples::data("hills.webp"), PathBuf::from);
+    let confined = decode.run(File::open(&path)?, Fate::Decode)??;
+    // The same code in this process, which only an input of one's own is safe for.
+    let outside = decode.call_unconfined(File::open(&path)?, Fate::Decode)?;
+    println!(
+        "{}: {} × {}, the same pixels in and outside of the sandbox: {}",
+        path.display(),
+        confined.width,
+        confined.height,
+        confined == outside
+    );
+    if confined != outside {
+        return Err("the decoder works otherwise in the sandbox".into());
+    }
+    match decode.run(File::open(&path)?, Fate::Crash) {
+        Err(error) => println!("the decoder crashed, and this program says so: {error}"),
+        Ok(_) => return Err("a write to null did nothing".into()),
+    }
+    Ok(())
+}
