@@ -84,10 +84,6 @@ impl Cores {
 ///
 /// For helpers that outlive a row and serve several, such as a fork server that the library keeps:
 /// call it in [`Row::enter`](super::Row::enter), when this thread is where children belong.
-#[expect(
-    dead_code,
-    reason = "only rows of ours have such helpers, and none exists yet"
-)]
 pub(crate) fn bring(pid: u32) -> io::Result<()> {
     set_affinity(pid as libc::pid_t, &allowed()?)
 }

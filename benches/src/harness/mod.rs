@@ -10,10 +10,6 @@ mod run;
 mod statistics;
 mod watchdog;
 
-#[expect(
-    unused_imports,
-    reason = "for rows of ours that share a helper process"
-)]
 pub(crate) use cores::bring;
 pub(crate) use cores::{Cores, Placement};
 pub(crate) use group::{Group, Kind, Row, Sample, Turn, Unit};

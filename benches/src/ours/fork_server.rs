@@ -1,9 +1,111 @@
-//! Confined calls: by way of the keeper, and to a spare child of a pool.
+//! Confined calls: forked from the keeper, by the whole of a policy and by next to nothing.
 
-use crate::harness::Group;
+use std::time::Instant;
 
-pub(crate) fn fresh_child(_: &mut Group) {}
+use crossmist::func;
 
+use crate::harness::{Group, Result, Row, Sample, bring, expect_same};
+use crate::raw::next_sum;
+
+#[func(sandbox = "parser", wall_time = "10s")]
+fn confined(a: u64, b: u64) -> u64 {
+    a.wrapping_add(b)
+}
+
+#[func(sandbox = "pure")]
+fn pure(a: u64, b: u64) -> u64 {
+    a.wrapping_add(b)
+}
+
+/// Everything but the confinement: what the policy's layers cost is the difference.
+#[func(sandbox = "unconfined")]
+fn unconfined(a: u64, b: u64) -> u64 {
+    a.wrapping_add(b)
+}
+
+/// A child by which the keeper is found.
+#[func(sandbox = "parser")]
+fn stay() {
+    std::thread::sleep(std::time::Duration::from_secs(10));
+}
+
+pub(crate) fn fresh_child(group: &mut Group) {
+    group.ours("run, policy parser", || {
+        Calls::new(|a, b| confined.run(a, b))
+    });
+    group.ours("run, policy pure", || Calls::new(|a, b| pure.run(a, b)));
+    group.peer("run, policy unconfined", || {
+        Calls::new(|a, b| unconfined.run(a, b))
+    });
+}
+
+/// There are no pools yet.
 pub(crate) fn spare_child(_: &mut Group) {}
 
-pub(crate) fn many_children(_: &mut Group, _count: usize) {}
+pub(crate) fn many_children(group: &mut Group, count: usize) {
+    group.ours("spawn, policy parser", move || Ok(many(count)));
+}
+
+type Call = fn(u64, u64) -> std::result::Result<u64, crossmist::Error>;
+
+struct Calls {
+    call: Call,
+    keeper: u32,
+    counter: u64,
+}
+
+impl Calls {
+    fn new(call: Call) -> Result<Self> {
+        let mut child = stay.spawn()?;
+        child.confinement()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+        child.kill()?;
+        let parent = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(1));
+        let keeper = parent.unwrap_or_default().parse()?;
+        Ok(Self {
+            call,
+            keeper,
+            counter: 0,
+        })
+    }
+}
+
+impl Row for Calls {
+    /// The keeper, and so its children, runs where the row does.
+    fn enter(&mut self) -> Result<()> {
+        Ok(bring(self.keeper)?)
+    }
+
+    fn run(&mut self) -> Result<Sample> {
+        let ((a, b), sum) = next_sum(&mut self.counter);
+        let start = Instant::now();
+        let answer = (self.call)(a, b)?;
+        let took = start.elapsed();
+        expect_same(answer, sum)?;
+        Ok(took.into())
+    }
+}
+
+fn many(count: usize) -> impl Row {
+    let mut counter = 0;
+    move || {
+        let sums: Vec<_> = (0..count).map(|_| next_sum(&mut counter)).collect();
+        let start = Instant::now();
+        let children: Vec<_> = sums
+            .iter()
+            .map(|((a, b), _)| confined.spawn(*a, *b))
+            .collect::<std::result::Result<_, crossmist::Error>>()?;
+        let answers: Vec<u64> = children
+            .into_iter()
+            .map(crossmist::Child::join)
+            .collect::<std::result::Result<_, crossmist::Error>>()?;
+        let took = start.elapsed();
+        for (answer, (_, sum)) in answers.into_iter().zip(sums) {
+            expect_same(answer, sum)?;
+        }
+        Ok(took.into())
+    }
+}
