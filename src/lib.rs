@@ -1,4 +1,28 @@
-//! Call a function in a child process, over typed channels that trust nobody.
+//! Run a function in a child process that can do nothing else; or call one in any child process, over
+//! typed channels that trust nobody.
+//!
+//! ```
+//! use std::fs::File;
+//! use std::io::Read;
+//!
+//! #[crossmist::func(sandbox = "parser")]
+//! fn count_words(mut file: File) -> Result<usize, String> {
+//!     let mut text = String::new();
+//!     file.read_to_string(&mut text).map_err(|error| error.to_string())?;
+//!     Ok(text.split_whitespace().count())
+//! }
+//!
+//! #[crossmist::main]
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     assert!(count_words.run(File::open("Cargo.toml")?)?? > 10);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! With a [`sandbox`](macro@func#sandboxes) the child confines itself by a policy that was compiled with the
+//! program: after it has received its descriptors, before it looks at its arguments. What it is denied
+//! is an [`Error::Violation`], what it could not set up an [`Error::Confine`], and either way the
+//! function has done nothing else. Without one the child has the rights of its parent:
 //!
 //! ```
 //! use crossmist::func;
@@ -42,8 +66,8 @@
 //! become files; [`Limits`] bound the rest. A peer can cause a typed error, and no undefined
 //! behaviour, panic, signal, or wait beyond a deadline.
 //!
-//! It doesn't confine the child, which has the rights of its parent. It doesn't hide how long
-//! something takes, and it can't tell a true answer from a lie. `SECURITY.md` has the promises, each
+//! A child without a sandbox is not confined: it has the rights of its parent. Nothing hides how long
+//! something takes, or tells a true answer from a lie. `SECURITY.md` has the promises, each
 //! with the test that holds it.
 //!
 //! # Where it runs

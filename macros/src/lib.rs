@@ -121,10 +121,51 @@ use proc_macro::TokenStream;
 /// The arguments are decoded within the runtime, as the objects of tokio need it. The direct call
 /// gives the future in a box.
 ///
+/// # Sandboxes
+///
+/// `#[func(sandbox = "parser")]` runs the function in a child that confines itself by the policy
+/// `parser`, or not at all. The name is that of a built-in policy (`pure`, `parser`, `worker`,
+/// `file-reader`, `network-client`, `unconfined`), or of a file `NAME.toml` in the crate's folder
+/// `policies/`; the environment variable `CROSSMIST_POLICY_DIR`, or `policies = "…"` under
+/// `[package.metadata.crossmist]` in its `Cargo.toml`, says where else, and a workspace's `policies/`
+/// comes last. Policies are checked while the crate is compiled, and a change of one compiles it again.
+///
+/// ```
+/// use crossmist::func;
+///
+/// #[func(sandbox = "pure", wall_time = "1s", memory = "64MiB")]
+/// fn longest(words: Vec<String>) -> Option<String> {
+///     words.into_iter().max_by_key(String::len)
+/// }
+///
+/// #[crossmist::main]
+/// fn main() -> Result<(), crossmist::Error> {
+///     let words = ["a", "few", "words"].map(String::from);
+///     assert_eq!(longest.run(words.to_vec())?.as_deref(), Some("words"));
+///     // In this process, where nothing confines it.
+///     assert_eq!(longest.call_unconfined(vec![]), None);
+///     Ok(())
+/// }
+/// ```
+///
+/// Further arguments make the policy stricter for this function: `wall_time = "1s"`,
+/// `cpu_time = "500ms"`, `memory = "64MiB"`, `threads = 0`, `open_files = 8`, `message_bytes = "1MiB"`,
+/// `launch = "exec"`, and every other key of its tables `limits`, `limits.channel`, `process`,
+/// `environment` and `scope`; `deny = "madvise"` takes a call or a group away. One that would allow more
+/// is an error.
+///
+/// `sandbox = dynamic` leaves the policy to each call, which is set up by
+/// `longest.sandbox(&policy)` with a `crossmist::SandboxPolicy`.
+///
+/// A function with a sandbox isn't called directly: the call in this process is
+/// `longest.call_unconfined(…)`. It is no callback either. Its result is data; descriptors come up in
+/// it only where its type names them.
+///
 /// # Arguments of the attribute
 ///
 /// * `tokio`, `tokio(…)`: the runtime of an `async fn`; `tokio` alone is
 ///   `tokio(flavor = "current_thread")`.
+/// * `sandbox = "name"`, `sandbox = dynamic`: see above.
 /// * `callback`: the function is a callback only, without `run` and its like. Its arguments may
 ///   then be borrowed, for `bind_ref` and `bind_mut`.
 /// * `crate = path`: where the library is found, if not at `::crossmist`; for a crate that

@@ -48,9 +48,7 @@ pub(super) fn give_up(kept: u64, own_user: bool) -> Result<Option<u32>, (Step, i
     caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(fail)?;
     let surplus = |set| Ok(read(set)? & !kept != 0);
     // The ambient ones are always among the inheritable (capabilities(7)).
-    if surplus(CapSet::Effective)?
-        || surplus(CapSet::Permitted)?
-        || read(CapSet::Inheritable)? != 0
+    if surplus(CapSet::Effective)? || surplus(CapSet::Permitted)? || read(CapSet::Inheritable)? != 0
     {
         return Err((
             Step::Capabilities,
