@@ -1,7 +1,7 @@
 //! Run a function in a child process that can do nothing else; or call one in any child process, over
 //! typed channels that trust nobody.
 //!
-//! ```
+//! ```standalone_crate
 //! use std::fs::File;
 //! use std::io::Read;
 //!

@@ -44,7 +44,7 @@ impl Sandbox {
 ///
 /// Checked when it is made, as the macro checks those that it compiles in.
 ///
-/// ```
+/// ```standalone_crate
 /// use crossmist::{SandboxPolicy, func};
 ///
 /// #[func(sandbox = dynamic)]

@@ -130,7 +130,7 @@ use proc_macro::TokenStream;
 /// `[package.metadata.crossmist]` in its `Cargo.toml`, says where else, and a workspace's `policies/`
 /// comes last. Policies are checked while the crate is compiled, and a change of one compiles it again.
 ///
-/// ```
+/// ```standalone_crate
 /// use crossmist::func;
 ///
 /// #[func(sandbox = "pure", wall_time = "1s", memory = "64MiB")]

@@ -132,15 +132,22 @@ impl Keeper {
         let mut hello = Vec::new();
         poll::readable(ours.as_fd(), Deadline::after(PATIENCE))
             .map_err(failed("wait for the keeper"))?;
-        socket::receive(ours.as_fd(), &mut hello, Hello::BYTES, None, Wait::Never)
-            .map_err(failed("greet the keeper"))?;
+        let received = socket::receive(ours.as_fd(), &mut hello, Hello::BYTES, None, Wait::Never);
+        match received {
+            // It has ended and left the greeting unread.
+            Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
+            received => drop(received.map_err(failed("greet the keeper"))?),
+        }
         let credentials = match Hello::parse(&hello) {
             Some(Hello::Ready(credentials)) => credentials,
             Some(Hello::Failed(reason)) => {
                 return Err(failed("start the keeper")(io::Error::other(reason)));
             }
             None => {
-                let source = io::Error::other("it ended before it was ready");
+                let source = io::Error::other(
+                    "it ended before it was ready; it has none of this program's environment, so \
+                     whatever that decides has to come after `crossmist::init`",
+                );
                 return Err(failed("start the keeper")(source));
             }
         };
