@@ -178,10 +178,12 @@ impl Confined {
     fn violation(&self, process: i32) -> Violation {
         let claim = self.note.as_ref().map(|note| {
             let arch = Arch::host().unwrap_or(Arch::X86_64);
-            let explanation = self
-                .policy
-                .compiled()
-                .explain(arch, note.number, note.arguments);
+            let explanation = self.policy.compiled().explain_with_path(
+                arch,
+                note.number,
+                note.arguments,
+                note.path.as_deref(),
+            );
             Claim {
                 number: note.number,
                 arguments: note.arguments,

@@ -73,13 +73,13 @@ fn every_call_in_doubt_has_a_line_that_says_so() {
     let parser = compiled("parser");
     let explain = |number, args| parser.explain(Arch::X86_64, number, args);
     let socket = explain(41, [2, 1, 0, 0, 0, 0]);
-    assert_eq!(socket.call, "socket(domain = 2, type = 1, protocol = 0)");
+    assert_eq!(socket.call, "socket(AF_INET, SOCK_STREAM, 0)");
     assert_eq!(
         socket.denied_by,
         "nothing in builtin:parser, builtin:pure allows it"
     );
     let help = socket.allow_with.unwrap();
-    assert_eq!(help, "[syscalls] allow = [\"@net-tcp-client\"]");
+    assert_eq!(help, "[syscalls]\nallow = [\"@net-tcp-client\"]");
     let openat = explain(257, [0; 6]);
     assert!(
         openat.denied_by.contains("EACCES (every policy, @soft)"),
@@ -88,7 +88,7 @@ fn every_call_in_doubt_has_a_line_that_says_so() {
     );
     assert_eq!(
         openat.allow_with.unwrap(),
-        "[filesystem] read = [\"/the/path\"]"
+        "[filesystem]\nread = [\"/the/path\"]"
     );
     let mmap = explain(9, [0, 4096, 7, 0x22, 0, 0]);
     assert!(

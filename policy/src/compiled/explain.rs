@@ -1,11 +1,11 @@
 //! Why a call was denied, and which line of policy would allow it.
 
-use super::Compiled;
+use super::{Compiled, words};
 use crate::Arch;
 use crate::names;
 use crate::policy::Policy;
 use crate::resolve::{Grant, Rules};
-use crate::syscalls::groups::{self, ALWAYS, EVERYTHING, NEVER, Soft};
+use crate::syscalls::groups::{self, ALWAYS, DANGEROUS, EVERYTHING, NEVER, Soft};
 use crate::syscalls::{self, Syscall, Width};
 
 /// What the files say about one call that isn't simply allowed.
@@ -20,7 +20,7 @@ pub struct Provenance {
 /// A denied call in words. The arguments are whatever the process claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The call with its arguments by name, such as `socket(domain = 2, type = 1, protocol = 0)`.
+    /// The call as one would write it, such as `socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0)`.
     pub call: String,
     /// Who denies it.
     pub denied_by: String,
@@ -88,6 +88,17 @@ impl Compiled {
     ///
     /// It doesn't ask whether it was: what a violation's report says is the process's claim.
     pub fn explain(&self, arch: Arch, number: u32, args: [u64; 6]) -> Explanation {
+        self.explain_with_path(arch, number, args, None)
+    }
+
+    /// The same for a call whose path is known, if it has one.
+    pub fn explain_with_path(
+        &self,
+        arch: Arch,
+        number: u32,
+        args: [u64; 6],
+        path: Option<&[u8]>,
+    ) -> Explanation {
         let Some(call) = syscalls::by_number(arch, number) else {
             return Explanation {
                 call: format!("system call {number}"),
@@ -95,14 +106,9 @@ impl Compiled {
                 allow_with: None,
             };
         };
-        let shown = call
-            .args
-            .iter()
-            .zip(args)
-            .map(|((name, width), value)| match width {
-                Width::Int => format!("{name} = {}", value as i32),
-                Width::Pointer => format!("{name} = {value:#x}"),
-                _ => format!("{name} = {:#x}", value & width.mask()),
+        let shown =
+            call.args.iter().zip(args).map(|((name, width), value)| {
+                words::argument(call, arch, (name, *width), value, path)
             });
         let shown: Vec<_> = shown.collect();
         let known = self.provenance.iter().find(|known| known.call == call.name);
@@ -113,21 +119,29 @@ impl Compiled {
         Explanation {
             call: format!("{}({})", call.name, shown.join(", ")),
             denied_by,
-            allow_with: allow_with(call, arch, args),
+            allow_with: allow_with(call, arch, args, path),
         }
     }
 }
 
 /// The shortest addition to a policy that allows the call.
-fn allow_with(call: &'static Syscall, arch: Arch, args: [u64; 6]) -> Option<String> {
+fn allow_with(
+    call: &'static Syscall,
+    arch: Arch,
+    args: [u64; 6],
+    path: Option<&[u8]>,
+) -> Option<String> {
     if NEVER.contains(&call.name) {
         return None;
     }
     match call.name {
-        "openat" | "open" | "openat2" => {
-            return Some("[filesystem] read = [\"/the/path\"]".to_owned());
-        }
-        "connect" => return Some("[network] tcp_connect = [443]".to_owned()),
+        // Libraries that try these fall back to calls whose arguments a filter can see.
+        "openat2" | "clone3" => return None,
+        // Nobody else may be signalled, and no death by another signal feigned.
+        "tgkill" => return None,
+        "openat" => return Some(for_open(args[2], path)),
+        "open" => return Some(for_open(args[1], path)),
+        "connect" => return Some("[network]\ntcp_connect = [443]".to_owned()),
         _ => {}
     }
     let covers = |entry: &&str| match crate::file::parse_entry(entry) {
@@ -143,7 +157,7 @@ fn allow_with(call: &'static Syscall, arch: Arch, args: [u64; 6]) -> Option<Stri
             && group.entries.iter().any(covers)
     });
     if let Some(group) = group {
-        return Some(format!("[syscalls] allow = [\"{}\"]", group.name));
+        return Some(addition(group.name, group.name));
     }
     let tests = call
         .args
@@ -151,15 +165,64 @@ fn allow_with(call: &'static Syscall, arch: Arch, args: [u64; 6]) -> Option<Stri
         .zip(args)
         .filter(|((name, width), _)| SELECTORS.contains(name) && *width != Width::Pointer);
     let tests: Vec<_> = tests
-        .map(|((name, width), value)| format!("{name} == {:#x}", value & width.mask()))
+        .map(|((name, width), value)| match *name {
+            // The kernel looks at no other bits.
+            "prot" => format!(
+                "prot == {}",
+                words::argument(call, arch, (name, *width), value, None)
+            ),
+            _ => format!("{name} == {:#x}", value & width.mask()),
+        })
         .collect();
     let condition = if tests.is_empty() {
         String::new()
     } else {
         format!("({})", tests.join(" && "))
     };
-    Some(format!("[syscalls] allow = [\"{}{condition}\"]", call.name))
+    Some(addition(&format!("{}{condition}", call.name), call.name))
 }
+
+/// The lines that let a path be opened so.
+fn for_open(flags: u64, path: Option<&[u8]>) -> String {
+    const CREATE: u64 = 0o100;
+    const TRUNCATE: u64 = 0o1000;
+    let path = path.and_then(|path| std::str::from_utf8(path).ok());
+    let is_plain = |path: &&str| {
+        let plain = |c: char| !c.is_control() && !['$', '"', '\\'].contains(&c);
+        path.starts_with('/') && path.chars().all(plain)
+    };
+    let path = path.filter(is_plain).unwrap_or("/the/path");
+    let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
+    let folder = if folder.is_empty() { "/" } else { folder };
+    let mut lines = vec!["[filesystem]".to_owned()];
+    if flags & 0b11 != 0b01 {
+        lines.push(format!("read = [\"{path}\"]"));
+    }
+    if flags & 0b11 != 0 || flags & (CREATE | TRUNCATE) != 0 {
+        lines.push(format!("write = [\"{path}\"]"));
+    }
+    if flags & CREATE != 0 {
+        lines.push(format!("create = [\"{folder}\"]"));
+    }
+    lines.join("\n")
+}
+
+/// The lines that allow `entry`, which is about `name`.
+fn addition(entry: &str, name: &str) -> String {
+    let limit = match name {
+        "@process" => "[limits]\nprocesses = 1\n",
+        "@threads" => "[limits]\nthreads = 4\n",
+        _ => "",
+    };
+    match DANGEROUS.contains(&name) || entry.contains(EXECUTABLE) {
+        // Which needs a reason.
+        true => format!("{limit}[syscalls]\nallow = [{{ call = \"{entry}\", why = \"…\" }}]"),
+        false => format!("{limit}[syscalls]\nallow = [\"{entry}\"]"),
+    }
+}
+
+/// What marks an entry that allows executable memory.
+const EXECUTABLE: &str = "PROT_EXEC";
 
 /// The arguments that say what a call is to do, rather than with what.
 const SELECTORS: &[&str] = &[

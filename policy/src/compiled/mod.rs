@@ -7,6 +7,7 @@
 mod bytes;
 mod explain;
 mod make;
+mod words;
 
 pub use bytes::DecodeError;
 pub use explain::{Explanation, Provenance};
