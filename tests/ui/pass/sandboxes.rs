@@ -18,7 +18,8 @@ fn pair<T: Object + Clone>(x: T) -> (T, T) {
     (x.clone(), x)
 }
 
-#[func(sandbox = "worker", tokio)]
+#[func(sandbox = "worker")]
+#[tokio::main(flavor = "current_thread")]
 async fn later(x: u8) -> u8 {
     tokio::task::yield_now().await;
     x
