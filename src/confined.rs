@@ -131,6 +131,7 @@ impl Confined {
         ended: &Result<Ended, StillRunning>,
         parting: Option<Parting>,
         process: i32,
+        time: Duration,
     ) -> Option<Error> {
         let departure = match &parting {
             Some(Parting::KeeperDied) => return Some(Error::KeeperDied),
@@ -139,7 +140,7 @@ impl Confined {
         };
         let Ok(ended) = ended else { return None };
         if departure.at_deadline {
-            return None;
+            return Some(Error::Deadline { after: time });
         }
         if self.status.is_none() {
             return Some(self.not_confined(match ended {

@@ -11,7 +11,7 @@ use crate::wire::FrameError;
 ///
 /// The variants tell how far it came. What stands after [`Launch`](Error::Launch) happened with a
 /// child, whose end is certain by the time that the error is returned.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The program has no entry for its children.
@@ -143,10 +143,10 @@ pub enum Error {
     #[error("the child process was killed on request")]
     Killed,
     /// The answer is not a message. The child was killed.
-    #[error("the child process sent a malformed answer")]
+    #[error("the child process sent something that is no answer")]
     Malformed(#[source] FrameError),
     /// The answer is a message, but not of the function's type. The child was killed.
-    #[error("the child process sent a malformed answer")]
+    #[error("the child process sent an answer that is not of the function's type")]
     Decode(#[source] DecodeError),
     /// A system call on this side failed. The child was killed.
     #[error("can't {operation}")]
@@ -159,6 +159,13 @@ pub enum Error {
     /// A channel failed, where a function that returns this error used one.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+}
+
+// What `unwrap` and `main` show is for people, and should have the cure in it.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        crate::channel::show_with_sources(self, f)
+    }
 }
 
 /// What a policy limits.

@@ -235,7 +235,7 @@ impl Running {
     pub(crate) fn conclude<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
         match reply {
             // Nothing may follow an answer, nor the beginning of anything.
-            Reply::Returned(value) => match self.look::<()>() {
+            Reply::Returned(value) => match self.look_past_notes() {
                 Ok(Glance::Said(Look::Closed)) => Ok(value),
                 Ok(Glance::Nothing) | Err(Error::Io { .. }) if !self.inbox.is_mid_message() => {
                     Ok(value)
@@ -252,14 +252,26 @@ impl Running {
         }
     }
 
+    /// What follows an answer. What a child was denied on its way out doesn't spoil it.
+    fn look_past_notes(&mut self) -> Result<Glance<()>, Error> {
+        match self.look()? {
+            Glance::Noted => self.look(),
+            glance => Ok(glance),
+        }
+    }
+
     /// The error for a child that gave no answer.
     pub(crate) fn verdict(&self, ended: Result<Ended, StillRunning>) -> Error {
         let past_deadline = self.deadline.has_passed();
         let after = self.time;
         if let Some(confined) = &self.confined
             && !self.process.was_killed()
-            && let Some(error) =
-                confined.verdict(&ended, self.process.parting(), self.process.process().id)
+            && let Some(error) = confined.verdict(
+                &ended,
+                self.process.parting(),
+                self.process.process().id,
+                after,
+            )
         {
             return error;
         }

@@ -52,6 +52,8 @@ fn a_call_without_an_entry_says_what_is_missing() {
         let Err(error @ Error::NotEntered) = result else {
             panic!("{result:?}");
         };
+        // What `unwrap` would show names the cure.
+        assert!(format!("{error:?}").contains("#[crossmist::main]"));
         let text = error.to_string();
         for cure in ["#[crossmist::main]", "crossmist::init()", "early-entry"] {
             assert!(text.contains(cure), "{text}");

@@ -6,7 +6,7 @@ use crate::object::{DecodeError, EncodeError};
 use crate::wire::FrameError;
 
 /// Why a value could not be sent or received.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
     /// A data channel was to be made for a type that can hold code.
@@ -82,6 +82,27 @@ impl ChannelError {
             },
         }
     }
+}
+
+// What `unwrap` and `main` show is for people, and should have the cure in it.
+impl std::fmt::Debug for ChannelError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        show_with_sources(self, f)
+    }
+}
+
+/// An error and what it comes from, in one line.
+pub(crate) fn show_with_sources(
+    error: &dyn std::error::Error,
+    f: &mut std::fmt::Formatter<'_>,
+) -> std::fmt::Result {
+    write!(f, "{error}")?;
+    let mut source = error.source();
+    while let Some(error) = source {
+        write!(f, ": {error}")?;
+        source = error.source();
+    }
+    Ok(())
 }
 
 fn in_part(part: &str) -> String {

@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 
 pub use self::error::ChannelError;
+pub(crate) use self::error::show_with_sources;
 pub use self::receiver::{Incoming, Receiver};
 pub use self::sender::Sender;
 pub use self::wait::wait_any;

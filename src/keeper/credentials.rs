@@ -4,6 +4,8 @@ use std::io;
 
 use nix::unistd::{getresgid, getresuid};
 
+use crate::sys::process;
+
 /// The ids of a process and its capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
@@ -16,7 +18,7 @@ pub(crate) struct Credentials {
 impl Credentials {
     pub(crate) fn of_this_process() -> io::Result<Self> {
         let (user, group) = (getresuid()?, getresgid()?);
-        let status = std::fs::read_to_string("/proc/self/status")?;
+        let status = process::read_proc("/proc/self/status")?;
         let capabilities = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok())

@@ -533,9 +533,26 @@ pub(crate) fn is_single_threaded() -> io::Result<bool> {
     }
 }
 
+/// Reads a short file of `/proc`.
+///
+/// By nothing but `read`: std's way of reading a whole file asks for its length by `statx`, and
+/// remembers that there is such a call. A copy of this process that is confined then would believe it,
+/// and get no metadata of any file.
+pub(crate) fn read_proc(path: &str) -> io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return String::from_utf8(bytes).map_err(io::Error::other),
+            count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
 /// The children of this thread, as far as the kernel tells (CONFIG_PROC_CHILDREN).
 pub(crate) fn children_of_this_thread() -> Vec<libc::pid_t> {
-    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    let list = read_proc("/proc/thread-self/children").unwrap_or_default();
     list.split_whitespace()
         .filter_map(|id| id.parse().ok())
         .collect()
