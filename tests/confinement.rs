@@ -36,6 +36,7 @@ fn main() {
             a_step_that_fails_is_named_and_nothing_is_run needs Root,
             limits_of_resources_hold,
             a_policy_can_be_chosen_for_each_call,
+            what_a_child_forges_about_its_confinement_is_refused,
         ],
         cases![helper_unprivileged, helper_without_setuid, helper_prints],
     );
@@ -958,6 +959,99 @@ fn limits_of_resources_hold() {
         thread.as_deref(),
         Some("Resource temporarily unavailable (os error 11)")
     );
+}
+
+/// A message in one packet.
+fn message(value: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0xC1, 0, 0, 0];
+    packet.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+    packet.resize(32, 0);
+    packet.extend(value);
+    packet
+}
+
+/// What a handler would say of a denied call.
+fn note(call: u32, path: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0xC3, 0];
+    packet.extend(u16::try_from(path.len()).unwrap().to_le_bytes());
+    packet.extend(call.to_le_bytes());
+    packet.resize(72, 0);
+    packet.extend(path);
+    packet
+}
+
+/// Sends packets where the answer is expected, and ends without one of its own, or with one.
+#[func(sandbox = "pure", wall_time = "3s")]
+fn forges(packets: Vec<Vec<u8>>, then_answers: bool) -> u8 {
+    for packet in packets {
+        // The caller may have hung up by then.
+        let _ = raw::send(raw::launch_socket(), &packet);
+    }
+    if !then_answers {
+        std::process::exit(0);
+    }
+    7
+}
+
+fn what_a_child_forges_about_its_confinement_is_refused() {
+    let holdings = {
+        // A control: these are the forms of an answer and of a note.
+        assert_eq!(forges.run(vec![message(&[0, 5])], false).unwrap(), 5);
+        assert_eq!(forges.run(vec![note(2, b"/etc/passwd")], true).unwrap(), 7);
+        Holdings::now()
+    };
+    let status = |tag| {
+        let mut value = vec![tag];
+        value.resize(1 + 9 * 8 + 3, 0);
+        message(&value)
+    };
+    let mut begun = message(&[0]);
+    begun[4..8].copy_from_slice(&1000u32.to_le_bytes());
+    begun[24] = 1;
+    for (what, packets) in [
+        ("a second status", vec![status(4)]),
+        ("a failure after it", vec![message(&[5, 3, 1, 0, 0, 0])]),
+        ("two notes", vec![note(1, b""), note(1, b"")]),
+        (
+            "a note that is too short",
+            vec![note(1, b"")[..71].to_vec()],
+        ),
+        (
+            "a note with another length",
+            vec![[note(1, b"ab"), vec![0]].concat()],
+        ),
+        ("a note with a long path", vec![note(1, &[b'a'; 257])]),
+        (
+            "a note of another version",
+            vec![[vec![0xC3, 1], note(1, b"")[2..].to_vec()].concat()],
+        ),
+        ("a status that is cut off", vec![message(&[4, 0, 0])]),
+        (
+            "a step that there is none of",
+            vec![message(&[5, 99, 0, 0, 0, 0])],
+        ),
+        ("two answers", vec![message(&[0, 5]), message(&[0, 5])]),
+        ("an answer and a status", vec![message(&[0, 5]), status(4)]),
+    ] {
+        let result = within(Duration::from_secs(2), || forges.run(packets, false));
+        assert!(
+            matches!(result, Err(Error::Malformed(_) | Error::Decode(_))),
+            "{what}: {result:?}"
+        );
+    }
+    // A note ends the message that it interrupts. Who then just exits has violated nothing: the
+    // kernel's word is what counts.
+    let result = forges.run(vec![begun, note(41, b"")], false);
+    assert!(
+        matches!(result, Err(Error::Exited { status: 0 })),
+        "{result:?}"
+    );
+    let result = forges.run(vec![note(41, b"")], false);
+    assert!(
+        matches!(result, Err(Error::Exited { status: 0 })),
+        "{result:?}"
+    );
+    holdings.assert_same();
 }
 
 fn a_policy_can_be_chosen_for_each_call() {

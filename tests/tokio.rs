@@ -501,11 +501,75 @@ macro_rules! asynchronous {
     };
 }
 
+#[func(sandbox = "parser")]
+fn confined_add(x: u32, y: u32) -> u32 {
+    x + y
+}
+
+#[func(sandbox = "parser")]
+fn confined_sleep(millis: u64) {
+    std::thread::sleep(Duration::from_millis(millis));
+}
+
+/// Confined calls wait in the runtime, many at once, and hold to their deadlines.
+async fn confined_functions_run_under_tokio() {
+    let calls = (0..50u32).map(|call| tokio::spawn(confined_add.run_tokio(call, 1)));
+    for (call, result) in (0..).zip(calls.collect::<Vec<_>>()) {
+        assert_eq!(result.await.unwrap().unwrap(), call + 1);
+    }
+    let begun = Instant::now();
+    let late = confined_sleep
+        .builder()
+        .deadline(Duration::from_millis(200))
+        .run_tokio(20_000)
+        .await;
+    assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let mut child = confined_sleep.spawn_tokio(20_000).await.unwrap();
+    let status = child.confinement().await.unwrap().unwrap();
+    assert!(status.is_fully_enforced() && status.seccomp_instructions > 100);
+    child.kill().unwrap();
+    assert!(matches!(child.join().await, Err(Error::Killed)));
+}
+
+#[func(sandbox = "parser")]
+fn dropped_soon(millis: u64) {
+    std::thread::sleep(Duration::from_millis(millis));
+}
+
+/// Who drops the future of a run has no other hold on the child.
+async fn dropping_a_confined_run_kills_its_child() {
+    let alive = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let names = processes.map(|entry| std::fs::read_to_string(entry.path().join("comm")));
+        names
+            .filter(|name| name.as_deref().is_ok_and(|name| name == "dropped_soon\n"))
+            .count()
+    };
+    let run = dropped_soon.run_tokio(20_000);
+    let seen = async {
+        while alive() == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        result = run => panic!("{result:?}"),
+        () = seen => {}
+    }
+    let begun = Instant::now();
+    while alive() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(2), "it runs on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[crossmist::main]
 fn main() {
     let arguments = Arguments::from_args();
     let asynchronous = asynchronous! {
         results_and_arguments
+        confined_functions_run_under_tokio
+        dropping_a_confined_run_kills_its_child
         ends_as_arguments
         one_end_blocks_and_the_other_waits_in_a_runtime
         many_packets_there_and_back
