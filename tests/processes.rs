@@ -271,7 +271,7 @@ fn a_program_without_proc_from_the_beginning_says_so() {
     raw::without_proc(&mut command);
     assert_prints(
         &command.output().unwrap(),
-        "Err(Unsupported { reason: \"the executable can't be opened by /proc/self/exe: No such",
+        "Err(this program can't start itself as a child process: the executable can't be opened by /proc/self/exe: No such",
     );
 }
 
@@ -343,7 +343,7 @@ fn a_program_started_by_the_loader_says_so() {
         .unwrap();
     assert_prints(
         &output,
-        "Err(Unsupported { reason: \"/proc/self/exe is not the running program",
+        "Err(this program can't start itself as a child process: /proc/self/exe is not the running program",
     );
 }
 
@@ -372,7 +372,7 @@ fn a_program_without_leave_to_read_itself_says_so() {
         .unwrap();
     assert_prints(
         &output,
-        "Err(Unsupported { reason: \"the executable can't be opened by /proc/self/exe: Permission",
+        "Err(this program can't start itself as a child process: the executable can't be opened by /proc/self/exe: Permission",
     );
 }
 
@@ -392,11 +392,11 @@ fn a_set_user_id_program_calls_nothing_unasked() {
     // Once it has dropped them, it is a caller like any other.
     assert_prints(
         &call("dropped", NOBODY),
-        "Err(Unsupported { reason: \"its file has capabilities, or gave it privileges that it has",
+        "Err(this program can't start itself as a child process: its file has capabilities, or gave it privileges that it has",
     );
     assert_prints(
         &call("plain", NOBODY),
-        "Err(Unsupported { reason: \"its file has privileges",
+        "Err(this program can't start itself as a child process: its file has privileges",
     );
 }
 
@@ -421,7 +421,10 @@ fn a_set_user_id_program_is_nobodys_child() {
     assert_prints(&output, "Ok(65534)");
     for mode in [0o4755, 0o2755, 0o6755] {
         let output = call_into(&public_copy(&directory, mode), &directory);
-        assert_prints(&output, "Err(Exited { status: 102 })");
+        assert_prints(
+            &output,
+            "Err(the child process exited with status 102 and gave no result)",
+        );
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(text.contains("without its privileges"), "{text}");
     }
@@ -437,7 +440,10 @@ fn a_program_with_capabilities_is_nobodys_child() {
         .unwrap();
     assert!(status.success());
     let output = call_into(&copy, &directory);
-    assert_prints(&output, "Err(Exited { status: 102 })");
+    assert_prints(
+        &output,
+        "Err(the child process exited with status 102 and gave no result)",
+    );
     // Nor of itself: nothing tells it from the caller above.
     for way in ["plain", "privileged"] {
         let output = Command::new(&copy)
@@ -445,7 +451,10 @@ fn a_program_with_capabilities_is_nobodys_child() {
             .uid(NOBODY)
             .output()
             .unwrap();
-        assert_prints(&output, "Err(Unsupported { reason: \"its file has");
+        assert_prints(
+            &output,
+            "Err(this program can't start itself as a child process: its file has",
+        );
     }
 }
 
@@ -746,6 +755,6 @@ fn a_process_limit_is_an_error_that_says_so() {
         .unwrap();
     assert_prints(
         &output,
-        "Err(Launch { step: \"clone\", source: Os { code: 11,",
+        "Err(can't start the child process: clone: Resource temporarily unavailable (os error 11)",
     );
 }
