@@ -100,6 +100,13 @@ fn a_change_of_a_policy_is_noticed() {
     ]);
     project.write("policies/far.toml", FAR);
     project.runs();
+    // Another folder.
+    let manifest = std::fs::read_to_string(project.root.join("Cargo.toml")).unwrap();
+    let elsewhere = format!("{manifest}[package.metadata.crossmist]\npolicies = \"elsewhere\"\n");
+    project.write("Cargo.toml", &elsewhere);
+    project.fails(&["elsewhere/near.toml"]);
+    project.write("Cargo.toml", &manifest);
+    project.runs();
     // One that is gone, and one that would hide a built-in policy.
     std::fs::remove_file(project.root.join("policies/far.toml")).unwrap();
     project.fails(&["far", "policies/far.toml"]);

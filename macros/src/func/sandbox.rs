@@ -151,7 +151,8 @@ impl Words {
                     .into_iter()
                     .map(|arch| (arch, compiled.clone().only(arch).to_bytes()))
                     .collect(),
-                files: policy.files().to_vec(),
+                // The manifest may come to name another folder.
+                files: policy.files().iter().cloned().chain(manifest()).collect(),
             }),
             Err(report) => {
                 errors.at(name.span(), unusable(name, &report));
@@ -167,6 +168,11 @@ fn unusable(name: &LitStr, report: &crossmist_policy::Report) -> String {
 
 /// A value as a policy would have it between quotes.
 fn text(value: &Expr) -> Option<String> {
+    if let Expr::Unary(unary) = value
+        && let syn::UnOp::Neg(_) = unary.op
+    {
+        return text(&unary.expr).map(|number| format!("-{number}"));
+    }
     let Expr::Lit(ExprLit { lit, .. }) = value else {
         return None;
     };
@@ -245,57 +251,157 @@ pub(crate) fn refuse_code(output: &syn::Type, errors: &mut Errors) {
     Finder(errors).visit(output);
 }
 
+/// The manifest of the crate that is being compiled, if cargo compiles it.
+fn manifest() -> Option<PathBuf> {
+    let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
+    manifest.is_file().then_some(manifest)
+}
+
 /// The folder of the policies of the crate that is being compiled.
-///
-/// One place and no other: a file that is made later can't change what a name means, and a macro
-/// can't have its crate compiled again for that.
 fn folder() -> Result<PathBuf, String> {
-    if let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
-        return Ok(folder.into());
+    let named = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty());
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    find(named.map(PathBuf::from), manifest)
+}
+
+/// The folder that the variable names, or that the manifest in a folder leads to.
+fn find(named: Option<PathBuf>, manifest: Option<PathBuf>) -> Result<PathBuf, String> {
+    if let Some(folder) = named {
+        // A relative path would mean one thing here and another where the files are watched.
+        return match folder.is_absolute() {
+            true => Ok(folder),
+            false => Err(format!(
+                "{VARIABLE} is `{}`, and has to be an absolute path",
+                folder.display()
+            )),
+        };
     }
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").ok_or_else(|| {
+    let manifest = manifest.ok_or_else(|| {
         format!(
             "policies are found by cargo's CARGO_MANIFEST_DIR, or by {VARIABLE}; neither is set"
         )
     })?;
-    let manifest = PathBuf::from(manifest);
-    if let Some(folder) = from_metadata(&manifest)? {
-        return Ok(folder);
-    }
     let own = manifest.join(FOLDER);
-    if own.is_dir() {
+    // Without a manifest, as for a compiler that cargo doesn't start, there is that folder only.
+    let Some(table) = read_manifest(&manifest)? else {
         return Ok(own);
-    }
-    Ok(of_workspace(&manifest).unwrap_or(own))
-}
-
-/// `[package.metadata.crossmist] policies = "…"` of the crate.
-fn from_metadata(manifest: &Path) -> Result<Option<PathBuf>, String> {
-    let text = std::fs::read_to_string(manifest.join("Cargo.toml")).unwrap_or_default();
-    if !text.contains("metadata.crossmist") {
-        return Ok(None);
-    }
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error| format!("Cargo.toml can't be read: {error}"))?;
-    let folder = ["package", "metadata", "crossmist"]
+    };
+    let named = ["package", "metadata", "crossmist"]
         .iter()
         .try_fold(&table, |table, key| table.get(*key)?.as_table())
         .and_then(|table| table.get("policies"));
-    match folder {
-        None => Ok(None),
-        Some(toml::Value::String(folder)) => Ok(Some(manifest.join(folder))),
-        Some(_) => Err(
-            "`package.metadata.crossmist.policies` in Cargo.toml is a path, in quotes".to_owned(),
-        ),
+    match named {
+        Some(toml::Value::String(folder)) => return Ok(manifest.join(folder)),
+        Some(_) => {
+            return Err(
+                "`package.metadata.crossmist.policies` in Cargo.toml is a path, in quotes"
+                    .to_owned(),
+            );
+        }
+        None if own.is_dir() => return Ok(own),
+        None => {}
     }
+    // The nearest workspace, and no other: one around it has nothing to say here.
+    for folder in manifest.ancestors() {
+        if read_manifest(folder)?.is_some_and(|table| table.contains_key("workspace")) {
+            let policies = folder.join(FOLDER);
+            return Ok(if policies.is_dir() { policies } else { own });
+        }
+    }
+    Ok(own)
 }
 
-/// The folder beside the nearest manifest above that is a workspace's.
-fn of_workspace(manifest: &Path) -> Option<PathBuf> {
-    manifest.ancestors().skip(1).find_map(|folder| {
-        let text = std::fs::read_to_string(folder.join("Cargo.toml")).ok()?;
-        let policies = folder.join(FOLDER);
-        (text.contains("[workspace") && policies.is_dir()).then_some(policies)
-    })
+/// The manifest in a folder, if there is one.
+fn read_manifest(folder: &Path) -> Result<Option<toml::Table>, String> {
+    let path = folder.join("Cargo.toml");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{} can't be read: {error}", path.display())),
+    };
+    let table = text.parse();
+    table
+        .map(Some)
+        .map_err(|error| format!("{} can't be read: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree of manifests and empty folders, removed in the end.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str, manifests: &[(&str, &str)], folders: &[&str]) -> Self {
+            let root =
+                std::env::temp_dir().join(format!("crossmist-{name}-{}", std::process::id()));
+            for folder in folders {
+                std::fs::create_dir_all(root.join(folder)).unwrap();
+            }
+            for (folder, text) in manifests {
+                std::fs::create_dir_all(root.join(folder)).unwrap();
+                std::fs::write(root.join(folder).join("Cargo.toml"), text).unwrap();
+            }
+            Self(root)
+        }
+
+        fn find(&self, from: &str) -> Result<PathBuf, String> {
+            let found = find(None, Some(self.0.join(from)))?;
+            Ok(found.strip_prefix(&self.0).unwrap().to_owned())
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_crates_own_folder_comes_before_the_nearest_workspaces() {
+        let tree = Tree::new(
+            "nearest",
+            &[
+                ("", "[workspace]"),
+                ("inner", "# [workspace] of its own\n[workspace]"),
+                ("inner/own", "[package]"),
+                ("inner/none", "[package]"),
+                ("other", "[package]"),
+            ],
+            &["policies", "inner/own/policies", "inner/none"],
+        );
+        assert_eq!(tree.find("inner/own"), Ok("inner/own/policies".into()));
+        assert_eq!(tree.find("other"), Ok("policies".into()));
+        // The workspace around its own is not its business.
+        assert_eq!(tree.find("inner/none"), Ok("inner/none/policies".into()));
+    }
+
+    #[test]
+    fn a_manifest_may_name_the_folder_in_each_way_that_toml_has() {
+        for text in [
+            "[package.metadata.crossmist]\npolicies = \"strict\"",
+            "[package.metadata]\ncrossmist = { policies = \"strict\" }",
+            "[package]\nmetadata.crossmist.policies = \"strict\"",
+        ] {
+            let tree = Tree::new("named", &[("a", text)], &["a/policies"]);
+            assert_eq!(tree.find("a"), Ok("a/strict".into()), "{text}");
+        }
+        let wrong = "[package.metadata.crossmist]\npolicies = 5";
+        let tree = Tree::new("wrong", &[("a", wrong)], &["a/policies"]);
+        assert!(tree.find("a").unwrap_err().contains("in quotes"));
+        let broken = Tree::new("broken", &[("a", "[package")], &["a/policies"]);
+        assert!(broken.find("a").unwrap_err().contains("can't be read"));
+    }
+
+    #[test]
+    fn the_variable_comes_first_and_is_absolute() {
+        assert_eq!(find(Some("/p".into()), Some("/m".into())), Ok("/p".into()));
+        assert!(
+            find(Some("p".into()), None)
+                .unwrap_err()
+                .contains("absolute")
+        );
+        assert!(find(None, None).unwrap_err().contains("neither"));
+    }
 }
