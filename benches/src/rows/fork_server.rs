@@ -5,6 +5,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
+use crossmist_policy::{Arch, Policy, bpf};
+
 use crate::harness::{Group, Placement, Result, Row, Turn, expect_same};
 use crate::ours;
 use crate::raw::early::request;
@@ -27,6 +29,9 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
             .target(1.25);
         fresh.headline = placement == Placement::TwoCores;
         fresh.raw("fork server", || fork_server(request::FORK_AND_WAIT));
+        fresh.raw("fork server, the layers of `parser` by hand", || {
+            filtered(request::FORK_CONFINED, "parser")
+        });
         fresh.raw("posix_spawn", || spawn::raw("add", Launch::PosixSpawn));
         ours::fork_server::fresh_child(&mut fresh);
 
@@ -40,6 +45,17 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
         ours::fork_server::spare_child(&mut spare);
         groups.extend([fresh, spare]);
     }
+
+    let mut attach = Group::new(FAMILY, "fork and load a filter", Placement::OneCore).turn(turn);
+    attach.raw("fork server", || fork_server(request::FORK_AND_WAIT));
+    for name in Policy::builtin_names() {
+        let length = filter(name).map_or(0, |filter| filter.len());
+        attach.raw(
+            format!("the filter of `{name}`, {length} instructions"),
+            move || filtered(request::FORK_FILTERED, name),
+        );
+    }
+    groups.push(attach);
 
     let children = if smoke { 20 } else { 200 };
     let name = format!("{children} children at once");
@@ -77,6 +93,46 @@ impl Server {
         let status = socket::receive_array(self.control.as_fd())?;
         expect_same(u64::from_ne_bytes(status), 0)
     }
+}
+
+/// The filter of a built-in policy as the kernel takes it.
+fn filter(name: &str) -> Result<Vec<u64>> {
+    let compiled = Policy::builtin(name)?.compile()?;
+    let arch = Arch::host().ok_or("no policies for this architecture")?;
+    let program = compiled
+        .program(arch)
+        .ok_or("compiled for another architecture")?;
+    let instruction = |instruction: &bpf::Instruction| {
+        let bpf::Instruction { code, jt, jf, k } = *instruction;
+        u64::from(code) | u64::from(jt) << 16 | u64::from(jf) << 24 | u64::from(k) << 32
+    };
+    Ok(program.code.iter().map(instruction).collect())
+}
+
+/// A child that loads a filter, alone or after the other layers, before it answers.
+fn filtered(order: u8, name: &'static str) -> Result<impl Row> {
+    let server = Server::start()?;
+    let filter: Vec<u8> = filter(name)?
+        .into_iter()
+        .flat_map(u64::to_ne_bytes)
+        .collect();
+    let mut is_sent = false;
+    let mut counter = 0;
+    Ok(move || {
+        let (summands, sum) = next_sum(&mut counter);
+        let start = Instant::now();
+        let socket = server.fork(order)?;
+        if !is_sent {
+            socket::send(server.control.as_fd(), &filter)?;
+            is_sent = true;
+        }
+        socket::send(socket.as_fd(), &encode(summands))?;
+        let answer = socket::receive_array(socket.as_fd())?;
+        server.reaped()?;
+        let took = start.elapsed();
+        expect_same(u64::from_ne_bytes(answer), sum)?;
+        Ok(took.into())
+    })
 }
 
 /// For a spare child, time starts with the arguments and ends with the answer.
