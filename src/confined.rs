@@ -60,7 +60,8 @@ impl Confined {
             Some(_) => usize::try_from(channel.message_fds).unwrap_or(usize::MAX),
         };
         Limits {
-            message_bytes: bytes(channel.message_bytes),
+            // The answer is the one message that there is.
+            message_bytes: bytes(channel.message_bytes).min(bytes(channel.total_bytes)),
             descriptors,
             nesting: usize::try_from(channel.nesting).unwrap_or(usize::MAX),
             memory_bytes: usize::MAX,
