@@ -23,6 +23,9 @@ const STRETCH: usize = 64 << 10;
 /// How much an archive may unpack to.
 const BUDGET: u64 = 256 << 20;
 
+/// How many entries it may have: each may become a file.
+const ENTRIES: usize = 10_000;
+
 #[func(sandbox = "parser")]
 fn read(mut file: File, mut pieces: Sender<Piece>) -> Result<(), String> {
     let mut magic = [0; 2];
@@ -101,6 +104,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         match piece {
             Piece::Entry { name, is_file } => {
                 entries += 1;
+                if entries > ENTRIES {
+                    return Err("the archive has more entries than it may".into());
+                }
                 out = None;
                 let place = place(folder.as_deref().unwrap_or(Path::new("")), &name);
                 match place {
@@ -115,7 +121,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                         }
                     }
                     // A folder comes with the files in it.
-                    _ if name.ends_with('/') => {}
+                    Some(_) if name.ends_with('/') => {}
                     _ => {
                         refused += 1;
                         println!("refused: {}", name.escape_debug());

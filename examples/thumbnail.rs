@@ -32,7 +32,10 @@ fn thumbnail(file: File) -> Result<Thumbnail, String> {
     limits.max_alloc = Some(256 << 20);
     reader.limits(limits);
     let picture = reader.decode().map_err(|error| error.to_string())?;
-    let small = picture.thumbnail(256, 256).into_rgba8();
+    let small = match picture.width().max(picture.height()) {
+        0..=256 => picture.to_rgba8(),
+        _ => picture.thumbnail(256, 256).into_rgba8(),
+    };
     Ok(Thumbnail {
         width: small.width(),
         height: small.height(),
