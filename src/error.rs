@@ -216,7 +216,8 @@ pub struct Claim {
     pub call: String,
     /// Which line of which policy denies it.
     pub denied_by: String,
-    /// What to add to a policy to allow it; `None` if no policy may.
+    /// What to add to a policy to allow it. `None` if no policy may, a line denies it, or code that
+    /// tries it does without. A path in it is the child's word: grant none that you don't know.
     pub allow_with: Option<String>,
     /// The id of the thread that made it.
     pub thread: u32,
@@ -253,7 +254,10 @@ impl std::fmt::Display for Violation {
                     .lines()
                     .try_for_each(|line| write!(f, "\n      {line}"))
             }
-            None => f.write_str("\n  no policy can allow it"),
+            None => f.write_str(
+                "\n  there is nothing to add: no policy may allow it, a line denies it, or code that \
+                 tries it does without",
+            ),
         }
     }
 }

@@ -113,7 +113,70 @@ fn what_would_allow_a_call_does() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn nothing_is_proposed_against_a_line_that_denies() {
+    let text = "format = 1\ndescription = \"x\"\nextends = [\"parser\"]\n[syscalls]\ndeny = [\"getsid\"]\n";
+    let policy = Policy::from_toml(&BuiltinOnly, "strict", text)
+        .unwrap()
+        .compile()
+        .unwrap();
+    let said = policy.explain(Arch::X86_64, number("getsid"), [0; 6]);
+    assert!(said.denied_by.contains("denied (strict:5"), "{said:?}");
+    assert_eq!(said.allow_with, None);
+    // Where no line denies it, there is something.
+    let parser = compiled("parser").explain(Arch::X86_64, number("getsid"), [0; 6]);
+    assert!(parser.allow_with.is_some());
+}
+
+#[test]
+fn a_path_is_proposed_only_where_a_reader_sees_it_whole() {
+    let parser = compiled("parser");
+    let propose = |flags, path: &[u8]| {
+        let args = [(-100i64) as u64, 0x7000, flags, 0, 0, 0];
+        parser
+            .explain_with_path(Arch::X86_64, number("openat"), args, Some(path))
+            .allow_with
+    };
+    let known = "[filesystem]\nread = [\"/usr/share/x.dat\"]";
+    assert_eq!(propose(0, b"/usr/share/x.dat").as_deref(), Some(known));
+    let unknown = "[filesystem]\nread = [\"/the/path\"]";
+    for path in [
+        "/a/../etc",
+        "/a/./b",
+        "/a*",
+        "relative",
+        "/a\"]",
+        "/${x}",
+        "/a\u{202e}b",
+        "/a\u{200b}",
+        "/a b",
+        "",
+    ] {
+        assert_eq!(
+            propose(0, path.as_bytes()).as_deref(),
+            Some(unknown),
+            "{path:?}"
+        );
+    }
+    for path in ["/proc/self/mem", "/sys/x", "/dev/mem"] {
+        assert_eq!(propose(1, path.as_bytes()), None, "{path}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn whatever_path_is_proposed_is_a_policys(
+        path in "/(proc|dev|etc|a b|[a-z.*$]{1,4}|\\PC{1,3})(/[a-z.]{0,3}){0,3}", flags in 0u64..0o2000,
+    ) {
+        static PURE: LazyLock<Compiled> = LazyLock::new(|| compiled("pure"));
+        let args = [(-100i64) as u64, 0x7000, flags, 0, 0, 0];
+        let said = PURE.explain_with_path(Arch::X86_64, number("openat"), args, Some(path.as_bytes()));
+        if let Some(lines) = said.allow_with {
+            prop_assert!(lines.chars().all(|c| c == '\n' || c == ' ' || c.is_ascii_graphic()));
+            prop_assert!(with("pure", &lines).is_ok(), "{}: {:?}", lines, with("pure", &lines));
+        }
+    }
+
     #[test]
     fn whatever_a_process_claims_can_be_said(
         number: u32, small in 0u32..600, args: [u64; 6],

@@ -2,6 +2,7 @@
 
 use super::{Compiled, words};
 use crate::Arch;
+use crate::file::KERNEL_TREES;
 use crate::names;
 use crate::policy::Policy;
 use crate::resolve::{Grant, Rules};
@@ -24,9 +25,13 @@ pub struct Explanation {
     pub call: String,
     /// Who denies it.
     pub denied_by: String,
-    /// What could be added to a policy to allow it; `None` if no policy may.
+    /// What could be added to a policy to allow it. `None` if no policy may, a line denies it, or
+    /// libraries that try it do without.
     pub allow_with: Option<String>,
 }
+
+/// What the words on a `deny` begin with.
+const DENIED: &str = "denied";
 
 /// The table for a policy.
 pub(super) fn provenance(policy: &Policy) -> Vec<Provenance> {
@@ -60,11 +65,7 @@ fn said(policy: &Policy, name: &str, rules: &Rules) -> Vec<String> {
         };
         format!("{verb}{} ({place})", when.unwrap_or_default())
     };
-    let mut said: Vec<String> = rules
-        .deny
-        .iter()
-        .map(|grant| say("denied", grant))
-        .collect();
+    let mut said: Vec<String> = rules.deny.iter().map(|grant| say(DENIED, grant)).collect();
     said.extend(
         policy
             .grants(name, rules)
@@ -116,10 +117,17 @@ impl Compiled {
             Some(known) if !known.said.is_empty() => known.said.join("; "),
             _ => format!("nothing in {} allows it", self.sources.join(", ")),
         };
+        // What is denied stays so, whatever is allowed besides.
+        let is_denied =
+            known.is_some_and(|known| known.said.iter().any(|said| said.starts_with(DENIED)));
+        let allow_with = match is_denied {
+            true => None,
+            false => allow_with(call, arch, args, path),
+        };
         Explanation {
             call: format!("{}({})", call.name, shown.join(", ")),
             denied_by,
-            allow_with: allow_with(call, arch, args, path),
+            allow_with,
         }
     }
 }
@@ -139,8 +147,8 @@ fn allow_with(
         "openat2" | "clone3" => return None,
         // Nobody else may be signalled, and no death by another signal feigned.
         "tgkill" => return None,
-        "openat" => return Some(for_open(args[2], path)),
-        "open" => return Some(for_open(args[1], path)),
+        "openat" => return for_open(args[2], path),
+        "open" => return for_open(args[1], path),
         "connect" => return Some("[network]\ntcp_connect = [443]".to_owned()),
         _ => {}
     }
@@ -182,29 +190,44 @@ fn allow_with(
     Some(addition(&format!("{}{condition}", call.name), call.name))
 }
 
-/// The lines that let a path be opened so.
-fn for_open(flags: u64, path: Option<&[u8]>) -> String {
+/// The lines that let a path be opened so; none where a policy may not grant it.
+fn for_open(flags: u64, path: Option<&[u8]>) -> Option<String> {
     const CREATE: u64 = 0o100;
     const TRUNCATE: u64 = 0o1000;
+    let path = path.filter(|path| is_grantable(path));
     let path = path.and_then(|path| std::str::from_utf8(path).ok());
-    let is_plain = |path: &&str| {
-        let plain = |c: char| !c.is_control() && !['$', '"', '\\'].contains(&c);
-        path.starts_with('/') && path.chars().all(plain)
-    };
-    let path = path.filter(is_plain).unwrap_or("/the/path");
+    let path = path.unwrap_or("/the/path");
     let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
     let folder = if folder.is_empty() { "/" } else { folder };
+    let reads = flags & 0b11 != 0b01;
+    let creates = flags & CREATE != 0;
+    let writes = flags & 0b11 != 0 || creates || flags & TRUNCATE != 0;
+    let in_kernel_tree = |path: &str| {
+        let tree = path.split('/').nth(1).unwrap_or_default();
+        path == "/"
+            || KERNEL_TREES
+                .iter()
+                .any(|known| known.trim_start_matches('/') == tree)
+    };
+    if writes && in_kernel_tree(path) || creates && in_kernel_tree(folder) {
+        return None;
+    }
     let mut lines = vec!["[filesystem]".to_owned()];
-    if flags & 0b11 != 0b01 {
-        lines.push(format!("read = [\"{path}\"]"));
-    }
-    if flags & 0b11 != 0 || flags & (CREATE | TRUNCATE) != 0 {
-        lines.push(format!("write = [\"{path}\"]"));
-    }
-    if flags & CREATE != 0 {
-        lines.push(format!("create = [\"{folder}\"]"));
-    }
-    lines.join("\n")
+    lines.extend(reads.then(|| format!("read = [\"{path}\"]")));
+    lines.extend(writes.then(|| format!("write = [\"{path}\"]")));
+    lines.extend(creates.then(|| format!("create = [\"{folder}\"]")));
+    Some(lines.join("\n"))
+}
+
+/// Whether a path can stand in a policy as it is. An attacker chose it: what a reader couldn't see
+/// is not for a line that somebody copies.
+fn is_grantable(path: &[u8]) -> bool {
+    let is_plain =
+        |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'$' | b'"' | b'\\' | b'*');
+    let mut parts = path.split(|byte| *byte == b'/');
+    path.starts_with(b"/")
+        && path.iter().all(is_plain)
+        && parts.all(|part| part != b"." && part != b"..")
 }
 
 /// The lines that allow `entry`, which is about `name`.

@@ -44,7 +44,7 @@ const KEYS: &[(&str, PathKind, FsRights)] = &[
 ];
 
 /// Trees whose files are the kernel itself.
-const KERNEL_TREES: &[&str] = &["/proc", "/sys", "/dev"];
+pub(crate) const KERNEL_TREES: &[&str] = &["/proc", "/sys", "/dev"];
 
 pub(super) fn read(reader: &mut Reader, section: Section<'_, '_>, file: &mut File) {
     settings(reader, &section, "filesystem", file);

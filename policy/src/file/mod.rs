@@ -10,7 +10,7 @@ mod syscalls;
 
 pub(crate) use environment::{LandlockWish, Relaxation, Variable, VariableKind};
 pub(crate) use expectation::{Expectation, Outcome};
-pub(crate) use filesystem::{PathGrant, PathKind};
+pub(crate) use filesystem::{KERNEL_TREES, PathGrant, PathKind};
 pub(crate) use network::{PortGrant, Ports};
 pub use syscalls::OnViolation;
 pub(crate) use syscalls::{Entry, SyscallRules, Target, parse_entry};
