@@ -48,6 +48,7 @@ impl Project {
             .args([command, "--offline", "--quiet", "--color", "never"])
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", &self.target)
+            .env("CARGO_PROFILE_DEV_DEBUG", "none")
             .env_remove("CROSSMIST_POLICY_DIR")
             .env_remove("RUSTFLAGS")
             .output()
