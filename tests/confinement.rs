@@ -36,6 +36,7 @@ fn main() {
             a_step_that_fails_is_named_and_nothing_is_run needs Root,
             limits_of_resources_hold,
             a_policy_can_be_chosen_for_each_call,
+            memory_is_never_writable_and_executable_by_that_layer_alone,
             what_a_child_forges_about_its_confinement_is_refused,
         ],
         cases![helper_unprivileged, helper_without_setuid, helper_prints],
@@ -1077,4 +1078,22 @@ fn a_policy_can_be_chosen_for_each_call() {
 fn chosen_sleep(millis: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(millis));
     millis
+}
+
+#[func(sandbox = dynamic)]
+fn chosen(attempt: Attempt, victim: String) -> Result<u64, i32> {
+    make(attempt, &victim)
+}
+
+fn memory_is_never_writable_and_executable_by_that_layer_alone() {
+    // No filter has a say here, and Landlock is off.
+    let policy = |layer: &str| {
+        let text = format!("format = 1\nextends = [\"unconfined\"]\n{layer}");
+        SandboxPolicy::from_toml("layer", &text).unwrap()
+    };
+    let map = attempt(libc::SYS_mmap, &[0, 4096, 7, PRIVATE, NO_FD, 0]);
+    let with = |layer| outcome(chosen.sandbox(&policy(layer)).run(map, String::new()));
+    assert_eq!(with(""), Done);
+    let layer = "[process]\ndeny_write_execute = true\n";
+    assert_eq!(with(layer), Fails(libc::EACCES));
 }

@@ -10,6 +10,8 @@ mod landlock;
 mod plan;
 mod privileges;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::apply::apply;
 pub(crate) use self::plan::{Kept, Plan};

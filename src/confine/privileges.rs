@@ -20,8 +20,8 @@ pub(super) const FIRST_USER: u32 = 0x5000_0000;
 ///
 /// Everything is read back: a set that isn't empty is a failure, whoever let it be so.
 pub(super) fn give_up(kept: u64, own_user: bool) -> Result<Option<u32>, (Step, io::Error)> {
-    let has_setpcap = caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SETPCAP)
-        .map_err(|error| (Step::Capabilities, io::Error::other(error)))?;
+    let has_setpcap =
+        caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SETPCAP).map_err(failed)?;
     let permitted = read(CapSet::Permitted)?;
     if has_setpcap {
         empty_bounding_set(kept).map_err(|error| (Step::BoundingSet, error))?;
@@ -39,13 +39,12 @@ pub(super) fn give_up(kept: u64, own_user: bool) -> Result<Option<u32>, (Step, i
         true => Some(become_nobody_else()?),
         false => None,
     };
-    let fail = |error: caps::errors::CapsError| (Step::Capabilities, io::Error::other(error));
-    caps::clear(None, CapSet::Ambient).map_err(fail)?;
+    caps::clear(None, CapSet::Ambient).map_err(failed)?;
     let remaining = set_of(permitted & kept);
     // The effective ones first: they have to be among the permitted.
-    caps::set(None, CapSet::Effective, &remaining).map_err(fail)?;
-    caps::set(None, CapSet::Permitted, &remaining).map_err(fail)?;
-    caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(fail)?;
+    caps::set(None, CapSet::Effective, &remaining).map_err(failed)?;
+    caps::set(None, CapSet::Permitted, &remaining).map_err(failed)?;
+    caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(failed)?;
     let surplus = |set| Ok(read(set)? & !kept != 0);
     // The ambient ones are always among the inheritable (capabilities(7)).
     if surplus(CapSet::Effective)? || surplus(CapSet::Permitted)? || read(CapSet::Inheritable)? != 0
@@ -58,9 +57,14 @@ pub(super) fn give_up(kept: u64, own_user: bool) -> Result<Option<u32>, (Step, i
     Ok(user)
 }
 
+/// The crate's errors have the system's reason in words only; its number is still where the call, the
+/// last one of this thread, has left it.
+fn failed(_: caps::errors::CapsError) -> (Step, io::Error) {
+    (Step::Capabilities, io::Error::last_os_error())
+}
+
 fn read(set: CapSet) -> Result<u64, (Step, io::Error)> {
-    let set =
-        caps::read(None, set).map_err(|error| (Step::Capabilities, io::Error::other(error)))?;
+    let set = caps::read(None, set).map_err(failed)?;
     Ok(set
         .iter()
         .fold(0, |mask, capability| mask | capability.bitmask()))

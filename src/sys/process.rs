@@ -502,6 +502,25 @@ pub(crate) fn fork() -> Result<Option<Process>, StartError> {
     }
 }
 
+/// Forks the calling thread and runs `test` in the copy; whether it has returned, not panicked.
+///
+/// For a test that is alone in its process, where no other thread of the runner holds a lock.
+#[cfg(test)]
+pub(crate) fn passes_in_a_fork(test: fn()) -> bool {
+    // SAFETY: as above, the runner's other thread waits for this one.
+    match unsafe { nix::unistd::fork() }.expect("fork") {
+        nix::unistd::ForkResult::Child => {
+            let passed = std::panic::catch_unwind(test).is_ok();
+            // SAFETY: ends the process, without the runner's part.
+            unsafe { libc::_exit(if passed { 0 } else { 1 }) }
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            let ended = nix::sys::wait::waitpid(child, None).expect("its child");
+            ended == nix::sys::wait::WaitStatus::Exited(child, 0)
+        }
+    }
+}
+
 /// A pidfd of a process by its number.
 pub(crate) fn open_pidfd(id: libc::pid_t) -> io::Result<OwnedFd> {
     // SAFETY: `pidfd_open(2)` takes no pointers.

@@ -1,0 +1,327 @@
+//! The steps by themselves: each enforced alone, each failing alone.
+//!
+//! A process that has confined itself is of no more use, and the runner of tests has two threads. So
+//! each of these tests runs this executable again, for the one in [`alone`] of its name, and that one
+//! forks.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::sync::Arc;
+
+use super::apply::apply;
+use super::plan::{Fixed, Plan};
+use super::status::{Failure, Status, Step};
+use crate::sys::confinement as sys;
+use crate::sys::process;
+
+/// What a process is told about its test.
+const DETAIL: &str = "CROSSMIST_TEST_DETAIL";
+
+/// Runs the test `alone::name` in a process of its own.
+#[track_caller]
+fn run(name: &str, detail: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .arg(format!("confine::tests::alone::{name}"))
+        .args(["--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(DETAIL, detail)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let is_passed = output.status.success() && text.contains("1 passed");
+    assert!(is_passed, "{name} {detail}: {output:#?}");
+}
+
+/// Each function once as a test, and once as what it runs in a process of its own.
+macro_rules! alone {
+    ($(fn $name:ident() $body:block)*) => {
+        $(#[test] fn $name() { run(stringify!($name), "") })*
+
+        mod alone {
+            use super::*;
+            $(
+                #[test]
+                #[ignore = "confines its process; the test of the same name runs it"]
+                fn $name() {
+                    assert!(process::passes_in_a_fork(|| $body));
+                }
+            )*
+        }
+    };
+}
+
+/// Returns what `code` does.
+fn answer(action: u32) -> [u8; 8] {
+    instruction(0x06, 0, 0, action)
+}
+
+fn instruction(code: u16, jt: u8, jf: u8, operand: u32) -> [u8; 8] {
+    let ([c0, c1], [k0, k1, k2, k3]) = (code.to_ne_bytes(), operand.to_ne_bytes());
+    [c0, c1, jt, jf, k0, k1, k2, k3]
+}
+
+const ALLOW: u32 = 0x7fff_0000;
+const ERRNO: u32 = 0x0005_0000;
+
+/// Answers one call, where its first argument is `first` if one is given, by an error, and allows
+/// the others.
+fn refusing(call: i64, first: Option<i32>, errno: i32) -> Vec<[u8; 8]> {
+    let refusal = ERRNO | errno.unsigned_abs();
+    let number = instruction(0x15, 0, if first.is_some() { 3 } else { 1 }, call as u32);
+    let mut filter = vec![instruction(0x20, 0, 0, 0), number];
+    if let Some(first) = first {
+        filter.push(instruction(0x20, 0, 0, 16));
+        filter.push(instruction(0x15, 0, 1, first.unsigned_abs()));
+    }
+    filter.extend([answer(refusal), answer(ALLOW)]);
+    filter
+}
+
+/// A plan that takes nothing away.
+fn nothing() -> Fixed {
+    Fixed {
+        filter: vec![answer(ALLOW)],
+        capabilities: u64::MAX,
+        dumpable: true,
+        ..Fixed::default()
+    }
+}
+
+fn plan(fixed: Fixed) -> Plan {
+    Plan {
+        fixed: Arc::new(fixed),
+        ruleset: None,
+        standard: [None, None, None],
+        environment: Vec::new(),
+    }
+}
+
+/// Confines this process.
+fn confine(plan: Plan) -> Result<Status, Failure> {
+    confine_below(plan, None)
+}
+
+fn confine_below(plan: Plan, parent: Option<i32>) -> Result<Status, Failure> {
+    let (report, peer) = UnixDatagram::pair().unwrap();
+    let status = apply(plan, report.as_fd(), &[], parent);
+    // The sweep has closed the peer, whoever thinks to own it.
+    std::mem::forget((report, peer));
+    status
+}
+
+/// A ruleset that grants nothing of the files.
+fn no_files() -> OwnedFd {
+    use landlock::{Access, AccessFs, Ruleset, RulesetAttr};
+    let ruleset = Ruleset::default().handle_access(AccessFs::from_all(landlock::ABI::V1));
+    let ruleset = ruleset.unwrap().create().unwrap();
+    Option::<OwnedFd>::from(ruleset).expect("this kernel has no Landlock")
+}
+
+fn open() -> Option<i32> {
+    std::fs::File::open("/etc/passwd").err()?.raw_os_error()
+}
+
+fn change_root() -> Option<i32> {
+    nix::unistd::chroot("/").err().map(|errno| errno as i32)
+}
+
+fn duplicates() -> (usize, Option<i32>) {
+    let mut kept = Vec::new();
+    let refused = loop {
+        match io::stdin().as_fd().try_clone_to_owned() {
+            Ok(copy) if kept.len() < 100 => kept.push(copy),
+            Ok(_) => break None,
+            Err(error) => break error.raw_os_error(),
+        }
+    };
+    (kept.len(), refused)
+}
+
+fn prctl_field(name: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap().trim_start_matches(':').trim().to_owned()
+}
+
+alone! {
+    // The control of all others: what applies no layer denies nothing of what they deny.
+    fn nothing_takes_nothing_away() {
+        confine(plan(nothing())).unwrap();
+        assert_eq!((open(), change_root(), duplicates()), (None, None, (100, None)));
+        assert_eq!(nix::unistd::geteuid().as_raw(), 0, "these tests are root's");
+        assert_eq!(nix::unistd::getppid().as_raw(), sys_getppid().unwrap());
+        assert_ne!(prctl_field("CapEff"), "0000000000000000");
+    }
+
+    fn landlock_denies_alone() {
+        assert_eq!(open(), None);
+        let ruleset = Some(Arc::new(no_files()));
+        confine(Plan { ruleset, ..plan(nothing()) }).unwrap();
+        assert_eq!(open(), Some(libc::EACCES));
+        assert_eq!((change_root(), duplicates()), (None, (100, None)));
+    }
+
+    fn the_filter_denies_alone() {
+        assert_eq!(sys_getppid().err(), None);
+        let filter = refusing(libc::SYS_getppid, None, libc::ENOTNAM);
+        confine(plan(Fixed { filter, ..nothing() })).unwrap();
+        assert_eq!(sys_getppid(), Err(libc::ENOTNAM));
+        assert_eq!((open(), change_root(), duplicates()), (None, None, (100, None)));
+    }
+
+    fn capabilities_go_alone() {
+        assert_eq!(change_root(), None);
+        confine(plan(Fixed { capabilities: 0, ..nothing() })).unwrap();
+        assert_eq!(change_root(), Some(libc::EPERM));
+        assert_eq!((open(), duplicates()), (None, (100, None)));
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(prctl_field(set), "0000000000000000", "{set}");
+        }
+    }
+
+    fn one_capability_stays_alone() {
+        // CAP_SYS_CHROOT.
+        confine(plan(Fixed { capabilities: 1 << 18, ..nothing() })).unwrap();
+        assert_eq!(change_root(), None);
+        assert_eq!(prctl_field("CapPrm"), "0000000000040000");
+        assert_eq!(prctl_field("CapBnd"), "0000000000040000");
+    }
+
+    fn limits_hold_alone() {
+        assert_eq!(duplicates(), (100, None));
+        let limits = vec![(libc::RLIMIT_NOFILE, 8, 8)];
+        confine(plan(Fixed { limits, ..nothing() })).unwrap();
+        assert!(matches!(duplicates(), (1..8, Some(libc::EMFILE))));
+        assert_eq!((open(), change_root()), (None, None));
+        // Nor is there a way back for root, whose capabilities stay in this plan: it is the limit
+        // that was lowered, not the right to raise it.
+        assert_eq!(sys::lower_limit(libc::RLIMIT_NOFILE, 100, 100).err().map(|e| e.to_string()), None);
+        assert!(matches!(duplicates(), (1..8, Some(libc::EMFILE))));
+    }
+
+    fn a_user_of_its_own_is_taken_alone() {
+        let kept = Fixed { own_user: true, tasks: 10, ..nothing() };
+        let user = confine(plan(kept)).unwrap().own_user.unwrap();
+        assert_eq!(user, 0x5000_0000 + std::process::id());
+        assert_eq!(nix::unistd::geteuid().as_raw(), user);
+        assert_eq!(prctl_field("Groups"), "");
+    }
+
+    fn what_is_not_kept_is_closed_and_removed() {
+        let file = std::fs::File::open("/etc/passwd").unwrap();
+        let kept = std::fs::File::open("/etc/passwd").unwrap();
+        let (report, peer) = UnixDatagram::pair().unwrap();
+        let environment = vec![("KEPT".into(), "yes".into())];
+        let plan = Plan { environment, ..plan(nothing()) };
+        apply(plan, report.as_fd(), &[kept.as_raw_fd()], None).unwrap();
+        let link = |fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok();
+        assert!(link(kept.as_raw_fd()) && link(report.as_raw_fd()));
+        assert!(!link(file.as_raw_fd()) && !link(peer.as_raw_fd()));
+        std::mem::forget((file, peer));
+        let variables: Vec<_> = std::env::vars().collect();
+        assert_eq!(variables, [("KEPT".to_owned(), "yes".to_owned())]);
+    }
+
+    fn a_second_thread_stops_it() {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || stopped.recv());
+        let failure = confine(plan(nothing())).unwrap_err();
+        assert_eq!(failure, Failure::new(Step::Threads, libc::EBUSY));
+        drop(stop);
+        let _ = thread.join();
+        // Nothing has been done yet, so it is a matter of that thread only.
+        assert_eq!(confine(plan(nothing())).map(drop), Ok(()));
+    }
+
+    fn the_death_of_the_parent_is_noticed() {
+        let fixed = || Fixed { dies_with_parent: true, ..nothing() };
+        let gone = confine_below(plan(fixed()), Some(i32::MAX)).unwrap_err();
+        assert_eq!(gone, Failure::new(Step::ParentDeath, libc::ESRCH));
+        let parent = nix::unistd::getppid().as_raw();
+        confine_below(plan(fixed()), Some(parent)).unwrap();
+    }
+
+    fn nonsense_is_refused_where_it_is_used() {
+        let failure = |plan| confine(plan).unwrap_err();
+        let wrong = (libc::EINVAL, libc::EBADFD);
+        let limits = vec![(999, 1, 1)];
+        let limits = failure(plan(Fixed { limits, ..nothing() }));
+        assert_eq!(limits, Failure::new(Step::Limits, wrong.0));
+        let environment = vec![("A=B".into(), "C".into())];
+        let environment = failure(Plan { environment, ..plan(nothing()) });
+        assert_eq!(environment, Failure::new(Step::Environment, wrong.0));
+        let ruleset = Some(Arc::new(OwnedFd::from(std::fs::File::open("/").unwrap())));
+        let ruleset = failure(Plan { ruleset, ..plan(nothing()) });
+        assert_eq!(ruleset, Failure::new(Step::Landlock, wrong.1));
+        let seccomp = failure(plan(Fixed { filter: Vec::new(), ..nothing() }));
+        assert_eq!(seccomp, Failure::new(Step::Seccomp, wrong.0));
+    }
+
+    fn one_step_fails() {
+        // What the test `a_step_that_fails_stops_the_rest` asks for.
+        let Ok(wanted) = std::env::var(DETAIL) else { return };
+        let Some((step, call, first)) = steps().into_iter().find(|(step, ..)| format!("{step:?}") == wanted) else {
+            assert_eq!(wanted, "", "no such step");
+            return;
+        };
+        let whole = Plan {
+            ruleset: Some(Arc::new(no_files())),
+            standard: [Some(std::fs::File::open("/dev/null").unwrap().into()), None, None],
+            ..plan(Fixed {
+                limits: vec![(libc::RLIMIT_CORE, 0, 0)],
+                capabilities: 0,
+                own_user: true,
+                tasks: 10,
+                dies_with_parent: true,
+                deny_write_execute: true,
+                dumpable: false,
+                reports: true,
+                filter: refusing(libc::SYS_getppid, None, libc::ENOTNAM),
+                ..nothing()
+            })
+        };
+        sys::load_filter(&refusing(call, first, libc::ENOTNAM), false).unwrap();
+        let failure = confine_below(whole, Some(nix::unistd::getppid().as_raw())).unwrap_err();
+        assert_eq!(failure, Failure::new(step, libc::ENOTNAM));
+        // The last step of all has not been made.
+        assert_eq!(sys_getppid().err(), None);
+    }
+}
+
+fn sys_getppid() -> Result<i32, i32> {
+    match nix::unistd::getppid().as_raw() {
+        // It has no errors of its own, so C libraries hand on what the filter says.
+        parent if parent < 0 => Err(-parent),
+        parent => Ok(parent),
+    }
+}
+
+/// The steps that are system calls, with a call that each can't do without.
+fn steps() -> Vec<(Step, i64, Option<i32>)> {
+    let prctl = |step, option| (step, libc::SYS_prctl, Some(option));
+    vec![
+        (Step::Threads, libc::SYS_unshare, None),
+        (Step::Descriptors, libc::SYS_close_range, None),
+        (Step::Standard, libc::SYS_dup2, None),
+        (Step::Limits, libc::SYS_prlimit64, None),
+        prctl(Step::BoundingSet, libc::PR_CAPBSET_DROP),
+        prctl(Step::Securebits, libc::PR_SET_SECUREBITS),
+        (Step::User, libc::SYS_setresuid, None),
+        (Step::Capabilities, libc::SYS_capset, None),
+        prctl(Step::ParentDeath, libc::PR_SET_PDEATHSIG),
+        prctl(Step::NoNewPrivs, libc::PR_SET_NO_NEW_PRIVS),
+        prctl(Step::DenyWriteExecute, 65),
+        prctl(Step::Dumpable, libc::PR_SET_DUMPABLE),
+        (Step::Handler, libc::SYS_rt_sigaction, None),
+        (Step::Landlock, libc::SYS_landlock_restrict_self, None),
+        (Step::Seccomp, libc::SYS_seccomp, None),
+    ]
+}
+
+#[test]
+fn a_step_that_fails_stops_the_rest() {
+    for (step, ..) in steps() {
+        run("one_step_fails", &format!("{step:?}"));
+    }
+}
