@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, IsTerminal, Read, Seek, Write};
 use std::path::{Component, Path, PathBuf};
 
 use crossmist::{Object, Sender, channel, func};
@@ -13,8 +13,16 @@ use crossmist::{Object, Sender, channel, func};
 /// What the reader sends: an entry, then its bytes.
 #[derive(Debug, Object)]
 enum Piece {
-    Entry { name: String, is_file: bool },
+    Entry {
+        name: String,
+        is_file: bool,
+    },
     Bytes(Vec<u8>),
+    /// How much of the archive has been read, in whatever it is counted in.
+    Progress {
+        done: u64,
+        of: u64,
+    },
 }
 
 /// How many bytes go into one message.
@@ -31,7 +39,7 @@ fn read(mut file: File, mut pieces: Sender<Piece>) -> Result<(), String> {
     let mut magic = [0; 2];
     file.read_exact(&mut magic)
         .map_err(|error| error.to_string())?;
-    std::io::Seek::rewind(&mut file).map_err(|error| error.to_string())?;
+    file.rewind().map_err(|error| error.to_string())?;
     match &magic {
         b"PK" => read_zip(file, &mut pieces),
         [0x1f, 0x8b] => read_tar(file, &mut pieces),
@@ -42,17 +50,26 @@ fn read(mut file: File, mut pieces: Sender<Piece>) -> Result<(), String> {
 
 fn read_zip(file: File, pieces: &mut Sender<Piece>) -> Result<(), Box<dyn Error>> {
     let mut archive = zip::ZipArchive::new(BufReader::new(file))?;
-    for index in 0..archive.len() {
+    let count = archive.len();
+    for index in 0..count {
         let mut entry = archive.by_index(index)?;
         let (name, is_file) = (entry.name()?.into_owned(), entry.is_file());
         stream(name, is_file, &mut entry, pieces)?;
+        let done = index as u64 + 1;
+        let of = count as u64;
+        pieces.send(&Piece::Progress { done, of })?;
     }
     Ok(())
 }
 
 fn read_tar(file: File, pieces: &mut Sender<Piece>) -> Result<(), Box<dyn Error>> {
+    let of = file.metadata()?.len();
+    // The same open file, so that its position tells how far the reader has come.
+    let mut position = file.try_clone()?;
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(BufReader::new(file)));
     for entry in archive.entries()? {
+        let done = position.stream_position()?;
+        pieces.send(&Piece::Progress { done, of })?;
         let mut entry = entry?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let is_file = entry.header().entry_type().is_file();
@@ -99,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let reader = read.spawn(File::open(&archive)?, sender)?;
 
     let mut out: Option<File> = None;
-    let (mut entries, mut refused, mut bytes) = (0, 0, 0);
+    let (mut entries, mut refused, mut bytes, mut farthest) = (0, 0, 0, 0);
     while let Some(piece) = pieces.recv()? {
         match piece {
             Piece::Entry { name, is_file } => {
@@ -128,6 +145,14 @@ fn main() -> Result<(), Box<dyn Error>> {
                     }
                 }
             }
+            Piece::Progress { done, of } => {
+                // The child's word, good for showing only.
+                let percent = done.min(of).saturating_mul(100) / of.max(1);
+                if std::io::stderr().is_terminal() {
+                    eprint!("\r{percent:3} %\r");
+                }
+                farthest = farthest.max(percent);
+            }
             Piece::Bytes(stretch) => {
                 bytes += stretch.len() as u64;
                 if bytes > BUDGET {
@@ -140,6 +165,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     reader.join()??;
-    println!("{entries} entries, {bytes} bytes, {refused} refused");
+    println!("{entries} entries, {bytes} bytes, {refused} refused, read to {farthest} %");
     Ok(())
 }

@@ -83,6 +83,7 @@ fn measure_xml(text: &str) -> Result<(usize, usize), String> {
             }
             Event::Empty(_) => elements += 1,
             Event::End(_) => depth = depth.saturating_sub(1),
+            Event::Eof if depth > 0 => return Err("it ends within an element".to_owned()),
             Event::Eof => return Ok((elements, deepest)),
             _ => {}
         }

@@ -21,7 +21,7 @@ struct Picture {
 #[derive(Clone, Copy, Debug, Object, PartialEq)]
 enum Fate {
     Decode,
-    /// It writes where it may not, as C code does that was led astray.
+    /// C code writes where it may not, as it does when it was led astray.
     Crash,
 }
 
@@ -45,8 +45,9 @@ fn decode(mut file: File, fate: Fate) -> Result<Picture, String> {
 
 #[expect(unsafe_code, reason = "a bug, on purpose")]
 fn crash() {
-    // SAFETY: none. The process ends here.
-    unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }
+    let nowhere = std::hint::black_box(std::ptr::without_provenance_mut(8));
+    // SAFETY: none. The process ends in there.
+    unsafe { libc::memset(nowhere, 1, 4096) };
 }
 
 #[crossmist::main]
@@ -69,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     match decode.run(File::open(&path)?, Fate::Crash) {
         Err(error) => println!("the decoder crashed, and this program says so: {error}"),
-        Ok(_) => return Err("a write to null did nothing".into()),
+        Ok(_) => return Err("a write to nowhere did nothing".into()),
     }
     Ok(())
 }

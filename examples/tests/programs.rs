@@ -95,7 +95,7 @@ fn archives_are_extracted_and_stay_in_their_folder() {
     let output = run("archive", &[&data("hostile.tar.gz"), &into]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(
-        text(&output).contains("4 entries, 13 bytes, 3 refused"),
+        text(&output).contains("4 entries, 13 bytes, 3 refused, read to 100 %"),
         "{}",
         text(&output)
     );
@@ -111,6 +111,91 @@ fn archives_are_extracted_and_stay_in_their_folder() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// A file's name, and the program that makes it from nothing.
+fn make(folder: &Path, script: &str) {
+    let made = Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+}
+
+#[test]
+fn an_archive_that_explodes_is_stopped() {
+    let folder = folder("bomb");
+    // Small archives of much: a thousandth of what they unpack to.
+    make(
+        &folder,
+        "truncate -s 300M zeros; tar -czf bomb.tar.gz zeros; truncate -s 200M zeros; tar -czf large.tar.gz zeros",
+    );
+    let bomb = folder.join("bomb.tar.gz");
+    assert!(bomb.metadata().unwrap().len() < 1 << 20);
+    let output = run("archive", &[&bomb]);
+    assert!(!output.status.success());
+    assert!(
+        text(&output).contains("unpacks to more than it may"),
+        "{}",
+        text(&output)
+    );
+    // What is just large is read.
+    let output = run("archive", &[&folder.join("large.tar.gz")]);
+    assert!(
+        text(&output).contains("1 entries, 209715200 bytes"),
+        "{}",
+        text(&output)
+    );
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A PNG that announces this many pixels each way and has none.
+fn announcing(side: u32) -> Vec<u8> {
+    let chunk = |kind: &[u8; 4], data: &[u8]| {
+        let mut sum = flate2::Crc::new();
+        sum.update(kind);
+        sum.update(data);
+        let length = u32::try_from(data.len()).unwrap().to_be_bytes();
+        [&length[..], kind, data, &sum.sum().to_be_bytes()].concat()
+    };
+    let size = [side.to_be_bytes(), side.to_be_bytes()].concat();
+    let header = [&size[..], &[8, 2, 0, 0, 0]].concat();
+    let mut pixels = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(
+        &mut pixels,
+        &vec![0; (side as usize * 3 + 1) * side.min(64) as usize],
+    )
+    .unwrap();
+    [
+        b"\x89PNG\r\n\x1a\n".to_vec(),
+        chunk(b"IHDR", &header),
+        chunk(b"IDAT", &pixels.finish().unwrap()),
+        chunk(b"IEND", &[]),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_picture_that_announces_too_much_is_an_error() {
+    let folder = folder("announce");
+    let (small, large, out) = (
+        folder.join("s.png"),
+        folder.join("l.png"),
+        folder.join("o.png"),
+    );
+    std::fs::write(&small, announcing(64)).unwrap();
+    let output = run("thumbnail", &[&small, &out]);
+    assert!(output.status.success(), "{}", text(&output));
+    std::fs::remove_file(&out).unwrap();
+    std::fs::write(&large, announcing(12_000)).unwrap();
+    let output = run("thumbnail", &[&large, &out]);
+    assert!(
+        !output.status.success() && !out.exists(),
+        "{}",
+        text(&output)
+    );
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn documents_are_read_both_ways_and_nothing_else_is() {
     let output = run("documents", &[]);
@@ -122,6 +207,9 @@ fn documents_are_read_both_ways_and_nothing_else_is() {
         2,
         "{text}"
     );
+    assert_eq!(text.matches("ends within an element").count(), 2, "{text}");
+    // The control: it is there, and readable.
+    assert!(std::fs::read("/etc/passwd").is_ok());
     assert!(
         text.contains("nobody granted: Err(\"Permission denied (os error 13)\")"),
         "{text}"
