@@ -149,7 +149,11 @@ fn allow_with(
         "tgkill" => return None,
         "openat" => return for_open(args[2], path),
         "open" => return for_open(args[1], path),
-        "connect" => return Some("[network]\ntcp_connect = [443]".to_owned()),
+        // The port lies in memory that the filter can't read.
+        "connect" => {
+            let port = "tcp_connect = [443] # or whichever port it is";
+            return Some(format!("[network]\n{port}"));
+        }
         _ => {}
     }
     let covers = |entry: &&str| match crate::file::parse_entry(entry) {
