@@ -118,6 +118,9 @@ mod confined;
 mod early;
 mod error;
 mod func;
+#[cfg(feature = "__fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod keeper;
 mod launch;

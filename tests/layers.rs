@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["running", "reaper", "handle", "keeper", "confined"],
     // The two sides of a call.
     &["func", "call", "launch", "child", "builder", "early"],
-    &["tokio"],
+    &["tokio", "fuzzing"],
     &["lib"],
 ];
 

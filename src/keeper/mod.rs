@@ -67,3 +67,16 @@ fn execute(
         no_new_privs: true,
     })
 }
+
+/// Parses a packet as each of those that there are; what is one survives the way back.
+#[cfg(feature = "__fuzzing")]
+pub(crate) fn parse_any(packet: &[u8]) {
+    use self::protocol::Report;
+    let _ = hello::Hello::parse(packet);
+    if let Some(request) = Request::parse(packet) {
+        assert_eq!(request.to_bytes(), packet);
+    }
+    if let Some(report) = Report::parse(packet) {
+        assert_eq!(Report::parse(&report.to_bytes()), Some(report));
+    }
+}

@@ -227,6 +227,18 @@ pub(crate) enum Parting {
     KeeperDied,
 }
 
+#[cfg(feature = "__fuzzing")]
+impl Parting {
+    pub(crate) fn ended(ended: crate::sys::process::Ended) -> Self {
+        Self::Reported(Arc::new(Departure {
+            ended,
+            at_deadline: false,
+            cpu_time: 0,
+            stderr: Vec::new(),
+        }))
+    }
+}
+
 impl Kept {
     pub(crate) fn process(&self) -> &Process {
         &self.process

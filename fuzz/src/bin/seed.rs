@@ -59,12 +59,73 @@ fn main() -> io::Result<()> {
     for index in 0..ALL {
         write("packets", &format!("{index:02}-kinds"), index, &kinds())?;
     }
+    reports()?;
     for (name, packets) in packets() {
         for index in 0..2 {
             write("packets", &format!("{index:02}-{name}"), index, &packets)?;
         }
     }
     Ok(())
+}
+
+/// A denied call with and without a path, messages of a confined child, packets of the keeper.
+fn reports() -> io::Result<()> {
+    for (call, path) in [
+        (2u32, &b"/etc/passwd"[..]),
+        (41, b""),
+        (257, b"/a\n\x1b[31mb"),
+        (9, b""),
+    ] {
+        let length = u16::try_from(path.len()).unwrap_or(0).to_le_bytes();
+        let mut note = vec![0xC3, 0];
+        note.extend(length);
+        note.extend(call.to_le_bytes());
+        note.extend(0xc000_003e_u32.to_le_bytes());
+        note.extend(1u32.to_le_bytes());
+        note.extend((0..6).flat_map(|n: u64| n.to_le_bytes()));
+        note.extend([0; 8]);
+        note.extend(path);
+        write("reports", &format!("note-{call}"), 0, &note)?;
+    }
+    let confined = [&[4][..], &[0; 72], &[1, 1, 0]].concat();
+    let failed = [5, 3, 22, 0, 0, 0];
+    let panicked = [&[1][..], &[4, 0, 0, 0], b"text", &[0, 0, 0, 0]].concat();
+    let answers: [(&str, &[&[u8]]); 4] = [
+        ("confined", &[&confined, &panicked]),
+        ("twice", &[&confined, &confined]),
+        ("failed", &[&failed]),
+        ("answer", &[&[0, 0, 0, 0, 0]]),
+    ];
+    for (name, bodies) in answers {
+        let packets = bodies.iter().flat_map(|body| {
+            let message = crossmist_fuzz::message(body);
+            [vec![u8::try_from(message.len()).unwrap_or(0)], message].concat()
+        });
+        write(
+            "reports",
+            &format!("replies-{name}"),
+            1,
+            &packets.collect::<Vec<_>>(),
+        )?;
+    }
+    for (name, head) in [
+        ("started", *b"S\0\0\0"),
+        ("failed", *b"F\x01\0\0"),
+        ("ended", *b"E\x01\x01\0"),
+    ] {
+        write(
+            "reports",
+            &format!("keeper-{name}"),
+            2,
+            &[&head[..], &[9; 12]].concat(),
+        )?;
+    }
+    write(
+        "reports",
+        "keeper-request",
+        2,
+        &[&b"Q\x01\x01\0\0\0\0\0"[..], &[255; 8]].concat(),
+    )
 }
 
 fn graph() -> Vec<Rc<Node>> {

@@ -1,0 +1,78 @@
+//! What no public interface decodes by itself, for the fuzz targets: what a confined child says of
+//! itself, and the packets between program and keeper.
+
+use std::time::Duration;
+
+use crate::confine::Status;
+use crate::confined::Confined;
+use crate::error::Error;
+use crate::keeper;
+use crate::object::{Limits, Trust};
+use crate::reply::Reply;
+use crate::sandbox::SandboxPolicy;
+use crate::sys::process::Ended;
+use crate::wire::{self, Note};
+
+/// A child's report on a denied call, as the packet that it comes in, up to the error's text.
+pub fn note(packet: &[u8], policy: &SandboxPolicy) {
+    let Ok(note) = Note::parse(packet) else {
+        return;
+    };
+    let mut call = Confined::new("fuzzed", policy, None);
+    let _ = call.hear(Reply::<()>::Confined(Box::new(Status::default())));
+    assert!(call.note(note.clone()).is_ok() && call.note(note).is_err());
+    let parting = keeper::Parting::ended(Ended::Signalled {
+        signal: libc::SIGSYS,
+        core_dumped: false,
+    });
+    match call.verdict(
+        &Ok(Ended::Signalled {
+            signal: libc::SIGSYS,
+            core_dumped: false,
+        }),
+        Some(parting),
+        1,
+        Duration::ZERO,
+    ) {
+        Some(error @ Error::Violation(_)) => {
+            let text = error.to_string();
+            let is_shown = |c: char| c == '\n' || !c.is_control();
+            assert!(text.chars().all(is_shown), "{text:?}");
+            assert!(text.len() < 16 << 10, "{} bytes", text.len());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A child's messages, each as one string of bytes: how it has confined itself, and its answer.
+pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
+    let mut call = Confined::new("fuzzed", policy, None);
+    let limits = Limits::default();
+    let mut is_confined = false;
+    for message in messages {
+        let Ok(mut assembly) = wire::from_bytes(message, &limits, Trust::Data) else {
+            return;
+        };
+        let reply = assembly
+            .message()
+            .decode::<Reply<Vec<String>>>(limits.clone(), Trust::Data);
+        let Ok(reply) = reply else { return };
+        let announces = matches!(reply, Reply::Confined(_));
+        match call.hear(reply) {
+            Ok(None) => {
+                assert!(announces && !is_confined, "confined twice");
+                is_confined = true;
+            }
+            Ok(Some(_)) => assert!(is_confined, "an answer of somebody unconfined"),
+            Err(error) => {
+                let _ = error.to_string();
+                return;
+            }
+        }
+    }
+}
+
+/// A packet between program and keeper.
+pub fn keeper(packet: &[u8]) {
+    keeper::parse_any(packet);
+}
