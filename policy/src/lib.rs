@@ -47,6 +47,7 @@ mod cover;
 mod diagnostic;
 mod expect;
 mod file;
+pub mod home;
 pub mod landlock;
 mod library;
 mod names;

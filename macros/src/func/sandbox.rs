@@ -1,20 +1,14 @@
 //! The policy of `#[func(sandbox = …)]`: found, checked and compiled while the user's crate is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crossmist_policy::{Arch, Folder, Policy};
+use crossmist_policy::{Arch, Folder, Policy, home};
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprLit, Lit, LitStr, Meta};
 
 use crate::errors::Errors;
-
-/// Where policies are, when neither the user's crate nor its workspace says otherwise.
-const FOLDER: &str = "policies";
-
-/// The variable that says where policies are, before everything else.
-const VARIABLE: &str = "CROSSMIST_POLICY_DIR";
 
 /// How a function is confined.
 pub(crate) enum Sandbox {
@@ -193,6 +187,7 @@ impl Compiled {
                 const _: &[::core::primitive::u8] = ::core::include_bytes!(#file);
             )
         });
+        let variable = home::VARIABLE;
         let known = Arch::ALL.map(|arch| arch.to_string());
         let policies = self.bytes.iter().map(|(arch, bytes)| {
             let arch = arch.to_string();
@@ -206,7 +201,7 @@ impl Compiled {
         quote! {
             #(#files)*
             const _: ::core::option::Option<&::core::primitive::str> =
-                ::core::option_env!(#VARIABLE);
+                ::core::option_env!(#variable);
             #(#policies)*
             #[cfg(not(any(#(target_arch = #known),*)))]
             ::core::compile_error!("policies can be compiled for x86_64 and aarch64");
@@ -259,149 +254,7 @@ fn manifest() -> Option<PathBuf> {
 
 /// The folder of the policies of the crate that is being compiled.
 fn folder() -> Result<PathBuf, String> {
-    let named = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty());
+    let named = std::env::var_os(home::VARIABLE).filter(|folder| !folder.is_empty());
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    find(named.map(PathBuf::from), manifest)
-}
-
-/// The folder that the variable names, or that the manifest in a folder leads to.
-fn find(named: Option<PathBuf>, manifest: Option<PathBuf>) -> Result<PathBuf, String> {
-    if let Some(folder) = named {
-        // A relative path would mean one thing here and another where the files are watched.
-        return match folder.is_absolute() {
-            true => Ok(folder),
-            false => Err(format!(
-                "{VARIABLE} is `{}`, and has to be an absolute path",
-                folder.display()
-            )),
-        };
-    }
-    let manifest = manifest.ok_or_else(|| {
-        format!(
-            "policies are found by cargo's CARGO_MANIFEST_DIR, or by {VARIABLE}; neither is set"
-        )
-    })?;
-    let own = manifest.join(FOLDER);
-    // Without a manifest, as for a compiler that cargo doesn't start, there is that folder only.
-    let Some(table) = read_manifest(&manifest)? else {
-        return Ok(own);
-    };
-    let named = ["package", "metadata", "crossmist"]
-        .iter()
-        .try_fold(&table, |table, key| table.get(*key)?.as_table())
-        .and_then(|table| table.get("policies"));
-    match named {
-        Some(toml::Value::String(folder)) => return Ok(manifest.join(folder)),
-        Some(_) => {
-            return Err(
-                "`package.metadata.crossmist.policies` in Cargo.toml is a path, in quotes"
-                    .to_owned(),
-            );
-        }
-        None if own.is_dir() => return Ok(own),
-        None => {}
-    }
-    // The nearest workspace, and no other: one around it has nothing to say here.
-    for folder in manifest.ancestors() {
-        if read_manifest(folder)?.is_some_and(|table| table.contains_key("workspace")) {
-            let policies = folder.join(FOLDER);
-            return Ok(if policies.is_dir() { policies } else { own });
-        }
-    }
-    Ok(own)
-}
-
-/// The manifest in a folder, if there is one.
-fn read_manifest(folder: &Path) -> Result<Option<toml::Table>, String> {
-    let path = folder.join("Cargo.toml");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{} can't be read: {error}", path.display())),
-    };
-    let table = text.parse();
-    table
-        .map(Some)
-        .map_err(|error| format!("{} can't be read: {error}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A tree of manifests and empty folders, removed in the end.
-    struct Tree(PathBuf);
-
-    impl Tree {
-        fn new(name: &str, manifests: &[(&str, &str)], folders: &[&str]) -> Self {
-            let root =
-                std::env::temp_dir().join(format!("crossmist-{name}-{}", std::process::id()));
-            for folder in folders {
-                std::fs::create_dir_all(root.join(folder)).unwrap();
-            }
-            for (folder, text) in manifests {
-                std::fs::create_dir_all(root.join(folder)).unwrap();
-                std::fs::write(root.join(folder).join("Cargo.toml"), text).unwrap();
-            }
-            Self(root)
-        }
-
-        fn find(&self, from: &str) -> Result<PathBuf, String> {
-            let found = find(None, Some(self.0.join(from)))?;
-            Ok(found.strip_prefix(&self.0).unwrap().to_owned())
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    #[test]
-    fn the_crates_own_folder_comes_before_the_nearest_workspaces() {
-        let tree = Tree::new(
-            "nearest",
-            &[
-                ("", "[workspace]"),
-                ("inner", "# [workspace] of its own\n[workspace]"),
-                ("inner/own", "[package]"),
-                ("inner/none", "[package]"),
-                ("other", "[package]"),
-            ],
-            &["policies", "inner/own/policies", "inner/none"],
-        );
-        assert_eq!(tree.find("inner/own"), Ok("inner/own/policies".into()));
-        assert_eq!(tree.find("other"), Ok("policies".into()));
-        // The workspace around its own is not its business.
-        assert_eq!(tree.find("inner/none"), Ok("inner/none/policies".into()));
-    }
-
-    #[test]
-    fn a_manifest_may_name_the_folder_in_each_way_that_toml_has() {
-        for text in [
-            "[package.metadata.crossmist]\npolicies = \"strict\"",
-            "[package.metadata]\ncrossmist = { policies = \"strict\" }",
-            "[package]\nmetadata.crossmist.policies = \"strict\"",
-        ] {
-            let tree = Tree::new("named", &[("a", text)], &["a/policies"]);
-            assert_eq!(tree.find("a"), Ok("a/strict".into()), "{text}");
-        }
-        let wrong = "[package.metadata.crossmist]\npolicies = 5";
-        let tree = Tree::new("wrong", &[("a", wrong)], &["a/policies"]);
-        assert!(tree.find("a").unwrap_err().contains("in quotes"));
-        let broken = Tree::new("broken", &[("a", "[package")], &["a/policies"]);
-        assert!(broken.find("a").unwrap_err().contains("can't be read"));
-    }
-
-    #[test]
-    fn the_variable_comes_first_and_is_absolute() {
-        assert_eq!(find(Some("/p".into()), Some("/m".into())), Ok("/p".into()));
-        assert!(
-            find(Some("p".into()), None)
-                .unwrap_err()
-                .contains("absolute")
-        );
-        assert!(find(None, None).unwrap_err().contains("neither"));
-    }
+    home::find(named.map(PathBuf::from), manifest)
 }

@@ -6,6 +6,7 @@ mod rules;
 mod within;
 
 pub(crate) use rules::{Grant, Origin, Rules};
+pub(crate) use within::excesses;
 
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Family;
+use super::{Family, Grant};
 use crate::Arch;
 use crate::diagnostic::{Code, Report};
 use crate::file::Ports;
@@ -27,34 +27,9 @@ pub(super) fn check(
     }
     above.push(wanted.value.clone());
     let ceiling = super::by_name(family.library, &wanted.value, above)?;
-    let mut excesses = Vec::new();
-    calls(policy, &ceiling, wanted.place, &mut excesses);
-    settings(policy, &ceiling, wanted.place, &mut excesses);
-    paths_and_ports(policy, &ceiling, &mut excesses);
-    if let (Capabilities::All, Capabilities::Only(_)) =
-        (&policy.capabilities, &ceiling.capabilities)
-    {
-        excesses.push((wanted.place, "keeping all capabilities".to_owned()));
-    }
-    if let (Capabilities::Only(kept), Capabilities::Only(most)) =
-        (&policy.capabilities, &ceiling.capabilities)
-        && kept.iter().any(|capability| !most.contains(capability))
-    {
-        excesses.push((wanted.place, "keeping a capability".to_owned()));
-    }
-    if policy
-        .inherit
-        .iter()
-        .any(|name| !ceiling.inherit.contains(name))
-    {
-        excesses.push((
-            wanted.place,
-            "inheriting an environment variable".to_owned(),
-        ));
-    }
     // One line can go too far in many ways.
     let mut by_place = BTreeMap::<Place, Vec<String>>::new();
-    for (place, what) in excesses {
+    for (place, what) in excesses(policy, &ceiling, wanted.place) {
         by_place.entry(place).or_default().push(what);
     }
     for (place, all) in by_place {
@@ -72,13 +47,45 @@ pub(super) fn check(
     Ok(())
 }
 
+/// What a policy allows more than a ceiling, as far as can be proved, each with its line; `fallback`
+/// stands in for what has none.
+pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Vec<(Place, String)> {
+    let mut excesses = Vec::new();
+    calls(policy, ceiling, fallback, &mut excesses);
+    settings(policy, ceiling, fallback, &mut excesses);
+    paths_and_ports(policy, ceiling, &mut excesses);
+    if let (Capabilities::All, Capabilities::Only(_)) =
+        (&policy.capabilities, &ceiling.capabilities)
+    {
+        excesses.push((fallback, "keeping all capabilities".to_owned()));
+    }
+    if let (Capabilities::Only(kept), Capabilities::Only(most)) =
+        (&policy.capabilities, &ceiling.capabilities)
+        && kept.iter().any(|capability| !most.contains(capability))
+    {
+        excesses.push((fallback, "keeping a capability".to_owned()));
+    }
+    if policy
+        .inherit
+        .iter()
+        .any(|name| !ceiling.inherit.contains(name))
+    {
+        excesses.push((fallback, "inheriting an environment variable".to_owned()));
+    }
+    excesses
+}
+
 fn calls(policy: &Policy, ceiling: &Policy, fallback: Place, excesses: &mut Vec<(Place, String)>) {
     for (name, rules) in &policy.calls {
         if policy.is_denied(name) {
             continue;
         }
         let most = ceiling.calls.get(name);
-        let denied = most.is_some_and(|most| !most.deny.is_empty());
+        // What the ceiling denies again has to be denied here, too.
+        let denied = most.is_some_and(|most| {
+            let own = |deny: &Grant| rules.deny.iter().any(|d| d.condition == deny.condition);
+            !most.deny.iter().all(own)
+        });
         for grant in policy.grants(name, rules) {
             let covered = !denied
                 && most.is_some_and(|most| {
