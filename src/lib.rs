@@ -125,6 +125,8 @@ mod handle;
 mod keeper;
 mod launch;
 mod object;
+#[doc(hidden)]
+pub mod probe;
 mod program;
 mod reaper;
 mod reply;
@@ -148,7 +150,7 @@ pub use crate::channel::{
     ChannelError, Duplex, Incoming, Receiver, Sender, channel, duplex, wait_any,
 };
 pub use crate::child::init;
-pub use crate::confine::Status;
+pub use crate::confine::{Status, landlock_abi};
 pub use crate::error::{ChildText, Claim, Error, Panic, Resource, Violation};
 pub use crate::handle::{Child, KillHandle};
 pub use crate::object::{
@@ -215,6 +217,37 @@ pub mod __private {
     pub fn sandbox<F: Func>(_: F, policy: &SandboxPolicy) -> Builder<F, F::Args> {
         Builder::new(Some(policy.clone()))
     }
+}
+
+/// Tests the policies of the crate, as a `#[test]` in it: each is compiled for every architecture and
+/// held against its `[[expect]]`s.
+///
+/// `policy_tests!(live)` tries each expectation in a real child as well, under the policy, and asks for
+/// the outcome exactly. The stock test runner's `main` lets no child enter, so that form needs the
+/// feature `early-entry`.
+///
+/// ```
+/// crossmist::policy_tests!();
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! policy_tests {
+    () => {
+        $crate::policy_tests!(@ false);
+    };
+    (live) => {
+        $crate::policy_tests!(@ true);
+    };
+    (@ $live:literal) => {
+        #[test]
+        fn policies_do_what_they_expect_of_themselves() {
+            let manifest = ::core::env!("CARGO_MANIFEST_DIR");
+            match $crate::probe::test_policies(manifest, $live) {
+                ::core::result::Result::Ok(_) => {}
+                ::core::result::Result::Err(failures) => ::core::panic!("{failures}"),
+            }
+        }
+    };
 }
 
 #[cfg(feature = "tokio")]

@@ -84,9 +84,90 @@ pub enum Code {
     ExpectationFailed,
     /// P091: an expectation that can't be read.
     BadExpectation,
+    /// C001: no description.
+    NoDescription,
+    /// C010: a call that only one architecture has.
+    OneArchitecture,
+    /// C011: allowed whatever its arguments, where a group has a condition.
+    Unconditional,
+    /// C012: an entry that a group says already.
+    InGroup,
+    /// C020: a path that others can change.
+    ForeignPath,
+    /// C021: a path that holds much of the machine.
+    BroadPath,
+    /// C030: no limit on time.
+    NoTimeLimit,
+    /// C031: no limit on memory.
+    NoMemoryLimit,
+    /// C033: shared memory, which the limit on memory doesn't count.
+    UncountedMemory,
+    /// C040: something that Landlock doesn't restrict.
+    LandlockGap,
+    /// C050: a policy that nothing uses.
+    Unused,
+    /// C051: a policy without expectations.
+    NoExpectations,
+    /// C060: a function that names no policy that there is.
+    UnknownSandbox,
 }
 
 impl Code {
+    /// All of them, as they are printed in order.
+    pub const ALL: &[Self] = &[
+        Self::Syntax,
+        Self::UnknownKey,
+        Self::BadValue,
+        Self::Format,
+        Self::Unreadable,
+        Self::Unsupported,
+        Self::UnknownSyscall,
+        Self::ForeignSyscall,
+        Self::UnknownGroup,
+        Self::SystemdGroup,
+        Self::UnknownConstant,
+        Self::UnknownArgument,
+        Self::PointerCompared,
+        Self::SignedOrder,
+        Self::BadCondition,
+        Self::BadOperand,
+        Self::AllowedAndDenied,
+        Self::ConditionWithoutEffect,
+        Self::AnswerConflict,
+        Self::DeniedByAncestor,
+        Self::Cycle,
+        Self::UnknownParent,
+        Self::ParentsDisagree,
+        Self::NotWithin,
+        Self::TooDeep,
+        Self::BadPath,
+        Self::BadVariable,
+        Self::PathDenied,
+        Self::BadPort,
+        Self::WritesKernelTree,
+        Self::NeverAllowed,
+        Self::MissingReason,
+        Self::LandlockTooLow,
+        Self::BadRelaxation,
+        Self::FilterTooLong,
+        Self::ReservedName,
+        Self::ExpectationFailed,
+        Self::BadExpectation,
+        Self::NoDescription,
+        Self::OneArchitecture,
+        Self::Unconditional,
+        Self::InGroup,
+        Self::ForeignPath,
+        Self::BroadPath,
+        Self::NoTimeLimit,
+        Self::NoMemoryLimit,
+        Self::UncountedMemory,
+        Self::LandlockGap,
+        Self::Unused,
+        Self::NoExpectations,
+        Self::UnknownSandbox,
+    ];
+
     /// The code as it is printed, such as `P010`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -128,7 +209,54 @@ impl Code {
             Self::ReservedName => "P080",
             Self::ExpectationFailed => "P090",
             Self::BadExpectation => "P091",
+            Self::NoDescription => "C001",
+            Self::OneArchitecture => "C010",
+            Self::Unconditional => "C011",
+            Self::InGroup => "C012",
+            Self::ForeignPath => "C020",
+            Self::BroadPath => "C021",
+            Self::NoTimeLimit => "C030",
+            Self::NoMemoryLimit => "C031",
+            Self::UncountedMemory => "C033",
+            Self::LandlockGap => "C040",
+            Self::Unused => "C050",
+            Self::NoExpectations => "C051",
+            Self::UnknownSandbox => "C060",
         }
+    }
+
+    /// The code that is printed so.
+    pub fn find(name: &str) -> Option<Self> {
+        let found = Self::ALL
+            .iter()
+            .find(|code| code.as_str().eq_ignore_ascii_case(name));
+        found.copied()
+    }
+
+    /// Whether it is a mistake, or advice.
+    pub fn severity(self) -> Severity {
+        match self.as_str().starts_with('P') || self == Self::UnknownSandbox {
+            true => Severity::Error,
+            false => Severity::Warning,
+        }
+    }
+}
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Advice: the policy works, and could be better.
+    Warning,
+    /// A mistake: the policy can't be used.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
     }
 }
 
@@ -170,7 +298,13 @@ impl fmt::Display for Diagnostic {
             .map(|c| if c == '\t' { '\t' } else { ' ' })
             .collect();
         let carets = "^".repeat(self.length as usize);
-        writeln!(f, "error[{}]: {}", self.code, self.message)?;
+        writeln!(
+            f,
+            "{}[{}]: {}",
+            self.code.severity(),
+            self.code,
+            self.message
+        )?;
         writeln!(f, "{margin}--> {}:{}:{}", self.file, self.line, self.column)?;
         writeln!(f, "{margin} |")?;
         writeln!(f, "{number} | {}", self.source_line)?;

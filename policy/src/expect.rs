@@ -7,7 +7,8 @@ use crate::diagnostic::Code;
 use crate::file::{Expectation, Outcome};
 use crate::landlock::FsRights;
 use crate::policy::Policy;
-use crate::source::Problem;
+use crate::source::{Location, Problem};
+use crate::syscalls::Syscall;
 use crate::syscalls::groups::Soft;
 
 pub(crate) fn check(policy: &Policy, problems: &mut Vec<Problem>) {
@@ -32,7 +33,7 @@ pub(crate) fn check(policy: &Policy, problems: &mut Vec<Problem>) {
                     };
                     let action = outcome(program, number, *args);
                     if !matches(*is, action) {
-                        let message = format!("on {} this is {}", program.arch, word(action));
+                        let message = format!("on {} this is {action}", program.arch);
                         problems.push(Problem::new(Code::ExpectationFailed, text.place, message));
                         break;
                     }
@@ -57,6 +58,112 @@ pub(crate) fn check(policy: &Policy, problems: &mut Vec<Problem>) {
     }
 }
 
+/// One `[[expect]]` of a policy, for whoever wants to try it.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// As it is written: a call, a path, a probe's name.
+    pub text: String,
+    /// How it ends: `allowed`, `violation`, `killed`, `emulated`, `denied`, or an error number's name.
+    pub is: String,
+    /// Where it stands.
+    pub location: Location,
+    /// What it is about.
+    pub subject: Subject,
+}
+
+/// What an expectation is about.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A call.
+    Call {
+        /// Which.
+        call: &'static Syscall,
+        /// Its arguments, for each architecture; see [`Subject::arguments`].
+        arguments: [[u64; 6]; 2],
+    },
+    /// A path that is opened.
+    Path {
+        /// Which; it may have variables.
+        path: String,
+        /// For writing; otherwise for reading.
+        write: bool,
+    },
+    /// Something that takes a real child.
+    Probe(String),
+}
+
+impl Subject {
+    /// The arguments of a call on an architecture. The process's own id stands in for itself as
+    /// [`SAMPLE_PID`].
+    pub fn arguments(&self, arch: Arch) -> [u64; 6] {
+        match self {
+            Self::Call { arguments, .. } => arguments[arch.index()],
+            _ => [0; 6],
+        }
+    }
+}
+
+impl Policy {
+    /// What the policy's own file expects of it. All of it holds, but for the probes, which nobody
+    /// has tried yet.
+    pub fn expected(&self) -> Vec<Expected> {
+        let one = |expectation: &Expectation| {
+            let (text, is, subject) = match expectation {
+                Expectation::Call {
+                    call,
+                    args,
+                    is,
+                    text,
+                } => (
+                    text,
+                    *is,
+                    Subject::Call {
+                        call,
+                        arguments: *args,
+                    },
+                ),
+                Expectation::Path {
+                    path,
+                    write,
+                    allowed,
+                } => {
+                    let is = if *allowed {
+                        Outcome::Allowed
+                    } else {
+                        Outcome::Violation
+                    };
+                    (
+                        path,
+                        is,
+                        Subject::Path {
+                            path: path.value.clone(),
+                            write: *write,
+                        },
+                    )
+                }
+                Expectation::Probe { name, is } => (name, *is, Subject::Probe(name.value.clone())),
+            };
+            let is = match (is, &subject) {
+                (Outcome::Allowed, _) => "allowed",
+                (Outcome::Violation, Subject::Path { .. }) => "denied",
+                (Outcome::Violation, _) => "violation",
+                (Outcome::Killed, _) => "killed",
+                (Outcome::Soft(Soft::Emulate), _) => "emulated",
+                (Outcome::Soft(Soft::Errno(number)), _) => {
+                    crate::names::errno_name(number).unwrap_or("an error")
+                }
+            };
+            Expected {
+                text: text.value.clone(),
+                is: is.to_owned(),
+                location: self.sources.locate(text.place),
+                subject,
+            }
+        };
+        self.expectations.iter().map(one).collect()
+    }
+}
+
 fn outcome(program: &Program, number: u32, args: [u64; 6]) -> Action {
     answer(&program.code, &Call::new(program.arch, number, args))
 }
@@ -70,19 +177,6 @@ fn matches(expected: Outcome, action: Action) -> bool {
         (Outcome::Soft(Soft::Emulate), Action::Trap(data)) => data == TRAP_EMULATE,
         (Outcome::Soft(Soft::Errno(wanted)), Action::Errno(number)) => wanted == number,
         _ => false,
-    }
-}
-
-fn word(action: Action) -> String {
-    match action {
-        Action::Allow => "allowed".to_owned(),
-        Action::KillProcess => "killed".to_owned(),
-        Action::Trap(TRAP_EMULATE) => "emulated".to_owned(),
-        Action::Trap(_) => "a violation".to_owned(),
-        Action::Errno(number) => match crate::names::errno_name(number) {
-            Some(name) => format!("answered {name}"),
-            None => format!("answered by error {number}"),
-        },
     }
 }
 

@@ -146,6 +146,24 @@ pub fn kernel_of_abi(abi: u32) -> &'static str {
     }
 }
 
+/// The Landlock ABI of a kernel release such as `6.7` or `6.18.3-custom`, as it comes from kernel.org
+/// and where Landlock is built in and started.
+pub fn abi_of_kernel(release: &str) -> Option<u32> {
+    let mut parts = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else {
+        return None;
+    };
+    let of = |abi: u32| {
+        let since = kernel_of_abi(abi).trim_start_matches("Linux ");
+        let (since_major, since_minor) = since.split_once('.')?;
+        Some((since_major.parse().ok()?, since_minor.parse().ok()?))
+    };
+    let known = |abi: &u32| of(*abi).is_some_and(|since: (u32, u32)| since <= (major, minor));
+    Some((1..=10).rev().find(known).unwrap_or(0))
+}
+
 /// One thing that only Landlock denies in a policy, and the line that makes it so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
@@ -205,6 +223,24 @@ mod tests {
         assert_eq!(FsRights::of_abi(4).bits(), 0x7fff);
         assert_eq!(FsRights::of_abi(5).bits(), 0xffff);
         assert_eq!(FsRights::of_abi(9).bits(), 0x1ffff);
+    }
+
+    #[test]
+    fn a_release_has_the_abi_of_the_last_one_that_brought_some() {
+        for (release, abi) in [
+            ("5.12", 0),
+            ("5.13.0-rc1", 1),
+            ("5.19", 2),
+            ("6.1.55-amd64", 2),
+            ("6.7", 4),
+            ("6.18.3", 7),
+            ("7.2", 10),
+            ("9.0", 10),
+        ] {
+            assert_eq!(abi_of_kernel(release), Some(abi), "{release}");
+        }
+        assert_eq!(abi_of_kernel("six"), None);
+        assert_eq!(abi_of_kernel("6"), None);
     }
 
     #[test]

@@ -45,31 +45,46 @@ mod compiled;
 mod condition;
 mod cover;
 mod diagnostic;
+pub mod diff;
 mod expect;
 mod file;
+mod help;
 pub mod home;
+mod keys;
 pub mod landlock;
 mod library;
+mod lint;
 mod names;
 mod narrow;
+pub mod overview;
 mod policy;
 mod reader;
+mod redundant;
 mod resolve;
+mod schema;
 mod settings;
 mod source;
 pub mod syscalls;
+mod template;
 mod verdict;
 
 pub use compiled::{
     ChannelLimits, Compiled, DecodeError, Environment, Explanation, Limits, PathRule, PortRule,
     PortSet, Process, Provenance, Stdio, Unbound, VariableRule,
 };
-pub use diagnostic::{Code, Diagnostic, Report};
+pub use diagnostic::{Code, Diagnostic, Report, Severity};
+pub use expect::{Expected, Subject};
 pub use file::OnViolation;
+pub use help::Help;
 pub use library::{BUILTIN, BuiltinOnly, Folder, Library, Missing, Text};
+pub use names::errno;
 pub use narrow::NarrowError;
 pub use policy::{Capabilities, Policy};
+pub use redundant::{Redundant, redundant};
+pub use schema::{reference, schema};
 pub use source::{Location, MAX_FILE};
+
+pub use template::template;
 
 use std::fmt;
 

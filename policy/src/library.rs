@@ -89,6 +89,14 @@ impl Folder {
             label: label.unwrap_or_default(),
         }
     }
+
+    /// The folder at `path`, called `label` in messages.
+    pub fn labelled(path: impl Into<PathBuf>, label: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            label: label.into(),
+        }
+    }
 }
 
 impl Library for Folder {

@@ -3,7 +3,7 @@
 //! Both are the same on every supported architecture.
 
 /// The number of an error name such as `EACCES`.
-pub(crate) fn errno(name: &str) -> Option<u16> {
+pub fn errno(name: &str) -> Option<u16> {
     let found = ERRNOS.iter().find(|(known, _)| *known == name);
     found.map(|(_, number)| *number)
 }

@@ -40,6 +40,10 @@ pub struct Policy {
     pub(crate) landlock: LandlockWish,
     pub(crate) relax: Vec<At<Relaxation>>,
     pub(crate) expectations: Vec<Expectation>,
+    /// The reasons that lines give for themselves.
+    pub(crate) reasons: Vec<(Place, String)>,
+    /// The policy that this one stays within.
+    pub(crate) ceiling: Option<String>,
     pub(crate) watched: Vec<PathBuf>,
     pub(crate) sources: Sources,
 }
@@ -110,17 +114,13 @@ impl Policy {
         &self.watched
     }
 
-    /// The probes that its `[[expect]]` tables name, and whether each is expected to succeed. They
-    /// need a real child.
-    pub fn probes(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.expectations
+    /// The policies that it extends, however far up, but for the built-in ones.
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
+        let names = self
+            .watched
             .iter()
-            .filter_map(|expectation| match expectation {
-                Expectation::Probe { name, is } => {
-                    Some((name.value.as_str(), *is == crate::file::Outcome::Allowed))
-                }
-                _ => None,
-            })
+            .filter_map(|path| path.file_stem()?.to_str());
+        names.filter(|name| *name != self.name)
     }
 
     /// The names of the built-in policies.
@@ -146,6 +146,22 @@ impl Policy {
             let starts_process = fork || (clone && !of_threads);
             !(starts_thread && no_threads || starts_process && no_processes)
         })
+    }
+
+    /// The line and the group that a grant comes from, in words.
+    pub(crate) fn source_of(&self, grant: &Grant) -> String {
+        match (grant.origin.place, grant.origin.group) {
+            (Some(place), Some(group)) => format!("{}, {group}", self.sources.locate(place)),
+            (Some(place), None) => self.sources.locate(place).to_string(),
+            (None, Some(group)) => format!("every policy, {group}"),
+            (None, None) => "where the policy is used".to_owned(),
+        }
+    }
+
+    /// What the line at a place says why it is there.
+    pub(crate) fn reason_at(&self, place: Place) -> Option<&str> {
+        let reason = self.reasons.iter().find(|(known, _)| *known == place);
+        reason.map(|(_, reason)| reason.as_str())
     }
 
     /// Whether a call is denied whatever its arguments.

@@ -10,7 +10,7 @@ use crate::syscalls::groups::{KILLED, NEVER, Soft};
 impl Policy {
     /// What happens on a call.
     pub(crate) fn verdict(&self, call: &Syscall) -> Verdict {
-        let violation = self.violation(call.name);
+        let violation = self.verdict_of_nothing(call);
         let Some(rules) = self.calls.get(call.name) else {
             return Verdict {
                 cases: Vec::new(),
@@ -61,8 +61,8 @@ impl Policy {
     }
 
     /// What happens on a call that nothing else answers.
-    fn violation(&self, name: &str) -> Action {
-        let unmistakable = NEVER.contains(&name) || KILLED.contains(&name);
+    pub(crate) fn verdict_of_nothing(&self, call: &Syscall) -> Action {
+        let unmistakable = NEVER.contains(&call.name) || KILLED.contains(&call.name);
         match self.on_violation.value {
             OnViolation::Errno(number) => Action::Errno(number),
             OnViolation::KillSilent => Action::KillProcess,
@@ -72,7 +72,7 @@ impl Policy {
     }
 }
 
-fn answer(soft: Soft) -> Action {
+pub(crate) fn answer(soft: Soft) -> Action {
     match soft {
         Soft::Errno(number) => Action::Errno(number),
         Soft::Emulate => Action::Trap(TRAP_EMULATE),

@@ -17,3 +17,12 @@ pub(crate) use self::apply::apply;
 pub(crate) use self::plan::{Kept, Plan};
 pub(crate) use self::status::Failure;
 pub use self::status::Status;
+
+/// The Landlock ABI of the kernel that this runs on; 0 where it has none, as when it isn't built in
+/// or was not started (`landlock_create_ruleset(2)`).
+///
+/// Each policy knows the least that enforces it; a call whose policy needs more than the kernel has is
+/// an [`Error::Policy`](crate::Error::Policy).
+pub fn landlock_abi() -> u32 {
+    crate::sys::confinement::landlock_abi()
+}

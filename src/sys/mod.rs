@@ -17,6 +17,7 @@ pub(crate) mod kind;
 pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod raw;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;
 pub(crate) mod sigsys;

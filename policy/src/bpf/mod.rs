@@ -75,7 +75,7 @@ pub const DEATH: u32 = 0x1ffe;
 pub const OWN_PID_PLACEHOLDER: u32 = u32::MAX - 1;
 
 /// The process id that `self.pid` means in expectations.
-pub(crate) const SAMPLE_PID: u32 = 4711;
+pub const SAMPLE_PID: u32 = 4711;
 
 /// What a filter answers, in the order of what wins where several filters are stacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +88,22 @@ pub enum Action {
     Errno(u16),
     /// The call happens.
     Allow,
+}
+
+/// As one says it of a call: "this call is …".
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Allow => f.write_str("allowed"),
+            Self::KillProcess => f.write_str("killed"),
+            Self::Trap(TRAP_EMULATE) => f.write_str("emulated"),
+            Self::Trap(_) => f.write_str("a violation"),
+            Self::Errno(number) => match crate::names::errno_name(number) {
+                Some(name) => write!(f, "answered {name}"),
+                None => write!(f, "answered by error {number}"),
+            },
+        }
+    }
 }
 
 /// What [`Action::Trap`] carries for a violation.

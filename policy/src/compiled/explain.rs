@@ -57,13 +57,11 @@ fn said(policy: &Policy, name: &str, rules: &Rules) -> Vec<String> {
             .condition
             .as_ref()
             .map(|condition| format!(" when {}", condition.text));
-        let place = match (grant.origin.place, grant.origin.group) {
-            (Some(place), Some(group)) => format!("{}, {group}", policy.sources.locate(place)),
-            (Some(place), None) => policy.sources.locate(place).to_string(),
-            (None, Some(group)) => format!("every policy, {group}"),
-            (None, None) => "where the policy is used".to_owned(),
-        };
-        format!("{verb}{} ({place})", when.unwrap_or_default())
+        format!(
+            "{verb}{} ({})",
+            when.unwrap_or_default(),
+            policy.source_of(grant)
+        )
     };
     let mut said: Vec<String> = rules.deny.iter().map(|grant| say(DENIED, grant)).collect();
     said.extend(

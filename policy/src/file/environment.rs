@@ -44,7 +44,7 @@ pub(crate) struct Relaxation {
 }
 
 /// Everything that can be relaxed.
-const RELAXATIONS: &[&str] = &[
+pub(crate) const RELAXATIONS: &[&str] = &[
     "landlock-fs",
     "landlock-fs-truncate",
     "landlock-ioctl",

@@ -107,7 +107,7 @@ fn outcome(text: &str) -> Option<Outcome> {
 }
 
 /// `socket(AF_INET, SOCK_STREAM, 0)`.
-fn call(text: &str) -> Result<(&'static Syscall, [[u64; 6]; 2]), String> {
+pub(crate) fn call(text: &str) -> Result<(&'static Syscall, [[u64; 6]; 2]), String> {
     let shape = || format!("`{text}` isn't a call such as `socket(AF_INET, SOCK_STREAM, 0)`");
     let (name, rest) = text.split_once('(').ok_or_else(shape)?;
     let list = rest.trim_end().strip_suffix(')').ok_or_else(shape)?;

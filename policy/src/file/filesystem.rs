@@ -30,6 +30,14 @@ pub(crate) enum PathKind {
     IoctlDevice,
 }
 
+impl PathKind {
+    /// The word for it in a policy.
+    pub(crate) fn key(self) -> &'static str {
+        let found = KEYS.iter().find(|(_, kind, _)| *kind == self);
+        found.map_or("", |(key, ..)| key)
+    }
+}
+
 const KEYS: &[(&str, PathKind, FsRights)] = &[
     ("read", PathKind::Read, FsRights::READ),
     ("write", PathKind::Write, FsRights::WRITE),

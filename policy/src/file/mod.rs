@@ -8,8 +8,8 @@ mod filesystem;
 mod network;
 mod syscalls;
 
-pub(crate) use environment::{LandlockWish, Relaxation, Variable, VariableKind};
-pub(crate) use expectation::{Expectation, Outcome};
+pub(crate) use environment::{LandlockWish, RELAXATIONS, Relaxation, Variable, VariableKind};
+pub(crate) use expectation::{Expectation, Outcome, call as parse_call};
 pub(crate) use filesystem::{KERNEL_TREES, PathGrant, PathKind};
 pub(crate) use network::{PortGrant, Ports};
 pub use syscalls::OnViolation;

@@ -3,10 +3,24 @@
 use super::{Family, conflicts, rules, within};
 use crate::diagnostic::{Code, Report};
 use crate::expect;
-use crate::file::{LandlockWish, OnViolation, Ports, Variable, VariableKind};
+use crate::file::{File, LandlockWish, OnViolation, Ports, Variable, VariableKind};
 use crate::policy::{Capabilities, Policy};
 use crate::settings::{SETTINGS, Value, Values};
 use crate::source::{At, Place, Problem};
+
+/// What the lines of a file say why they are there.
+fn reasons(file: &File) -> Vec<(Place, String)> {
+    let entries = file.syscalls.allow.iter();
+    let calls = entries.flat_map(|entry| Some((entry.place, entry.why.clone()?)));
+    let dangerous = file.syscalls.reasons.iter();
+    let dangerous = dangerous.map(|(name, reason)| (name.place, reason.clone()));
+    let paths = file.paths.iter();
+    let paths = paths.flat_map(|grant| Some((grant.path.place, grant.why.clone()?)));
+    let whole = [&file.filesystem_unconfined, &file.network_unconfined];
+    let whole = whole.into_iter().flatten();
+    let whole = whole.map(|reason| (reason.place, reason.value.clone()));
+    calls.chain(dangerous).chain(paths).chain(whole).collect()
+}
 
 /// Makes the policy of the last member.
 pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
@@ -109,6 +123,12 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
         landlock: landlock.map_or(LandlockWish::Auto, |wish| wish.value),
         relax,
         expectations,
+        reasons: family
+            .members
+            .iter()
+            .flat_map(|member| reasons(&member.file))
+            .collect(),
+        ceiling: ceiling.as_ref().map(|ceiling| ceiling.value.clone()),
         watched: std::mem::take(&mut family.paths),
         sources: family.sources.clone(),
     };

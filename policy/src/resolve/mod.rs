@@ -14,6 +14,7 @@ use crate::diagnostic::{Code, Report, nearest};
 use crate::file::{self, File};
 use crate::library::{self, BUILTIN, Library, Missing, Text};
 use crate::policy::Policy;
+use crate::redundant;
 use crate::source::{At, MAX_FILE, Place, Problem, Source, Sources};
 
 /// The most generations, and the most files altogether.
@@ -52,30 +53,46 @@ pub(crate) fn by_name(
     name: &str,
     ceilings: Vec<String>,
 ) -> Result<Policy, Report> {
-    let mut family = Family::new(library, ceilings);
+    let family = Family::new(library, ceilings);
     match fetch(library, name) {
         Ok(text) => family.root(name, text),
-        Err((code, message, help)) => {
-            // There is no text to point at: the request itself stands in for it.
-            let label = format!("policy `{name}`");
-            let source = Source {
-                label,
-                text: String::new(),
-            };
-            let number = family.sources.add(source).unwrap_or(0);
-            let problem = Problem::new(code, Place::new(number, 0..0), message);
-            family.problems.push(match help {
-                Some(help) => problem.help(help),
-                None => problem,
-            });
-            Err(family.report())
-        }
+        Err(unfetched) => Err(family.unfetched(name, unfetched)),
     }
 }
 
 /// Reads a policy from a text; `name` is what it is called.
 pub(crate) fn by_text(library: &dyn Library, name: &str, text: Text) -> Result<Policy, Report> {
     Family::new(library, Vec::new()).root(name, text)
+}
+
+/// Reads a policy without the grant at a place of its own file.
+pub(crate) fn without(library: &dyn Library, name: &str, place: Place) -> Result<Policy, Report> {
+    let mut family = Family::alone(library, name)?;
+    if let Some(root) = family.members.last_mut() {
+        redundant::take_out(&mut root.file, place);
+    }
+    merge::merge(family)
+}
+
+/// Where the grants of a policy's own file are.
+pub(crate) fn own_grants(library: &dyn Library, name: &str) -> Result<Vec<Place>, Report> {
+    let family = Family::alone(library, name)?;
+    let root = family.members.last();
+    Ok(root
+        .map(|root| redundant::places(&root.file))
+        .unwrap_or_default())
+}
+
+/// That a name can't be a policy's.
+pub(crate) fn no_name(name: &str) -> Report {
+    let mut sources = Sources::default();
+    let number = sources.add(Source {
+        label: "the name of a policy".to_owned(),
+        text: name.chars().filter(|c| !c.is_control()).take(64).collect(),
+    });
+    let place = Place::new(number.unwrap_or(0), 0..name.len().min(64));
+    let message = "a policy's name is of letters, digits, `-` and `_`";
+    sources.report(vec![Problem::new(Code::UnknownParent, place, message)])
 }
 
 type Unfetched = (Code, String, Option<String>);
@@ -139,6 +156,34 @@ impl<'l> Family<'l> {
             chain: Vec::new(),
             ceilings,
         }
+    }
+
+    /// The family of a policy, read and not put together.
+    fn alone(library: &'l dyn Library, name: &str) -> Result<Self, Report> {
+        let mut family = Self::new(library, vec![name.to_owned()]);
+        match fetch(library, name) {
+            Ok(text) => match family.take_in(name, text) {
+                Some(_) => Ok(family),
+                None => Err(family.report()),
+            },
+            Err(unfetched) => Err(family.unfetched(name, unfetched)),
+        }
+    }
+
+    /// The report on a policy that there isn't: the request itself stands in for a text to point at.
+    fn unfetched(mut self, name: &str, (code, message, help): Unfetched) -> Report {
+        let label = format!("policy `{name}`");
+        let source = Source {
+            label,
+            text: String::new(),
+        };
+        let number = self.sources.add(source).unwrap_or(0);
+        let problem = Problem::new(code, Place::new(number, 0..0), message);
+        self.problems.push(match help {
+            Some(help) => problem.help(help),
+            None => problem,
+        });
+        self.report()
     }
 
     fn report(self) -> Report {

@@ -1,0 +1,196 @@
+//! `check`: every policy, and every sandbox that the sources name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anstream::eprintln;
+use crossmist_policy::{BUILTIN, Code, Diagnostic, Policy, Severity};
+
+use super::Outcome;
+use crate::args::{Arguments, Check, Format};
+use crate::report::{self, FINDINGS, GREEN, RED, paint};
+use crate::{sources, workspace};
+
+pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
+    let mut allowed = BTreeSet::new();
+    for code in &options.allow {
+        allowed.insert(Code::find(code).ok_or_else(|| format!("there is no code `{code}`"))?);
+    }
+    let mut findings = Vec::new();
+    let selected = workspace::selected(arguments, &options.names)?;
+    let mut loaded = BTreeMap::<PathBuf, Vec<Policy>>::new();
+    for (folder, names) in &selected {
+        let library = workspace::library(folder);
+        let policies = loaded.entry(folder.clone()).or_default();
+        for name in names {
+            let checked = Policy::load(&library, name).and_then(|policy| {
+                // For every architecture.
+                policy.compile()?;
+                Ok(policy)
+            });
+            match checked {
+                Ok(policy) => {
+                    // The built-in ones are this project's own.
+                    if !is_builtin(name) {
+                        findings.extend(policy.lint(inspect));
+                    }
+                    policies.push(policy);
+                }
+                Err(report) => findings.extend_from_slice(report.diagnostics()),
+            }
+        }
+    }
+    let mut functions = 0;
+    if options.names.is_empty() {
+        functions = uses(arguments, &loaded, &mut findings)?;
+    }
+    // What two policies extend is told once.
+    let mut told = BTreeSet::new();
+    findings.retain(|finding| {
+        !allowed.contains(&finding.code)
+            && told.insert((
+                finding.file.clone(),
+                finding.line,
+                finding.column,
+                finding.code,
+                finding.message.clone(),
+            ))
+    });
+    findings.sort_by_key(|finding| {
+        (
+            std::cmp::Reverse(finding.code.severity()),
+            finding.file.clone(),
+            finding.line,
+        )
+    });
+    report::write(&findings, arguments.format);
+    let count = |severity| {
+        findings
+            .iter()
+            .filter(|finding| finding.code.severity() == severity)
+            .count()
+    };
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let is_bad = errors > 0 || options.strict && warnings > 0;
+    if arguments.format == Format::Human {
+        let checked: usize = selected.values().map(Vec::len).sum();
+        let (word, style) = if is_bad {
+            ("refused", RED)
+        } else {
+            ("fine", GREEN)
+        };
+        eprintln!(
+            "{}: {checked} policies and {functions} functions checked: {errors} mistakes, {warnings} pieces of advice",
+            paint(style, word),
+        );
+        if checked == 0 {
+            eprintln!("no policies found: `cargo crossmist new NAME` begins one");
+        }
+    }
+    Ok(ExitCode::from(if is_bad { FINDINGS } else { 0 }))
+}
+
+fn is_builtin(name: &str) -> bool {
+    BUILTIN.iter().any(|(known, _)| *known == name)
+}
+
+/// Resolves what the sources name, and finds what nobody does. Returns how many functions have a
+/// sandbox.
+fn uses(
+    arguments: &Arguments,
+    loaded: &BTreeMap<PathBuf, Vec<Policy>>,
+    findings: &mut Vec<Diagnostic>,
+) -> Result<usize, report::Failure> {
+    let mut used = BTreeSet::new();
+    let mut functions = 0;
+    let here = std::env::current_dir().unwrap_or_default();
+    let packages = workspace::packages()?;
+    let has_packages = !packages.is_empty();
+    for package in packages {
+        let folder = arguments.policies.clone().unwrap_or(package.policies);
+        let library = workspace::library(&folder);
+        for found in sources::scan(&package.targets) {
+            functions += 1;
+            used.insert((folder.clone(), found.policy.clone()));
+            // A policy that is there and has mistakes is told of above.
+            let is_there =
+                is_builtin(&found.policy) || folder.join(format!("{}.toml", found.policy)).exists();
+            if is_there {
+                continue;
+            }
+            let Err(report) = Policy::load(&library, &found.policy) else {
+                continue;
+            };
+            let first = report.diagnostics().first();
+            findings.push(Diagnostic {
+                code: Code::UnknownSandbox,
+                file: found
+                    .file
+                    .strip_prefix(&here)
+                    .unwrap_or(&found.file)
+                    .display()
+                    .to_string(),
+                line: u32::try_from(found.line).unwrap_or(u32::MAX),
+                column: u32::try_from(found.column).unwrap_or(u32::MAX),
+                length: u32::try_from(found.policy.chars().count() + 2).unwrap_or(1),
+                source_line: found.source_line,
+                message: format!(
+                    "`{}` names no policy: looked for it in {}",
+                    found.function,
+                    folder.display()
+                ),
+                help: first.and_then(|first| first.help.clone()),
+            });
+        }
+    }
+    for (folder, policies) in loaded.iter().filter(|_| has_packages) {
+        let extended: BTreeSet<_> = policies
+            .iter()
+            .flat_map(|policy| policy.ancestors().map(str::to_owned))
+            .collect();
+        for policy in policies {
+            let name = policy.name();
+            let is_used = used.contains(&(folder.clone(), name.to_owned()));
+            if is_used || extended.contains(name) || is_builtin(name) {
+                continue;
+            }
+            let own = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == name);
+            let path = policy.files().iter().find(own);
+            let text = path
+                .and_then(|path| std::fs::read_to_string(path).ok())
+                .unwrap_or_default();
+            let file = path.map(|path| {
+                path.strip_prefix(&here)
+                    .unwrap_or(path)
+                    .display()
+                    .to_string()
+            });
+            findings.push(Diagnostic {
+                code: Code::Unused,
+                file: file.unwrap_or_default(),
+                line: 1,
+                column: 1,
+                length: 1,
+                source_line: text.lines().next().unwrap_or_default().to_owned(),
+                message: format!("no function names the policy `{name}`, and none extends it"),
+                help: Some(
+                    "remove it, or `--allow C050` where policies are chosen at run time".to_owned(),
+                ),
+            });
+        }
+    }
+    Ok(functions)
+}
+
+/// What speaks against a path on this machine.
+fn inspect(path: &str) -> Option<String> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let path = Path::new(path);
+    let own = std::fs::symlink_metadata(path).ok()?;
+    if own.is_symlink() {
+        return Some("is a symbolic link here: it is followed when the rule is made".to_owned());
+    }
+    let anybody = own.mode() & 0o002 != 0 && !own.file_type().is_char_device();
+    anybody.then(|| "can be changed by anybody here".to_owned())
+}

@@ -1,0 +1,423 @@
+//! `explain`: what a policy allows, by which line, and what it leaves open.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use crossmist_policy::bpf::{Action, interpret};
+use crossmist_policy::landlock::kernel_of_abi;
+use crossmist_policy::overview::{Area, Call, Grant, Overview, parse_call};
+use crossmist_policy::{Arch, Compiled, Policy, syscalls};
+use serde_json::{Value, json};
+
+use super::kernel::{Kernel, kernel};
+use super::{Outcome, no_sarif, print, refused};
+use crate::args::{Arguments, Explain, Format};
+use crate::report::{BOLD, DIM, FINDINGS, GREEN, RED, YELLOW, paint};
+use crate::table::{Table, wrap};
+use crate::{page, workspace};
+
+/// How wide lists of names are drawn.
+const WIDTH: usize = 72;
+
+pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
+    no_sarif(arguments)?;
+    let policy = match workspace::load(arguments, &options.name)? {
+        Ok(policy) => policy,
+        Err(report) => return Ok(refused(arguments, &report)),
+    };
+    let compiled = match policy.compile() {
+        Ok(compiled) => compiled,
+        Err(report) => return Ok(refused(arguments, &report)),
+    };
+    if let Some(call) = &options.syscall {
+        return about_call(arguments, &policy, &compiled, call);
+    }
+    if let Some(path) = &options.path {
+        return about_path(arguments, &policy, path);
+    }
+    let kernel = kernel(options.kernel.as_deref())?;
+    let overview = policy.overview();
+    let verdict = policy
+        .check_kernel(kernel.landlock)
+        .map_err(|error| error.to_string());
+    if let Some(file) = &options.html {
+        let text = page::page(&overview, &kernel.release, kernel.landlock, &verdict);
+        std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        print(&format!("{} written\n", file.display()));
+    } else if arguments.format == Format::Json {
+        print(&format!("{:#}\n", object(&overview, &kernel, &verdict)));
+    } else {
+        print(&drawn(&overview, &kernel, &verdict, options.why));
+    }
+    Ok(ExitCode::from(if verdict.is_err() { FINDINGS } else { 0 }))
+}
+
+fn about_call(arguments: &Arguments, policy: &Policy, compiled: &Compiled, text: &str) -> Outcome {
+    let name = text.split('(').next().unwrap_or(text).trim();
+    let call = syscalls::find(name).ok_or_else(|| format!("there is no system call `{name}`"))?;
+    let row = policy.call(call);
+    let mut answers = Vec::new();
+    if text.contains('(') {
+        for arch in Arch::ALL {
+            let (call, args) = parse_call(text, arch)?;
+            let (Some(number), Some(program)) = (call.number(arch), compiled.program(arch)) else {
+                continue;
+            };
+            let action =
+                interpret::answer(&program.code, &interpret::Call::new(arch, number, args));
+            let explanation = compiled.explain(arch, number, args);
+            answers.push((arch, action, explanation));
+        }
+    }
+    if arguments.format == Format::Json {
+        let answers = answers.iter().map(|(arch, action, explanation)| {
+            json!({
+                "arch": arch.to_string(),
+                "call": explanation.call,
+                "is": action.to_string(),
+                "denied_by": (*action != Action::Allow).then_some(&explanation.denied_by),
+                "allow_with": (*action != Action::Allow).then_some(&explanation.allow_with),
+            })
+        });
+        print(&format!(
+            "{:#}\n",
+            json!({
+                "name": call.name,
+                "rules": row.as_ref().map(call_object),
+                "answers": answers.collect::<Vec<_>>(),
+            })
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut told = None;
+    for (arch, action, explanation) in &answers {
+        // One line does where the architectures agree.
+        if told == Some((action, &explanation.call)) {
+            continue;
+        }
+        told = Some((action, &explanation.call));
+        let style = if *action == Action::Allow { GREEN } else { RED };
+        print(&format!(
+            "{} is {} (on {arch})\n",
+            explanation.call,
+            paint(style, action)
+        ));
+        if *action != Action::Allow {
+            print(&format!("  {}\n", explanation.denied_by));
+            if let Some(lines) = &explanation.allow_with {
+                let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+                print(&format!("  to allow it:\n{lines}"));
+            }
+        }
+    }
+    match &row {
+        None => print(&format!(
+            "{name} is {}: nothing in {} allows it\n",
+            paint(RED, "a violation"),
+            policy.name()
+        )),
+        Some(row) => print(&rules(row)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of one call, a line each.
+fn rules(row: &Call) -> String {
+    let mut table = Table::default();
+    for clause in &row.clauses {
+        let when = clause.condition.as_deref().unwrap_or("always");
+        let why = clause
+            .why
+            .as_ref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
+        table.row([
+            row.name,
+            &clause.answer.to_string(),
+            when,
+            &format!("{}{why}", clause.from),
+        ]);
+    }
+    if row.clauses.iter().all(|clause| clause.condition.is_some()) {
+        table.row([row.name, &row.otherwise.to_string(), "otherwise", ""]);
+    }
+    table.draw(0)
+}
+
+fn about_path(arguments: &Arguments, policy: &Policy, path: &str) -> Outcome {
+    if !path.starts_with('/') && !path.starts_with("${") {
+        return Err(format!("`{path}` isn't an absolute path").into());
+    }
+    let grants = policy.grants_of_path(path);
+    if arguments.format == Format::Json {
+        let grants = grants.iter().map(grant_object).collect::<Vec<_>>();
+        print(&format!(
+            "{:#}\n",
+            json!({ "path": path, "grants": grants })
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if grants.is_empty() {
+        let open = syscalls::find("openat").and_then(|call| policy.call(call));
+        let answer = open.map_or_else(
+            || "a violation".to_owned(),
+            |open| match open.allowed() {
+                // The filter lets it pass, and Landlock denies it.
+                Some(_) => "answered EACCES".to_owned(),
+                None => open.otherwise.to_string(),
+            },
+        );
+        print(&format!(
+            "{path}: {}; opening it is {answer}\n",
+            paint(RED, "nothing grants it")
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::default();
+    for grant in &grants {
+        let place = grant
+            .location
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        table.row([&grant.what, &grant.subject, &grant.layer, &place]);
+    }
+    print(&table.draw(0));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn heading(name: &str, rest: &str) -> String {
+    format!("\n{}  {rest}\n", paint(BOLD, name))
+}
+
+fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why: bool) -> String {
+    let mut text = format!(
+        "{}  {}\n",
+        paint(BOLD, format!("policy {}", overview.name)),
+        overview.description
+    );
+    text.push_str(&format!("made of    {}\n", overview.made_of.join(" → ")));
+    if let Some(ceiling) = &overview.ceiling {
+        text.push_str(&format!("within     {ceiling}\n"));
+    }
+    text.push_str(&format!("runs on    {}\n", overview.runs_on()));
+    let which = if kernel.is_here {
+        "this kernel"
+    } else {
+        "that kernel"
+    };
+    text.push_str(&format!(
+        "{which:10} {}, Landlock ABI {}: {}\n",
+        kernel.release,
+        kernel.landlock,
+        match verdict {
+            Ok(()) => paint(GREEN, "enforced"),
+            Err(reason) => format!("{}: {reason}", paint(RED, "can't be enforced")),
+        }
+    ));
+    for need in &overview.needs {
+        let has = if need.abi <= kernel.landlock {
+            paint(GREEN, "✓")
+        } else {
+            paint(RED, "✗")
+        };
+        text.push_str(&format!(
+            "           {has} {} needs ABI {} ({}), by {}\n",
+            need.what,
+            need.abi,
+            kernel_of_abi(need.abi),
+            need.location
+        ));
+    }
+    for (area, name) in [
+        (Area::Files, "FILES"),
+        (Area::Network, "NETWORK"),
+        (Area::Processes, "PROCESSES"),
+    ] {
+        text.push_str(&heading(name, ""));
+        let mut table = Table::default();
+        for grant in overview.grants.iter().filter(|grant| grant.area == area) {
+            let place = grant
+                .location
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            table.row([&grant.what, &grant.subject, &grant.layer, &place]);
+            if let (true, Some(reason)) = (why, &grant.why) {
+                table.row(["", &format!("because {reason}")]);
+            }
+        }
+        text.push_str(&table.draw(2));
+    }
+    text.push_str(&calls(&overview.calls, why));
+    text.push_str(&heading("LIMITS AND SETUP", ""));
+    let mut table = Table::default();
+    for setting in &overview.settings {
+        let place = setting
+            .location
+            .as_ref()
+            .map_or_else(|| "default".to_owned(), ToString::to_string);
+        table.row([&setting.name, &setting.value, &place]);
+    }
+    text.push_str(&table.draw(2));
+    text.push_str(&heading(
+        "NOT PROTECTED",
+        "what an attacker inside may still do",
+    ));
+    let mut table = Table::default();
+    for residual in overview.residual.iter().filter(|residual| residual.is_open) {
+        table.row(["!", residual.what, &residual.note]);
+    }
+    for residual in overview
+        .residual
+        .iter()
+        .filter(|residual| !residual.is_open)
+    {
+        table.row(["closed", residual.what, &residual.note]);
+    }
+    text.push_str(&table.draw(2));
+    text
+}
+
+/// Whether what becomes of a call is decided by its arguments, somewhere.
+fn by_arguments(call: &Call) -> bool {
+    call.clauses.iter().any(|clause| clause.condition.is_some())
+}
+
+/// The calls: those that always happen by group, the others one by one.
+fn calls(calls: &[Call], why: bool) -> String {
+    let always: Vec<_> = calls
+        .iter()
+        .filter(|call| call.allowed() == Some(true))
+        .collect();
+    let sometimes: Vec<_> = calls
+        .iter()
+        .filter(|call| call.allowed() == Some(false))
+        .collect();
+    let answered: Vec<_> = calls
+        .iter()
+        .filter(|call| call.allowed().is_none())
+        .collect();
+    let mut text = heading(
+        "SYSTEM CALLS",
+        &format!(
+            "{} always, {} by their arguments, {} answered harmlessly; any other is a violation",
+            always.len(),
+            sometimes.len(),
+            answered.len()
+        ),
+    );
+    let mut by_source = BTreeMap::<&str, Vec<&str>>::new();
+    for call in &always {
+        let from = call
+            .clauses
+            .iter()
+            .find(|clause| clause.answer == Action::Allow && clause.condition.is_none());
+        by_source
+            .entry(from.map_or("", |clause| clause.from.as_str()))
+            .or_default()
+            .push(call.name);
+    }
+    for (source, names) in by_source {
+        text.push_str(&format!(
+            "  {} {}\n",
+            paint(GREEN, "always"),
+            paint(DIM, source)
+        ));
+        for line in wrap(names, WIDTH) {
+            text.push_str(&format!("      {line}\n"));
+        }
+    }
+    for call in sometimes
+        .into_iter()
+        .chain(answered.iter().copied().filter(|call| by_arguments(call)))
+    {
+        for clause in &call.clauses {
+            let word = match clause.answer {
+                Action::Allow => paint(YELLOW, "when"),
+                other => paint(RED, other),
+            };
+            let condition = clause.condition.as_deref().unwrap_or("otherwise");
+            text.push_str(&format!(
+                "  {word} {} {}\n      {condition}\n",
+                paint(BOLD, call.name),
+                paint(DIM, &clause.from)
+            ));
+            if let (true, Some(reason)) = (why, &clause.why) {
+                text.push_str(&format!("      because {reason}\n"));
+            }
+        }
+    }
+    let mut by_answer = BTreeMap::<String, Vec<&str>>::new();
+    for call in answered.iter().filter(|call| !by_arguments(call)) {
+        by_answer
+            .entry(call.otherwise.to_string())
+            .or_default()
+            .push(call.name);
+    }
+    for (answer, names) in by_answer {
+        text.push_str(&format!("  {answer}\n"));
+        for line in wrap(names, WIDTH) {
+            text.push_str(&format!("      {line}\n"));
+        }
+    }
+    text
+}
+
+fn grant_object(grant: &Grant) -> Value {
+    json!({
+        "area": match grant.area {
+            Area::Files => "files",
+            Area::Network => "network",
+            Area::Processes => "processes",
+        },
+        "what": grant.what,
+        "subject": grant.subject,
+        "layer": grant.layer,
+        "location": grant.location.as_ref().map(ToString::to_string),
+        "why": grant.why,
+    })
+}
+
+fn call_object(call: &Call) -> Value {
+    let clause = |clause: &crossmist_policy::overview::Clause| {
+        json!({
+            "is": clause.answer.to_string(),
+            "condition": clause.condition,
+            "from": clause.from,
+            "why": clause.why,
+        })
+    };
+    json!({
+        "name": call.name,
+        "otherwise": call.otherwise.to_string(),
+        "clauses": call.clauses.iter().map(clause).collect::<Vec<_>>(),
+    })
+}
+
+fn object(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>) -> Value {
+    json!({
+        "name": overview.name,
+        "description": overview.description,
+        "made_of": overview.made_of,
+        "within": overview.ceiling,
+        "required_landlock_abi": overview.required_abi,
+        "kernel": { "release": kernel.release, "landlock_abi": kernel.landlock },
+        "enforced": verdict.is_ok(),
+        "reason": verdict.as_ref().err(),
+        "needs": overview.needs.iter().map(|need| json!({
+            "what": need.what, "landlock_abi": need.abi, "location": need.location.to_string(),
+        })).collect::<Vec<_>>(),
+        "grants": overview.grants.iter().map(grant_object).collect::<Vec<_>>(),
+        "calls": overview.calls.iter().map(call_object).collect::<Vec<_>>(),
+        "settings": overview.settings.iter().map(|setting| json!({
+            "name": setting.name,
+            "value": setting.value,
+            "location": setting.location.as_ref().map(ToString::to_string),
+        })).collect::<Vec<_>>(),
+        "residual": overview.residual.iter().map(|residual| json!({
+            "what": residual.what, "open": residual.is_open, "note": residual.note,
+        })).collect::<Vec<_>>(),
+        "relaxed": overview.relaxed.iter().map(|(what, reason)| json!({ "what": what, "reason": reason })).collect::<Vec<_>>(),
+    })
+}

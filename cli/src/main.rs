@@ -1,0 +1,35 @@
+//! `cargo crossmist`: policies written, checked, explained, compared and tested.
+//!
+//! All that it knows of policies is in `crossmist-policy`, which the macro uses, too: what is right
+//! here is right there. This crate finds files, draws, and says it in the form that was asked for.
+
+mod args;
+mod commands;
+mod page;
+mod report;
+mod sources;
+mod table;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Arguments;
+use crate::report::Failure;
+
+#[crossmist::main]
+fn main() -> ExitCode {
+    // As a subcommand of cargo's, the first argument is the subcommand's name.
+    let arguments = std::env::args_os().enumerate();
+    let arguments = arguments.filter(|(at, argument)| !(*at == 1 && argument == "crossmist"));
+    let arguments = Arguments::parse_from(arguments.map(|(_, argument)| argument));
+    arguments.color.write_global();
+    match commands::run(&arguments) {
+        Ok(code) => code,
+        Err(Failure(message)) => {
+            report::error(&message);
+            ExitCode::from(report::ENVIRONMENT)
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Functions in the sources that name a sandbox.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use syn::parse::Parser;
+use syn::punctuated::Punctuated;
+use syn::visit::Visit;
+use syn::{Attribute, Expr, ExprLit, Lit, Meta, Token};
+
+/// A `sandbox = "name"`, and where it stands.
+#[derive(Debug)]
+pub(crate) struct Use {
+    pub(crate) policy: String,
+    /// The function's name.
+    pub(crate) function: String,
+    pub(crate) file: PathBuf,
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+    pub(crate) source_line: String,
+}
+
+/// All that cargo builds of a package, from the root files of its targets on, by way of `mod`.
+///
+/// A file that can't be read or isn't Rust is passed over: the compiler has the word about it.
+pub(crate) fn scan(roots: &[PathBuf]) -> Vec<Use> {
+    let mut uses = Vec::new();
+    let mut seen = BTreeSet::new();
+    // A file, and the folder of the modules that it declares.
+    let mut files: Vec<_> = roots
+        .iter()
+        .map(|root| {
+            (
+                root.clone(),
+                root.parent().unwrap_or(Path::new("/")).to_owned(),
+            )
+        })
+        .collect();
+    while let Some((file, folder)) = files.pop() {
+        if !seen.insert(file.clone()) {
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
+        let Ok(parsed) = syn::parse_file(&text) else {
+            continue;
+        };
+        let mut finder = Finder {
+            file: &file,
+            text: &text,
+            folder,
+            modules: &mut files,
+            uses: &mut uses,
+        };
+        finder.visit_file(&parsed);
+    }
+    uses.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    uses
+}
+
+struct Finder<'f> {
+    file: &'f Path,
+    text: &'f str,
+    /// Where the modules are that are declared here.
+    folder: PathBuf,
+    modules: &'f mut Vec<(PathBuf, PathBuf)>,
+    uses: &'f mut Vec<Use>,
+}
+
+impl Finder<'_> {
+    fn attributes(&mut self, attributes: &[Attribute], function: &syn::Ident) {
+        for attribute in attributes {
+            let is_ours = attribute
+                .path()
+                .segments
+                .last()
+                .is_some_and(|segment| segment.ident == "func");
+            let Meta::List(list) = &attribute.meta else {
+                continue;
+            };
+            if !is_ours {
+                continue;
+            }
+            let parser = Punctuated::<Meta, Token![,]>::parse_terminated;
+            let Ok(arguments) = parser.parse2(list.tokens.clone()) else {
+                continue;
+            };
+            for argument in &arguments {
+                let Meta::NameValue(pair) = argument else {
+                    continue;
+                };
+                let Expr::Lit(ExprLit {
+                    lit: Lit::Str(name),
+                    ..
+                }) = &pair.value
+                else {
+                    continue;
+                };
+                if !pair.path.is_ident("sandbox") {
+                    continue;
+                }
+                let start = name.span().start();
+                let line = self.text.lines().nth(start.line.saturating_sub(1));
+                self.uses.push(Use {
+                    policy: name.value(),
+                    function: function.to_string(),
+                    file: self.file.to_owned(),
+                    line: start.line,
+                    column: start.column + 1,
+                    source_line: line.unwrap_or_default().to_owned(),
+                });
+            }
+        }
+    }
+}
+
+impl Finder<'_> {
+    /// Takes in the file of `mod name;`.
+    fn module(&mut self, item: &syn::ItemMod) {
+        let name = item.ident.to_string();
+        let name = name.trim_start_matches("r#");
+        let path = item
+            .attrs
+            .iter()
+            .find_map(|attribute| match &attribute.meta {
+                Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
+                    Expr::Lit(ExprLit {
+                        lit: Lit::Str(path),
+                        ..
+                    }) => Some(path.value()),
+                    _ => None,
+                },
+                _ => None,
+            });
+        let beside = self.file.parent().unwrap_or(Path::new("/"));
+        match path {
+            Some(path) => {
+                let file = beside.join(path);
+                let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
+                self.modules.push((file, folder));
+            }
+            None => {
+                let within = self.folder.join(name);
+                self.modules
+                    .push((self.folder.join(format!("{name}.rs")), within.clone()));
+                self.modules.push((within.join("mod.rs"), within));
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Finder<'_> {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        match &item.content {
+            None => self.module(item),
+            Some(_) => {
+                let folder = self.folder.join(item.ident.to_string());
+                let outer = std::mem::replace(&mut self.folder, folder);
+                syn::visit::visit_item_mod(self, item);
+                self.folder = outer;
+            }
+        }
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.attributes(&item.attrs, &item.sig.ident);
+        syn::visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.attributes(&item.attrs, &item.sig.ident);
+        syn::visit::visit_impl_item_fn(self, item);
+    }
+}

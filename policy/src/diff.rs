@@ -1,0 +1,214 @@
+//! What has become wider or narrower between two policies: by meaning, not by line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::Location;
+use crate::bpf::Action;
+use crate::bpf::compile::Verdict;
+use crate::file::LandlockWish;
+use crate::policy::Policy;
+use crate::resolve;
+use crate::settings::SETTINGS;
+use crate::source::Place;
+use crate::syscalls::{self, groups::NEVER};
+
+/// Where a change leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// More is allowed, or can't be shown not to be.
+    Wider,
+    /// Less is allowed.
+    Narrower,
+    /// The same is allowed by another line, or answered otherwise.
+    Moved,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wider => "wider",
+            Self::Narrower => "narrower",
+            Self::Moved => "moved",
+        })
+    }
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where it leads.
+    pub direction: Direction,
+    /// What it is about, each a call, a path, a setting in the policy's words.
+    pub what: Vec<String>,
+    /// The line that does it: of the new policy, or of the old one where the new has none.
+    pub location: Option<Location>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what.join(", "))?;
+        match &self.location {
+            Some(location) => write!(f, " ({location})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Compares two policies.
+///
+/// What can't be proved to be no wider counts as wider, as for `within`. A condition that was written
+/// anew can so be wider and narrower at once.
+///
+/// ```
+/// use crossmist_policy::{Policy, diff};
+///
+/// let (pure, parser) = (Policy::builtin("pure")?, Policy::builtin("parser")?);
+/// let changes = diff::between(&pure, &parser);
+/// assert!(changes.iter().any(|change| change.direction == diff::Direction::Wider));
+/// assert!(diff::between(&parser, &parser).is_empty());
+/// # Ok::<(), crossmist_policy::Report>(())
+/// ```
+pub fn between(old: &Policy, new: &Policy) -> Vec<Change> {
+    let mut changes = excesses(Direction::Wider, new, old);
+    changes.extend(excesses(Direction::Narrower, old, new));
+    settings(old, new, &mut changes);
+    kernel(old, new, &mut changes);
+    answers(old, new, &mut changes);
+    origins(old, new, &mut changes);
+    changes.sort_by_key(|change| change.direction);
+    changes
+}
+
+/// What `policy` allows more than `other`, a change for each line.
+fn excesses(direction: Direction, policy: &Policy, other: &Policy) -> Vec<Change> {
+    let mut by_place = BTreeMap::<Place, Vec<String>>::new();
+    for (place, what) in resolve::excesses(policy, other, policy.root) {
+        // Settings are told with both values.
+        if !SETTINGS
+            .iter()
+            .any(|setting| what.starts_with(&format!("`{} = ", setting.full_name())))
+        {
+            by_place.entry(place).or_default().push(what);
+        }
+    }
+    let change = |(place, what)| Change {
+        direction,
+        what,
+        location: (place != policy.root).then(|| policy.sources.locate(place)),
+    };
+    by_place.into_iter().map(change).collect()
+}
+
+fn settings(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
+    for (index, setting) in SETTINGS.iter().enumerate() {
+        let (before, now) = (old.value(index), new.value(index));
+        let direction = match now.cmp(&before) {
+            std::cmp::Ordering::Less => Direction::Narrower,
+            std::cmp::Ordering::Greater => Direction::Wider,
+            std::cmp::Ordering::Equal => continue,
+        };
+        let place = new.places[index].map(|place| new.sources.locate(place));
+        let values = [before, now].map(|value| setting.write(value));
+        changes.push(Change {
+            direction,
+            what: vec![format!(
+                "`{}` {} → {}",
+                setting.full_name(),
+                values[0],
+                values[1]
+            )],
+            location: place.or_else(|| old.places[index].map(|place| old.sources.locate(place))),
+        });
+    }
+}
+
+/// What is asked of the kernel beyond what is needed.
+fn kernel(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
+    let rank = |wish| match wish {
+        LandlockWish::Off => 0,
+        LandlockWish::Auto => 1,
+        LandlockWish::AtLeast(abi) => 1 + abi,
+    };
+    let direction = match rank(new.landlock).cmp(&rank(old.landlock)) {
+        std::cmp::Ordering::Less => Direction::Wider,
+        std::cmp::Ordering::Greater => Direction::Narrower,
+        std::cmp::Ordering::Equal => return,
+    };
+    changes.push(Change {
+        direction,
+        what: vec!["`kernel.landlock`".to_owned()],
+        location: None,
+    });
+}
+
+/// How calls that neither allows are answered.
+fn answers(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
+    let mut by_direction = BTreeMap::<Direction, Vec<String>>::new();
+    for call in syscalls::all()
+        .iter()
+        .filter(|call| !NEVER.contains(&call.name))
+    {
+        let [before, now] = [old, new].map(|policy| policy.verdict(call));
+        let answer = |verdict: &Verdict| (verdict.rest != Action::Allow).then_some(verdict.rest);
+        let (Some(before), Some(now)) = (answer(&before), answer(&now)) else {
+            continue;
+        };
+        // A violation ends the process; an answer lets it go on.
+        let ends = |action| matches!(action, Action::KillProcess | Action::Trap(_));
+        let direction = match (ends(before), ends(now)) {
+            _ if before == now => continue,
+            (true, false) => Direction::Wider,
+            (false, true) => Direction::Narrower,
+            _ => Direction::Moved,
+        };
+        let what = format!("`{}` is {}, was {}", call.name, now, before);
+        by_direction.entry(direction).or_default().push(what);
+    }
+    changes.extend(by_direction.into_iter().map(|(direction, what)| Change {
+        direction,
+        what,
+        location: None,
+    }));
+}
+
+/// What is allowed as before, by another file or group.
+fn origins(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
+    let origins = |policy: &Policy, name: &str| {
+        let rules = policy.calls.get(name)?;
+        let mut origins: Vec<_> = policy
+            .grants(name, rules)
+            .map(|grant| {
+                let file = grant
+                    .origin
+                    .place
+                    .map(|place| policy.sources.locate(place).file);
+                let condition = grant
+                    .condition
+                    .as_ref()
+                    .map(|condition| condition.text.clone());
+                (condition, grant.origin.group, file)
+            })
+            .collect();
+        origins.sort();
+        Some(origins).filter(|origins| !origins.is_empty())
+    };
+    let told: String = changes
+        .iter()
+        .flat_map(|change| &change.what)
+        .cloned()
+        .collect();
+    let moved = syscalls::all().iter().filter(|call| {
+        let [before, now] = [old, new].map(|policy| origins(policy, call.name));
+        let is_told = || told.contains(&format!("`{}", call.name));
+        before.is_some() && now.is_some() && before != now && !is_told()
+    });
+    let what: Vec<_> = moved.map(|call| format!("`{}`", call.name)).collect();
+    if !what.is_empty() {
+        changes.push(Change {
+            direction: Direction::Moved,
+            what,
+            location: None,
+        });
+    }
+}

@@ -1,0 +1,181 @@
+//! Advice on a policy that works: what a careful reviewer would ask about.
+
+use crate::Arch;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::file::{Target, parse_entry};
+use crate::policy::Policy;
+use crate::resolve::Grant;
+use crate::source::{Place, Problem};
+use crate::syscalls::groups::{self, ALWAYS, EVERYTHING};
+use crate::syscalls::{self, Syscall};
+
+/// Folders that hold much of a machine.
+const BROAD: &[&str] = &[
+    "/", "/boot", "/dev", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv",
+    "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/run",
+];
+
+impl Policy {
+    /// What could be better about the policy's own file.
+    ///
+    /// `inspect` looks at a path on the machine that the policy is for, and says what speaks against
+    /// it; it is asked for paths without variables only.
+    pub fn lint(&self, inspect: impl Fn(&str) -> Option<String>) -> Vec<Diagnostic> {
+        let mut problems = Vec::new();
+        let mut say =
+            |code, place, message: String| problems.push(Problem::new(code, place, message));
+        if self.description.is_none() {
+            say(
+                Code::NoDescription,
+                self.root,
+                "the policy doesn't say what it is for".into(),
+            );
+        }
+        if self.expectations.is_empty() {
+            let message = "nothing is expected of the policy: a line that it must keep denying is a good start";
+            say(Code::NoExpectations, self.root, message.into());
+        }
+        for call in syscalls::all() {
+            for grant in self.own_entries(call) {
+                let Some(place) = grant.origin.place else {
+                    continue;
+                };
+                if let Some((code, message)) = self.about_entry(call, grant) {
+                    say(code, place, message);
+                }
+            }
+        }
+        for grant in self
+            .paths
+            .iter()
+            .filter(|grant| self.is_own(grant.path.place))
+        {
+            let path = grant.path.value.as_str();
+            let bare = match path.trim_end_matches('/') {
+                "" => "/",
+                bare => bare,
+            };
+            if BROAD.contains(&bare) {
+                let message =
+                    format!("`{path}` holds much of the machine: name the parts that are needed");
+                say(Code::BroadPath, grant.path.place, message);
+            } else if !path.contains('$')
+                && let Some(reason) = inspect(path)
+            {
+                say(
+                    Code::ForeignPath,
+                    grant.path.place,
+                    format!("`{path}` {reason}"),
+                );
+            }
+        }
+        if self.filesystem_unconfined.is_none() {
+            self.about_limits(&mut say);
+        }
+        let listens = |_: &_, _| true;
+        if self.network_unconfined.is_none()
+            && let Some(grant) = self.can_happen("listen", listens)
+        {
+            let message =
+                "`listen` without `bind` takes a port of the kernel's choice, past Landlock";
+            say(
+                Code::LandlockGap,
+                self.own_place(grant.origin.place),
+                message.into(),
+            );
+        }
+        match problems.is_empty() {
+            true => Vec::new(),
+            false => self.sources.report(problems).diagnostics().to_vec(),
+        }
+    }
+
+    fn about_limits(&self, say: &mut impl FnMut(Code, Place, String)) {
+        for (key, code, message) in [
+            (
+                "wall_time",
+                Code::NoTimeLimit,
+                "nothing ends the child but itself: set `wall_time`",
+            ),
+            (
+                "memory",
+                Code::NoMemoryLimit,
+                "the child may take all memory: set `memory`",
+            ),
+        ] {
+            if self.values.number("limits", key).is_none() {
+                let index = crate::settings::index_of("limits", key);
+                let place = index.and_then(|index| self.places[index]);
+                say(code, self.own_place(place), message.to_owned());
+            }
+        }
+        let bounds_memory = self.values.number("limits", "memory").is_some();
+        if let (true, Some(grant)) = (bounds_memory, self.can_happen("memfd_create", |_, _| true)) {
+            let message = "memory objects are not counted by `limits.memory`";
+            say(
+                Code::UncountedMemory,
+                self.own_place(grant.origin.place),
+                message.to_owned(),
+            );
+        }
+    }
+
+    /// What the policy's own file allows of a call by its name.
+    fn own_entries(&self, call: &Syscall) -> impl Iterator<Item = &Grant> {
+        let rules = self.calls.get(call.name);
+        let grants = rules.into_iter().flat_map(|rules| &rules.allow);
+        grants.filter(|grant| {
+            grant.origin.group.is_none()
+                && grant.origin.place.is_some_and(|place| self.is_own(place))
+        })
+    }
+
+    fn about_entry(&self, call: &Syscall, grant: &Grant) -> Option<(Code, String)> {
+        let name = call.name;
+        let rules = self.calls.get(name)?;
+        let said = rules.allow.iter().find(|other| {
+            let same_file = other.origin.place.is_some_and(|place| self.is_own(place));
+            let covers = other.condition.is_none() || other.condition == grant.condition;
+            same_file && covers && other.origin.group.is_some()
+        });
+        if let Some(group) = said.and_then(|other| other.origin.group) {
+            return Some((
+                Code::InGroup,
+                format!("`{group}` in this file says that already"),
+            ));
+        }
+        if let Some(missing) = Arch::ALL.iter().find(|arch| call.number(**arch).is_none()) {
+            return Some((Code::OneArchitecture, format!("{missing} has no `{name}`")));
+        }
+        if grant.condition.is_some() {
+            return None;
+        }
+        let conditional = |entry: &&&str| {
+            matches!(
+                parse_entry(entry), Ok((Target::Call(known, Some(_)), _)) if known.name == name
+            )
+        };
+        let group = groups::all().iter().find(|group| {
+            !ALWAYS.contains(&group.name)
+                && group.name != EVERYTHING
+                && group.entries.iter().find(conditional).is_some()
+        })?;
+        let entry = group.entries.iter().find(conditional)?;
+        let message = format!(
+            "`{}` allows `{entry}`; this allows all of `{name}`",
+            group.name
+        );
+        Some((Code::Unconditional, message))
+    }
+
+    fn is_own(&self, place: Place) -> bool {
+        place.file == self.root.file
+    }
+
+    /// A place in the policy's own file: the beginning, where there is no other.
+    fn own_place(&self, place: Option<Place>) -> Place {
+        place
+            .filter(|place| self.is_own(*place))
+            .unwrap_or(self.root)
+    }
+}

@@ -1,0 +1,533 @@
+//! A policy as a reviewer wants to see it: what may be done, by which line, and what nobody prevents.
+//!
+//! Plain data, which the tools draw as a table, as a page, or as JSON.
+
+use crate::bpf::Action;
+use crate::file::Ports;
+use crate::landlock::{Need, kernel_of_abi};
+use crate::policy::{Capabilities, Policy};
+use crate::settings::SETTINGS;
+use crate::source::Location;
+use crate::syscalls::{self, Syscall};
+use crate::{Arch, names};
+
+/// Everything about a policy.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// Its name.
+    pub name: String,
+    /// What it says that it is for.
+    pub description: String,
+    /// The files that it is made of: its own, then those that it extends.
+    pub made_of: Vec<String>,
+    /// The policy that it stays within.
+    pub ceiling: Option<String>,
+    /// The least Landlock ABI that enforces it; 0 where it needs none.
+    pub required_abi: u32,
+    /// What only Landlock denies.
+    pub needs: Vec<Need>,
+    /// The promises given up, with the reasons.
+    pub relaxed: Vec<(String, String)>,
+    /// What may be done with files, network and processes.
+    pub grants: Vec<Grant>,
+    /// Every call that isn't simply a violation, by name.
+    pub calls: Vec<Call>,
+    /// The single values: limits, process, environment.
+    pub settings: Vec<Setting>,
+    /// What is not protected, or only just.
+    pub residual: Vec<Residual>,
+}
+
+/// The part of the world that a grant is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// Paths.
+    Files,
+    /// Sockets.
+    Network,
+    /// Threads, processes, programs, capabilities.
+    Processes,
+}
+
+/// One line of what may be done; or that nothing may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Where it belongs.
+    pub area: Area,
+    /// What may be done, such as `read`.
+    pub what: String,
+    /// With what, such as a path.
+    pub subject: String,
+    /// Which layer denies the rest.
+    pub layer: String,
+    /// The line that says so.
+    pub location: Option<Location>,
+    /// What that line says why.
+    pub why: Option<String>,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its name.
+    pub name: &'static str,
+    /// What is answered where nothing below allows it; allowed where nothing else is said.
+    pub otherwise: Action,
+    /// The conditions under which it is allowed, and where each comes from.
+    pub clauses: Vec<Clause>,
+}
+
+/// One way for a call to happen, or to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clause {
+    /// Whether it allows; otherwise it answers, as in `answer`.
+    pub answer: Action,
+    /// As it was written; `None` for always.
+    pub condition: Option<String>,
+    /// The line and the group.
+    pub from: String,
+    /// What the line says why.
+    pub why: Option<String>,
+}
+
+/// A single value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its full name, such as `limits.memory`.
+    pub name: String,
+    /// As one would write it.
+    pub value: String,
+    /// What it is, in a sentence.
+    pub about: &'static str,
+    /// The line; `None` for the default.
+    pub location: Option<Location>,
+}
+
+/// Something that an attacker in the sandbox may still do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Residual {
+    /// What it is.
+    pub what: &'static str,
+    /// Whether it is left open.
+    pub is_open: bool,
+    /// Why, or by what it is closed.
+    pub note: String,
+}
+
+impl Policy {
+    /// Everything about the policy that a reviewer asks for.
+    pub fn overview(&self) -> Overview {
+        Overview {
+            name: self.name.clone(),
+            description: self.description.clone().unwrap_or_default(),
+            made_of: self.sources.labels().map(str::to_owned).collect(),
+            ceiling: self.ceiling.clone(),
+            required_abi: self.required_abi(),
+            needs: self.needs(),
+            relaxed: (self.relax.iter())
+                .map(|relaxed| (relaxed.value.what.to_owned(), relaxed.value.reason.clone()))
+                .collect(),
+            grants: [
+                self.files_granted(),
+                self.network_granted(),
+                self.processes_granted(),
+            ]
+            .concat(),
+            calls: syscalls::all()
+                .iter()
+                .filter_map(|call| self.call(call))
+                .collect(),
+            settings: self.settings(),
+            residual: self.residual(),
+        }
+    }
+
+    /// What becomes of one call; `None` where it is a violation whatever its arguments.
+    pub fn call(&self, call: &'static Syscall) -> Option<Call> {
+        let verdict = self.verdict(call);
+        let rules = self.calls.get(call.name);
+        let mut clauses = Vec::new();
+        let mut clause = |answer, grant: &crate::resolve::Grant| {
+            let condition = grant
+                .condition
+                .as_ref()
+                .map(|condition| condition.text.clone());
+            clauses.push(Clause {
+                answer,
+                condition,
+                from: self.source_of(grant),
+                why: (grant.origin.place)
+                    .and_then(|place| self.reason_at(place))
+                    .map(str::to_owned),
+            });
+        };
+        if let Some(rules) = rules {
+            let violation = self.verdict_of_nothing(call);
+            rules.deny.iter().for_each(|deny| clause(violation, deny));
+            if !self.is_denied(call.name) {
+                self.grants(call.name, rules)
+                    .for_each(|grant| clause(Action::Allow, grant));
+                for (soft, grant) in &rules.soft {
+                    clause(crate::verdict::answer(*soft), grant);
+                }
+            }
+        }
+        let is_violation = matches!(verdict.rest, Action::KillProcess)
+            || verdict.rest == Action::Trap(crate::bpf::TRAP_VIOLATION);
+        match is_violation && clauses.is_empty() {
+            true => None,
+            false => Some(Call {
+                name: call.name,
+                otherwise: verdict.rest,
+                clauses,
+            }),
+        }
+    }
+
+    fn files_granted(&self) -> Vec<Grant> {
+        let grant = |what: &str, subject: String, layer: &str| Grant {
+            area: Area::Files,
+            what: what.to_owned(),
+            subject,
+            layer: layer.to_owned(),
+            location: None,
+            why: None,
+        };
+        if let Some(reason) = &self.filesystem_unconfined {
+            return vec![Grant {
+                location: Some(self.sources.locate(reason.place)),
+                why: Some(reason.value.clone()),
+                ..grant("all", "every path".to_owned(), "nothing")
+            }];
+        }
+        let mut grants: Vec<_> = (self.paths.iter())
+            .map(|path| Grant {
+                location: Some(self.sources.locate(path.path.place)),
+                why: path.why.clone(),
+                ..grant(
+                    path.kind.key(),
+                    path.path.value.clone(),
+                    &format!("Landlock {}", path.rights),
+                )
+            })
+            .collect();
+        let opens = ["openat", "open"].map(|name| self.can_happen(name, |_, _| true).is_some());
+        let (subject, layer) = match opens.contains(&true) {
+            true => ("every other path", "Landlock"),
+            false => ("every path", "seccomp"),
+        };
+        grants.push(grant("denied", subject.to_owned(), layer));
+        grants
+    }
+
+    fn network_granted(&self) -> Vec<Grant> {
+        let grant = |what: &str, subject: String, layer: &str| Grant {
+            area: Area::Network,
+            what: what.to_owned(),
+            subject,
+            layer: layer.to_owned(),
+            location: None,
+            why: None,
+        };
+        if let Some(reason) = &self.network_unconfined {
+            return vec![Grant {
+                location: Some(self.sources.locate(reason.place)),
+                why: Some(reason.value.clone()),
+                ..grant("all", "every socket".to_owned(), "nothing")
+            }];
+        }
+        let mut grants: Vec<_> = (self.ports.iter())
+            .map(|port| {
+                let subject = match &port.ports.value {
+                    Ports::Range(from, to) if from == to => format!("TCP port {from}"),
+                    Ports::Range(from, to) => format!("TCP ports {from} to {to}"),
+                    Ports::Variable(name) => format!("TCP port ${{{name}}}"),
+                };
+                Grant {
+                    location: Some(self.sources.locate(port.ports.place)),
+                    ..grant(
+                        if port.bind { "bind" } else { "connect" },
+                        subject,
+                        "Landlock",
+                    )
+                }
+            })
+            .collect();
+        let sockets = self.can_happen("socket", |_, _| true).is_some();
+        grants.push(match sockets {
+            true => grant(
+                "denied",
+                "other TCP ports, other families".to_owned(),
+                "Landlock, seccomp",
+            ),
+            false => grant("denied", "every socket".to_owned(), "seccomp"),
+        });
+        grants
+    }
+
+    fn processes_granted(&self) -> Vec<Grant> {
+        let grant = |what: &str, subject: String, layer: &str| Grant {
+            area: Area::Processes,
+            what: what.to_owned(),
+            subject,
+            layer: layer.to_owned(),
+            location: None,
+            why: None,
+        };
+        let count = |key| self.values.count("limits", key);
+        let mut grants = Vec::new();
+        grants.push(match count("threads") {
+            0 | 1 => grant("denied", "threads".to_owned(), "seccomp"),
+            most => grant(
+                "start",
+                format!("up to {most} threads"),
+                "RLIMIT_NPROC, with a user of its own",
+            ),
+        });
+        grants.push(match count("processes") {
+            0 => grant("denied", "processes".to_owned(), "seccomp"),
+            most => grant(
+                "start",
+                format!("up to {most} processes"),
+                "RLIMIT_NPROC, with a user of its own",
+            ),
+        });
+        let runs = self.can_happen("execve", |_, _| true);
+        grants.push(match runs {
+            Some(_) => grant("run", "programs by path".to_owned(), "Landlock"),
+            None => grant("denied", "running programs".to_owned(), "seccomp"),
+        });
+        grants.push(match &self.capabilities {
+            Capabilities::All => grant("keep", "every capability".to_owned(), "nothing"),
+            Capabilities::Only(kept) if kept.is_empty() => grant(
+                "denied",
+                "every capability".to_owned(),
+                "all five sets, securebits",
+            ),
+            Capabilities::Only(kept) => {
+                let all: Vec<_> = names::capability_names().collect();
+                let kept = kept
+                    .iter()
+                    .filter_map(|number| all.get(usize::from(*number)));
+                let kept: Vec<_> = kept.map(|name| format!("CAP_{name}")).collect();
+                grant("keep", kept.join(", "), "capabilities")
+            }
+        });
+        grants
+    }
+
+    fn settings(&self) -> Vec<Setting> {
+        let settings = SETTINGS.iter().enumerate();
+        let one = |(index, setting): (usize, &crate::settings::Setting)| Setting {
+            name: setting.full_name(),
+            value: setting.write(self.value(index)),
+            about: setting.about,
+            location: self.places[index].map(|place| self.sources.locate(place)),
+        };
+        let mut settings: Vec<_> = settings.map(one).collect();
+        let none = |list: String| {
+            if list.is_empty() {
+                "none".to_owned()
+            } else {
+                list
+            }
+        };
+        let set: Vec<_> = self
+            .set
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        for (name, value, about) in [
+            (
+                "environment.inherit",
+                none(self.inherit.join(", ")),
+                "Variables taken over from the program's environment.",
+            ),
+            (
+                "environment.set",
+                none(set.join(", ")),
+                "Variables set for the child.",
+            ),
+        ] {
+            settings.push(Setting {
+                name: name.to_owned(),
+                value,
+                about,
+                location: None,
+            });
+        }
+        settings
+    }
+
+    fn residual(&self) -> Vec<Residual> {
+        const SOCK_DGRAM: u64 = 2;
+        let happens = |name: &str| self.can_happen(name, |_, _| true).is_some();
+        let any = |names: &[&str]| names.iter().any(|name| happens(name));
+        let one = |what, is_open, open: &str, closed: &str| Residual {
+            what,
+            is_open,
+            note: if is_open { open } else { closed }.to_owned(),
+        };
+        let counted = |always: bool| {
+            let calls = syscalls::all().iter().filter(|call| happens(call.name));
+            let verdicts = calls.map(|call| self.verdict(call).rest == Action::Allow);
+            verdicts.filter(|is_always| *is_always == always).count()
+        };
+        let udp = self.can_happen("socket", |condition, arch| {
+            condition.admits(arch, 1, SOCK_DGRAM)
+        });
+        let shares = any(&["memfd_create"]);
+        let fresh = self.values.is_strict("process", "launch");
+        let speculates = !self.values.is_strict("process", "spec_allow");
+        let many = self.values.count("limits", "threads") > 1;
+        let mut residual = vec![
+            one(
+                "its answer",
+                true,
+                "it may be a lie: only its shape is checked",
+                "",
+            ),
+            one(
+                "timing",
+                true,
+                "what it does takes time, which others can measure, and it theirs",
+                "",
+            ),
+            one(
+                "passed descriptors",
+                true,
+                "each allows what it was opened for, whatever the paths here",
+                "",
+            ),
+            Residual {
+                what: "the kernel",
+                is_open: true,
+                note: format!(
+                    "{} calls always, {} by their arguments: a hole in one of these is a way out",
+                    counted(true),
+                    counted(false)
+                ),
+            },
+            one(
+                "metadata",
+                any(&["newfstatat", "statx", "stat"]),
+                "whether a path exists, and its size and times, for any path: Landlock doesn't restrict that",
+                "no path can be looked at (seccomp)",
+            ),
+            one(
+                "UDP",
+                udp.is_some(),
+                "Landlock up to ABI 9 doesn't restrict it",
+                "no datagram socket can be made (seccomp)",
+            ),
+            one(
+                "listening",
+                happens("listen"),
+                "listen without bind takes a port of the kernel's choice, past Landlock",
+                "nothing can listen (seccomp)",
+            ),
+            one(
+                "signals to others",
+                !self.values.is_strict("scope", "signal")
+                    && any(&["kill", "tkill", "pidfd_send_signal"]),
+                "any process of the same user can be signalled",
+                "none outside can be signalled",
+            ),
+            one(
+                "memory that is shared",
+                shares,
+                "memory objects don't count towards `limits.memory`",
+                "none can be made (seccomp)",
+            ),
+            one(
+                "locks on files",
+                any(&["flock"]),
+                "a lock on a passed file holds for everybody who has it",
+                "none can be taken (seccomp)",
+            ),
+            one(
+                "the address-space layout",
+                !fresh,
+                "it is that of the program's keeper and of its other children; `[process] launch = \
+                 \"exec\"` gives it one of its own",
+                "it is its own, by execve",
+            ),
+            one(
+                "speculation",
+                speculates,
+                "the kernel's mitigations for filtered processes are off (`spec_allow`)",
+                "mitigated as for any filtered process",
+            ),
+            one(
+                "the number of threads",
+                many,
+                "`limits.threads` binds only where the child has a user of its own, so under root",
+                "none can be started (seccomp)",
+            ),
+        ];
+        for relaxed in &self.relax {
+            residual.push(Residual {
+                what: relaxed.value.what,
+                is_open: true,
+                note: format!("given up on kernels that lack it: {}", relaxed.value.reason),
+            });
+        }
+        residual
+    }
+}
+
+impl Policy {
+    /// The grants that reach a path. A path in a grant that names a variable is compared as it is
+    /// written.
+    pub fn grants_of_path(&self, path: &str) -> Vec<Grant> {
+        let reaches = |granted: &str| {
+            let rest = path.strip_prefix(granted.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut grants = self.files_granted();
+        let unconfined = self.filesystem_unconfined.is_some();
+        grants.retain(|grant| unconfined || grant.location.is_some() && reaches(&grant.subject));
+        grants
+    }
+}
+
+impl Overview {
+    /// The least kernel that enforces the policy, in words.
+    pub fn runs_on(&self) -> String {
+        // close_range came with 5.9, what the library needs at all with 5.11.
+        match self.required_abi {
+            0 => "Linux 5.11 or newer, with or without Landlock".to_owned(),
+            abi => format!("{} or newer, with Landlock ABI {abi}", kernel_of_abi(abi)),
+        }
+    }
+}
+
+impl Call {
+    /// Whether it is allowed always, sometimes, or never.
+    pub fn allowed(&self) -> Option<bool> {
+        let mut allowing = self
+            .clauses
+            .iter()
+            .filter(|clause| clause.answer == Action::Allow);
+        match self.otherwise == Action::Allow {
+            true => Some(true),
+            false => allowing.next().map(|_| false),
+        }
+    }
+
+    /// Whether an architecture has the call at all.
+    pub fn exists_on(&self, arch: Arch) -> bool {
+        syscalls::find(self.name).is_some_and(|call| call.number(arch).is_some())
+    }
+}
+
+/// A call as one writes it, such as `socket(AF_INET, SOCK_STREAM, 0)`, with its arguments on an
+/// architecture; those that are left out are 0.
+///
+/// # Errors
+///
+/// What can't be read of it, in words.
+pub fn parse_call(text: &str, arch: Arch) -> Result<(&'static Syscall, [u64; 6]), String> {
+    let (call, args) = crate::file::parse_call(text)?;
+    Ok((call, args[arch.index()]))
+}

@@ -1,0 +1,79 @@
+//! The beginning of a new policy, with everything that most need, and why.
+
+use crate::diagnostic::Report;
+use crate::library::{self, Library};
+use crate::policy::Policy;
+use crate::resolve;
+
+/// A policy to begin with: it can be used as it is, and extends `parent`.
+///
+/// # Errors
+///
+/// If there is no such parent, it has mistakes, or `name` can't be a policy's.
+pub fn template(library: &dyn Library, name: &str, parent: &str) -> Result<String, Report> {
+    if !library::is_name(name) {
+        return Err(resolve::no_name(name));
+    }
+    let base = Policy::load(library, parent)?;
+    let value = |table, key| {
+        let index = crate::settings::index_of(table, key);
+        index.map_or_else(String::new, |index| {
+            crate::settings::SETTINGS[index].write(base.value(index))
+        })
+    };
+    let of_parent = match base.description() {
+        Some(description) => format!("# {parent}: {description}\n"),
+        None => String::new(),
+    };
+    let opens = base.can_happen("openat", |_, _| true).is_some();
+    let connects = base.can_happen("connect", |_, _| true).is_some();
+    let files = match opens {
+        true => {
+            "\n[filesystem]\n# Paths that it may open, each with everything beneath it. A variable is bound at the call.\nread = []\n"
+        }
+        false => "",
+    };
+    let network = match connects {
+        true => "\n[network]\n# Ports that it may connect to.\ntcp_connect = []\n",
+        false => "",
+    };
+    Ok(format!(
+        "#:schema ../.crossmist/policy.schema.json
+# What one function may do. Everything that isn't named here or by what it extends is denied.
+format = 1
+description = \"What {name} is for, in one line\"
+
+{of_parent}extends = [\"{parent}\"]
+{files}{network}
+# What the function needs beyond that. Run it on real input: a denied call's error has the line that
+# would allow it. `cargo crossmist learn` records them all at once.
+[syscalls]
+allow = []
+
+[limits]
+memory = \"{memory}\"
+cpu_time = \"{cpu}\"
+wall_time = \"{wall}\"
+
+# What must stay denied, whatever is added above. It is held against the policy whenever it is
+# compiled.
+[[expect]]
+syscall = \"socket(AF_INET, SOCK_DGRAM, 0)\"
+is = \"violation\"
+
+[[expect]]
+syscall = \"execve(NULL, NULL, NULL)\"
+is = \"killed\"
+
+[[expect]]
+path = \"/etc/passwd\"
+is = \"denied\"
+",
+        memory = value("limits", "memory"),
+        cpu = value("limits", "cpu_time"),
+        wall = match value("limits", "wall_time").as_str() {
+            "none" => "10s",
+            bounded => bounded,
+        },
+    ))
+}
