@@ -21,3 +21,4 @@ pub(crate) mod process;
 pub(crate) mod readiness;
 pub(crate) mod sigsys;
 pub(crate) mod socket;
+pub(crate) mod unwind;
