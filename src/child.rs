@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
@@ -15,6 +16,7 @@ use crate::keeper;
 use crate::object::{Decoder, Limits, Object, Trust};
 use crate::program::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT};
 use crate::reply::Reply;
+use crate::stack::Stack;
 use crate::sys::poll::Deadline;
 use crate::sys::process;
 use crate::transport::{Arrival, Inbox, Outbox};
@@ -144,6 +146,7 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, keeper: Option<i32>) -> i32
     }
     match (plan, keeper) {
         (Some(plan), keeper) => {
+            TELLS_STACK.store(plan.tells_places(), Ordering::Relaxed);
             if let Err(ending) = confine(plan, socket, &arguments, keeper) {
                 return ending as i32;
             }
@@ -227,6 +230,9 @@ fn flush() {
     let _ = std::io::stdout().flush();
 }
 
+/// Whether a panic is told with the stack that it was raised on.
+static TELLS_STACK: AtomicBool = AtomicBool::new(true);
+
 /// The panic that is on its way through the function's thread.
 static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
 
@@ -253,6 +259,10 @@ fn note_panic(info: &PanicHookInfo<'_>, function: ThreadId) {
     let panic = Panic {
         message: ChildText::new(message),
         location: ChildText::new(location),
+        stack: match TELLS_STACK.load(Ordering::Relaxed) {
+            true => Stack::here(),
+            false => Stack::default(),
+        },
     };
     *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
 }
@@ -285,6 +295,7 @@ fn panic_without_place(text: &str) -> Panic {
     Panic {
         message: ChildText::new(text.to_owned()),
         location: ChildText::new("an unknown place".to_owned()),
+        stack: Stack::default(),
     }
 }
 

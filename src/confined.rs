@@ -15,6 +15,7 @@ use crate::object::{Limits, Object, carries};
 use crate::reply::Reply;
 use crate::running::StillRunning;
 use crate::sandbox::SandboxPolicy;
+use crate::stack::Place;
 use crate::sys::poll::Deadline;
 use crate::sys::process::Ended;
 use crate::wire::{FrameError, Note};
@@ -193,6 +194,10 @@ impl Confined {
                 denied_by: explanation.denied_by,
                 allow_with: explanation.allow_with,
                 thread: note.thread,
+                place: Place {
+                    address: note.address,
+                    caller: note.caller,
+                },
             }
         });
         Violation {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::channel::ChannelError;
 use crate::object::{DecodeError, EncodeError};
+use crate::stack::{Frame, Place, Stack};
 use crate::wire::FrameError;
 
 /// Why a call gave no result.
@@ -221,6 +222,19 @@ pub struct Claim {
     pub allow_with: Option<String>,
     /// The id of the thread that made it.
     pub thread: u32,
+    pub(crate) place: Place,
+}
+
+impl Claim {
+    /// The function of this program that made the call, or that called the C library for it; `None`
+    /// where that is not known: it was in a shared library, or the policy says `backtrace = "off"`.
+    ///
+    /// With the feature `backtrace` this opens the program's own file, the first time that anything
+    /// is looked up.
+    #[must_use]
+    pub fn at(&self) -> Option<Frame> {
+        self.place.frame()
+    }
 }
 
 impl std::fmt::Display for Violation {
@@ -247,6 +261,9 @@ impl std::fmt::Display for Violation {
             write!(f, " on thread {}", claim.thread)?;
         }
         write!(f, "\n  denied by: {}", claim.denied_by)?;
+        if let Some(frame) = claim.at().filter(|frame| frame.function.is_some()) {
+            write!(f, "\n  at: {frame}")?;
+        }
         match &claim.allow_with {
             Some(lines) => {
                 f.write_str("\n  to allow it:")?;
@@ -328,6 +345,20 @@ pub struct Panic {
     pub message: ChildText,
     /// File, line and column, as `file:line:column`.
     pub location: ChildText,
+    pub(crate) stack: Stack,
+}
+
+impl Panic {
+    /// The functions that the panic was raised in, the innermost first: of at most 64 frames, the
+    /// panic's own included. Empty where the policy says `backtrace = "off"`, or the panic was
+    /// seen by no hook of ours.
+    ///
+    /// With the feature `backtrace` this opens the program's own file, the first time that anything
+    /// is looked up, and takes milliseconds; without it, a frame is an offset only.
+    #[must_use]
+    pub fn backtrace(&self) -> Vec<Frame> {
+        self.stack.frames_of_panic()
+    }
 }
 
 impl std::fmt::Display for Panic {

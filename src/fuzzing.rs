@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::confine::Status;
 use crate::confined::Confined;
 use crate::error::Error;
 use crate::keeper;
@@ -19,7 +18,7 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
         return;
     };
     let mut call = Confined::new("fuzzed", policy, None);
-    let _ = call.hear(Reply::<()>::Confined(Box::new(Status::default())));
+    let _ = call.hear(Reply::<()>::Confined(Box::default()));
     assert!(call.note(note.clone()).is_ok() && call.note(note).is_err());
     let parting = keeper::Parting::ended(Ended::Signalled {
         signal: libc::SIGSYS,
@@ -55,7 +54,7 @@ pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
         };
         let reply = assembly
             .message()
-            .decode::<Reply<Vec<String>>>(limits.clone(), Trust::Data);
+            .decode::<Reply<Vec<String>>>(limits, Trust::Data);
         let Ok(reply) = reply else { return };
         let announces = matches!(reply, Reply::Confined(_));
         match call.hear(reply) {

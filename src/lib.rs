@@ -80,6 +80,9 @@
 //! None is on by default, and none changes what calls without it do.
 //!
 //! * `tokio`: the same channels and children under tokio, in the module `tokio`.
+//! * `backtrace`: [`Panic::backtrace`] and [`Claim::at`] give names, files and lines, and so does the
+//!   message of a [`Violation`]. A child sends addresses either way, unless its policy says
+//!   `backtrace = "off"`; the parent looks them up, in its own executable.
 //! * `early-entry`: children enter before `main`, by a constructor in `.init_array`. So a library
 //!   can call functions in children without its users' knowing, and so can a plain `#[test]`,
 //!   whose `main` is the test runner's. A child then has not been through Rust's runtime before
@@ -132,6 +135,7 @@ mod reaper;
 mod reply;
 mod running;
 mod sandbox;
+mod stack;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;
@@ -158,6 +162,7 @@ pub use crate::object::{
     TrustedHasher,
 };
 pub use crate::sandbox::{PolicyError, SandboxPolicy};
+pub use crate::stack::Frame;
 pub use crate::wire::FrameError;
 pub use crossmist_macros::{Object, func, main, object};
 

@@ -3,6 +3,7 @@
 use crate::confine::{Failure, Status};
 use crate::error::{ChildText, Panic};
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
+use crate::stack::Stack;
 
 /// The answer of a child.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl<T: Object> Object for Reply<T> {
                 encoder.put(&[1]);
                 encoder.bytes(panic.message.as_raw().as_bytes());
                 encoder.bytes(panic.location.as_raw().as_bytes());
+                panic.stack.encode(encoder);
             }
             Self::BadArguments(text) => {
                 encoder.put(&[2]);
@@ -57,6 +59,7 @@ impl<T: Object> Object for Reply<T> {
             1 => Ok(Self::Panicked(Panic {
                 message: text(decoder)?,
                 location: text(decoder)?,
+                stack: Stack::decode(decoder)?,
             })),
             2 => text(decoder).map(Self::BadArguments),
             3 => text(decoder).map(Self::BadResult),

@@ -8,7 +8,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
-use crossmist::{Error, Object, Resource, SandboxPolicy, Violation, channel, func, trusted};
+use crossmist::{
+    Error, Frame, Object, Panic, Resource, SandboxPolicy, Violation, channel, func, trusted,
+};
 use support::{Directory, Holdings, raw, this_program, within};
 
 fn main() {
@@ -21,6 +23,10 @@ fn main() {
             a_violation_says_what_would_allow_it,
             metadata_of_a_passed_file_is_there_and_of_a_path_is_not,
             panics_in_every_policy_reach_the_caller,
+            a_panic_tells_its_stack_in_every_policy,
+            a_violation_tells_where_it_was,
+            a_policy_can_keep_places_to_itself,
+            a_stack_that_a_child_forges_is_refused_or_unknown,
             every_end_has_an_error_of_its_own,
             a_child_that_stops_or_stays_is_ended_at_its_deadline,
             what_a_child_says_is_true,
@@ -380,6 +386,166 @@ fn panics_in_every_policy_reach_the_caller() {
         };
         assert_eq!(panic.message.as_raw(), format!("on purpose: {name}"));
         assert!(panic.location.as_raw().starts_with("tests/confinement.rs:"));
+    }
+}
+
+/// The frame of a function of this file, with the line that it has reached.
+fn is_at(frame: &Frame, function: &str) -> bool {
+    let name = frame.function.as_deref().unwrap_or_default();
+    let file = frame.file.as_deref().unwrap_or_default();
+    name.split("::").any(|part| part == function)
+        && file.ends_with("tests/confinement.rs")
+        && frame.line.is_some_and(|line| line > 0)
+}
+
+fn assert_has_stack(panic: &Panic, function: &str) {
+    let stack = panic.backtrace();
+    let inside = stack.iter().filter(|frame| frame.offset.is_some()).count();
+    assert!(inside > 3, "{stack:#?}");
+    if cfg!(feature = "backtrace") {
+        assert!(
+            stack.iter().any(|frame| is_at(frame, function)),
+            "{stack:#?}"
+        );
+        let first = stack[0].function.as_deref().unwrap();
+        assert!(!first.contains("crossmist"), "{stack:#?}");
+    }
+}
+
+#[func]
+fn panics_unconfined() {
+    panic!("on purpose");
+}
+
+fn a_panic_tells_its_stack_in_every_policy() {
+    for name in [
+        "pure",
+        "parser",
+        "worker",
+        "file-reader",
+        "network-client",
+        "unconfined",
+    ] {
+        let policy = SandboxPolicy::builtin(name).unwrap();
+        match panics.sandbox(&policy).run(name.to_owned()) {
+            Err(Error::Panicked(panic)) => assert_has_stack(&panic, "panics"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    match panics_unconfined.run() {
+        Err(Error::Panicked(panic)) => assert_has_stack(&panic, "panics_unconfined"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_violation_tells_where_it_was() {
+    let listen = attempt(libc::SYS_listen, &[0, 1]);
+    for result in [
+        parser.run(listen, String::new()),
+        pure.run(listen, String::new()),
+    ] {
+        let found = violation(result);
+        let frame = found.claim.as_ref().unwrap().at().unwrap();
+        let text = found.to_string();
+        if cfg!(feature = "backtrace") {
+            assert!(is_at(&frame, "make"), "{frame:?}");
+            assert!(text.contains(&format!("\n  at: {frame}\n")), "{text}");
+        } else {
+            assert!(frame.offset.is_some() && frame.function.is_none());
+            assert!(!text.contains("\n  at: "), "{text}");
+        }
+    }
+    // A stack pointer that leads nowhere costs the place, not the report: the handler has a stack of
+    // its own, where Rust's runtime has been started.
+    if !cfg!(feature = "early-entry") {
+        let found = violation(calls_without_a_stack.run());
+        assert!(found.claim.unwrap().call.starts_with("listen("));
+    }
+}
+
+/// `listen` by hand, with a stack pointer that nothing is at.
+#[func(sandbox = "parser")]
+#[expect(unsafe_code, reason = "native code of an attacker")]
+fn calls_without_a_stack() {
+    // SAFETY: the register is put back before anything uses it; the handler has a stack of its own.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!(
+            "mov r12, rsp",
+            "mov rsp, 16",
+            "syscall",
+            "mov rsp, r12",
+            inlateout("rax") libc::SYS_listen => _,
+            in("rdi") 0,
+            in("rsi") 1,
+            out("rcx") _,
+            out("r11") _,
+            out("r12") _,
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = make(attempt(libc::SYS_listen, &[0, 1]), "");
+}
+
+fn a_policy_can_keep_places_to_itself() {
+    let text = r#"
+        format = 1
+        description = "Tell nobody where"
+        extends = ["parser"]
+        [environment]
+        backtrace = "off"
+    "#;
+    let policy = SandboxPolicy::from_toml("quiet", text).unwrap();
+    let Err(Error::Panicked(panic)) = panics.sandbox(&policy).run(String::new()) else {
+        panic!("no panic");
+    };
+    assert_eq!(panic.message.as_raw(), "on purpose: ");
+    assert_eq!(panic.backtrace(), []);
+    let listen = attempt(libc::SYS_listen, &[0, 1]);
+    let found = violation(chosen.sandbox(&policy).run(listen, String::new()));
+    let claim = found.claim.as_ref().unwrap();
+    assert!(claim.call.starts_with("listen("));
+    assert_eq!(claim.at(), None);
+    assert!(!found.to_string().contains("\n  at: "), "{found}");
+}
+
+/// What a child would say of a panic with this many addresses on its stack.
+fn panicked(count: u8, stack: &[u64]) -> Vec<u8> {
+    let mut value = vec![1];
+    for text in ["forged", "nowhere"] {
+        value.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+        value.extend(text.as_bytes());
+    }
+    value.push(count);
+    value.extend(stack.iter().flat_map(|address| address.to_le_bytes()));
+    message(&value)
+}
+
+fn a_stack_that_a_child_forges_is_refused_or_unknown() {
+    let wild = [0, 1, u64::MAX, u64::MAX - 1, 1 << 47, 1 << 63];
+    match forges.run(vec![panicked(6, &wild)], false) {
+        Err(Error::Panicked(panic)) => {
+            let stack = panic.backtrace();
+            assert_eq!(stack.len(), 6);
+            assert!(stack.iter().all(|frame| frame.function.is_none()));
+        }
+        other => panic!("{other:?}"),
+    }
+    // Any place in the program is somewhere in it, and none is a reason to fail.
+    for step in [1u64, 4096, 65536] {
+        let stack: Vec<u64> = (0..64).map(|index| index * step).collect();
+        match forges.run(vec![panicked(64, &stack)], false) {
+            Err(Error::Panicked(panic)) => assert!(panic.backtrace().len() >= 64),
+            other => panic!("{other:?}"),
+        }
+    }
+    for (count, length) in [(65, 65), (255, 255), (2, 1), (1, 2)] {
+        let packet = panicked(count, &vec![1; length]);
+        let result = forges.run(vec![packet], false);
+        assert!(
+            matches!(result, Err(Error::Decode(_))),
+            "{count}: {result:?}"
+        );
     }
 }
 
@@ -976,7 +1142,7 @@ fn note(call: u32, path: &[u8]) -> Vec<u8> {
     let mut packet = vec![0xC3, 0];
     packet.extend(u16::try_from(path.len()).unwrap().to_le_bytes());
     packet.extend(call.to_le_bytes());
-    packet.resize(72, 0);
+    packet.resize(80, 0);
     packet.extend(path);
     packet
 }
@@ -1015,7 +1181,7 @@ fn what_a_child_forges_about_its_confinement_is_refused() {
         ("two notes", vec![note(1, b""), note(1, b"")]),
         (
             "a note that is too short",
-            vec![note(1, b"")[..71].to_vec()],
+            vec![note(1, b"")[..79].to_vec()],
         ),
         (
             "a note with another length",

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["transport", "confine"],
     // What is made of messages, each by itself.
     &["channel", "callback", "blob", "bytes", "trusted"],
-    &["error", "reply", "program", "sandbox"],
+    &["stack", "error", "reply", "program", "sandbox"],
     // What holds a child.
     &["running", "reaper", "handle", "keeper", "confined"],
     // The two sides of a call.
@@ -33,6 +33,7 @@ const UNSAFE: &[(&str, &str)] = &[
 
 /// Where a crate may be used. What is not listed here may not be used at all.
 const CRATES: &[(&str, &[&str])] = &[
+    ("backtrace", &["stack.rs"]),
     ("bytemuck", &["object/"]),
     ("caps", &["confine/"]),
     ("crossmist_macros", &["lib.rs"]),

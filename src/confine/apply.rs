@@ -59,6 +59,7 @@ pub(crate) fn apply(
             death: bpf::DEATH,
             emulate: bpf::TRAP_EMULATE,
             head: Note::head,
+            tells_places: fixed.tells_places,
         };
         sigsys::install(report, setup).map_err(step(Step::Handler))?;
     }

@@ -51,6 +51,8 @@ pub(super) struct Fixed {
     pub(super) allow_speculation: bool,
     /// Whether our handler takes SIGSYS.
     pub(super) reports: bool,
+    /// Whether the child tells where in the program it panicked, or was denied a call.
+    pub(super) tells_places: bool,
 }
 
 /// What is kept of a policy between its calls.
@@ -109,6 +111,11 @@ impl Plan {
             let set = value.as_ref().map(|value| (name.clone(), value.clone()));
             self.environment.extend(set);
         }
+    }
+
+    /// Whether the child tells where in the program it panicked.
+    pub(crate) fn tells_places(&self) -> bool {
+        self.fixed.tells_places
     }
 
     pub(crate) fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
@@ -202,6 +209,7 @@ impl Fixed {
             deny_write_execute: process.deny_write_execute,
             allow_speculation: process.allow_speculation,
             reports: policy.on_violation != OnViolation::Trap,
+            tells_places: policy.environment.backtrace,
         })
     }
 
@@ -234,6 +242,7 @@ impl Fixed {
             self.deny_write_execute,
             self.allow_speculation,
             self.reports,
+            self.tells_places,
         ] {
             put_flag(encoder, flag);
         }
@@ -275,6 +284,7 @@ impl Fixed {
             deny_write_execute: flag(decoder)?,
             allow_speculation: flag(decoder)?,
             reports: flag(decoder)?,
+            tells_places: flag(decoder)?,
         })
     }
 }

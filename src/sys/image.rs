@@ -82,6 +82,8 @@ pub(crate) struct Image {
     read_only: Vec<(usize, usize)>,
     /// Address and length of everything.
     loaded: Vec<(usize, usize)>,
+    /// Address and length of what is code.
+    code: Vec<(usize, usize)>,
     /// The program headers, as bytes.
     pub(crate) headers: Vec<u8>,
 }
@@ -89,6 +91,20 @@ pub(crate) struct Image {
 impl Image {
     fn contains(&self, address: usize, length: usize) -> bool {
         within(&self.read_only, address, length)
+    }
+
+    /// The offset of a return address, or of the instruction behind another; `None` where it isn't
+    /// in this image. Async-signal-safe.
+    pub(crate) fn offset_of_return(&self, address: usize) -> Option<u64> {
+        // What it belongs to is the instruction before it, which may be the last one.
+        within(&self.code, address.checked_sub(1)?, 1).then(|| (address - self.base) as u64)
+    }
+
+    /// The return address with an offset; `None` where there is no code of this image.
+    #[cfg(feature = "backtrace")]
+    pub(crate) fn return_at(&self, offset: u64) -> Option<usize> {
+        let address = self.base.checked_add(usize::try_from(offset).ok()?)?;
+        within(&self.code, address.checked_sub(1)?, 1).then_some(address)
     }
 }
 
@@ -155,6 +171,10 @@ unsafe extern "C" fn first_object(
             .map(range)
             .collect(),
         loaded: loads().map(range).collect(),
+        code: loads()
+            .filter(|header| header.p_flags & libc::PF_X != 0)
+            .map(range)
+            .collect(),
         headers: bytes.to_vec(),
     };
     // SAFETY: `data` is the pointer to an `Option<Image>` that the caller passed.

@@ -22,3 +22,4 @@ pub(crate) mod raw;
 pub(crate) mod readiness;
 pub(crate) mod sigsys;
 pub(crate) mod socket;
+pub(crate) mod unwind;

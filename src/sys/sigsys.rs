@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_long, c_void};
 
+use super::image::{self, Image};
+
 /// What the handler needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
@@ -20,10 +22,12 @@ pub(crate) struct Setup {
     pub(crate) emulate: u16,
     /// What a report on a call begins with, before as many bytes of its path as are said.
     pub(crate) head: fn(&Denial, usize) -> [u8; HEAD_BYTES],
+    /// Whether it says where in the program the call was made.
+    pub(crate) tells_places: bool,
 }
 
 /// The length of a report but for the path.
-pub(crate) const HEAD_BYTES: usize = 72;
+pub(crate) const HEAD_BYTES: usize = 80;
 
 /// A call that was denied.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +36,13 @@ pub(crate) struct Denial {
     pub(crate) arch: u32,
     pub(crate) thread: u32,
     pub(crate) arguments: [u64; 6],
+    /// Behind the instruction, and where its function returns to if it has no frame: offsets in the
+    /// program's image, or 0.
     pub(crate) address: u64,
+    pub(crate) caller: u64,
 }
 
-static SETUP: OnceLock<(RawFd, Setup)> = OnceLock::new();
+static SETUP: OnceLock<(RawFd, Setup, Option<&Image>)> = OnceLock::new();
 
 /// Whether one has been made: making one is denied, too, perhaps.
 static REPORTED: AtomicBool = AtomicBool::new(false);
@@ -48,7 +55,9 @@ const PAGE_BYTES: usize = 4096;
 
 /// Installs the handler. Reports go to the socket, which stays open as long as the process.
 pub(crate) fn install(report: BorrowedFd<'_>, setup: Setup) -> io::Result<()> {
-    if SETUP.set((report.as_raw_fd(), setup)).is_err() {
+    // Looked up here: the handler may not.
+    let image = image::image().filter(|_| setup.tells_places);
+    if SETUP.set((report.as_raw_fd(), setup, image)).is_err() {
         // The process is confined already.
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
@@ -83,7 +92,7 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
     let denied = unsafe { &*info.cast::<Denied>() };
     // SAFETY: with SA_SIGINFO the third argument is the interrupted thread's `ucontext_t`.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-    let Some((socket, setup)) = SETUP.get() else {
+    let Some((socket, setup, image)) = SETUP.get() else {
         return;
     };
     const SYS_SECCOMP: c_int = 1;
@@ -95,7 +104,7 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
         return;
     }
     if !REPORTED.swap(true, Ordering::Relaxed) {
-        report(*socket, setup, denied, context);
+        report(*socket, setup, *image, denied, context);
     }
     // SAFETY: no system call has this number; the filter kills the process.
     unsafe { libc::syscall(c_long::from(setup.death)) };
@@ -124,7 +133,13 @@ fn emulate(arguments: [u64; 6]) -> c_long {
 }
 
 /// Sends one packet.
-fn report(socket: RawFd, setup: &Setup, denied: &Denied, context: &libc::ucontext_t) {
+fn report(
+    socket: RawFd,
+    setup: &Setup,
+    image: Option<&Image>,
+    denied: &Denied,
+    context: &libc::ucontext_t,
+) {
     let arguments = arguments(context);
     let path = path_argument(c_long::from(denied.number)).map(|index| arguments[index]);
     // Bytes on the same page are readable together, or not at all.
@@ -133,12 +148,14 @@ fn report(socket: RawFd, setup: &Setup, denied: &Denied, context: &libc::ucontex
     });
     // SAFETY: takes nothing; every filter allows it.
     let thread = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
+    let place = |address| image?.offset_of_return(address);
     let denial = Denial {
         number: denied.number as u32,
         arch: denied.arch,
         thread,
         arguments,
-        address: denied.address as u64,
+        address: place(denied.address as usize).unwrap_or(0),
+        caller: caller(context).and_then(place).unwrap_or(0),
     };
     let head = setup.head;
     if send(socket, &head(&denial, room), path.unwrap_or(0), room).is_none() && room > 0 {
@@ -214,6 +231,39 @@ fn path_argument(number: c_long) -> Option<usize> {
         libc::SYS_symlinkat => Some(2),
         _ => None,
     }
+}
+
+/// Where the interrupted function returns to, if it has put nothing on the stack: so it is with what
+/// a C library has for most system calls. Anything else is no matter: only a return address of the
+/// program's own is told.
+#[cfg(target_arch = "x86_64")]
+fn caller(context: &libc::ucontext_t) -> Option<usize> {
+    const NO_SUCH_CHANGE: c_int = -1;
+    let top = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
+    // The kernel copies the set before it looks at the kind of change, of which there is none such:
+    // EFAULT, or EINVAL where the eight bytes can be read (`sigprocmask`, kernel/signal.c). Part of
+    // every filter.
+    // SAFETY: reads a set at any address or fails, and changes nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            NO_SUCH_CHANGE,
+            top,
+            0,
+            size_of::<u64>(),
+        )
+    };
+    if nix::Error::last_raw() != libc::EINVAL {
+        return None;
+    }
+    // SAFETY: the kernel has just read the same bytes. What another thread unmaps meanwhile is a
+    // fault of the process's own, which is about to end.
+    Some(unsafe { (top as *const usize).read_unaligned() })
+}
+
+#[cfg(target_arch = "aarch64")]
+fn caller(context: &libc::ucontext_t) -> Option<usize> {
+    Some(context.uc_mcontext.regs[30] as usize)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -14,8 +14,9 @@ use crate::sys::sigsys::{Denial, HEAD_BYTES};
 /// | 8..12 | architecture, by the kernel's word for it |
 /// | 12..16 | thread |
 /// | 16..64 | arguments |
-/// | 64..72 | address of the instruction |
-/// | 72.. | the path; a zero byte ends it earlier |
+/// | 64..72 | address behind the instruction: its offset in the executable, or 0 |
+/// | 72..80 | where its function returns to, if it has no frame; likewise |
+/// | 80.. | the path; a zero byte ends it earlier |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
     pub(crate) number: u32,
@@ -23,6 +24,7 @@ pub(crate) struct Note {
     pub(crate) thread: u32,
     pub(crate) arguments: [u64; 6],
     pub(crate) address: u64,
+    pub(crate) caller: u64,
     /// The path that the call names, if it names one.
     pub(crate) path: Option<Vec<u8>>,
 }
@@ -40,17 +42,19 @@ impl Note {
             thread,
             arguments,
             address,
+            caller,
         } = *denial;
         let mut head = [0; Self::HEAD];
         let path_bytes = u16::try_from(path_bytes).unwrap_or(0).to_le_bytes();
         let words = [number, arch, thread].map(u32::to_le_bytes);
         let longs = arguments.map(u64::to_le_bytes);
-        let parts: [&[u8]; 5] = [
+        let parts: [&[u8]; 6] = [
             &[Self::KIND, 0],
             &path_bytes,
             words.as_flattened(),
             longs.as_flattened(),
             &address.to_le_bytes(),
+            &caller.to_le_bytes(),
         ];
         for (byte, value) in head.iter_mut().zip(parts.into_iter().flatten()) {
             *byte = *value;
@@ -99,6 +103,7 @@ impl Note {
             thread: word(),
             arguments: [long(), long(), long(), long(), long(), long()],
             address: long(),
+            caller: long(),
             path: (length > 0).then(|| path.to_vec()),
         })
     }
@@ -114,14 +119,14 @@ mod tests {
         #[test]
         fn a_note_survives_the_round_trip(
             number: u32, arch: u32, thread: u32, arguments: [u64; 6], address: u64,
-            path in proptest::option::of("[a-z/]{1,200}"),
+            caller: u64, path in proptest::option::of("[a-z/]{1,200}"),
         ) {
             let path = path.map(String::into_bytes);
             let length = path.as_ref().map_or(0, Vec::len);
-            let denial = Denial { number, arch, thread, arguments, address };
+            let denial = Denial { number, arch, thread, arguments, address, caller };
             let mut bytes = Note::head(&denial, length).to_vec();
             bytes.extend(path.iter().flatten());
-            let note = Note { number, arch, thread, arguments, address, path };
+            let note = Note { number, arch, thread, arguments, address, caller, path };
             prop_assert_eq!(Note::parse(&bytes), Ok(note));
         }
 
@@ -145,6 +150,7 @@ mod tests {
             thread: 0,
             arguments: [0; 6],
             address: 0,
+            caller: 0,
         };
         let mut bytes = Note::head(&denial, 5).to_vec();
         bytes.extend(b"/a\0bc");

@@ -83,13 +83,13 @@ fn reports() -> io::Result<()> {
         note.extend(0xc000_003e_u32.to_le_bytes());
         note.extend(1u32.to_le_bytes());
         note.extend((0..6).flat_map(|n: u64| n.to_le_bytes()));
-        note.extend([0; 8]);
+        note.extend([0; 16]);
         note.extend(path);
         write("reports", &format!("note-{call}"), 0, &note)?;
     }
     let confined = [&[4][..], &[0; 72], &[1, 1, 0]].concat();
     let failed = [5, 3, 22, 0, 0, 0];
-    let panicked = [&[1][..], &[4, 0, 0, 0], b"text", &[0, 0, 0, 0]].concat();
+    let panicked = [&[1][..], &[4, 0, 0, 0], b"text", &[0, 0, 0, 0, 1], &[7; 8]].concat();
     let answers: [(&str, &[&[u8]]); 4] = [
         ("confined", &[&confined, &panicked]),
         ("twice", &[&confined, &confined]),

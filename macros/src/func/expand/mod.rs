@@ -219,7 +219,7 @@ impl<'f> Parts<'f> {
         } = self.function;
         let attrs = &attrs.body;
         let mut sig = sig.clone();
-        sig.ident = body_name();
+        sig.ident = self.body_name();
         if let (true, Output::Never) = (self.function.is_async, &self.function.output) {
             // A future of `!` can't be named.
             let output = &self.output;
@@ -239,7 +239,7 @@ impl<'f> Parts<'f> {
         let name = if self.function.is_async {
             boxed_name()
         } else {
-            body_name()
+            self.body_name()
         };
         quote!(#name #turbofish)
     }
@@ -253,13 +253,15 @@ impl<'f> Parts<'f> {
     fn call(&self, arguments: TokenStream) -> TokenStream {
         let (_, ty_generics, _) = self.generics.split_for_impl();
         let turbofish = ty_generics.as_turbofish();
-        let body = body_name();
+        let body = self.body_name();
         quote!(#body #turbofish (#arguments))
     }
-}
 
-fn body_name() -> Ident {
-    Ident::new("__crossmist_body", Span::call_site())
+    /// Backtraces take the beginning off again.
+    fn body_name(&self) -> Ident {
+        let name = self.function.name.unraw();
+        format_ident!("__crossmist_body_{}", name, span = Span::call_site())
+    }
 }
 
 /// The function that gives the future of an `async fn` in a box.
