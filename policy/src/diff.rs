@@ -179,10 +179,11 @@ fn origins(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
         let mut origins: Vec<_> = policy
             .grants(name, rules)
             .map(|grant| {
-                let file = grant
-                    .origin
-                    .place
-                    .map(|place| policy.sources.locate(place).file);
+                // A file of another revision is the same file.
+                let file = grant.origin.place.map(|place| {
+                    let file = policy.sources.locate(place).file;
+                    file.rsplit('/').next().map(str::to_owned)
+                });
                 let condition = grant
                     .condition
                     .as_ref()

@@ -80,12 +80,12 @@ impl Code {
             ),
             Self::PointerCompared => (
                 "A pointer is compared with something other than NULL. What it leads to can change after the filter has looked, so the comparison would promise nothing.",
-                "[syscalls]\nallow = [\"openat(filename == 7)\"]",
+                "[syscalls]\nallow = [\"openat(path == 7)\"]",
                 "Let Landlock decide about paths, by `[filesystem]`.",
             ),
             Self::SignedOrder => (
                 "A signed argument is compared by order. The filter compares without signs, where -1 is the largest number.",
-                "[syscalls]\nallow = [\"lseek(fd < 3)\"]",
+                "[syscalls]\nallow = [\"clock_gettime(clockid < 3)\"]",
                 "Compare with `==`, `!=` or `in`.",
             ),
             Self::BadCondition => (
