@@ -1,6 +1,5 @@
 //! Each command as somebody types it: what it says, what it writes, how it ends.
 
-
 mod support;
 
 use std::process::Command;

@@ -52,6 +52,7 @@ mod help;
 pub mod home;
 mod keys;
 pub mod landlock;
+pub mod learn;
 mod library;
 mod lint;
 mod names;

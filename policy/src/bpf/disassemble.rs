@@ -53,6 +53,7 @@ fn field(offset: u32) -> String {
 fn answer(value: u32) -> String {
     match Action::from_return(value) {
         Some(Action::Allow) => "allow".to_owned(),
+        Some(Action::Notify) => "ask the supervisor".to_owned(),
         Some(Action::KillProcess) => "kill the process".to_owned(),
         Some(Action::Trap(data)) => format!("trap {data}"),
         Some(Action::Errno(number)) => match crate::names::errno_name(number) {

@@ -86,6 +86,8 @@ pub enum Action {
     Trap(u16),
     /// The call fails with this error number.
     Errno(u16),
+    /// A supervisor is asked. Only in filters for learning.
+    Notify,
     /// The call happens.
     Allow,
 }
@@ -95,6 +97,7 @@ impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
             Self::Allow => f.write_str("allowed"),
+            Self::Notify => f.write_str("up to a supervisor"),
             Self::KillProcess => f.write_str("killed"),
             Self::Trap(TRAP_EMULATE) => f.write_str("emulated"),
             Self::Trap(_) => f.write_str("a violation"),
@@ -118,6 +121,7 @@ impl Action {
             Self::KillProcess => 0x8000_0000,
             Self::Trap(data) => 0x0003_0000 | u32::from(data),
             Self::Errno(number) => 0x0005_0000 | u32::from(number),
+            Self::Notify => 0x7fc0_0000,
             Self::Allow => 0x7fff_0000,
         }
     }
@@ -129,6 +133,7 @@ impl Action {
             0x8000_0000 if data == 0 => Some(Self::KillProcess),
             0x0003_0000 => Some(Self::Trap(data)),
             0x0005_0000 => Some(Self::Errno(data)),
+            0x7fc0_0000 if data == 0 => Some(Self::Notify),
             0x7fff_0000 if data == 0 => Some(Self::Allow),
             _ => None,
         }

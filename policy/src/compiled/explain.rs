@@ -250,7 +250,7 @@ fn addition(entry: &str, name: &str) -> String {
 const EXECUTABLE: &str = "PROT_EXEC";
 
 /// The arguments that say what a call is to do, rather than with what.
-const SELECTORS: &[&str] = &[
+pub(crate) const SELECTORS: &[&str] = &[
     "advice", "clockid", "cmd", "domain", "flags", "level", "op", "option", "optname", "prot",
     "protocol", "request", "resource", "type", "which", "who",
 ];

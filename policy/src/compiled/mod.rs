@@ -5,9 +5,9 @@
 //! calls only.
 
 mod bytes;
-mod explain;
+pub(crate) mod explain;
 mod make;
-mod words;
+pub(crate) mod words;
 
 pub use bytes::DecodeError;
 pub use explain::{Explanation, Provenance};

@@ -48,7 +48,7 @@ fn style(call: &str, argument: &str) -> Option<Style> {
 }
 
 /// An argument in words. `path` is what a pointer to a path leads to, by the word of whoever called.
-pub(super) fn argument(
+pub(crate) fn argument(
     call: &Syscall,
     arch: Arch,
     (name, width): (&str, Width),
@@ -73,7 +73,7 @@ pub(super) fn argument(
 }
 
 /// Whether a pointer of this name leads to the path that a call is about.
-fn names_path(name: &str) -> bool {
+pub(crate) fn names_path(name: &str) -> bool {
     matches!(name, "path" | "pathname" | "filename" | "oldname" | "name")
 }
 

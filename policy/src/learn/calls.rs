@@ -1,0 +1,201 @@
+//! Calls that are not about paths.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Line, Proposal, Record, evidence};
+use crate::Arch;
+use crate::bpf::Action;
+use crate::bpf::interpret::{Call, answer};
+use crate::compiled::{explain::SELECTORS, words};
+use crate::file::{Target, parse_entry};
+use crate::policy::Policy;
+use crate::syscalls::groups::{self, ALWAYS, DANGEROUS, EVERYTHING, Group, NEVER};
+use crate::syscalls::{self, Syscall, Width};
+
+/// What a policy answers softly and a function can't do without, since there is no other way to the
+/// same end.
+const NO_SUBSTITUTE: &[&str] = &["clone", "fork", "vfork", "socketpair", "memfd_create"];
+
+/// How much of a group has to have been seen for the group to be proposed, in percent.
+const MOST: usize = 60;
+
+/// Takes calls: groups where most of them was seen, else the calls themselves.
+pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal) {
+    let arch = Arch::host().unwrap_or(Arch::X86_64);
+    let programs = policy.programs();
+    let Some(program) = programs.iter().find(|program| program.arch == arch) else {
+        return;
+    };
+    let mut needed: Vec<(&'static Syscall, &Record)> = Vec::new();
+    for record in records {
+        let mut leave = |why: &str| {
+            proposal.left_out.push(Line {
+                text: format!("\"{}\"", entry(&record.call, &[record], arch)),
+                evidence: format!("{} ({why})", evidence(&[record])),
+            });
+        };
+        let Some(call) = syscalls::find(&record.call) else {
+            continue;
+        };
+        let Some(number) = call.number(arch) else {
+            continue;
+        };
+        // Ports stand for the calls of their group.
+        let is_networked =
+            !proposal.ports.is_empty() && of_group("@net-tcp-client", call, record, arch);
+        match answer(&program.code, &Call::new(arch, number, record.arguments)) {
+            Action::Allow => {}
+            _ if is_networked => {}
+            _ if NEVER.contains(&call.name) => leave("no policy may allow it"),
+            Action::Errno(_) | Action::Trap(crate::bpf::TRAP_EMULATE)
+                if !NO_SUBSTITUTE.contains(&call.name) =>
+            {
+                leave("answered harmlessly: works without, most likely");
+            }
+            _ if is_dangerous(call, record, arch) => {
+                leave("DANGEROUS: it takes a reason, so write the line yourself if it has one");
+            }
+            _ => needed.push((call, record)),
+        }
+    }
+    by_groups(&mut needed, arch, proposal);
+    let mut by_call = BTreeMap::<&str, Vec<&Record>>::new();
+    for (call, record) in needed {
+        by_call.entry(call.name).or_default().push(record);
+    }
+    for (name, records) in by_call {
+        proposal.calls.push(Line {
+            text: format!("\"{}\"", entry(name, &records, arch)),
+            evidence: evidence(&records),
+        });
+    }
+}
+
+fn is_dangerous(call: &Syscall, record: &Record, arch: Arch) -> bool {
+    const PROT_EXEC: u64 = 4;
+    let executes = call
+        .args
+        .iter()
+        .zip(record.arguments)
+        .any(|((name, _), value)| *name == "prot" && value & PROT_EXEC != 0);
+    // A thread is no process, although one call makes both.
+    let is_thread = of_group("@threads", call, record, arch);
+    let starts = ["clone", "fork", "vfork"].contains(&call.name) && !is_thread;
+    executes || starts || (DANGEROUS.contains(&call.name) && !is_thread)
+}
+
+/// Whether a group allows what was seen.
+fn of_group(name: &str, call: &Syscall, record: &Record, arch: Arch) -> bool {
+    groups::find(name).is_some_and(|group| covers(group, call, record, arch))
+}
+
+/// Whether one of a group's own entries allows what was seen. Addresses are unknown by now, so a
+/// test of one counts as passed.
+fn covers(group: &Group, call: &Syscall, record: &Record, arch: Arch) -> bool {
+    group.entries.iter().any(|entry| match parse_entry(entry) {
+        Ok((Target::Call(known, condition), None)) => {
+            known.name == call.name
+                && condition
+                    .is_none_or(|condition| condition.holds(arch, &record.arguments, u32::MAX))
+        }
+        _ => false,
+    })
+}
+
+/// Proposes groups, the fullest first, and takes what they allow.
+fn by_groups(needed: &mut Vec<(&'static Syscall, &Record)>, arch: Arch, proposal: &mut Proposal) {
+    loop {
+        let fullest = groups::all()
+            .iter()
+            .filter(|group| {
+                let is_base = ALWAYS.contains(&group.name)
+                    || [EVERYTHING, "@nested", "@baseline"].contains(&group.name);
+                !is_base
+                    && !DANGEROUS.contains(&group.name)
+                    && !group.name.starts_with("@path")
+                    && !group.name.starts_with("@net")
+            })
+            .filter_map(|group| {
+                let seen: BTreeSet<_> = needed
+                    .iter()
+                    .filter(|(call, record)| covers(group, call, record, arch))
+                    .map(|(call, _)| call.name)
+                    .collect();
+                let all: BTreeSet<_> = group
+                    .entries
+                    .iter()
+                    .filter(|entry| !entry.starts_with('@'))
+                    .map(|entry| entry.split('(').next().unwrap_or(entry))
+                    .collect();
+                // The call that a group is there for counts for all of it.
+                let defining = ["@threads", "@shared-memory"].contains(&group.name)
+                    && group.entries.first().is_some_and(|first| {
+                        seen.contains(first.split('(').next().unwrap_or(first))
+                    });
+                let share = if defining {
+                    100
+                } else {
+                    seen.len() * 100 / all.len().max(1)
+                };
+                (share >= MOST && !seen.is_empty()).then_some((share, group))
+            })
+            .max_by_key(|(share, group)| (*share, group.name));
+        let Some((_, group)) = fullest else { return };
+        let (taken, rest): (Vec<_>, Vec<_>) = needed
+            .iter()
+            .copied()
+            .partition(|(call, record)| covers(group, call, record, arch));
+        let records: Vec<_> = taken.iter().map(|(_, record)| *record).collect();
+        proposal.calls.push(Line {
+            text: format!("\"{}\"", group.name),
+            evidence: evidence(&records),
+        });
+        if group.name == "@threads" {
+            proposal.limits.insert("threads", 16);
+        }
+        *needed = rest;
+    }
+}
+
+/// A call with the arguments that were seen: flags together, choices as a list.
+fn entry(name: &str, records: &[&Record], arch: Arch) -> String {
+    let Some(call) = syscalls::find(name) else {
+        return name.to_owned();
+    };
+    let mut tests = Vec::new();
+    for (at, (argument, width)) in call.args.iter().enumerate() {
+        if !SELECTORS.contains(argument) || *width == Width::Pointer {
+            continue;
+        }
+        let values: BTreeSet<_> = records
+            .iter()
+            .map(|record| record.arguments[at] & width.mask())
+            .collect();
+        let shown = |value: u64| match *argument {
+            "prot" => words::argument(call, arch, (argument, *width), value, None),
+            _ => {
+                let word = words::argument(call, arch, (argument, *width), value, None);
+                let probe = format!("{name}({argument} == {word})");
+                // A name that the reader knows, else the number.
+                match parse_entry(&probe) {
+                    Ok(_) if !word.starts_with('-') => word,
+                    _ => format!("{value:#x}"),
+                }
+            }
+        };
+        let values: Vec<_> = values.into_iter().map(shown).collect();
+        tests.push(match values.as_slice() {
+            [one] => format!("{argument} == {one}"),
+            many => format!("{argument} in {{{}}}", many.join(", ")),
+        });
+    }
+    let whole = match tests.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name}({})", tests.join(" && ")),
+    };
+    match parse_entry(&whole) {
+        Ok(_) => whole,
+        // An argument that can't be compared so: by number then.
+        Err(_) => name.to_owned(),
+    }
+}

@@ -1,0 +1,306 @@
+//! From what a function was seen to do to a policy that allows it.
+//!
+//! A recording says which calls the function made, with their arguments and paths. What the base
+//! policy allows is taken away; the rest becomes groups where most of a group was seen, else single
+//! calls with the arguments that were seen, and paths. What is dangerous, or was only tried, becomes a
+//! comment with its evidence: a person decides.
+//!
+//! A recording covers what was run, and nothing else.
+
+mod calls;
+mod paths;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::bpf::{Action, Program, compile};
+use crate::compiled::{explain::SELECTORS, words};
+use crate::diagnostic::Report;
+use crate::library::Library;
+use crate::policy::Policy;
+use crate::syscalls::{self, Syscall, Width};
+use crate::{Arch, bpf::compile::Verdict};
+
+/// One thing that a function was seen to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The call's name.
+    pub call: String,
+    /// Its arguments; those that say nothing of what is asked for are 0 ([`significant`]).
+    pub arguments: [u64; 6],
+    /// The path that it names: absolute, links followed where it exists.
+    pub path: Option<String>,
+    /// Whether there was something at that path.
+    pub exists: bool,
+    /// The TCP port that it connects to or binds.
+    pub port: Option<u16>,
+    /// How often.
+    pub count: u64,
+    /// Where in the program it was first seen, such as `src/text.rs:88`.
+    pub seen_at: Option<String>,
+}
+
+/// What was learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// The policy's text.
+    pub toml: String,
+    /// How many of its lines allow something.
+    pub granted: usize,
+    /// What was seen and is not allowed, each with the reason.
+    pub left_out: Vec<String>,
+}
+
+/// A filter for a process that is being watched: what every policy allows happens, and everything
+/// else is up to a supervisor.
+pub fn watching(arch: Arch) -> Option<Program> {
+    let pure = Policy::builtin("pure").ok()?;
+    let mut verdicts: Vec<_> = syscalls::all()
+        .iter()
+        .filter_map(|call| {
+            let mut verdict: Verdict = pure.verdict(call);
+            verdict.cases.retain(|(_, action)| *action == Action::Allow);
+            if verdict.rest != Action::Allow {
+                verdict.rest = Action::Notify;
+            }
+            Some((call.number(arch)?, verdict))
+        })
+        .collect();
+    verdicts.sort_by_key(|(number, _)| *number);
+    Some(compile::compile(arch, &verdicts))
+}
+
+/// The arguments of a call that say what it is to do: flags, kinds, commands. The others, such as
+/// addresses and lengths, are 0.
+pub fn significant(call: &Syscall, arguments: [u64; 6]) -> [u64; 6] {
+    let mut kept = [0; 6];
+    for (at, (name, width)) in call.args.iter().enumerate() {
+        if SELECTORS.contains(name) && *width != Width::Pointer {
+            kept[at] = arguments[at] & width.mask();
+        }
+    }
+    kept
+}
+
+/// Which argument leads to the path that a call is about, and which to the directory that it begins
+/// at, if it may begin at one.
+pub fn path_argument(call: &Syscall) -> Option<(usize, Option<usize>)> {
+    let is_path =
+        |(name, width): &(&str, Width)| words::names_path(name) && *width == Width::Pointer;
+    let at = call.args.iter().position(is_path)?;
+    let before = at.checked_sub(1)?;
+    let is_directory = ["dfd", "dirfd", "olddfd", "olddirfd"].contains(&call.args[before].0);
+    Some((at, is_directory.then_some(before)))
+}
+
+/// A line of the new policy with its evidence.
+#[derive(Clone, Debug)]
+struct Line {
+    /// The value, or the text of a comment.
+    text: String,
+    evidence: String,
+}
+
+/// Everything that goes into the new policy.
+#[derive(Debug, Default)]
+struct Proposal {
+    /// Entries of `[syscalls] allow`.
+    calls: Vec<Line>,
+    /// Paths by the key that they stand under.
+    paths: BTreeMap<&'static str, Vec<Line>>,
+    ports: BTreeMap<&'static str, BTreeMap<u16, String>>,
+    /// Keys of `[limits]`.
+    limits: BTreeMap<&'static str, u64>,
+    left_out: Vec<Line>,
+}
+
+/// Makes a policy that allows what was seen, and extends `base`.
+///
+/// The records may be of several runs. Their strings are a process's word: they stand in the text
+/// only where a reader sees them whole.
+///
+/// # Errors
+///
+/// If the base policy has mistakes.
+pub fn learn(
+    library: &dyn Library,
+    base: &str,
+    records: &[Record],
+    runs: usize,
+) -> Result<Learned, Report> {
+    let policy = Policy::load(library, base)?;
+    let records = merge(records);
+    let mut proposal = Proposal::default();
+    let rest = paths::take(&policy, &records, &mut proposal);
+    calls::take(&policy, &rest, &mut proposal);
+    let proposal = usable(library, base, proposal);
+    let granted = proposal.calls.len()
+        + proposal.paths.values().map(Vec::len).sum::<usize>()
+        + proposal.ports.values().map(BTreeMap::len).sum::<usize>();
+    let seen: u64 = records.iter().map(|record| record.count).sum();
+    Ok(Learned {
+        toml: write(base, &proposal, runs, seen),
+        granted,
+        left_out: (proposal.left_out.iter())
+            .map(|line| format!("{}: {}", line.text, line.evidence))
+            .collect(),
+    })
+}
+
+/// Leaves out the lines that no policy can have, or that this base can't have: the reader knows.
+fn usable(library: &dyn Library, base: &str, proposal: Proposal) -> Proposal {
+    let mistake = |proposal: &Proposal| {
+        let text = write(base, proposal, 1, 0);
+        let report = Policy::from_toml(library, "learned", &text).err()?;
+        let first = report.diagnostics().first();
+        Some(first.map_or_else(String::new, |first| first.message.clone()))
+    };
+    if mistake(&proposal).is_none() {
+        return proposal;
+    }
+    let mut kept = Proposal {
+        limits: proposal.limits,
+        left_out: proposal.left_out,
+        ..Proposal::default()
+    };
+    for (key, lines) in proposal.paths {
+        for line in lines {
+            kept.paths.entry(key).or_default().push(line);
+            if let Some(mistake) = mistake(&kept)
+                && let Some(line) = kept.paths.entry(key).or_default().pop()
+            {
+                kept.leave_out(format!("{key} {}", line.text), &line.evidence, &mistake);
+            }
+        }
+    }
+    for (key, ports) in proposal.ports {
+        for (port, evidence) in ports {
+            kept.ports.entry(key).or_default().insert(port, evidence);
+            if let Some(mistake) = mistake(&kept)
+                && let Some(evidence) = kept.ports.entry(key).or_default().remove(&port)
+            {
+                kept.leave_out(format!("{key} {port}"), &evidence, &mistake);
+            }
+        }
+    }
+    for line in proposal.calls {
+        kept.calls.push(line);
+        if let Some(mistake) = mistake(&kept)
+            && let Some(line) = kept.calls.pop()
+        {
+            kept.leave_out(line.text, &line.evidence, &mistake);
+        }
+    }
+    kept.paths.retain(|_, lines| !lines.is_empty());
+    kept.ports.retain(|_, ports| !ports.is_empty());
+    kept
+}
+
+impl Proposal {
+    fn leave_out(&mut self, text: String, evidence: &str, mistake: &str) {
+        self.left_out.push(Line {
+            text,
+            evidence: format!("{evidence} ({mistake})"),
+        });
+    }
+}
+
+/// The records of several runs, each thing once.
+fn merge(records: &[Record]) -> Vec<Record> {
+    let mut merged = BTreeMap::<_, Record>::new();
+    for record in records {
+        let key = (
+            record.call.clone(),
+            record.arguments,
+            record.path.clone(),
+            record.port,
+        );
+        let known = merged.entry(key).or_insert_with(|| Record {
+            count: 0,
+            ..record.clone()
+        });
+        known.count = known.count.saturating_add(record.count);
+        known.exists |= record.exists;
+        if known.seen_at.is_none() {
+            known.seen_at.clone_from(&record.seen_at);
+        }
+    }
+    merged.into_values().collect()
+}
+
+/// How often, and from where first.
+fn evidence(records: &[&Record]) -> String {
+    let count: u64 = records.iter().map(|record| record.count).sum();
+    let from = records.iter().find_map(|record| record.seen_at.as_deref());
+    match from.filter(|from| is_plain(from)) {
+        Some(from) => format!("{count}×, first at {from}"),
+        None => format!("{count}×"),
+    }
+}
+
+/// Whether a reader sees a text whole, and it ends nothing that it stands in.
+fn is_plain(text: &str) -> bool {
+    text.len() < 512
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        && !text.contains(['"', '\\'])
+}
+
+fn write(base: &str, proposal: &Proposal, runs: usize, seen: u64) -> String {
+    let mut text = format!(
+        "# Learned from {runs} runs ({seen} calls that {base} doesn't simply allow): review before use.\n\
+         # It covers what was run, and no path that wasn't taken.\n\
+         format = 1\n\
+         description = \"Learned; say here what it is for\"\n\
+         extends = [\"{base}\"]\n"
+    );
+    // Writing to a string can't fail.
+    let list = |text: &mut String, key: &str, lines: &[Line]| {
+        let _ = writeln!(text, "{key} = [");
+        for line in lines {
+            let _ = writeln!(text, "    {}, # {}", line.text, line.evidence);
+        }
+        text.push_str("]\n");
+    };
+    if !proposal.paths.is_empty() {
+        text.push_str("\n[filesystem]\n");
+        for (key, lines) in &proposal.paths {
+            list(&mut text, key, lines);
+        }
+    }
+    if !proposal.ports.is_empty() {
+        text.push_str("\n[network]\n");
+        for (key, ports) in &proposal.ports {
+            let lines: Vec<_> = ports
+                .iter()
+                .map(|(port, evidence)| Line {
+                    text: port.to_string(),
+                    evidence: evidence.clone(),
+                })
+                .collect();
+            list(&mut text, key, &lines);
+        }
+    }
+    if !proposal.calls.is_empty() {
+        text.push_str("\n[syscalls]\n");
+        list(&mut text, "allow", &proposal.calls);
+    }
+    if !proposal.limits.is_empty() {
+        text.push_str("\n[limits]\n");
+        for (key, value) in &proposal.limits {
+            let _ = writeln!(text, "{key} = {value}");
+        }
+    }
+    text.push_str("\n[[expect]]\nsyscall = \"execve(NULL, NULL, NULL)\"\nis = \"killed\"\n");
+    if !proposal.left_out.is_empty() {
+        text.push_str("\n# Seen, and left out:\n");
+        for line in &proposal.left_out {
+            let _ = writeln!(text, "#   {}: {}", line.text, line.evidence);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

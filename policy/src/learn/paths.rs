@@ -1,0 +1,343 @@
+//! Paths and ports that were used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Line, Proposal, Record, evidence, is_plain};
+use crate::file::KERNEL_TREES;
+use crate::policy::Policy;
+use crate::syscalls;
+
+/// What a library looks at of its own accord and does without.
+const NOISE: &[(&str, &str)] = &[
+    (
+        "/proc/sys/vm/overcommit_memory",
+        "the C library asks before it gives memory back",
+    ),
+    (
+        "/proc/self/cgroup",
+        "std counts processors by it, and does without",
+    ),
+    (
+        "/proc/self/maps",
+        "a backtrace reads it; the parent makes those of a child",
+    ),
+    (
+        "/sys/fs/cgroup",
+        "std counts processors by it, and does without",
+    ),
+    (
+        "/sys/devices/system/cpu",
+        "the C library counts processors by it, and does without",
+    ),
+    (
+        "/sys/kernel/mm",
+        "allocators ask for huge pages by it, and do without",
+    ),
+    ("/etc/ld.so", "the loader's; a child is loaded already"),
+    ("/lib", "shared libraries, which a child has loaded already"),
+    (
+        "/usr/lib/x86_64-linux-gnu",
+        "shared libraries, which a child has loaded already",
+    ),
+    (
+        "/usr/lib/debug",
+        "a backtrace looks there; the parent makes those of a child",
+    ),
+];
+
+/// Trees that many files of are read together, and hold nothing else.
+const TOGETHER: &[&str] = &[
+    "/usr/share/zoneinfo",
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "/etc/fonts",
+    "/etc/ssl/certs",
+    "/usr/share/ca-certificates",
+    "/usr/lib/locale",
+    "/usr/share/locale",
+    "/usr/share/i18n",
+    "/usr/share/mime",
+    "/usr/share/dict",
+];
+
+/// Folders that are never granted for the sake of a few files in them.
+const NEVER_WHOLE: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/run",
+    "/var/tmp",
+];
+
+/// How many files of a folder stand for the folder.
+const SIBLINGS: usize = 4;
+
+const O_ACCMODE: u64 = 3;
+const O_CREAT: u64 = 0o100;
+const O_TRUNC: u64 = 0o1000;
+
+/// Takes what is about paths and ports, and leaves the rest.
+pub(super) fn take<'r>(
+    policy: &Policy,
+    records: &'r [Record],
+    proposal: &mut Proposal,
+) -> Vec<&'r Record> {
+    let mut rest = Vec::new();
+    let mut wanted = BTreeMap::<&'static str, BTreeMap<&str, Vec<&Record>>>::new();
+    let mut looked = Vec::new();
+    for record in records {
+        match record.call.as_str() {
+            "open" | "openat" | "openat2" | "creat" => {
+                for key in keys(record) {
+                    if let Some(path) = record.path.as_deref() {
+                        wanted
+                            .entry(key)
+                            .or_default()
+                            .entry(path)
+                            .or_default()
+                            .push(record);
+                    }
+                }
+            }
+            "mkdir" | "mkdirat" | "unlink" | "unlinkat" | "rmdir" | "rename" | "renameat"
+            | "renameat2" | "link" | "linkat" | "symlink" | "symlinkat" | "mknodat" => {
+                if let Some((folder, _)) = record
+                    .path
+                    .as_deref()
+                    .and_then(|path| path.rsplit_once('/'))
+                {
+                    let folder = if folder.is_empty() { "/" } else { folder };
+                    wanted
+                        .entry("create")
+                        .or_default()
+                        .entry(folder)
+                        .or_default()
+                        .push(record);
+                }
+            }
+            "newfstatat" | "statx" | "stat" | "lstat" | "access" | "faccessat" | "faccessat2"
+            | "readlink" | "readlinkat" | "getcwd" | "statfs" => looked.push(record),
+            "connect" | "bind" if record.port.is_some() => {
+                let key = if record.call == "bind" {
+                    "tcp_bind"
+                } else {
+                    "tcp_connect"
+                };
+                if let Some(port) = record.port {
+                    let evidence = evidence(&[record]);
+                    proposal
+                        .ports
+                        .entry(key)
+                        .or_default()
+                        .insert(port, evidence);
+                }
+            }
+            // What those that have ports bring with them.
+            "getdents64" | "getdents" => {}
+            _ => rest.push(record),
+        }
+    }
+    for (key, paths) in wanted {
+        grants(policy, key, &paths, proposal);
+    }
+    looked_at(policy, &looked, proposal);
+    rest
+}
+
+/// Under which keys a path has to stand to be opened so.
+fn keys(record: &Record) -> Vec<&'static str> {
+    let at = usize::from(record.call.starts_with("openat")) + 1;
+    let flags = match record.call.as_str() {
+        "creat" => O_CREAT | O_TRUNC | 1,
+        _ => record.arguments.get(at).copied().unwrap_or(0),
+    };
+    let mut keys = Vec::new();
+    if flags & O_ACCMODE != 1 {
+        keys.push("read");
+    }
+    if flags & O_ACCMODE != 0 || flags & (O_CREAT | O_TRUNC) != 0 {
+        keys.push("write");
+    }
+    if flags & O_CREAT != 0 && !record.exists {
+        keys.push("create");
+    }
+    keys
+}
+
+fn grants(
+    policy: &Policy,
+    key: &'static str,
+    paths: &BTreeMap<&str, Vec<&Record>>,
+    proposal: &mut Proposal,
+) {
+    let mut kept = BTreeMap::<String, Vec<&Record>>::new();
+    for (path, records) in paths {
+        let path = match path.trim_end_matches('/') {
+            "" => "/",
+            bare => bare,
+        };
+        let mut leave = |why: &str| {
+            let shown: String = path.escape_debug().take(200).collect();
+            proposal.left_out.push(Line {
+                text: format!("{key} {shown}"),
+                evidence: format!("{} ({why})", evidence(records)),
+            });
+        };
+        let is_granted = policy
+            .grants_of_path(path)
+            .iter()
+            .any(|grant| grant.what == key || grant.what == "all");
+        let in_kernel_tree = KERNEL_TREES.iter().any(|tree| is_beneath(path, tree));
+        let harmless = ["/dev/null", "/dev/zero", "/dev/full"].contains(&path);
+        if is_granted {
+            continue;
+        } else if !is_plain(path) || path.contains(['$', '*']) || !path.starts_with('/') {
+            leave("not a path that a policy can name");
+        } else if let Some((_, why)) = NOISE.iter().find(|(tree, _)| path.starts_with(tree)) {
+            leave(why);
+        } else if key == "read" && records.iter().all(|record| !record.exists) {
+            leave("tried, and not there");
+        } else if key != "read" && in_kernel_tree && !harmless {
+            leave("DANGEROUS: writing there reaches into the kernel's own trees");
+        } else if NEVER_WHOLE.contains(&path) {
+            leave("too much of the machine: pass what is needed, or grant a part of it");
+        } else {
+            kept.entry(path.to_owned()).or_default().extend(records);
+        }
+    }
+    for (path, records) in together(kept, key) {
+        let why = match records.len() {
+            0 | 1 => String::new(),
+            count => format!("{count} things in it, "),
+        };
+        proposal.paths.entry(key).or_default().push(Line {
+            text: format!("\"{path}\""),
+            evidence: format!("{why}{}", evidence(&records)),
+        });
+    }
+}
+
+/// Puts a folder in the place of many files in it, where that says no more than was meant.
+fn together<'r>(
+    paths: BTreeMap<String, Vec<&'r Record>>,
+    key: &str,
+) -> BTreeMap<String, Vec<&'r Record>> {
+    let mut result = BTreeMap::<String, Vec<&Record>>::new();
+    let mut by_folder = BTreeMap::<String, BTreeSet<String>>::new();
+    for path in paths.keys() {
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            by_folder
+                .entry(folder.to_owned())
+                .or_default()
+                .insert(path.clone());
+        }
+    }
+    for (path, records) in paths {
+        let known = TOGETHER.iter().find(|tree| is_beneath(&path, tree));
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let many = by_folder
+            .get(folder)
+            .is_some_and(|files| files.len() >= SIBLINGS);
+        let named = if let Some(tree) = known.filter(|_| key == "read") {
+            (*tree).to_owned()
+        } else if let Some(stable) = before_chance(&path) {
+            stable
+        } else if many && !NEVER_WHOLE.contains(&folder) && !folder.is_empty() {
+            folder.to_owned()
+        } else {
+            path
+        };
+        result.entry(named).or_default().extend(records);
+    }
+    // What lies beneath another grant is granted.
+    let wide: Vec<_> = result.keys().cloned().collect();
+    let mut merged = BTreeMap::<String, Vec<&Record>>::new();
+    for (path, records) in result {
+        let above = wide
+            .iter()
+            .find(|wide| **wide != path && is_beneath(&path, wide));
+        let named = above.cloned().unwrap_or(path);
+        merged.entry(named).or_default().extend(records);
+    }
+    merged
+}
+
+/// The folder above the first part of a path that was made up by chance: a process's id, a
+/// temporary name, a digest. It has to be a folder that may be granted.
+fn before_chance(path: &str) -> Option<String> {
+    let mut whole = String::new();
+    for part in path.split('/').skip(1) {
+        let digits = part.bytes().filter(u8::is_ascii_digit).count();
+        let hex = part.len() >= 16
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let is_temporary = part.starts_with(".tmp") || part.starts_with("tmp.") && digits > 0;
+        if hex && digits > 0 || is_temporary || (!part.is_empty() && digits == part.len()) {
+            let is_whole = !NEVER_WHOLE.contains(&whole.as_str()) && !whole.is_empty();
+            return is_whole.then_some(whole);
+        }
+        whole.push('/');
+        whole.push_str(part);
+    }
+    None
+}
+
+fn is_beneath(path: &str, tree: &str) -> bool {
+    let rest = path.strip_prefix(tree.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Metadata of paths: all of it or nothing, so it is left to a person.
+fn looked_at(policy: &Policy, records: &[&Record], proposal: &mut Proposal) {
+    let is_allowed = |record: &&&Record| {
+        syscalls::find(&record.call)
+            .is_some_and(|call| policy.can_happen(call.name, |_, _| true).is_some())
+    };
+    let denied: Vec<&Record> = records
+        .iter()
+        .filter(|record| !is_allowed(record))
+        .copied()
+        .collect();
+    if denied.is_empty() {
+        return;
+    }
+    let paths: BTreeSet<_> = denied
+        .iter()
+        .filter_map(|record| record.path.as_deref())
+        .filter(|path| is_plain(path))
+        .take(3)
+        .collect();
+    let paths: Vec<_> = paths.into_iter().collect();
+    proposal.left_out.push(Line {
+        text: "[filesystem] metadata = \"read\"".to_owned(),
+        evidence: format!(
+            "{} ({}: answered EACCES, which libraries do without; it would show any path)",
+            evidence(&denied),
+            if paths.is_empty() {
+                "paths looked at".to_owned()
+            } else {
+                paths.join(", ")
+            },
+        ),
+    });
+}

@@ -1,0 +1,204 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::BuiltinOnly;
+
+fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
+    Record {
+        call: call.to_owned(),
+        arguments,
+        path: path.map(str::to_owned),
+        exists: true,
+        port: None,
+        count: 2,
+        seen_at: Some("src/x.rs:7".to_owned()),
+    }
+}
+
+/// What is learned, read back as the policy that it is.
+fn learned(base: &str, records: &[Record]) -> (Learned, Policy) {
+    let learned = learn(&BuiltinOnly, base, records, 1).unwrap();
+    let policy = Policy::from_toml(&BuiltinOnly, "learned", &learned.toml);
+    let policy = policy.unwrap_or_else(|report| panic!("{report}\n{}", learned.toml));
+    (learned, policy)
+}
+
+#[test]
+fn what_is_allowed_is_not_said_again() {
+    let seen = [
+        record("getpid", [0; 6], None),
+        record("clone", [0x3d0f00, 0, 0, 0, 0, 0], None),
+    ];
+    assert_eq!(learned("parser", &seen).0.granted, 0);
+    let (pure, _) = learned("pure", &seen);
+    assert!(
+        pure.toml
+            .contains("\"@threads\", # 2×, first at src/x.rs:7"),
+        "{}",
+        pure.toml
+    );
+    assert!(pure.toml.contains("threads = 16"), "{}", pure.toml);
+}
+
+#[test]
+fn a_call_is_allowed_with_the_arguments_that_were_seen() {
+    let seen = [
+        record("getrusage", [1, 0, 0, 0, 0, 0], None),
+        record("fallocate", [0; 6], None),
+    ];
+    let (learned, policy) = learned("parser", &seen);
+    assert!(
+        learned.toml.contains("\"getrusage(who == RUSAGE_THREAD)\""),
+        "{}",
+        learned.toml
+    );
+    let compiled = policy.compile().unwrap();
+    let answer = |who| {
+        let number = crate::syscalls::find("getrusage")
+            .unwrap()
+            .number(Arch::X86_64)
+            .unwrap();
+        let call = crate::bpf::interpret::Call::new(Arch::X86_64, number, [who, 0, 0, 0, 0, 0]);
+        crate::bpf::interpret::answer(&compiled.program(Arch::X86_64).unwrap().code, &call)
+    };
+    assert_eq!(answer(1), Action::Allow);
+    assert_ne!(answer(0), Action::Allow);
+}
+
+#[test]
+fn most_of_a_group_is_the_group() {
+    let names = [
+        "epoll_create1",
+        "epoll_ctl",
+        "epoll_wait",
+        "eventfd2",
+        "timerfd_create",
+        "timerfd_settime",
+        "pselect6",
+        "epoll_pwait",
+        "epoll_create",
+        "timerfd_gettime",
+        "select",
+    ];
+    let seen: Vec<_> = names
+        .iter()
+        .map(|name| record(name, [0; 6], None))
+        .collect();
+    let (learned, _) = learned("parser", &seen);
+    assert!(learned.toml.contains("\"@poll\""), "{}", learned.toml);
+    assert_eq!(learned.granted, 1, "{}", learned.toml);
+    let (few, _) = self::learned("parser", &seen[..2]);
+    assert!(
+        few.toml.contains("\"epoll_create1(flags == 0)\"") && !few.toml.contains("@poll"),
+        "{}",
+        few.toml
+    );
+}
+
+#[test]
+fn paths_are_granted_with_care() {
+    let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
+    let mut seen = vec![
+        open("/usr/share/zoneinfo/Europe/Vienna"),
+        open("/proc/self/cgroup"),
+        open("/etc/app.conf"),
+        open("/srv/data/1.txt"),
+        open("/srv/data/2.txt"),
+        open("/srv/data/3.txt"),
+        open("/srv/data/4.txt"),
+        open("/etc/a"),
+        open("/etc/b"),
+        open("/etc/c"),
+        open("/etc/d"),
+        open("/var/cache/app/0123456789abcdef/x"),
+        open("/evil\"\nallow = [\"@all\"]"),
+    ];
+    seen.push(Record {
+        exists: false,
+        ..open("/home/x/.config")
+    });
+    seen.push(record(
+        "openat",
+        [0, 0, 0o1101, 0, 0, 0],
+        Some("/proc/self/mem"),
+    ));
+    seen.push(Record {
+        exists: false,
+        ..record("openat", [0, 0, 0o101, 0, 0, 0], Some("/srv/out/new"))
+    });
+    let (learned, policy) = learned("parser", &seen);
+    for line in [
+        "\"/usr/share/zoneinfo\"",
+        "\"/etc/app.conf\"",
+        "\"/srv/data\", # 4 things in it",
+        "\"/etc/a\"",
+        "\"/var/cache/app\"",
+        "create = [\n    \"/srv/out/new\"",
+        "#   read /proc/self/cgroup: 2×",
+        "(tried, and not there)",
+        "DANGEROUS: writing there",
+    ] {
+        assert!(learned.toml.contains(line), "{line}:\n{}", learned.toml);
+    }
+    assert!(!learned.toml.contains("\n    \"/etc\","));
+    assert!(
+        !learned
+            .toml
+            .lines()
+            .any(|line| line.starts_with("allow = [\"@all"))
+    );
+    assert!(policy.grants_of_path("/srv/data/5.txt").len() == 1);
+    assert!(policy.grants_of_path("/proc/self/mem").is_empty());
+}
+
+#[test]
+fn what_is_dangerous_is_for_a_person_to_allow() {
+    let seen = [
+        record("ptrace", [0; 6], None),
+        record("execve", [0; 6], Some("/bin/sh")),
+        record("mmap", [0, 0, 5, 0x22, 0, 0], None),
+        record("clone", [17, 0, 0, 0, 0, 0], None),
+        record("statx", [0; 6], Some("/etc/x")),
+    ];
+    let (learned, _) = learned("parser", &seen);
+    assert_eq!(learned.granted, 0, "{}", learned.toml);
+    assert_eq!(learned.left_out.len(), 5, "{:#?}", learned.left_out);
+    let connects = [
+        Record {
+            port: Some(443),
+            ..record("connect", [0; 6], None)
+        },
+        record("socket", [2, 1, 0, 0, 0, 0], None),
+    ];
+    let (learned, _) = self::learned("parser", &connects);
+    assert!(
+        learned.toml.contains("tcp_connect = [\n    443, # 2×"),
+        "{}",
+        learned.toml
+    );
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_recorded_becomes_a_policy(
+        records in proptest::collection::vec(
+            (0usize..700, any::<[u64; 6]>(), proptest::option::of(".{0,40}"), any::<bool>(), proptest::option::of(any::<u16>()), ".{0,20}"),
+            0..12,
+        ),
+        small: bool,
+    ) {
+        let all = syscalls::all();
+        let records: Vec<_> = records.into_iter().map(|(call, arguments, path, exists, port, from)| Record {
+            call: all.get(call).map_or("nothing", |call| call.name).to_owned(),
+            arguments: if small { arguments.map(|value| value % 70) } else { arguments },
+            path: path.map(|path| format!("/{path}")),
+            exists,
+            port,
+            count: 1,
+            seen_at: Some(from),
+        }).collect();
+        for base in ["pure", "parser", "network-client"] {
+            learned(base, &records);
+        }
+    }
+}
