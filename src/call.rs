@@ -9,6 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::builder::{Options, Stdio};
 use crate::confined::Confined;
 use crate::error::Error;
+#[cfg(feature = "tracing")]
+use crate::events;
 use crate::func::{Func, Launch};
 use crate::handle::Child;
 use crate::keeper;
@@ -91,6 +93,10 @@ pub(crate) fn start_child<'a, F: Func>(
         time: time.unwrap_or_default(),
         kill_on_drop: options.kill_on_drop,
     };
+    #[cfg(feature = "tracing")]
+    let policy = confined
+        .as_ref()
+        .map(|confined| confined.policy_name().to_owned());
     let child = match confined {
         None => {
             let process = start::<F>(program, theirs, options)?;
@@ -102,6 +108,8 @@ pub(crate) fn start_child<'a, F: Func>(
             Child::new(ChildProcess::kept(kept), ours, hold, Some(confined))
         }
     };
+    #[cfg(feature = "tracing")]
+    events::started(F::NAME, policy.as_deref(), child.id());
     Ok((child, outbox))
 }
 

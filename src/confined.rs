@@ -70,6 +70,11 @@ impl Confined {
         }
     }
 
+    #[cfg(feature = "tracing")]
+    pub(crate) fn policy_name(&self) -> &str {
+        self.policy.name()
+    }
+
     pub(crate) fn wall_time(&self) -> Option<Duration> {
         self.policy.compiled().limits.wall_time
     }

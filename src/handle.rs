@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::confine::Status;
 use crate::confined::Confined;
 use crate::error::Error;
+#[cfg(feature = "tracing")]
+use crate::events;
 use crate::object::Object;
 use crate::reaper;
 use crate::running::{ChildProcess, Hold, Look, Running, StillRunning};
@@ -70,16 +72,17 @@ impl<T: Object> Child<T> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
             Err(error) => {
-                let time = running.time;
-                running.kill_on_drop = true;
-                self.running = None;
-                Err(match error.kind() {
-                    io::ErrorKind::TimedOut => Error::Deadline { after: time },
+                let error = match error.kind() {
+                    io::ErrorKind::TimedOut => Error::Deadline {
+                        after: running.time,
+                    },
                     _ => Error::Launch {
                         step: "send the arguments",
                         source: error,
                     },
-                })
+                };
+                self.end_for(&error);
+                Err(error)
             }
         }
     }
@@ -220,7 +223,7 @@ impl<T: Object> Child<T> {
             }
             (Ok(_), _) => Ok(None),
             (Err(error), _) => {
-                self.end_now();
+                self.end_for(&error);
                 Err(error)
             }
         }
@@ -237,8 +240,22 @@ impl<T: Object> Child<T> {
             Look::Closed => Err(running.verdict(ended)),
         };
         // What still runs by now is killed.
-        self.end_now();
+        match &result {
+            Ok(_) => self.end_now(),
+            Err(error) => self.end_for(error),
+        }
         result
+    }
+
+    /// Ends a child whose call has failed.
+    pub(crate) fn end_for(&mut self, error: &Error) {
+        #[cfg(not(feature = "tracing"))]
+        let _ = error;
+        #[cfg(feature = "tracing")]
+        let id = self.id();
+        self.end_now();
+        #[cfg(feature = "tracing")]
+        events::failed(id, error);
     }
 }
 

@@ -83,6 +83,22 @@
 //! * `backtrace`: [`Panic::backtrace`] and [`Claim::at`] give names, files and lines, and so does the
 //!   message of a [`Violation`]. A child sends addresses either way, unless its policy says
 //!   `backtrace = "off"`; the parent looks them up, in its own executable.
+//! * `tracing`: events for subscribers of `tracing`, with the target `crossmist`:
+//!
+//!   | message | level | fields |
+//!   |---|---|---|
+//!   | a child process was started | debug | `function`, `pid`; `policy`, if it has one |
+//!   | a child process has confined itself | debug | `pid`, and those of [`Status`] |
+//!   | a child process was ended for a system call that its policy denies | warn | `pid`, `function`, `policy`; by the child's word `call`, `denied_by`, `at` |
+//!   | a child process was ended: it used up what its policy gives it | warn | `pid`, `function`, `policy`, `resource` |
+//!   | a child process was ended: the call was not done in time | warn | `pid`, `after_seconds` |
+//!   | a child process could not be confined | warn | `pid`, `function`, `policy`, `reason` |
+//!   | the process that watches over confined children was killed, and the child process with it | warn | `pid` |
+//!   | the keeper was started | debug | |
+//!   | the keeper was started again | warn | |
+//!
+//!   What becomes of a child is told when somebody waits for it. Arguments, results and what a child
+//!   prints are not told, but paths in a denied call are.
 //! * `early-entry`: children enter before `main`, by a constructor in `.init_array`. So a library
 //!   can call functions in children without its users' knowing, and so can a plain `#[test]`,
 //!   whose `main` is the test runner's. A child then has not been through Rust's runtime before
@@ -120,6 +136,8 @@ mod confined;
 #[cfg(feature = "early-entry")]
 mod early;
 mod error;
+#[cfg(feature = "tracing")]
+mod events;
 mod func;
 #[cfg(feature = "__fuzzing")]
 #[doc(hidden)]

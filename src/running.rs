@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use crate::confined::Confined;
 use crate::error::Error;
+#[cfg(feature = "tracing")]
+use crate::events;
 use crate::keeper::{Kept, Parting};
 use crate::object::{Limits, Object, Trust};
 use crate::reaper;
@@ -149,7 +151,13 @@ impl Running {
             },
             (Ok(Arrival::Message(Ok(reply))), Some(confined)) => match confined.hear(reply)? {
                 Some(answer) => Ok(Glance::Said(Look::Answer(answer))),
-                None => Ok(Glance::Noted),
+                None => {
+                    #[cfg(feature = "tracing")]
+                    if let Some(status) = confined.status() {
+                        events::confined(self.process.process().id.unsigned_abs(), status);
+                    }
+                    Ok(Glance::Noted)
+                }
             },
             (Ok(Arrival::Note(note)), Some(confined)) => {
                 confined.note(note)?;

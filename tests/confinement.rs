@@ -455,6 +455,17 @@ fn a_violation_tells_where_it_was() {
             assert!(!text.contains("\n  at: "), "{text}");
         }
     }
+    // Nor does it cost the report that the handler may not ask what can be read.
+    let text = r#"
+        format = 1
+        description = "Deny what the handler calls"
+        extends = ["parser"]
+        [syscalls]
+        deny = ["rt_sigprocmask"]
+    "#;
+    let policy = SandboxPolicy::from_toml("deaf", text).unwrap();
+    let found = violation(chosen.sandbox(&policy).run(listen, String::new()));
+    assert!(found.claim.unwrap().call.starts_with("listen("));
     // A stack pointer that leads nowhere costs the place, not the report: the handler has a stack of
     // its own, where Rust's runtime has been started.
     if !cfg!(feature = "early-entry") {

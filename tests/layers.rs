@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["transport", "confine"],
     // What is made of messages, each by itself.
     &["channel", "callback", "blob", "bytes", "trusted"],
-    &["stack", "error", "reply", "program", "sandbox"],
+    &["stack", "error", "events", "reply", "program", "sandbox"],
     // What holds a child.
     &["running", "reaper", "handle", "keeper", "confined"],
     // The two sides of a call.
@@ -55,6 +55,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "tokio",
         &["tokio/", "sys/readiness.rs", "sys/poll.rs", "lib.rs"],
     ),
+    ("tracing", &["events.rs"]),
 ];
 
 fn root() -> &'static Path {

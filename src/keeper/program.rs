@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::protocol::{Departure, Report, Request};
 use super::{Credentials, Hello, execute};
 use crate::error::Error;
+#[cfg(feature = "tracing")]
+use crate::events;
 use crate::program::{KEEPER_ARGUMENT, Program};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{self, Process};
@@ -92,6 +94,12 @@ impl Keeper {
             _ => {
                 let keeper = Arc::new(Self::start(executable)?);
                 *current = Some(Arc::clone(&keeper));
+                #[cfg(feature = "tracing")]
+                {
+                    // A subscriber may call a function that needs the keeper.
+                    drop(current);
+                    events::keeper_started();
+                }
                 Ok(keeper)
             }
         }

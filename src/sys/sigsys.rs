@@ -47,6 +47,9 @@ static SETUP: OnceLock<(RawFd, Setup, Option<&Image>)> = OnceLock::new();
 /// Whether one has been made: making one is denied, too, perhaps.
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
+/// Whether the handler is asking the kernel what can be read, by a call that may be denied, too.
+static PROBING: AtomicBool = AtomicBool::new(false);
+
 /// How many bytes of a path are reported.
 const PATH_BYTES: usize = 256;
 
@@ -67,7 +70,8 @@ pub(crate) fn install(report: BorrowedFd<'_>, setup: Setup) -> io::Result<()> {
     // On whichever stack the thread has for signals: std gives it one for its overflow.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
     // SAFETY: reads the action, whose function has the signature that SA_SIGINFO asks for, and is
-    // async-signal-safe: it makes system calls and touches atomics and its own stack.
+    // async-signal-safe: it makes system calls, touches atomics and its own stack, and reads what
+    // was set above and what the kernel has just read.
     match unsafe { libc::sigaction(libc::SIGSYS, &raw const action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -101,6 +105,11 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
         let result = emulate(arguments(context));
         set_result(context, result);
         before.set();
+        return;
+    }
+    if PROBING.load(Ordering::Relaxed) && c_long::from(denied.number) == libc::SYS_rt_sigprocmask {
+        // The report comes first; the call wasn't made, here or on another thread.
+        set_result(context, -c_long::from(libc::EPERM));
         return;
     }
     if !REPORTED.swap(true, Ordering::Relaxed) {
@@ -241,18 +250,19 @@ fn caller(context: &libc::ucontext_t) -> Option<usize> {
     const NO_SUCH_CHANGE: c_int = -1;
     let top = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
     // The kernel copies the set before it looks at the kind of change, of which there is none such:
-    // EFAULT, or EINVAL where the eight bytes can be read (`sigprocmask`, kernel/signal.c). Part of
-    // every filter.
+    // EFAULT, or EINVAL where the eight bytes can be read (`sigprocmask`, kernel/signal.c).
+    PROBING.store(true, Ordering::Relaxed);
     // SAFETY: reads a set at any address or fails, and changes nothing.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             NO_SUCH_CHANGE,
             top,
-            0,
+            ptr::null::<c_void>(),
             size_of::<u64>(),
         )
     };
+    PROBING.store(false, Ordering::Relaxed);
     if nix::Error::last_raw() != libc::EINVAL {
         return None;
     }

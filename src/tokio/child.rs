@@ -221,7 +221,10 @@ impl<T: Object> Child<T> {
                 _ = self.pidfd.readable() => return Ok(()),
                 () = sleep(at) => {
                     let late = self.child.running().map_or(Ok(()), Running::check_deadline);
-                    self.child.end_now();
+                    match &late {
+                        Ok(()) => self.child.end_now(),
+                        Err(error) => self.child.end_for(error),
+                    }
                     return late;
                 }
             }

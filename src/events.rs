@@ -1,0 +1,118 @@
+//! What is told to a subscriber of `tracing`, with the feature of that name; the crate's documentation
+//! has the list. All of it is told by the program, nothing by a child.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::{debug, warn};
+
+use crate::confine::Status;
+use crate::error::{Claim, Error};
+
+const TARGET: &str = "crossmist";
+
+/// A child has been made, for a call.
+pub(crate) fn started(function: &str, policy: Option<&str>, pid: u32) {
+    debug!(
+        target: TARGET,
+        function, policy, pid, "a child process was started"
+    );
+}
+
+/// A child has said that it is confined.
+pub(crate) fn confined(pid: u32, status: &Status) {
+    let Status {
+        seccomp_instructions,
+        allows_speculation,
+        landlock_abi,
+        landlock_files,
+        landlock_ports,
+        landlock_scopes,
+        capabilities,
+        own_user,
+        limits,
+        denies_write_execute,
+        dumpable,
+        relaxed,
+    } = *status;
+    debug!(
+        target: TARGET,
+        pid,
+        seccomp_instructions,
+        allows_speculation,
+        landlock_abi,
+        landlock_files,
+        landlock_ports,
+        landlock_scopes,
+        capabilities,
+        own_user,
+        limits,
+        denies_write_execute,
+        dumpable,
+        relaxed,
+        "a child process has confined itself"
+    );
+}
+
+/// A call has failed, in one of the ways that somebody who runs the program wants to know of.
+pub(crate) fn failed(pid: u32, error: &Error) {
+    match error {
+        Error::Violation(violation) => {
+            let claim = violation.claim.as_ref();
+            warn!(
+                target: TARGET,
+                pid,
+                function = violation.function,
+                policy = violation.policy,
+                call = claim.map(|claim| claim.call.as_str()),
+                denied_by = claim.map(|claim| claim.denied_by.as_str()),
+                at = claim.and_then(Claim::at).map(tracing::field::display),
+                "a child process was ended for a system call that its policy denies"
+            );
+        }
+        Error::Limit {
+            function,
+            policy,
+            resource,
+        } => warn!(
+            target: TARGET,
+            pid,
+            function,
+            policy,
+            resource = tracing::field::display(resource),
+            "a child process was ended: it used up what its policy gives it"
+        ),
+        Error::Deadline { after } => warn!(
+            target: TARGET,
+            pid,
+            after_seconds = after.as_secs_f64(),
+            "a child process was ended: the call was not done in time"
+        ),
+        Error::Confine {
+            function,
+            policy,
+            reason,
+        } => warn!(
+            target: TARGET,
+            pid,
+            function,
+            policy,
+            reason,
+            "a child process could not be confined"
+        ),
+        Error::KeeperDied => warn!(
+            target: TARGET,
+            pid,
+            "the process that watches over confined children was killed, and the child process with it"
+        ),
+        _ => {}
+    }
+}
+
+/// There is a keeper: the first of this process, or another one.
+pub(crate) fn keeper_started() {
+    static BEFORE: AtomicBool = AtomicBool::new(false);
+    match BEFORE.swap(true, Ordering::Relaxed) {
+        false => debug!(target: TARGET, "the keeper was started"),
+        true => warn!(target: TARGET, "the keeper was started again"),
+    }
+}
