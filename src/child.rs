@@ -166,7 +166,11 @@ fn confine(
     keeper: Option<i32>,
 ) -> Result<(), Ending> {
     let report = match confine::apply(plan, socket, &arguments.descriptors(), keeper) {
-        Ok(status) => Reply::<()>::Confined(Box::new(status)),
+        Ok(applied) => {
+            #[cfg(feature = "learn")]
+            let applied = hand_over(applied);
+            Reply::<()>::Confined(Box::new(applied.status))
+        }
         Err(failure) => Reply::NotConfined(failure),
     };
     // A parent that has dropped its handle doesn't listen, and wants the child to run on.
@@ -176,6 +180,18 @@ fn confine(
         Reply::Confined(_) => Ok(()),
         _ => Err(Ending::Failed),
     }
+}
+
+/// Sends the parent the descriptor on which this process's calls are asked for, before it makes one
+/// that is.
+#[cfg(feature = "learn")]
+fn hand_over(mut applied: confine::Applied) -> confine::Applied {
+    if let Some(listener) = applied.listener.take() {
+        let report = Reply::<()>::Watched(listener);
+        let _ = Outbox::encode(&report, Limits::default(), Trust::Data)
+            .is_ok_and(|mut outbox| send(&mut outbox));
+    }
+    applied
 }
 
 /// The launch socket, where the answer goes.

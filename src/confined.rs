@@ -60,6 +60,9 @@ impl Confined {
             None => 0,
             Some(_) => usize::try_from(channel.message_fds).unwrap_or(usize::MAX),
         };
+        // And what a watched child is watched by.
+        #[cfg(feature = "learn")]
+        let descriptors = descriptors.saturating_add(usize::from(crate::learn::is_on()));
         Limits {
             // The answer is the one message that there is.
             message_bytes: bytes(channel.message_bytes).min(bytes(channel.total_bytes)),
@@ -76,6 +79,11 @@ impl Confined {
     }
 
     pub(crate) fn wall_time(&self) -> Option<Duration> {
+        // Being watched takes its time.
+        #[cfg(feature = "learn")]
+        if crate::learn::is_on() {
+            return None;
+        }
         self.policy.compiled().limits.wall_time
     }
 
@@ -88,7 +96,7 @@ impl Confined {
                 true => Launch::Execute,
                 false => Launch::Fork,
             },
-            may_fork: compiled.limits.processes > 0,
+            may_fork: compiled.limits.processes > 0 || is_watched(),
         };
         (request, self.pipe.take())
     }
@@ -104,10 +112,13 @@ impl Confined {
                 self.status = Some(Arc::new(*status));
                 Ok(None)
             }
-            (Reply::NotConfined(failure), None) => Err(self.not_confined(failure.to_string())),
-            (Reply::Confined(_) | Reply::NotConfined(_), Some(_)) => {
-                Err(Error::Malformed(FrameError::Surplus))
+            #[cfg(feature = "learn")]
+            (Reply::Watched(listener), None) if crate::learn::is_on() => {
+                crate::learn::supervise(listener, self.function, self.policy.name());
+                Ok(None)
             }
+            (Reply::NotConfined(failure), None) => Err(self.not_confined(failure.to_string())),
+            (reply, Some(_)) if reply.is_report() => Err(Error::Malformed(FrameError::Surplus)),
             // Whatever it says, nobody vouches for how it came to that.
             (_, None) => {
                 Err(self.not_confined("it answered without having said that it is".to_owned()))
@@ -228,6 +239,14 @@ impl Confined {
         // One that is closed is nobody's loss but its reader's.
         let _ = io::stderr().write_all(shown.as_bytes());
     }
+}
+
+/// Whether children are watched instead of confined.
+fn is_watched() -> bool {
+    #[cfg(feature = "learn")]
+    return crate::learn::is_on();
+    #[cfg(not(feature = "learn"))]
+    false
 }
 
 /// Whether Rust's runtime has said that an allocation failed, in the line that it aborts with.

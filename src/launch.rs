@@ -38,6 +38,10 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
     }
     let mut plan =
         Plan::prepare(policy.compiled(), policy.kept(), &options.bound).map_err(failed)?;
+    #[cfg(feature = "learn")]
+    if crate::learn::is_on() {
+        plan = plan.watched().map_err(failed)?;
+    }
     plan.set_variables(&options.environment);
     let pipe = connect(&mut plan, policy.compiled(), options).map_err(|source| Error::Launch {
         step: "set up the standard descriptors",

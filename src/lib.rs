@@ -145,6 +145,8 @@ pub mod fuzzing;
 mod handle;
 mod keeper;
 mod launch;
+#[cfg(feature = "learn")]
+mod learn;
 mod object;
 #[doc(hidden)]
 pub mod probe;

@@ -18,6 +18,20 @@ pub(crate) enum Reply<T> {
     Confined(Box<Status>),
     /// It could not confine itself, and has looked at nothing.
     NotConfined(Failure),
+    /// It is watched instead of confined, by whoever has this descriptor.
+    #[cfg(feature = "learn")]
+    Watched(std::os::fd::OwnedFd),
+}
+
+impl<T> Reply<T> {
+    /// Whether it is about the child's confinement, and no answer.
+    pub(crate) fn is_report(&self) -> bool {
+        #[cfg(feature = "learn")]
+        if let Self::Watched(_) = self {
+            return true;
+        }
+        matches!(self, Self::Confined(_) | Self::NotConfined(_))
+    }
 }
 
 impl<T: Object> Object for Reply<T> {
@@ -49,6 +63,11 @@ impl<T: Object> Object for Reply<T> {
                 encoder.put(&[5]);
                 failure.encode(encoder);
             }
+            #[cfg(feature = "learn")]
+            Self::Watched(listener) => {
+                encoder.put(&[6]);
+                listener.encode(encoder);
+            }
         }
     }
 
@@ -65,6 +84,8 @@ impl<T: Object> Object for Reply<T> {
             3 => text(decoder).map(Self::BadResult),
             4 => Status::decode(decoder).map(|status| Self::Confined(Box::new(status))),
             5 => Failure::decode(decoder).map(Self::NotConfined),
+            #[cfg(feature = "learn")]
+            6 => Object::decode(decoder).map(Self::Watched),
             tag => Err(decoder.error("the kind of an answer, 0 to 5", tag)),
         }
     }

@@ -140,14 +140,12 @@ impl Running {
         let arrival = self
             .inbox
             .advance(socket, &limits, Trust::Data, Wait::Never, |message| {
-                message.decode(limits, Trust::Data)
+                message.decode::<Reply<T>>(limits, Trust::Data)
             });
         match (arrival, &mut self.confined) {
-            (Ok(Arrival::Message(Ok(reply))), None) => match reply {
-                Reply::Confined(_) | Reply::NotConfined(_) => {
-                    Err(Error::Malformed(FrameError::Surplus))
-                }
-                reply => Ok(Glance::Said(Look::Answer(reply))),
+            (Ok(Arrival::Message(Ok(reply))), None) => match reply.is_report() {
+                true => Err(Error::Malformed(FrameError::Surplus)),
+                false => Ok(Glance::Said(Look::Answer(reply))),
             },
             (Ok(Arrival::Message(Ok(reply))), Some(confined)) => match confined.hear(reply)? {
                 Some(answer) => Ok(Glance::Said(Look::Answer(answer))),
@@ -254,6 +252,8 @@ impl Running {
             Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
             Reply::BadResult(reason) => Err(Error::BadResult { reason }),
             // Taken out by `look`.
+            #[cfg(feature = "learn")]
+            Reply::Watched(_) => Err(Error::Malformed(FrameError::Surplus)),
             Reply::Confined(_) | Reply::NotConfined(_) => {
                 Err(Error::Malformed(FrameError::Surplus))
             }

@@ -143,6 +143,16 @@ fn frames(offset: u64) -> Vec<Frame> {
     frames
 }
 
+/// The line of the program, or of what it depends on, that an offset belongs to; none in std.
+#[cfg(feature = "learn")]
+pub(crate) fn line_of(offset: u64) -> Option<String> {
+    frames(offset).into_iter().find_map(|frame| {
+        let (file, line) = (frame.file?, frame.line?);
+        let is_std = file.contains("/rustc/") || file.contains("/library/std/");
+        (!is_std).then(|| format!("{file}:{line}"))
+    })
+}
+
 /// The path of a function as it was written, where `#[func]` has put its body elsewhere.
 #[cfg(feature = "backtrace")]
 fn function(path: &str) -> String {

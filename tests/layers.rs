@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["channel", "callback", "blob", "bytes", "trusted"],
     &["stack", "error", "events", "reply", "program", "sandbox"],
     // What holds a child.
-    &["running", "reaper", "handle", "keeper", "confined"],
+    &["running", "reaper", "handle", "keeper", "confined", "learn"],
     // The two sides of a call.
     &["func", "call", "launch", "child", "builder", "early"],
     &["tokio", "fuzzing"],
@@ -39,7 +39,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("crossmist_macros", &["lib.rs"]),
     (
         "crossmist_policy",
-        &["confine/", "sandbox.rs", "confined.rs", "launch.rs"],
+        &[
+            "confine/",
+            "sandbox.rs",
+            "confined.rs",
+            "launch.rs",
+            "learn.rs",
+            "probe.rs",
+        ],
     ),
     ("landlock", &["confine/"]),
     // Numbers of the kernel are used everywhere; its functions are `unsafe`, and so in `sys/`.

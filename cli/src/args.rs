@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Hold policies against what they expect of themselves
     Test(Test),
+    /// Run a program and learn what its functions need
+    Learn(Learn),
     /// Write the JSON Schema that editors complete and check policies by
     Schema(Schema),
     /// Format policy files, keeping comments
@@ -119,6 +121,9 @@ pub(crate) struct Check {
     /// Leave out findings of this code
     #[arg(long, value_name = "CODE")]
     pub(crate) allow: Vec<String>,
+    /// Make sure that this program can't be made to watch instead of confine
+    #[arg(long, value_name = "FILE")]
+    pub(crate) binary: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -185,6 +190,49 @@ pub(crate) struct Test {
     /// Name the grants that no expectation needs
     #[arg(long)]
     pub(crate) redundant: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The program's functions are watched and NOT confined while it runs: run it on input that you trust.
+`cargo run`, `cargo test` and `cargo nextest` are given the feature `crossmist/learn`, in a folder of
+their own; any other program has to be built with it.
+
+Examples:
+  cargo crossmist learn thumbnail -- cargo run -- picture.png
+  cargo crossmist learn thumbnail --base parser --write -- cargo test
+  cargo crossmist learn thumbnail --write --verify -- cargo test"
+)]
+pub(crate) struct Learn {
+    /// The policy that is to be learned: that of the functions to be watched
+    pub(crate) name: String,
+    /// The policy that the learned one extends [default: what it extends now, else parser]
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) base: Option<String>,
+    /// Only this function of the program
+    #[arg(long, value_name = "NAME")]
+    pub(crate) func: Option<String>,
+    /// Records of earlier runs to learn from, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) merge: Vec<PathBuf>,
+    /// Keep the records of this run in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// Write the policy's file instead of standard output
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// With --write: replace a file that allows something already
+    #[arg(long, requires = "write")]
+    pub(crate) force: bool,
+    /// With --write: run the program again, confined by what was learned
+    #[arg(long, requires = "write")]
+    pub(crate) verify: bool,
+    /// End the program after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// The program and its arguments; none learns from --merge alone
+    #[arg(last = true)]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Args, Debug)]

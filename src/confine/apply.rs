@@ -14,6 +14,15 @@ use crate::sys::process;
 use crate::sys::sigsys;
 use crate::wire::Note;
 
+/// What a process has done to itself.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) status: Status,
+    /// Where its calls are asked for, if it is watched instead of confined.
+    #[cfg(feature = "learn")]
+    pub(crate) listener: Option<std::os::fd::OwnedFd>,
+}
+
 /// Confines this process, which must have one thread, or says which step failed; nothing of it can
 /// be undone then, so the process has to end.
 ///
@@ -29,7 +38,7 @@ pub(crate) fn apply(
     report: BorrowedFd<'_>,
     keep: &[RawFd],
     parent: Option<i32>,
-) -> Result<Status, Failure> {
+) -> Result<Applied, Failure> {
     let step = |step| move |error: io::Error| Failure::new(step, errno(&error));
     let fixed: &Fixed = &plan.fixed;
 
@@ -69,9 +78,23 @@ pub(crate) fn apply(
     if let Some(ruleset) = &plan.ruleset {
         sys::landlock_restrict_self(ruleset.as_fd()).map_err(step(Step::Landlock))?;
     }
+    #[cfg(feature = "learn")]
+    if fixed.is_watched {
+        crate::sys::notify::let_anybody_look();
+        drop_descriptors(plan);
+        let listener = crate::sys::notify::load_filter(&filter).map_err(step(Step::Seccomp))?;
+        return Ok(Applied {
+            status,
+            listener: Some(listener),
+        });
+    }
     drop_descriptors(plan);
     sys::load_filter(&filter, status.allows_speculation).map_err(step(Step::Seccomp))?;
-    Ok(status)
+    Ok(Applied {
+        status,
+        #[cfg(feature = "learn")]
+        listener: None,
+    })
 }
 
 /// Landlock and seccomp are about this thread and those that it starts.

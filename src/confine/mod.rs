@@ -13,6 +13,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "learn")]
+pub(crate) use self::apply::Applied;
 pub(crate) use self::apply::apply;
 pub(crate) use self::plan::{Kept, Plan};
 pub(crate) use self::status::Failure;

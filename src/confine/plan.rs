@@ -51,6 +51,8 @@ pub(super) struct Fixed {
     pub(super) allow_speculation: bool,
     /// Whether our handler takes SIGSYS.
     pub(super) reports: bool,
+    /// Whether a supervisor is asked about calls, instead of their being denied.
+    pub(super) is_watched: bool,
     /// Whether the child tells where in the program it panicked, or was denied a call.
     pub(super) tells_places: bool,
 }
@@ -94,6 +96,27 @@ impl Plan {
             ruleset,
             standard: [None, None, None],
             environment: environment(policy),
+        })
+    }
+
+    /// The same without any denial: a supervisor is asked about what not every policy allows.
+    #[cfg(feature = "learn")]
+    pub(crate) fn watched(self) -> Result<Self, String> {
+        let program = Arch::host().and_then(crossmist_policy::learn::watching);
+        let program = program.ok_or("this architecture can't be watched")?;
+        let fixed = Fixed {
+            filter: program.code.iter().map(instruction).collect(),
+            own_pid: program.own_pid,
+            capabilities: u64::MAX,
+            dies_with_parent: self.fixed.dies_with_parent,
+            dumpable: true,
+            is_watched: true,
+            ..Fixed::default()
+        };
+        Ok(Self {
+            fixed: Arc::new(fixed),
+            ruleset: None,
+            ..self
         })
     }
 
@@ -209,6 +232,7 @@ impl Fixed {
             deny_write_execute: process.deny_write_execute,
             allow_speculation: process.allow_speculation,
             reports: policy.on_violation != OnViolation::Trap,
+            is_watched: false,
             tells_places: policy.environment.backtrace,
         })
     }
@@ -243,6 +267,7 @@ impl Fixed {
             self.allow_speculation,
             self.reports,
             self.tells_places,
+            self.is_watched,
         ] {
             put_flag(encoder, flag);
         }
@@ -285,6 +310,7 @@ impl Fixed {
             allow_speculation: flag(decoder)?,
             reports: flag(decoder)?,
             tells_places: flag(decoder)?,
+            is_watched: flag(decoder)?,
         })
     }
 }

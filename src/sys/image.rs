@@ -100,6 +100,12 @@ impl Image {
         within(&self.code, address.checked_sub(1)?, 1).then(|| (address - self.base) as u64)
     }
 
+    /// Where it lies.
+    #[cfg(feature = "learn")]
+    pub(crate) fn base(&self) -> usize {
+        self.base
+    }
+
     /// The return address with an offset; `None` where there is no code of this image.
     #[cfg(feature = "backtrace")]
     pub(crate) fn return_at(&self, offset: u64) -> Option<usize> {

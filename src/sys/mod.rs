@@ -15,6 +15,8 @@ pub(crate) mod fd;
 pub(crate) mod image;
 pub(crate) mod kind;
 pub(crate) mod memory;
+#[cfg(feature = "learn")]
+pub(crate) mod notify;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod raw;

@@ -12,7 +12,21 @@ use crate::args::{Arguments, Check, Format};
 use crate::report::{self, FINDINGS, GREEN, RED, paint};
 use crate::{sources, workspace};
 
+/// What a program has in it that was built with the feature `learn`.
+const LEARNS: &[u8] = b"crossmist:this-program-can-be-made-to-watch-instead-of-confine";
+
 pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
+    if let Some(binary) = &options.binary {
+        let bytes =
+            std::fs::read(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
+        if bytes.windows(LEARNS.len()).any(|window| window == LEARNS) {
+            let name = binary.display();
+            report::error(&format!(
+                "{name} was built with the feature `learn`: its environment decides whether it confines"
+            ));
+            return Ok(ExitCode::from(FINDINGS));
+        }
+    }
     let mut allowed = BTreeSet::new();
     for code in &options.allow {
         allowed.insert(Code::find(code).ok_or_else(|| format!("there is no code `{code}`"))?);

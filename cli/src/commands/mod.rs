@@ -7,6 +7,7 @@ mod diff;
 mod explain;
 mod fmt;
 mod kernel;
+mod learn;
 mod new;
 mod schema;
 mod test;
@@ -29,6 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         Command::Explain(options) => explain::run(arguments, options),
         Command::Diff(options) => diff::run(arguments, options),
         Command::Test(options) => test::run(arguments, options),
+        Command::Learn(options) => learn::run(arguments, options),
         Command::Schema(options) => schema::run(arguments, options),
         Command::Fmt(options) => fmt::run(arguments, options),
         Command::Bpf(options) => bpf::run(arguments, options),

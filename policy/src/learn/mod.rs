@@ -93,6 +93,11 @@ pub fn path_argument(call: &Syscall) -> Option<(usize, Option<usize>)> {
     Some((at, is_directory.then_some(before)))
 }
 
+/// Whether no policy may allow a call, so that nobody need see what comes of it.
+pub fn is_forbidden(call: &Syscall) -> bool {
+    syscalls::groups::NEVER.contains(&call.name)
+}
+
 /// A line of the new policy with its evidence.
 #[derive(Clone, Debug)]
 struct Line {
@@ -145,6 +150,82 @@ pub fn learn(
             .map(|line| format!("{}: {}", line.text, line.evidence))
             .collect(),
     })
+}
+
+/// The grants of a policy's own file that nothing of what was seen needs.
+///
+/// # Errors
+///
+/// If the policy has mistakes.
+pub fn unneeded(
+    library: &dyn Library,
+    name: &str,
+    records: &[Record],
+) -> Result<Vec<crate::Redundant>, Report> {
+    let records = merge(records);
+    let policy = Policy::load(library, name)?;
+    let allowed = |policy: &Policy| {
+        let does = |record: &&Record| happens(policy, record);
+        records.iter().filter(does).count()
+    };
+    let all = allowed(&policy);
+    let mut found = Vec::new();
+    for place in crate::resolve::own_grants(library, name)? {
+        let is_needed = match crate::resolve::without(library, name, place) {
+            Ok(less) => allowed(&less) < all,
+            Err(_) => true,
+        };
+        if !is_needed {
+            let entry = policy.sources.text_at(place).trim_matches(['"', '\'']);
+            found.push(crate::Redundant {
+                entry: entry.to_owned(),
+                location: policy.sources.locate(place),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a policy lets happen what was seen.
+fn happens(policy: &Policy, record: &Record) -> bool {
+    let Some(call) = syscalls::find(&record.call) else {
+        return false;
+    };
+    let arch = Arch::host().unwrap_or(Arch::X86_64);
+    let mut possible = policy
+        .calls
+        .get(call.name)
+        .into_iter()
+        .flat_map(|rules| policy.grants(call.name, rules));
+    let by_filter = !policy.is_denied(call.name)
+        && possible.any(|grant| match &grant.condition {
+            Some(condition) => condition.holds(arch, &record.arguments, u32::MAX),
+            None => true,
+        });
+    let by_path = match (&record.path, paths::keys(record).as_slice()) {
+        (Some(path), keys) if !keys.is_empty() => {
+            let granted = policy.grants_of_path(path);
+            keys.iter().all(|key| {
+                granted
+                    .iter()
+                    .any(|grant| grant.what == *key || grant.what == "all")
+            })
+        }
+        (Some(path), _) if paths::changes(&record.call) => {
+            let granted = policy.grants_of_path(path);
+            granted
+                .iter()
+                .any(|grant| grant.what == "create" || grant.what == "all")
+        }
+        _ => true,
+    };
+    let by_port = record.port.is_none_or(|port| {
+        let bind = record.call == "bind";
+        policy.network_unconfined.is_some() || policy.ports.iter().any(|grant| {
+            grant.bind == bind && matches!(grant.ports.value, crate::file::Ports::Range(from, to) if (from..=to).contains(&port))
+        })
+    });
+    by_filter && by_path && by_port
 }
 
 /// Leaves out the lines that no policy can have, or that this base can't have: the reader knows.

@@ -118,8 +118,7 @@ pub(super) fn take<'r>(
                     }
                 }
             }
-            "mkdir" | "mkdirat" | "unlink" | "unlinkat" | "rmdir" | "rename" | "renameat"
-            | "renameat2" | "link" | "linkat" | "symlink" | "symlinkat" | "mknodat" => {
+            call if changes(call) => {
                 if let Some((folder, _)) = record
                     .path
                     .as_deref()
@@ -163,8 +162,31 @@ pub(super) fn take<'r>(
     rest
 }
 
-/// Under which keys a path has to stand to be opened so.
-fn keys(record: &Record) -> Vec<&'static str> {
+/// Whether a call makes, moves or removes what its path names.
+pub(super) fn changes(call: &str) -> bool {
+    const CHANGES: &[&str] = &[
+        "mkdir",
+        "mkdirat",
+        "unlink",
+        "unlinkat",
+        "rmdir",
+        "rename",
+        "renameat",
+        "renameat2",
+        "link",
+        "linkat",
+        "symlink",
+        "symlinkat",
+        "mknodat",
+    ];
+    CHANGES.contains(&call)
+}
+
+/// Under which keys a path has to stand to be opened so; none for what opens nothing.
+pub(super) fn keys(record: &Record) -> Vec<&'static str> {
+    if !["open", "openat", "openat2", "creat"].contains(&record.call.as_str()) {
+        return Vec::new();
+    }
     let at = usize::from(record.call.starts_with("openat")) + 1;
     let flags = match record.call.as_str() {
         "creat" => O_CREAT | O_TRUNC | 1,

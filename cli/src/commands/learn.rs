@@ -1,0 +1,388 @@
+//! `learn`: a program is run, and what its functions need becomes a policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anstream::{eprint, eprintln};
+use crossmist_policy::learn::{self, Learned, Record};
+use crossmist_policy::{BUILTIN, Policy};
+use serde_json::Value;
+
+use super::{Outcome, no_sarif, print, refused};
+use crate::args::{Arguments, Learn};
+use crate::report::{BOLD, FINDINGS, Failure, GREEN, RED, YELLOW, paint};
+use crate::workspace;
+
+/// What a program is told by.
+const VARIABLE: &str = "CROSSMIST_LEARN";
+
+/// The longest record that is read, and the most of them.
+const LINE_BYTES: usize = 64 << 10;
+const MOST_LINES: usize = 1_000_000;
+
+/// A record, and which function of which policy it is of.
+type Found = (String, String, Record);
+
+pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
+    no_sarif(arguments)?;
+    let folder = workspace::folder(arguments)?;
+    let library = workspace::library(&folder);
+    let path = folder.join(format!("{}.toml", options.name));
+    let is_builtin = BUILTIN.iter().any(|(known, _)| *known == options.name);
+    if options.write && is_builtin {
+        return Err(format!(
+            "`{}` is built in: learn a policy of your own that extends it",
+            options.name
+        )
+        .into());
+    }
+    let base = match &options.base {
+        Some(base) => base.clone(),
+        None if is_builtin => options.name.clone(),
+        None => parent(&path)?.unwrap_or_else(|| "parser".to_owned()),
+    };
+    if options.write && !options.force && path.exists() && !is_bare(&library, &options.name) {
+        return Err(format!(
+            "{} allows something already: --force replaces it",
+            path.display()
+        )
+        .into());
+    }
+    let mut found = Vec::new();
+    for file in &options.merge {
+        found.extend(read(file)?);
+    }
+    let mut runs = options.merge.len();
+    if !options.command.is_empty() {
+        let records = Records::new()?;
+        let status = watch(options, &records)?;
+        let recorded = records.all()?;
+        if recorded.is_empty() && !records.has_any()? {
+            return Err("nothing was recorded: is the program built with crossmist's feature `learn`, and did it call a confined function?".into());
+        }
+        if !status.success() {
+            eprintln!(
+                "{}: the program ended with {status}; what it did until then counts",
+                paint(YELLOW, "note")
+            );
+        }
+        if let Some(file) = &options.record {
+            records.keep(file)?;
+        }
+        found.extend(recorded);
+        runs += 1;
+    }
+    if runs == 0 {
+        return Err("a program to run, or --merge with records of earlier runs".into());
+    }
+    let records = chosen(options, found)?;
+    let learned = match learn::learn(&library, &base, &records, runs) {
+        Ok(learned) => learned,
+        Err(report) => return Ok(refused(arguments, &report)),
+    };
+    if !options.write {
+        print(&learned.toml);
+        summary(&learned, &base);
+        return Ok(ExitCode::SUCCESS);
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    std::fs::write(&path, &learned.toml).map_err(|error| format!("{}: {error}", path.display()))?;
+    eprintln!("{} written: review it", path.display());
+    summary(&learned, &base);
+    match options.verify {
+        true => verify(options, &records, &library),
+        false => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn summary(learned: &Learned, base: &str) {
+    eprintln!(
+        "{} lines beyond {base}, {} things left out, which stand at the end as comments",
+        paint(BOLD, learned.granted),
+        learned.left_out.len()
+    );
+}
+
+/// The first policy that a file extends now; none where there is no such file.
+fn parent(path: &Path) -> Result<Option<String>, Failure> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+    };
+    let parsed = taplo::parser::parse(&text).into_dom();
+    let first = parsed.get("extends").get(0);
+    Ok(first.as_str().map(|name| name.value().to_owned()))
+}
+
+/// Whether a policy allows nothing beyond what it extends, so that nothing is lost.
+fn is_bare(library: &crossmist_policy::Folder, name: &str) -> bool {
+    let Ok(policy) = Policy::load(library, name) else {
+        return false;
+    };
+    let own = format!("/{name}.toml:");
+    let overview = policy.overview();
+    let by_call = overview.calls.iter().flat_map(|call| &call.clauses);
+    let grants = overview
+        .grants
+        .iter()
+        .filter_map(|grant| grant.location.as_ref());
+    !by_call
+        .map(|clause| clause.from.clone())
+        .chain(grants.map(ToString::to_string))
+        .any(|from| from.contains(&own))
+}
+
+/// A folder for the records of one run, removed in the end.
+struct Records(PathBuf);
+
+impl Records {
+    fn new() -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("crossmist-learn-{}", std::process::id()));
+        std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Self(folder))
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, Failure> {
+        let entries =
+            std::fs::read_dir(&self.0).map_err(|error| format!("{}: {error}", self.0.display()))?;
+        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        Ok(files)
+    }
+
+    fn has_any(&self) -> Result<bool, Failure> {
+        Ok(!self.files()?.is_empty())
+    }
+
+    /// What each child did: the last word on a thing has its count.
+    fn all(&self) -> Result<Vec<Found>, Failure> {
+        let mut all = Vec::new();
+        for file in self.files()? {
+            all.extend(read(&file)?);
+        }
+        Ok(all)
+    }
+
+    fn keep(&self, file: &Path) -> Result<(), Failure> {
+        let mut text = Vec::new();
+        for part in self.files()? {
+            text.extend(
+                std::fs::read(&part).map_err(|error| format!("{}: {error}", part.display()))?,
+            );
+        }
+        std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()).into())
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs the program, showing what is recorded meanwhile.
+fn watch(options: &Learn, records: &Records) -> Result<ExitStatus, Failure> {
+    let mut child = command(options, true)?
+        .env(VARIABLE, &records.0)
+        .spawn()
+        .map_err(|error| format!("`{}` can't be run: {error}", options.command.join(" ")))?;
+    let begun = Instant::now();
+    let shows = std::io::stderr().is_terminal();
+    let mut shown = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            if shows {
+                eprintln!("\r{}", progress(records, begun));
+            }
+            return Ok(status);
+        }
+        give_up(options, &mut child, begun)?;
+        if shows && shown.elapsed() > Duration::from_secs(1) {
+            eprint!("\r{}", progress(records, begun));
+            shown = Instant::now();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn progress(records: &Records, begun: Instant) -> String {
+    let found = records.all().unwrap_or_default();
+    let calls: BTreeSet<_> = found
+        .iter()
+        .map(|(.., record)| record.call.as_str())
+        .collect();
+    let paths: BTreeSet<_> = found
+        .iter()
+        .filter_map(|(.., record)| record.path.as_deref())
+        .collect();
+    format!(
+        "{:>4.0?} s: {} kinds of calls, {} paths",
+        begun.elapsed().as_secs(),
+        calls.len(),
+        paths.len()
+    )
+}
+
+/// Ends a program that takes too long.
+fn give_up(options: &Learn, child: &mut Child, begun: Instant) -> Result<(), Failure> {
+    if options
+        .timeout
+        .is_some_and(|most| begun.elapsed() > Duration::from_secs(most))
+    {
+        child.kill()?;
+        child.wait()?;
+        return Err("the program was ended by --timeout; nothing was learned".into());
+    }
+    Ok(())
+}
+
+/// The program as it was typed; what cargo builds gets the feature, where it is to be watched.
+fn command(options: &Learn, is_watched: bool) -> Result<Command, Failure> {
+    let (program, rest) = options.command.split_first().ok_or("no program")?;
+    let mut command = Command::new(program);
+    let is_cargo = Path::new(program)
+        .file_stem()
+        .is_some_and(|stem| stem == "cargo");
+    // `cargo nextest run` has its verb behind.
+    let verbs = rest
+        .iter()
+        .take_while(|word| ["run", "test", "bench", "nextest"].contains(&word.as_str()))
+        .count();
+    if !is_cargo || !is_watched || verbs == 0 {
+        command.args(rest);
+        return Ok(command);
+    }
+    let (verbs, rest) = rest.split_at(verbs);
+    command
+        .args(verbs)
+        .args(["--features", "crossmist/learn"])
+        .args(rest);
+    // Beside what is built without it, so that neither is built twice.
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    command.env("CARGO_TARGET_DIR", target.join("crossmist-learn"));
+    Ok(command)
+}
+
+/// The records that are of the policy, and of the function if one is named.
+fn chosen(options: &Learn, found: Vec<Found>) -> Result<Vec<Record>, Failure> {
+    let functions: BTreeSet<String> = found
+        .iter()
+        .map(|(function, policy, _)| format!("{function} ({policy})"))
+        .collect();
+    let is_wanted = |(function, policy, _): &Found| {
+        let by_name = options
+            .func
+            .as_ref()
+            .is_none_or(|name| function == name || function.ends_with(&format!("::{name}")));
+        by_name && (*policy == options.name || options.func.is_some())
+    };
+    let records: Vec<_> = found
+        .iter()
+        .filter(|found| is_wanted(found))
+        .map(|(.., record)| record.clone())
+        .collect();
+    if records.is_empty() && !found.is_empty() {
+        let functions: Vec<_> = functions.into_iter().collect();
+        return Err(format!(
+            "nothing was recorded of the policy `{}`, but of {}",
+            options.name,
+            functions.join(", ")
+        )
+        .into());
+    }
+    Ok(records)
+}
+
+/// Reads a file of records: what it says of one thing last counts.
+fn read(file: &Path) -> Result<Vec<Found>, Failure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let mut last = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let bad = |what: &str| format!("{}:{}: {what}", file.display(), number + 1);
+        if line.len() > LINE_BYTES || number >= MOST_LINES {
+            return Err(bad("too long").into());
+        }
+        // The last line of a program that was killed may be torn.
+        let Ok(value) = serde_json::from_str::<Value>(line) else {
+            if number + 1 == text.lines().count() {
+                break;
+            }
+            return Err(bad("not a record").into());
+        };
+        let found = record(&value).ok_or_else(|| bad("not a record"))?;
+        let key = (
+            found.0.clone(),
+            found.2.call.clone(),
+            found.2.arguments,
+            found.2.path.clone(),
+            found.2.port,
+        );
+        last.insert(key, found);
+    }
+    Ok(last.into_values().collect())
+}
+
+fn record(value: &Value) -> Option<Found> {
+    let text = |key: &str| value[key].as_str().map(str::to_owned);
+    let mut arguments = [0; 6];
+    for (slot, argument) in arguments.iter_mut().zip(value["arguments"].as_array()?) {
+        *slot = u64::from_str_radix(argument.as_str()?.strip_prefix("0x")?, 16).ok()?;
+    }
+    let record = Record {
+        call: text("call")?,
+        arguments,
+        path: text("path"),
+        exists: value["exists"].as_bool()?,
+        port: value["port"]
+            .as_u64()
+            .and_then(|port| u16::try_from(port).ok()),
+        count: value["count"].as_u64()?,
+        seen_at: text("seen_at"),
+    };
+    Some((text("function")?, text("policy")?, record))
+}
+
+/// Runs the program again, confined by what was learned, and asks whether all of it is needed.
+fn verify(options: &Learn, records: &[Record], library: &crossmist_policy::Folder) -> Outcome {
+    eprintln!("running it again, confined");
+    let mut child = command(options, false)?.env_remove(VARIABLE).spawn()?;
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        give_up(options, &mut child, begun)?;
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    if !status.success() {
+        eprintln!(
+            "{}: confined by what was learned the program ends with {status}",
+            paint(RED, "not verified")
+        );
+        return Ok(ExitCode::from(FINDINGS));
+    }
+    let unneeded = match learn::unneeded(library, &options.name, records) {
+        Ok(unneeded) => unneeded,
+        Err(report) => return Err(report.into()),
+    };
+    for grant in &unneeded {
+        eprintln!(
+            "{} {}: nothing that was seen needs `{}`",
+            paint(YELLOW, "redundant"),
+            grant.location,
+            grant.entry
+        );
+    }
+    let is_tight = unneeded.is_empty();
+    eprintln!(
+        "{}: it runs the same under what was learned",
+        paint(GREEN, "verified")
+    );
+    Ok(ExitCode::from(if is_tight { 0 } else { FINDINGS }))
+}

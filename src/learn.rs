@@ -1,0 +1,295 @@
+//! Watching children instead of confining them, to learn what their policies need.
+//!
+//! Only with the feature `learn`, and only where the environment names a folder for the records: a
+//! child then asks this process about every call that not all policies allow, and this process writes
+//! it down and lets it happen. What it reads of the child can have changed when the call is made: that
+//! is good enough for a record, and would be no protection.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crossmist_policy::syscalls::{self, Syscall};
+use crossmist_policy::{Arch, learn};
+
+use crate::stack;
+use crate::sys::image;
+use crate::sys::notify::{self, Answer, Asked};
+
+/// The variable that names the folder.
+const VARIABLE: &str = "CROSSMIST_LEARN";
+
+/// By which a program is known that can do this: `cargo crossmist check --binary` looks for it.
+#[used]
+static MARK: &[u8] = b"crossmist:this-program-can-be-made-to-watch-instead-of-confine";
+
+/// The longest path that is read.
+const PATH_BYTES: usize = 4096;
+
+/// How much of a stack is searched for a line of the program.
+const STACK_BYTES: usize = 16 << 10;
+
+/// Whether children are watched.
+pub(crate) fn is_on() -> bool {
+    folder().is_some()
+}
+
+fn folder() -> Option<&'static Path> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty())?;
+        // Nobody is to take this for a sandbox.
+        let _ = writeln!(
+            io::stderr(),
+            "crossmist: {VARIABLE} is set: functions are WATCHED AND NOT CONFINED"
+        );
+        Some(PathBuf::from(folder))
+    });
+    std::hint::black_box(MARK);
+    folder.as_deref()
+}
+
+/// Watches a child until no process of it is left.
+pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let Some(folder) = folder() else { return };
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!("{}-{number}.jsonl", std::process::id()));
+    let policy = policy.to_owned();
+    let watch = move || {
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        let result = opened.and_then(|file| Watch::new(function, policy, file).run(&listener));
+        if let Err(error) = result {
+            let _ = writeln!(io::stderr(), "crossmist: {}: {error}", path.display());
+        }
+    };
+    // Without it the child's calls fail by ENOSYS, when the descriptor is closed.
+    let _ = std::thread::Builder::new()
+        .name("crossmist-learn".to_owned())
+        .spawn(watch);
+}
+
+/// What is the same of a call each time.
+type Key = (&'static str, [u64; 6], Option<Vec<u8>>, Option<u16>);
+
+struct Watch {
+    function: &'static str,
+    policy: String,
+    file: File,
+    seen: BTreeMap<Key, Seen>,
+}
+
+struct Seen {
+    count: u64,
+    exists: bool,
+    at: Option<String>,
+}
+
+impl Watch {
+    fn new(function: &'static str, policy: String, file: File) -> Self {
+        Self {
+            function,
+            policy,
+            file,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    fn run(&mut self, listener: &OwnedFd) -> io::Result<()> {
+        let arch = Arch::host();
+        while let Some(asked) = notify::receive(listener.as_fd())? {
+            let call = arch.and_then(|arch| syscalls::by_number(arch, asked.number));
+            let mut answer = Answer::Continue;
+            if let Some(call) = call {
+                if learn::is_forbidden(call) {
+                    answer = Answer::Errno(libc::EPERM);
+                }
+                self.note(listener, &asked, call)?;
+            }
+            notify::answer(listener.as_fd(), &asked, answer)?;
+        }
+        // How often each was, now that it is known.
+        for (key, seen) in &self.seen {
+            let line = self.line(key, seen);
+            (&self.file).write_all(line.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn note(
+        &mut self,
+        listener: &OwnedFd,
+        asked: &Asked,
+        call: &'static Syscall,
+    ) -> io::Result<()> {
+        let memory = File::open(format!("/proc/{}/mem", asked.thread)).ok();
+        let memory = memory.as_ref();
+        let path = learn::path_argument(call)
+            .and_then(|(path, folder)| path_of(memory?, asked, call, path, folder));
+        let port = match call.name {
+            "connect" | "bind" => memory.and_then(|memory| port_of(memory, asked)),
+            _ => None,
+        };
+        let (path, exists) = match path {
+            Some(path) => settled(&path),
+            None => (None, false),
+        };
+        if !notify::still_waits(listener.as_fd(), asked) {
+            // The process has gone, and what was read may be another's.
+            return Ok(());
+        }
+        let arguments = learn::significant(call, asked.arguments);
+        let key = (call.name, arguments, path, port);
+        if let Some(seen) = self.seen.get_mut(&key) {
+            seen.count = seen.count.saturating_add(1);
+            return Ok(());
+        }
+        let seen = Seen {
+            count: 1,
+            exists,
+            at: memory.and_then(|memory| line_of(memory, asked.thread)),
+        };
+        // At once, so that it is known while the child still runs.
+        let line = self.line(&key, &seen);
+        (&self.file).write_all(line.as_bytes())?;
+        self.seen.insert(key, seen);
+        Ok(())
+    }
+
+    /// One record, as an object of JSON on a line of its own.
+    fn line(&self, (call, arguments, path, port): &Key, seen: &Seen) -> String {
+        let text = |text: Option<&str>| text.map_or_else(|| "null".to_owned(), quoted);
+        let path = path.as_deref().map(String::from_utf8_lossy);
+        let arguments = arguments.map(|argument| format!("\"{argument:#x}\""));
+        let port = port.map_or_else(|| "null".to_owned(), |port| port.to_string());
+        format!(
+            "{{\"function\":{},\"policy\":{},\"call\":{},\"arguments\":[{}],\"path\":{},\"exists\":{},\
+             \"port\":{port},\"count\":{},\"seen_at\":{}}}\n",
+            quoted(self.function),
+            quoted(&self.policy),
+            quoted(call),
+            arguments.join(","),
+            text(path.as_deref()),
+            seen.exists,
+            seen.count,
+            text(seen.at.as_deref()),
+        )
+    }
+}
+
+/// A string of JSON.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// The path that a call names, from the root on.
+fn path_of(
+    memory: &File,
+    asked: &Asked,
+    call: &Syscall,
+    argument: usize,
+    folder: Option<usize>,
+) -> Option<PathBuf> {
+    let address = *asked.arguments.get(argument)?;
+    let mut bytes = vec![0; PATH_BYTES];
+    let read = memory.read_at(&mut bytes, address).ok()?;
+    bytes.truncate(read);
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    bytes.truncate(end);
+    let path = Path::new(OsStr::from_bytes(&bytes));
+    if path.is_absolute() {
+        return Some(path.to_owned());
+    }
+    let own = |link: &str| std::fs::read_link(format!("/proc/{}/{link}", asked.thread)).ok();
+    let folder = folder
+        .and_then(|at| asked.arguments.get(at))
+        .map(|fd| *fd as i32);
+    let base = match folder {
+        Some(fd) if fd != libc::AT_FDCWD => own(&format!("fd/{fd}"))?,
+        // An empty path means the descriptor itself, and no lookup.
+        _ if bytes.is_empty() && call.name != "chdir" => return None,
+        _ => own("cwd")?,
+    };
+    Some(if bytes.is_empty() {
+        base
+    } else {
+        base.join(path)
+    })
+}
+
+/// The path with its links followed, and whether there is something.
+fn settled(path: &Path) -> (Option<Vec<u8>>, bool) {
+    let bytes = |path: PathBuf| Some(path.into_os_string().into_encoded_bytes());
+    // Its own entries are the reader's: as the child wrote them.
+    if path.starts_with("/proc") {
+        return (bytes(path.to_owned()), path.exists());
+    }
+    if let Ok(settled) = path.canonicalize() {
+        return (bytes(settled), true);
+    }
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, path.file_name()) {
+        (Some(folder), Some(name)) => (bytes(folder.join(name)), false),
+        _ => (bytes(path.to_owned()), false),
+    }
+}
+
+/// The port of the address that a call names.
+fn port_of(memory: &File, asked: &Asked) -> Option<u16> {
+    let [_, address, ..] = asked.arguments;
+    let mut head = [0; 4];
+    memory.read_exact_at(&mut head, address).ok()?;
+    let [f0, f1, p0, p1] = head;
+    let family = i32::from(u16::from_ne_bytes([f0, f1]));
+    [libc::AF_INET, libc::AF_INET6]
+        .contains(&family)
+        .then(|| u16::from_be_bytes([p0, p1]))
+}
+
+/// The innermost line of the program that a thread's stack leads to: what looks like a return address
+/// and belongs to a line. A guess, for people.
+fn line_of(memory: &File, thread: u32) -> Option<String> {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{thread}/{name}")).ok();
+    // "number arguments… stack-pointer program-counter", of a thread that waits in a call (proc(5)).
+    let state = read("syscall")?;
+    let mut words = state.split_whitespace().rev();
+    let (_, stack) = (words.next()?, words.next()?);
+    let stack = u64::from_str_radix(stack.strip_prefix("0x")?, 16).ok()?;
+    let mut bytes = vec![0; STACK_BYTES];
+    let length = memory.read_at(&mut bytes, stack).ok()?;
+    bytes.truncate(length);
+    let image = image::image()?;
+    let own = lowest(&std::fs::read_to_string("/proc/self/maps").ok()?)?;
+    let theirs = lowest(&read("maps")?)?;
+    let bias = theirs.checked_sub(own.checked_sub(image.base() as u64)?)?;
+    let words = bytes.as_chunks::<8>().0.iter();
+    let words = words.map(|word| u64::from_ne_bytes(*word));
+    let mut offsets = words.filter_map(|word| word.checked_sub(bias));
+    offsets.find_map(|offset| {
+        let address = usize::try_from(offset).ok()?.checked_add(image.base())?;
+        image.offset_of_return(address)?;
+        stack::line_of(offset)
+    })
+}
+
+/// Where the executable begins, by a list of mappings: it is the first of them.
+fn lowest(maps: &str) -> Option<u64> {
+    let first = maps.lines().find(|line| line.contains('/'))?;
+    u64::from_str_radix(first.split('-').next()?, 16).ok()
+}

@@ -1,0 +1,138 @@
+//! Seccomp's user notification: a filter that asks, and the descriptor on which it does.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libc::c_int;
+
+use super::poll::{self, Deadline};
+
+/// A call that waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    id: u64,
+    /// The thread, in this process's namespace.
+    pub(crate) thread: u32,
+    pub(crate) number: u32,
+    pub(crate) arguments: [u64; 6],
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It happens, with whatever arguments it has by now.
+    Continue,
+    /// It fails with this error number.
+    Errno(i32),
+}
+
+/// Loads a filter like [`super::confinement::load_filter`], and gives the descriptor on which its calls are asked for
+/// (Linux 5.0; to let them happen takes 5.5).
+pub(crate) fn load_filter(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
+    let length = u16::try_from(instructions.len())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: instructions.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: `seccomp(2)` copies the structure and as many instructions of 8 bytes as it says.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            std::ptr::from_ref(&program),
+        )
+    };
+    match c_int::try_from(result) {
+        // SAFETY: a new descriptor that nobody else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets any process of the user look into this one, where only its ancestors may (`prctl(2)`,
+/// PR_SET_PTRACER, with the security module Yama).
+pub(crate) fn let_anybody_look() {
+    const PR_SET_PTRACER: c_int = 0x5961_6d61;
+    // Without Yama there is no such option, and no need for one.
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(PR_SET_PTRACER, u64::MAX, 0, 0, 0) };
+}
+
+/// Waits for a call; `None` when no process is left that could make one.
+pub(crate) fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Asked>> {
+    loop {
+        let mut entries = [poll::entry(listener, libc::POLLIN)];
+        poll::poll(&mut entries, Deadline::NEVER)?;
+        if entries[0].revents & libc::POLLIN == 0 {
+            return Ok(None);
+        }
+        // SAFETY: all-zero is a valid structure, and what the kernel asks for.
+        let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: the request fills in a structure of this type.
+        let result = unsafe {
+            libc::ioctl(
+                listener.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_RECV,
+                &raw mut asked,
+            )
+        };
+        if result == 0 {
+            return Ok(Some(Asked {
+                id: asked.id,
+                thread: asked.pid,
+                number: asked.data.nr as u32,
+                arguments: asked.data.args,
+            }));
+        }
+        match io::Error::last_os_error().raw_os_error() {
+            // It was killed before it could be told of, or a signal came.
+            Some(libc::ENOENT | libc::EINTR) => {}
+            _ => return Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Whether the call still waits: what was read of its process is that of no other.
+pub(crate) fn still_waits(listener: BorrowedFd<'_>, asked: &Asked) -> bool {
+    let id = asked.id;
+    // SAFETY: the request reads a number.
+    let result = unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            libc::SECCOMP_IOCTL_NOTIF_ID_VALID,
+            &raw const id,
+        )
+    };
+    result == 0
+}
+
+/// Answers a call. That its process has been killed meanwhile is no error.
+pub(crate) fn answer(listener: BorrowedFd<'_>, asked: &Asked, answer: Answer) -> io::Result<()> {
+    let (error, flags) = match answer {
+        Answer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+        Answer::Errno(number) => (-number, 0),
+    };
+    let response = libc::seccomp_notif_resp {
+        id: asked.id,
+        val: 0,
+        error,
+        flags,
+    };
+    // SAFETY: the request reads a structure of this type.
+    let result = unsafe {
+        libc::ioctl(
+            listener.as_fd().as_raw_fd(),
+            libc::SECCOMP_IOCTL_NOTIF_SEND,
+            &raw const response,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
