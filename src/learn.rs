@@ -110,6 +110,8 @@ impl Watch {
             if let Some(call) = call {
                 if learn::is_forbidden(call) {
                     answer = Answer::Errno(libc::EPERM);
+                } else if learn::is_unknown(call) {
+                    answer = Answer::Errno(libc::ENOSYS);
                 }
                 self.note(listener, &asked, call)?;
             }
@@ -132,7 +134,7 @@ impl Watch {
         let memory = File::open(format!("/proc/{}/mem", asked.thread)).ok();
         let memory = memory.as_ref();
         let path = learn::path_argument(call)
-            .and_then(|(path, folder)| path_of(memory?, asked, call, path, folder));
+            .and_then(|(path, folder)| path_of(memory?, asked, path, folder));
         let port = match call.name {
             "connect" | "bind" => memory.and_then(|memory| port_of(memory, asked)),
             _ => None,
@@ -202,7 +204,6 @@ fn quoted(text: &str) -> String {
 fn path_of(
     memory: &File,
     asked: &Asked,
-    call: &Syscall,
     argument: usize,
     folder: Option<usize>,
 ) -> Option<PathBuf> {
@@ -220,17 +221,15 @@ fn path_of(
     let folder = folder
         .and_then(|at| asked.arguments.get(at))
         .map(|fd| *fd as i32);
+    // An empty path means the descriptor itself, and no lookup.
+    if bytes.is_empty() {
+        return None;
+    }
     let base = match folder {
         Some(fd) if fd != libc::AT_FDCWD => own(&format!("fd/{fd}"))?,
-        // An empty path means the descriptor itself, and no lookup.
-        _ if bytes.is_empty() && call.name != "chdir" => return None,
         _ => own("cwd")?,
     };
-    Some(if bytes.is_empty() {
-        base
-    } else {
-        base.join(path)
-    })
+    Some(base.join(path))
 }
 
 /// The path with its links followed, and whether there is something.

@@ -14,7 +14,7 @@ use crate::syscalls::{self, Syscall, Width};
 
 /// What a policy answers softly and a function can't do without, since there is no other way to the
 /// same end.
-const NO_SUBSTITUTE: &[&str] = &["clone", "fork", "vfork", "socketpair", "memfd_create"];
+pub(super) const NO_SUBSTITUTE: &[&str] = &["clone", "fork", "vfork", "socketpair", "memfd_create"];
 
 /// How much of a group has to have been seen for the group to be proposed, in percent.
 const MOST: usize = 60;

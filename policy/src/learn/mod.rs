@@ -98,6 +98,17 @@ pub fn is_forbidden(call: &Syscall) -> bool {
     syscalls::groups::NEVER.contains(&call.name)
 }
 
+/// Whether a call is to be answered as if the kernel were too old for it, as it is under every policy
+/// that doesn't allow it: what is done in its place is what has to be learned.
+pub fn is_unknown(call: &Syscall) -> bool {
+    let answers = syscalls::groups::SOFT.iter();
+    let unknown = answers.filter(|(answer, _)| *answer == "ENOSYS");
+    unknown
+        .flat_map(|(_, names)| *names)
+        .any(|name| *name == call.name)
+        && !calls::NO_SUBSTITUTE.contains(&call.name)
+}
+
 /// A line of the new policy with its evidence.
 #[derive(Clone, Debug)]
 struct Line {

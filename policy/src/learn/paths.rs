@@ -337,7 +337,8 @@ fn looked_at(policy: &Policy, records: &[&Record], proposal: &mut Proposal) {
     };
     let denied: Vec<&Record> = records
         .iter()
-        .filter(|record| !is_allowed(record))
+        // Without a path it is about a descriptor, which the run time serves.
+        .filter(|record| record.path.is_some() && !is_allowed(record))
         .copied()
         .collect();
     if denied.is_empty() {

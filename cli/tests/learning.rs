@@ -1,0 +1,293 @@
+//! Learning, from real parsers to policies that hold, and from hostile records to errors.
+//!
+//! The parsers are an example of this workspace, built with the feature `learn` as `--all-features`
+//! does.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use support::Folder;
+
+/// The example, built here where it isn't yet, so that one test can be run alone.
+static PARSERS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--offline",
+            "--workspace",
+            "--all-features",
+            "--example",
+            "parsers",
+        ])
+        .current_dir(workspace)
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "the example isn't built"
+    );
+    let tool = Path::new(env!("CARGO_BIN_EXE_cargo-crossmist"));
+    tool.with_file_name("examples").join("parsers")
+});
+
+fn parsers() -> String {
+    PARSERS.display().to_string()
+}
+
+#[test]
+fn what_four_parsers_need_is_learned_verified_and_tight() {
+    let folder = Folder::new("learn");
+    let program = parsers();
+    for (parser, says, needs) in [
+        ("png", "640 × 420", None),
+        ("zip", "3 entries", Some("\"@threads\"")),
+        ("xml", "25 elements", None),
+        // C.
+        ("webp", "640 × 420", None),
+    ] {
+        folder
+            .run(&["new", parser, "--from", "pure", "--policies", "policies"])
+            .ends(0);
+        let confined = |code| {
+            let ran = Command::new(&program)
+                .args(["policies", parser, parser])
+                .current_dir(&folder.0)
+                .output();
+            let ran = ran.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+        };
+        // The control: what needs more than the base doesn't run by it.
+        confined(i32::from(needs.is_some()));
+        let ran = folder.run(&[
+            "learn",
+            parser,
+            "--write",
+            "--verify",
+            "--policies",
+            "policies",
+            "--",
+            &program,
+            "policies",
+            parser,
+            parser,
+        ]);
+        // Verified, and nothing in it that wasn't needed.
+        ran.ends(0).says(&[
+            "WATCHED AND NOT CONFINED",
+            says,
+            "verified: it runs the same",
+        ]);
+        confined(0);
+        let text = std::fs::read_to_string(folder.0.join(format!("policies/{parser}.toml")));
+        let text = text.unwrap_or_else(|error| panic!("{error}"));
+        match needs {
+            Some(needs) => assert!(
+                text.contains(needs) && text.contains("examples/parsers.rs:"),
+                "{text}"
+            ),
+            None => assert!(!text.contains("allow = ["), "{text}"),
+        }
+        // No wider than the policy that was written by hand for all of them.
+        folder
+            .run(&[
+                "diff",
+                "parser",
+                parser,
+                "--policies",
+                "policies",
+                "--fail-on",
+                "wider",
+            ])
+            .ends(0);
+        folder
+            .run(&["check", parser, "--policies", "policies", "--strict"])
+            .ends(0);
+    }
+}
+
+#[test]
+fn a_program_that_fails_never_ends_or_learns_nothing_is_told_of() {
+    let folder = Folder::new("learn-ends");
+    folder
+        .run(&["new", "png", "--from", "pure", "--policies", "policies"])
+        .ends(0);
+    let learn = |options: &[&str], command: &[&str]| {
+        let fixed = ["learn", "png", "--policies", "policies"];
+        folder.run(&[&fixed, options, &["--"], command].concat())
+    };
+    learn(&[], &["false"])
+        .ends(3)
+        .says(&["nothing was recorded"]);
+    learn(&["--timeout", "1"], &["sleep", "60"])
+        .ends(3)
+        .says(&["ended by --timeout"]);
+    learn(&[], &["/nowhere/to/be/found"])
+        .ends(3)
+        .says(&["can't be run"]);
+    learn(&["--verify"], &["true"]).ends(2);
+    // It fails, but not before it has called a function.
+    let program = parsers();
+    let fails = format!("{program} policies png png; exit 7");
+    learn(&[], &["sh", "-c", &fails]).ends(0).says(&[
+        "exit status: 7",
+        "what it did until then counts",
+        "extends = [\"pure\"]",
+    ]);
+    // A file that allows something is somebody's work.
+    folder.write(
+        "policies/kept.toml",
+        "format = 1\nextends = [\"pure\"]\n[syscalls]\nallow = [\"getsid\"]\n",
+    );
+    let kept = folder.run(&[
+        "learn",
+        "kept",
+        "--write",
+        "--policies",
+        "policies",
+        "--",
+        &program,
+        "policies",
+        "kept",
+        "png",
+    ]);
+    kept.ends(3).says(&["allows something already"]);
+    folder
+        .run(&[
+            "learn",
+            "parser",
+            "--write",
+            "--policies",
+            "policies",
+            "--",
+            "true",
+        ])
+        .ends(3)
+        .says(&["built in"]);
+    // A function of another policy.
+    let other = folder.run(&[
+        "learn",
+        "kept",
+        "--policies",
+        "policies",
+        "--",
+        &program,
+        "policies",
+        "png",
+        "png",
+    ]);
+    other.ends(0);
+    let other = folder.run(&[
+        "learn",
+        "kept",
+        "--policies",
+        "policies",
+        "--",
+        &program,
+        "policies",
+        "png",
+        "zip",
+    ]);
+    other.ends(3).says(&[
+        "nothing was recorded of the policy `kept`, but of",
+        "zip (png)",
+    ]);
+}
+
+#[test]
+fn records_are_kept_and_merged_and_hostile_ones_refused() {
+    let folder = Folder::new("learn-records");
+    let program = parsers();
+    folder
+        .run(&["new", "zip", "--from", "pure", "--policies", "policies"])
+        .ends(0);
+    let learn = |options: &[&str]| {
+        let fixed = ["learn", "zip", "--policies", "policies"];
+        folder.run(&[&fixed, options].concat())
+    };
+    learn(&[
+        "--record",
+        "one.jsonl",
+        "--",
+        &program,
+        "policies",
+        "zip",
+        "zip",
+    ])
+    .ends(0);
+    learn(&["--merge", "one.jsonl", "--merge", "one.jsonl"])
+        .ends(0)
+        .says(&["Learned from 2 runs", "@threads"]);
+    learn(&["--merge", "one.jsonl", "--func", "zip"])
+        .ends(0)
+        .says(&["@threads"]);
+    learn(&["--merge", "one.jsonl", "--func", "png"])
+        .ends(3)
+        .says(&["nothing was recorded"]);
+    learn(&["--merge", "nowhere.jsonl"])
+        .ends(3)
+        .says(&["nowhere.jsonl"]);
+    learn(&[]).ends(3).says(&["a program to run"]);
+    let line = |call: &str, path: &str| {
+        format!(
+            "{{\"function\":\"f\",\"policy\":\"zip\",\"call\":\"{call}\",\"arguments\":[\"0x0\",\"0x0\",\"0x80000\"],\
+             \"path\":{path},\"exists\":true,\"port\":null,\"count\":1,\"seen_at\":\"x\\\"]\\n[evil]\"}}\n"
+        )
+    };
+    // What a process chose never becomes a line of a policy by itself.
+    let evil = line(
+        "openat",
+        "\"/a\\\"]\\n[capabilities]\\nkeep = [\\\"*\\\"]\\nwhy = \\\"\"",
+    );
+    folder.write(
+        "evil.jsonl",
+        evil + &line("ptrace", "null") + &line("openat", "\"/etc/app.conf\""),
+    );
+    let ran = learn(&["--merge", "evil.jsonl"]);
+    ran.ends(0)
+        .says(&["\"/etc/app.conf\", # 1×", "no policy may allow it"]);
+    assert!(
+        !ran.out()
+            .lines()
+            .any(|line| line.starts_with("[cap") || line.starts_with("[evil")),
+        "{}",
+        ran.out()
+    );
+    for (bad, says) in [
+        ("{}\n{}\n", "not a record"),
+        ("[1]\nx\ny\n", "not a record"),
+        (&"x".repeat(70_000), "too long"),
+    ] {
+        folder.write("bad.jsonl", bad);
+        learn(&["--merge", "bad.jsonl"])
+            .ends(3)
+            .says(&["bad.jsonl:1:", says]);
+    }
+    // A program that was killed leaves half a line.
+    folder.write(
+        "torn.jsonl",
+        line("openat", "\"/etc/app.conf\"") + "{\"function\":\"f",
+    );
+    learn(&["--merge", "torn.jsonl"])
+        .ends(0)
+        .says(&["/etc/app.conf"]);
+}
+
+#[test]
+fn what_is_released_can_be_shown_not_to_learn() {
+    let folder = Folder::new("learn-binary");
+    folder.write("policies/x.toml", "format = 1\n");
+    let check = |binary: &str| folder.run(&["check", "--policies", "policies", "--binary", binary]);
+    check(&parsers())
+        .ends(1)
+        .says(&["built with the feature `learn`"]);
+    // The tool itself has no use for it.
+    let plain = std::env::temp_dir().join(format!("crossmist-plain-{}", std::process::id()));
+    std::fs::copy("/bin/true", &plain).unwrap_or_else(|error| panic!("{error}"));
+    check(&plain.display().to_string()).ends(0);
+    let _ = std::fs::remove_file(plain);
+    check("/nowhere").ends(3);
+}
