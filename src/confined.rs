@@ -209,6 +209,7 @@ impl Confined {
                 call: explanation.call,
                 denied_by: explanation.denied_by,
                 allow_with: explanation.allow_with,
+                caution: explanation.caution,
                 thread: note.thread,
                 place: Place {
                     address: note.address,

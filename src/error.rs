@@ -220,6 +220,8 @@ pub struct Claim {
     /// What to add to a policy to allow it. `None` if no policy may, a line denies it, or code that
     /// tries it does without. A path in it is the child's word: grant none that you don't know.
     pub allow_with: Option<String>,
+    /// What speaks against adding it, where it is dangerous.
+    pub caution: Option<&'static str>,
     /// The id of the thread that made it.
     pub thread: u32,
     pub(crate) place: Place,
@@ -269,12 +271,26 @@ impl std::fmt::Display for Violation {
                 f.write_str("\n  to allow it:")?;
                 lines
                     .lines()
-                    .try_for_each(|line| write!(f, "\n      {line}"))
+                    .try_for_each(|line| write!(f, "\n      {line}"))?;
+                if let Some(caution) = claim.caution {
+                    write!(f, "\n  careful: {caution}")?;
+                }
             }
             None => f.write_str(
                 "\n  there is nothing to add: no policy may allow it, a line denies it, or code that \
                  tries it does without",
-            ),
+            )?,
+        }
+        // The name alone, which is the table's: the arguments are the child's word, and no text for
+        // a shell.
+        match claim.call.split_once('(') {
+            Some((name, _)) => {
+                write!(
+                    f,
+                    "\n  more: cargo crossmist explain {policy} --syscall {name}"
+                )
+            }
+            None => Ok(()),
         }
     }
 }

@@ -346,6 +346,18 @@ fn a_violation_says_what_would_allow_it() {
     let claim = found.claim.unwrap();
     assert!(claim.denied_by.contains("parser"), "{claim:?}");
     assert!(claim.allow_with.is_some(), "{claim:?}");
+    assert_eq!(claim.caution, None);
+    let text = violation(parser.run(socket, String::new())).to_string();
+    assert!(
+        text.ends_with("\n  more: cargo crossmist explain parser --syscall getsid"),
+        "{text}"
+    );
+    let internet = attempt(libc::SYS_socket, &[2, 1, 0]);
+    let text = violation(parser.run(internet, String::new())).to_string();
+    assert!(
+        text.contains("\n  careful: what it has been given can be sent away\n"),
+        "{text}"
+    );
 }
 
 #[func(sandbox = "pure")]

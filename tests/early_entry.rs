@@ -150,3 +150,6 @@ fn a_program_without_the_entry_in_its_main_has_no_second_main() {
     assert_eq!(output.stdout, b"");
     let _ = raw::any_child();
 }
+
+// Every expectation of every built-in policy, in a child under that policy.
+crossmist::policy_tests!(live);

@@ -1,4 +1,5 @@
-//! A crate is compiled again when a policy that it uses changes, wherever in the chain.
+//! What the macro makes of policies, seen from a crate that uses it: it is compiled again when one
+//! changes, wherever in the chain, and it refuses in the words of the tool.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,10 +11,10 @@ struct Project {
 }
 
 impl Project {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target = workspace.join("target/tests/rebuild");
-        let root = target.join("project");
+        let root = target.join(name);
         let _ = std::fs::remove_dir_all(&root);
         std::fs::create_dir_all(root.join("src")).unwrap();
         std::fs::create_dir_all(root.join("policies")).unwrap();
@@ -23,7 +24,7 @@ impl Project {
         project.write(
             "Cargo.toml",
             &format!(
-                "[package]\nname = \"project\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+                "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
                  [dependencies]\ncrossmist = {{ path = {workspace:?} }}\n[workspace]\n"
             ),
         );
@@ -79,7 +80,7 @@ const FAR: &str = "format = 1\ndescription = \"far\"\nextends = [\"parser\"]\n";
 
 #[test]
 fn a_change_of_a_policy_is_noticed() {
-    let project = Project::new();
+    let project = Project::new("project");
     project.runs();
     project.runs();
     // The policy itself, and the one that it extends.
@@ -116,4 +117,49 @@ fn a_change_of_a_policy_is_noticed() {
     project.write("policies/parser.toml", FAR);
     project.write("policies/far.toml", &format!("{FAR}\n"));
     project.fails(&["would hide it"]);
+}
+
+#[test]
+fn the_macro_refuses_every_bad_sample_in_the_readers_words() {
+    let project = Project::new("samples");
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("policy/tests/samples/bad");
+    let mut source = String::new();
+    let mut expected = Vec::new();
+    for entry in std::fs::read_dir(&samples).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let extension = path.extension().unwrap();
+        if extension == "toml" {
+            std::fs::copy(&path, project.root.join(format!("policies/{name}.toml"))).unwrap();
+        } else if extension == "expected" && is_plain(&name) {
+            let number = expected.len();
+            source.push_str(&format!(
+                "#[crossmist::func(sandbox = {name:?})]\nfn f{number}() {{}}\n"
+            ));
+            // The folder is called otherwise here.
+            let text = std::fs::read_to_string(&path)
+                .unwrap()
+                .replace("bad/", "policies/");
+            expected.push((name, text));
+        }
+    }
+    assert!(expected.len() >= 30);
+    project.write("src/main.rs", &format!("{source}fn main() {{}}\n"));
+    let output = project.cargo("check");
+    assert!(!output.status.success(), "it was compiled");
+    // rustc indents what it is told, and so what is compared is the words.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = words(&String::from_utf8_lossy(&output.stderr));
+    for (name, text) in expected {
+        for mistake in text.split("\n\n") {
+            let found = said.contains(&words(mistake));
+            assert!(found, "{name}: no\n{mistake}\nin\n{said}");
+        }
+    }
+}
+
+/// Whether a sample's name can be a policy's at all.
+fn is_plain(name: &str) -> bool {
+    name.chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }

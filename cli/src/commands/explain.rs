@@ -107,6 +107,9 @@ fn about_call(arguments: &Arguments, policy: &Policy, compiled: &Compiled, text:
             if let Some(lines) = &explanation.allow_with {
                 let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
                 print(&format!("  to allow it:\n{lines}"));
+                if let Some(caution) = explanation.caution {
+                    print(&format!("  {}: {caution}\n", paint(YELLOW, "careful")));
+                }
             }
         }
     }

@@ -343,9 +343,19 @@ fn record(value: &Value) -> Option<Found> {
             .as_u64()
             .and_then(|port| u16::try_from(port).ok()),
         count: value["count"].as_u64()?,
-        seen_at: text("seen_at"),
+        seen_at: text("seen_at").map(|place| near(&place)),
     };
     Some((text("function")?, text("policy")?, record))
+}
+
+/// A place in the sources as it is called from here.
+fn near(place: &str) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = Path::new(place);
+    path.strip_prefix(&here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 /// Runs the program again, confined by what was learned, and asks whether all of it is needed.

@@ -60,6 +60,26 @@ fn main() -> io::Result<()> {
         write("packets", &format!("{index:02}-kinds"), index, &kinds())?;
     }
     reports()?;
+    for (name, text) in crossmist_policy::BUILTIN {
+        write_whole("policies", name, text.as_bytes())?;
+    }
+    for kind in ["good", "bad"] {
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/tests/samples");
+        for entry in std::fs::read_dir(samples.join(kind))? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy();
+                write_whole(
+                    "policies",
+                    &format!("{kind}-{name}"),
+                    &std::fs::read(&path)?,
+                )?;
+            }
+        }
+    }
     for (name, packets) in packets() {
         for index in 0..2 {
             write("packets", &format!("{index:02}-{name}"), index, &packets)?;
@@ -233,9 +253,13 @@ fn body<T: Object>(value: &T) -> Vec<u8> {
 }
 
 fn write(target: &str, name: &str, index: u8, input: &[u8]) -> io::Result<()> {
+    write_whole(target, name, &[&[index], input].concat())
+}
+
+fn write_whole(target: &str, name: &str, input: &[u8]) -> io::Result<()> {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
         .join(target);
     std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join(name), [&[index], input].concat())
+    std::fs::write(folder.join(name), input)
 }

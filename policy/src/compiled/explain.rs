@@ -28,6 +28,8 @@ pub struct Explanation {
     /// What could be added to a policy to allow it. `None` if no policy may, a line denies it, or
     /// libraries that try it do without.
     pub allow_with: Option<String>,
+    /// What speaks against adding it, where it is dangerous.
+    pub caution: Option<&'static str>,
 }
 
 /// What the words on a `deny` begin with.
@@ -103,6 +105,7 @@ impl Compiled {
                 call: format!("system call {number}"),
                 denied_by: "no policy knows this number".to_owned(),
                 allow_with: None,
+                caution: None,
             };
         };
         let shown =
@@ -125,9 +128,37 @@ impl Compiled {
         Explanation {
             call: format!("{}({})", call.name, shown.join(", ")),
             denied_by,
+            caution: allow_with
+                .as_deref()
+                .and_then(|lines| caution(call.name, lines)),
             allow_with,
         }
     }
+}
+
+/// What speaks against the lines that would allow a call.
+fn caution(name: &str, lines: &str) -> Option<&'static str> {
+    let has = |part: &str| lines.contains(part);
+    Some(match name {
+        _ if has(EXECUTABLE) => "what an attacker writes into such memory can be run",
+        "execve" | "execveat" => "it runs other programs, with all that the policy allows",
+        "fork" | "vfork" | "clone" if has("@process") => {
+            "processes multiply, and outlive the function"
+        }
+        "kill" | "tkill" | "tgkill" | "pidfd_send_signal" => {
+            "signals reach other processes of the same user"
+        }
+        "socket" | "connect" | "sendto" | "sendmsg" if has("@net") || has("tcp_") => {
+            "what it has been given can be sent away"
+        }
+        "open" | "openat" | "creat" if has("write = ") || has("create = ") => {
+            "what it writes there is whatever its input makes it write"
+        }
+        _ if DANGEROUS.contains(&name) || has("why = ") => {
+            "it is one of the calls that need a reason"
+        }
+        _ => return None,
+    })
 }
 
 /// The shortest addition to a policy that allows the call.
