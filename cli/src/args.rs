@@ -133,7 +133,7 @@ pub(crate) struct Check {
   cargo crossmist explain thumbnail --path /etc/passwd
   cargo crossmist explain thumbnail --html thumbnail.html")]
 pub(crate) struct Explain {
-    /// Which policy
+    /// Which policy; or a group, such as @threads
     pub(crate) name: String,
     /// Only what becomes of this call: `mmap`, or `socket(AF_INET, SOCK_STREAM, 0)`
     #[arg(long, value_name = "CALL")]
@@ -240,7 +240,7 @@ pub(crate) struct Schema {
     /// Write it to .crossmist/ beside the policies, and tell taplo and VS Code of it
     #[arg(long)]
     pub(crate) install: bool,
-    /// Write the reference of all keys instead, in Markdown
+    /// Write the reference of all keys and groups instead, in Markdown
     #[arg(long, conflicts_with = "install")]
     pub(crate) reference: bool,
 }

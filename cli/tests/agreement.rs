@@ -190,3 +190,25 @@ fn every_example_of_a_code_leads_to_it() {
         }
     }
 }
+
+#[test]
+fn the_reference_is_what_the_tool_writes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let written = run_in(&root, &["schema", "--reference"]).ends(0).out();
+    let kept = root.join("policies/REFERENCE.md");
+    if std::env::var_os("CROSSMIST_BLESS").is_some() {
+        std::fs::write(&kept, &written).unwrap();
+    }
+    let kept = std::fs::read_to_string(&kept).unwrap_or_default();
+    assert!(
+        kept == written,
+        "`CROSSMIST_BLESS=1 cargo test -p crossmist-cli` writes policies/REFERENCE.md anew"
+    );
+    // Each group by itself, too.
+    run_in(&root, &["explain", "@threads"])
+        .ends(0)
+        .says(&["| `clone` |", "start a thread"]);
+    run_in(&root, &["explain", "@nothing"])
+        .ends(3)
+        .says(&["there is no group"]);
+}

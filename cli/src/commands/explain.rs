@@ -21,6 +21,19 @@ const WIDTH: usize = 72;
 
 pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
     no_sarif(arguments)?;
+    if options.name.starts_with('@') {
+        let group = syscalls::groups::find(&options.name);
+        let known = syscalls::groups::all().iter().map(|group| group.name);
+        let group = group.ok_or_else(|| {
+            format!(
+                "there is no group `{}`; there are {}",
+                options.name,
+                known.collect::<Vec<_>>().join(", ")
+            )
+        })?;
+        print(&crossmist_policy::group_page(group));
+        return Ok(ExitCode::SUCCESS);
+    }
     let policy = match workspace::load(arguments, &options.name)? {
         Ok(policy) => policy,
         Err(report) => return Ok(refused(arguments, &report)),

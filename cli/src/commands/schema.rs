@@ -27,7 +27,7 @@ const VS_CODE: &str = "{
 
 pub(super) fn run(arguments: &Arguments, options: &Schema) -> Outcome {
     if options.reference {
-        print(&crossmist_policy::reference());
+        print(&reference());
         return Ok(ExitCode::SUCCESS);
     }
     if !options.install {
@@ -51,6 +51,20 @@ pub(super) fn run(arguments: &Arguments, options: &Schema) -> Outcome {
     std::fs::create_dir_all(&code).map_err(|error| format!("{}: {error}", code.display()))?;
     add(&code.join("settings.json"), VS_CODE)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// All keys and all groups, as `policies/REFERENCE.md` has them.
+fn reference() -> String {
+    let groups = crossmist_policy::syscalls::groups::all().iter();
+    let groups: String = groups.map(crossmist_policy::group_page).collect();
+    format!(
+        "<!-- Written by `cargo crossmist schema --reference`; a test holds it to that. -->\n\
+         # Reference\n\n\
+         Every key, then every group. [README.md](README.md) is where to begin.\n\n\
+         {}\n{}\n",
+        crossmist_policy::reference(),
+        groups.trim_end()
+    )
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -301,6 +301,38 @@ pub fn reference() -> String {
     text
 }
 
+/// The page of a group, in Markdown: each call, when it is allowed, and what for.
+pub fn group_page(group: &groups::Group) -> String {
+    let mut text = format!("## {}\n\nFor {}.\n\n", group.name, group.about);
+    let (others, calls): (Vec<&&str>, Vec<&&str>) = group
+        .entries
+        .iter()
+        .partition(|entry| entry.starts_with('@'));
+    if group.entries.is_empty() {
+        text.push_str("Its calls are not listed: they are all that there are.\n\n");
+    }
+    if !others.is_empty() {
+        let others: Vec<_> = others.iter().map(|name| format!("`{name}`")).collect();
+        text.push_str(&format!("All of {}.\n\n", others.join(", ")));
+    }
+    if !calls.is_empty() {
+        text.push_str("| call | when | what for |\n|---|---|---|\n");
+    }
+    for entry in &calls {
+        let (name, when) = match entry.split_once('(') {
+            Some((name, when)) => (name, format!("`{}`", when.trim_end_matches(')'))),
+            None => (**entry, "always".to_owned()),
+        };
+        let when = when.replace('|', "\\|");
+        let about = syscalls::about(name).unwrap_or_default();
+        text.push_str(&format!("| `{name}` | {when} | {about} |\n"));
+    }
+    if !calls.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
 fn kind(kind: Kind) -> String {
     match kind {
         Kind::Size => "a size, such as `\"64KiB\"`, or `\"none\"`".to_owned(),

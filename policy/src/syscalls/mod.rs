@@ -1,8 +1,11 @@
 //! What is known of system calls: numbers, arguments, constants, and the groups that name many.
 
+mod about;
 pub(crate) mod constants;
 pub mod groups;
 mod table;
+
+pub use about::about;
 
 use crate::Arch;
 
