@@ -279,12 +279,20 @@ fn line_of(memory: &File, thread: u32) -> Option<String> {
     let bias = theirs.checked_sub(own.checked_sub(image.base() as u64)?)?;
     let words = bytes.as_chunks::<8>().0.iter();
     let words = words.map(|word| u64::from_ne_bytes(*word));
-    let mut offsets = words.filter_map(|word| word.checked_sub(bias));
-    offsets.find_map(|offset| {
+    let offsets = words.filter_map(|word| word.checked_sub(bias));
+    let mut lines = offsets.filter_map(|offset| {
         let address = usize::try_from(offset).ok()?.checked_add(image.base())?;
         image.offset_of_return(address)?;
         stack::line_of(offset)
-    })
+    });
+    // A line of the program's own says more than one of what it depends on.
+    let is_own =
+        |line: &String| !line.contains("/registry/src/") && !line.contains("/git/checkouts/");
+    let first = lines.next()?;
+    match is_own(&first) {
+        true => Some(first),
+        false => lines.find(is_own).or(Some(first)),
+    }
 }
 
 /// Where the executable begins, by a list of mappings: it is the first of them.

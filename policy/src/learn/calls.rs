@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Line, Proposal, Record, evidence};
+use super::{Line, Proposal, Record, evidence, expectation};
 use crate::Arch;
 use crate::bpf::Action;
 use crate::bpf::interpret::{Call, answer};
@@ -32,6 +32,7 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
             proposal.left_out.push(Line {
                 text: format!("\"{}\"", entry(&record.call, &[record], arch)),
                 evidence: format!("{} ({why})", evidence(&[record])),
+                expect: None,
             });
         };
         let Some(call) = syscalls::find(&record.call) else {
@@ -67,6 +68,7 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
         proposal.calls.push(Line {
             text: format!("\"{}\"", entry(name, &records, arch)),
             evidence: evidence(&records),
+            expect: records.first().map(|record| expectation(record)),
         });
     }
 }
@@ -149,6 +151,7 @@ fn by_groups(needed: &mut Vec<(&'static Syscall, &Record)>, arch: Arch, proposal
         proposal.calls.push(Line {
             text: format!("\"{}\"", group.name),
             evidence: evidence(&records),
+            expect: records.first().map(|record| expectation(record)),
         });
         if group.name == "@threads" {
             proposal.limits.insert("threads", 16);

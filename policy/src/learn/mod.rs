@@ -115,6 +115,8 @@ struct Line {
     /// The value, or the text of a comment.
     text: String,
     evidence: String,
+    /// What is to be expected of a policy that has it: the lines of an `[[expect]]`.
+    expect: Option<String>,
 }
 
 /// Everything that goes into the new policy.
@@ -128,6 +130,7 @@ struct Proposal {
     /// Keys of `[limits]`.
     limits: BTreeMap<&'static str, u64>,
     left_out: Vec<Line>,
+    expected: Vec<String>,
 }
 
 /// Makes a policy that allows what was seen, and extends `base`.
@@ -149,7 +152,21 @@ pub fn learn(
     let mut proposal = Proposal::default();
     let rest = paths::take(&policy, &records, &mut proposal);
     calls::take(&policy, &rest, &mut proposal);
-    let proposal = usable(library, base, proposal);
+    let mut proposal = usable(library, base, proposal);
+    let paths = proposal.paths.values().flatten();
+    let expected = paths
+        .chain(&proposal.calls)
+        .filter_map(|line| line.expect.clone());
+    let mut expected: Vec<_> = expected.collect();
+    expected.dedup();
+    for expect in expected {
+        proposal.expected.push(expect);
+        // Flags that have other numbers elsewhere are no expectation for everywhere.
+        let text = write(base, &proposal, 1, 0);
+        if Policy::from_toml(library, "learned", &text).is_err() {
+            proposal.expected.pop();
+        }
+    }
     let granted = proposal.calls.len()
         + proposal.paths.values().map(Vec::len).sum::<usize>()
         + proposal.ports.values().map(BTreeMap::len).sum::<usize>();
@@ -293,6 +310,7 @@ impl Proposal {
         self.left_out.push(Line {
             text,
             evidence: format!("{evidence} ({mistake})"),
+            expect: None,
         });
     }
 }
@@ -318,6 +336,21 @@ fn merge(records: &[Record]) -> Vec<Record> {
         }
     }
     merged.into_values().collect()
+}
+
+/// What a policy that allows it is to go on allowing: a call as it was seen.
+fn expectation(record: &Record) -> String {
+    let last = record.arguments.iter().rposition(|argument| *argument != 0);
+    let arguments = record
+        .arguments
+        .iter()
+        .take(last.map_or(0, |last| last + 1));
+    let arguments: Vec<_> = arguments.map(|argument| format!("{argument:#x}")).collect();
+    format!(
+        "syscall = \"{}({})\"\nis = \"allowed\"\n",
+        record.call,
+        arguments.join(", ")
+    )
 }
 
 /// How often, and from where first.
@@ -369,6 +402,7 @@ fn write(base: &str, proposal: &Proposal, runs: usize, seen: u64) -> String {
                 .map(|(port, evidence)| Line {
                     text: port.to_string(),
                     evidence: evidence.clone(),
+                    expect: None,
                 })
                 .collect();
             list(&mut text, key, &lines);
@@ -385,6 +419,9 @@ fn write(base: &str, proposal: &Proposal, runs: usize, seen: u64) -> String {
         }
     }
     text.push_str("\n[[expect]]\nsyscall = \"execve(NULL, NULL, NULL)\"\nis = \"killed\"\n");
+    for expect in &proposal.expected {
+        let _ = write!(text, "\n[[expect]]\n{expect}");
+    }
     if !proposal.left_out.is_empty() {
         text.push_str("\n# Seen, and left out:\n");
         for line in &proposal.left_out {

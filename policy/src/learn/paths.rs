@@ -222,6 +222,7 @@ fn grants(
             proposal.left_out.push(Line {
                 text: format!("{key} {shown}"),
                 evidence: format!("{} ({why})", evidence(records)),
+                expect: None,
             });
         };
         let is_granted = policy
@@ -254,6 +255,9 @@ fn grants(
         proposal.paths.entry(key).or_default().push(Line {
             text: format!("\"{path}\""),
             evidence: format!("{why}{}", evidence(&records)),
+            expect: ["read", "write"]
+                .contains(&key)
+                .then(|| format!("path = \"{path}\"\naccess = \"{key}\"\nis = \"allowed\"\n")),
         });
     }
 }
@@ -362,5 +366,6 @@ fn looked_at(policy: &Policy, records: &[&Record], proposal: &mut Proposal) {
                 paths.join(", ")
             },
         ),
+        expect: None,
     });
 }

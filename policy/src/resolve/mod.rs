@@ -136,7 +136,10 @@ fn fetch(library: &dyn Library, name: &str) -> Result<Text, Unfetched> {
             let names: Vec<_> = BUILTIN.iter().map(|(name, _)| *name).collect();
             let help = match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the built-in ones are {}", names.join(", ")),
+                None => format!(
+                    "`cargo crossmist new {name}` begins one; the built-in ones are {}",
+                    names.join(", ")
+                ),
             };
             let message = format!("there is no policy `{name}`: looked for it at {place}");
             Err((Code::UnknownParent, message, Some(help)))
