@@ -143,13 +143,15 @@ fn frames(offset: u64) -> Vec<Frame> {
     frames
 }
 
-/// The line of the program, or of what it depends on, that an offset belongs to; none in std.
+/// The line of the program, or of what it depends on, that an offset belongs to; none in std or here.
 #[cfg(feature = "learn")]
 pub(crate) fn line_of(offset: u64) -> Option<String> {
     frames(offset).into_iter().find_map(|frame| {
         let (file, line) = (frame.file?, frame.line?);
+        let function = frame.function.unwrap_or_default();
         let is_std = file.contains("/rustc/") || file.contains("/library/std/");
-        (!is_std).then(|| format!("{file}:{line}"))
+        let is_ours = function.contains("crossmist::") || function.contains("__rust_");
+        (!is_std && !is_ours).then(|| format!("{file}:{line}"))
     })
 }
 

@@ -60,12 +60,22 @@ fn good_files_are_taken_and_compiled() {
 }
 
 #[test]
-fn the_readme_shows_a_policy_that_works() {
+fn every_policy_in_the_readme_works() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
-    let (_, rest) = readme.split_once("```toml\n").unwrap();
-    let (text, _) = rest.split_once("```").unwrap();
-    from_text(text).unwrap_or_else(|report| panic!("{report}"));
+    let blocks = readme.split("```toml\n").skip(1);
+    let blocks: Vec<_> = blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(blocks.len() >= 7);
+    for text in blocks {
+        let whole = match text.starts_with("format = 1") {
+            true => text.to_owned(),
+            false => format!("format = 1\n{text}"),
+        };
+        let policy = from_text(&whole).unwrap_or_else(|report| panic!("{report}\n{whole}"));
+        policy.compile().unwrap();
+    }
 }
 
 #[test]

@@ -377,10 +377,7 @@ fn verify(options: &Learn, records: &[Record], library: &crossmist_policy::Folde
         );
         return Ok(ExitCode::from(FINDINGS));
     }
-    let unneeded = match learn::unneeded(library, &options.name, records) {
-        Ok(unneeded) => unneeded,
-        Err(report) => return Err(report.into()),
-    };
+    let unneeded = learn::unneeded(library, &options.name, records)?;
     for grant in &unneeded {
         eprintln!(
             "{} {}: nothing that was seen needs `{}`",

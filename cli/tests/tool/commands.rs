@@ -1,10 +1,8 @@
 //! Each command as somebody types it: what it says, what it writes, how it ends.
 
-mod support;
-
 use std::process::Command;
 
-use support::{Folder, run_in};
+use crate::support::{Folder, run_in};
 
 const MANIFEST: &str =
     "[package]\nname = \"app\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";

@@ -3,13 +3,11 @@
 //! The parsers are an example of this workspace, built with the feature `learn` as `--all-features`
 //! does.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use support::Folder;
+use crate::support::Folder;
 
 /// The example, built here where it isn't yet, so that one test can be run alone.
 static PARSERS: LazyLock<PathBuf> = LazyLock::new(|| {
