@@ -99,6 +99,9 @@
 //!
 //!   What becomes of a child is told when somebody waits for it. Arguments, results and what a child
 //!   prints are not told, but paths in a denied call are.
+//! * `learn`: where the variable `CROSSMIST_LEARN` names a folder, functions are watched and **not
+//!   confined**, and what they do is written down there, for `cargo crossmist learn` to make a policy
+//!   of. It is for development: don't release what was built with it.
 //! * `early-entry`: children enter before `main`, by a constructor in `.init_array`. So a library
 //!   can call functions in children without its users' knowing, and so can a plain `#[test]`,
 //!   whose `main` is the test runner's. A child then has not been through Rust's runtime before

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Run a program and learn what its functions need
     Learn(Learn),
+    /// Write a policy from one of systemd's, OCI's or minijail's
+    Import(Import),
     /// Write the JSON Schema that editors complete and check policies by
     Schema(Schema),
     /// Format policy files, keeping comments
@@ -233,6 +235,21 @@ pub(crate) struct Learn {
     /// The program and its arguments; none learns from --merge alone
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The policy goes to standard output. What could not be translated stands at its end, as comments.
+
+Example:
+  cargo crossmist import oci seccomp.json > policies/imported.toml"
+)]
+pub(crate) struct Import {
+    /// What the file is
+    #[arg(value_enum)]
+    pub(crate) kind: crate::import::Format,
+    /// The file
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod import;
 mod page;
 mod report;
 mod sources;

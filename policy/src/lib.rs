@@ -78,7 +78,7 @@ pub use expect::{Expected, Subject};
 pub use file::OnViolation;
 pub use help::Help;
 pub use library::{BUILTIN, BuiltinOnly, Folder, Library, Missing, Text};
-pub use names::errno;
+pub use names::{errno, errno_name};
 pub use narrow::NarrowError;
 pub use policy::{Capabilities, Policy};
 pub use redundant::{Redundant, redundant};

@@ -9,7 +9,7 @@ pub fn errno(name: &str) -> Option<u16> {
 }
 
 /// The first name of an error number.
-pub(crate) fn errno_name(number: u16) -> Option<&'static str> {
+pub fn errno_name(number: u16) -> Option<&'static str> {
     let found = ERRNOS.iter().find(|(_, known)| *known == number);
     found.map(|(name, _)| *name)
 }

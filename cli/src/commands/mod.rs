@@ -6,6 +6,7 @@ mod code;
 mod diff;
 mod explain;
 mod fmt;
+mod import;
 mod kernel;
 mod learn;
 mod new;
@@ -31,6 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         Command::Diff(options) => diff::run(arguments, options),
         Command::Test(options) => test::run(arguments, options),
         Command::Learn(options) => learn::run(arguments, options),
+        Command::Import(options) => import::run(arguments, options),
         Command::Schema(options) => schema::run(arguments, options),
         Command::Fmt(options) => fmt::run(arguments, options),
         Command::Bpf(options) => bpf::run(arguments, options),
