@@ -63,11 +63,19 @@ pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str)
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("{}-{number}.jsonl", std::process::id()));
     let policy = policy.to_owned();
+    let shown = path.clone();
+    let complain = move |error: io::Error| {
+        let _ = writeln!(io::stderr(), "crossmist: {}: {error}", shown.display());
+    };
+    // Here, so that it is known that there was a child even if the program ends at once.
+    let opened = OpenOptions::new().create(true).append(true).open(&path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) => return complain(error),
+    };
     let watch = move || {
-        let opened = OpenOptions::new().create(true).append(true).open(&path);
-        let result = opened.and_then(|file| Watch::new(function, policy, file).run(&listener));
-        if let Err(error) = result {
-            let _ = writeln!(io::stderr(), "crossmist: {}: {error}", path.display());
+        if let Err(error) = Watch::new(function, policy, file).run(&listener) {
+            complain(error);
         }
     };
     // Without it the child's calls fail by ENOSYS, when the descriptor is closed.

@@ -32,7 +32,7 @@ enum Attempt {
     Probe(String),
 }
 
-#[crossmist_macros::func(sandbox = dynamic)]
+#[crossmist::func(sandbox = dynamic)]
 fn make(attempt: Attempt) -> Result<i64, i32> {
     match attempt {
         Attempt::Call {

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["running", "reaper", "handle", "keeper", "confined", "learn"],
     // The two sides of a call.
     &["func", "call", "launch", "child", "builder", "early"],
-    &["tokio", "fuzzing"],
+    &["tokio", "fuzzing", "probe"],
     &["lib"],
 ];
 
