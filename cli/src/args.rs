@@ -18,7 +18,7 @@ Examples:
 
 /// Write, check, explain, compare and test the policies of confined functions.
 #[derive(Debug, Parser)]
-#[command(name = "cargo-crossmist", bin_name = "cargo crossmist", version, after_help = EXIT_CODES)]
+#[command(name = "cargo-crossmist", bin_name = "cargo crossmist", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -88,9 +88,9 @@ pub(crate) enum Command {
     Bpf(Bpf),
     /// Show what this machine can enforce, and which policies would run
     Kernel(Kernel),
-    /// Explain the code of a finding, such as P010
-    #[command(name = "code")]
-    Code(Code),
+    /// Explain the code of a finding, such as P010, or a command
+    #[command(name = "help", alias = "code")]
+    Help(Help),
     /// Write completions for a shell
     Completions {
         /// For which shell
@@ -288,7 +288,7 @@ pub(crate) struct Kernel {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Code {
-    /// The code; without one, all are listed
-    pub(crate) code: Option<String>,
+pub(crate) struct Help {
+    /// A code or a command; `codes` lists all codes
+    pub(crate) about: Option<String>,
 }

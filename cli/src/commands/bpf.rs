@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crossmist_policy::Arch;
-use crossmist_policy::bpf::disassemble::disassemble;
+use crossmist_policy::bpf::disassemble::annotate;
 use serde_json::json;
 
 use super::{Outcome, no_sarif, print, refused};
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, options: &Bpf) -> Outcome {
             "# {} on {arch}: {} instructions\n{}",
             policy.name(),
             program.code.len(),
-            disassemble(program)
+            annotate(program)
         )),
     }
     Ok(ExitCode::SUCCESS)

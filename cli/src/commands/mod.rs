@@ -2,10 +2,10 @@
 
 mod bpf;
 mod check;
-mod code;
 mod diff;
 mod explain;
 mod fmt;
+mod help;
 mod import;
 mod kernel;
 mod learn;
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         Command::Fmt(options) => fmt::run(arguments, options),
         Command::Bpf(options) => bpf::run(arguments, options),
         Command::Kernel(options) => kernel::run(arguments, options),
-        Command::Code(options) => code::run(options),
+        Command::Help(options) => help::run(options),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(

@@ -474,21 +474,28 @@ fn completions_manual_codes_and_filters_are_written() {
     folder
         .run(&["bpf", "pure", "--arch", "aarch64"])
         .ends(0)
-        .says(&["# pure on aarch64:", "load architecture", "errno ENOSYS"]);
+        .says(&[
+            "# pure on aarch64:",
+            "load architecture",
+            "errno ENOSYS",
+            "# futex: op",
+        ]);
     folder
         .run(&["bpf", "pure", "--arch", "mips"])
         .ends(3)
         .says(&["x86_64 and aarch64"]);
     folder
-        .run(&["code", "p021"])
+        .run(&["help", "p021"])
         .ends(0)
         .says(&["P021 (error)", "replace"]);
-    folder.run(&["code", "P999"]).ends(3);
-    let all = folder.run(&["code"]);
+    folder.run(&["help", "P999"]).ends(3);
+    let all = folder.run(&["help", "codes"]);
     assert_eq!(
         all.ends(0).out().lines().count(),
         crossmist_policy::Code::ALL.len()
     );
+    folder.run(&["help"]).ends(0).says(&["Exit codes:"]);
+    folder.run(&["help", "diff"]).ends(0).says(&["--fail-on"]);
     folder
         .run(&["frobnicate"])
         .ends(2)
