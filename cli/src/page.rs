@@ -5,15 +5,16 @@ use crossmist_policy::landlock::kernel_of_abi;
 use crossmist_policy::overview::{Area, Overview};
 
 const STYLE: &str = "
-:root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#cf222e;--some:#9a6700;--soft:#57606a}
-@media (prefers-color-scheme:dark){:root{--good:#3fb950;--bad:#f85149;--some:#d29922;--soft:#8b949e}}
+:root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#cf222e;--some:#bc4c00;--mid:#9a6700;--soft:#57606a}
+@media (prefers-color-scheme:dark){:root{--good:#3fb950;--bad:#f85149;--some:#f0883e;--mid:#d29922;--soft:#8b949e}}
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}
 h1{margin-bottom:0}h2{margin-top:2rem;border-bottom:1px solid var(--line)}
+#calls td:first-child code{white-space:nowrap}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid var(--line)}
 code{font:13px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}.soft{color:var(--soft)}
-.good{color:var(--good)}.bad{color:var(--bad)}.some{color:var(--some)}
+.good{color:var(--good)}.bad{color:var(--bad)}.some{color:var(--some)}.mid{color:var(--mid)}
 .bar{display:flex;height:1.4rem;border-radius:.3rem;overflow:hidden;margin:.5rem 0}.bar span{display:block}
-.bar .good{background:var(--good)}.bar .some{background:var(--some)}.bar .soft{background:var(--soft)}.bar .bad{background:var(--bad)}
+.bar .good{background:var(--good)}.bar .some{background:var(--some)}.bar .mid{background:var(--mid)}.bar .soft{background:var(--soft)}
 input{font:inherit;padding:.3rem .5rem;width:20rem;max-width:100%}
 ";
 
@@ -148,16 +149,16 @@ fn calls(body: &mut String, overview: &Overview) {
     let (always, sometimes, answered) = (count(Some(true)), count(Some(false)), count(None));
     let rest = all.saturating_sub(always + sometimes + answered);
     body.push_str(&format!(
-        "<h2>System calls</h2>\n<p>Of {all}, <span class=good>{always} always</span>, \
-         <span class=some>{sometimes} by their arguments</span>, \
+        "<h2>System calls</h2>\n<p>Of {all}, <span class=some>{always} always</span>, \
+         <span class=mid>{sometimes} by their arguments</span>, \
          <span class=soft>{answered} answered harmlessly</span>, \
-         <span class=bad>{rest} violations</span>.</p>\n<div class=bar>"
+         <span class=good>{rest} violations</span>.</p>\n<div class=bar>"
     ));
     for (class, count) in [
-        ("good", always),
-        ("some", sometimes),
+        ("some", always),
+        ("mid", sometimes),
         ("soft", answered),
-        ("bad", rest),
+        ("good", rest),
     ] {
         body.push_str(&format!(
             "<span class={class} style=\"flex:{count}\" title={count}></span>"
@@ -170,8 +171,8 @@ fn calls(body: &mut String, overview: &Overview) {
         body,
         overview.calls.iter().map(|call| {
             let (class, word) = match call.allowed() {
-                Some(true) => ("good", "always".to_owned()),
-                Some(false) => ("some", "by arguments".to_owned()),
+                Some(true) => ("some", "always".to_owned()),
+                Some(false) => ("mid", "by arguments".to_owned()),
                 None => ("soft", call.otherwise.to_string()),
             };
             let clauses: Vec<_> = call

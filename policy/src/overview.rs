@@ -167,7 +167,13 @@ impl Policy {
             if !self.is_denied(call.name) {
                 self.grants(call.name, rules)
                     .for_each(|grant| clause(Action::Allow, grant));
-                for (soft, grant) in &rules.soft {
+                // Where it always happens there is nothing to answer.
+                let is_always = |grant: &crate::resolve::Grant| grant.condition.is_none();
+                let answers = match self.grants(call.name, rules).any(is_always) {
+                    true => &[][..],
+                    false => &rules.soft,
+                };
+                for (soft, grant) in answers {
                     clause(crate::verdict::answer(*soft), grant);
                 }
             }
