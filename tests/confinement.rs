@@ -904,7 +904,7 @@ fn no_end_for_code_goes_to_a_confined_function() {
     takes_an_end.run(sender).unwrap();
 }
 
-#[func(sandbox = "parser")]
+#[func(sandbox = dynamic)]
 fn copies(
     mut from: File,
     mut to: File,
@@ -934,32 +934,41 @@ fn files_and_ends_of_channels_work() {
     let directory = Directory::new();
     let (from, to) = (directory.path().join("from"), directory.path().join("to"));
     std::fs::write(&from, vec![5; 10_000]).unwrap();
-    let (progress, mut told) = channel().unwrap();
-    let (mut sender, words) = channel::<String>().unwrap();
-    let policy = r#"
-        format = 1
-        description = "Write to a file that was handed over"
-        extends = ["parser"]
-        [limits]
-        file_size = "1MiB"
-    "#;
-    SandboxPolicy::from_toml("writer", policy).unwrap();
-    let child = copies
-        .spawn(
-            File::open(&from).unwrap(),
-            File::create(&to).unwrap(),
-            progress,
-            words,
-        )
-        .unwrap();
-    for word in ["two", "words"] {
-        sender.send(&word.to_owned()).unwrap();
+    let policy = "format = 1\nextends = [\"parser\"]\n[limits]\nfile_size = \"1MiB\"\n";
+    let writer = SandboxPolicy::from_toml("writer", policy).unwrap();
+    let reader = SandboxPolicy::builtin("parser").unwrap();
+    for (policy, is_allowed) in [(writer, true), (reader, false)] {
+        let (progress, mut told) = channel().unwrap();
+        let (mut sender, words) = channel::<String>().unwrap();
+        let open = File::open(&from).unwrap();
+        let child = copies
+            .sandbox(&policy)
+            .spawn(open, File::create(&to).unwrap(), progress, words)
+            .unwrap();
+        for word in ["two", "words"] {
+            // Nobody may be left to hear it, where the file can't be written.
+            assert!(sender.send(&word.to_owned()).is_ok() || !is_allowed);
+        }
+        drop(sender);
+        let result = child.join().unwrap();
+        let mut sums = Vec::new();
+        while let Some(sum) = told.recv().unwrap() {
+            sums.push(sum);
+        }
+        if is_allowed {
+            let (_, heard) = result.unwrap();
+            assert_eq!(heard, ["two", "words"]);
+            assert_eq!(
+                sums,
+                (1..=10).map(|count| count * 1000).collect::<Vec<u64>>()
+            );
+            assert_eq!(std::fs::read(&to).unwrap(), vec![5; 10_000]);
+        } else {
+            // `parser` lets files be as large as 0 bytes, whoever handed them over.
+            assert_eq!(result.unwrap_err(), "File too large (os error 27)");
+            assert_eq!(sums, []);
+        }
     }
-    drop(sender);
-    // `parser` lets files be as large as 0 bytes, whoever handed them over.
-    let result = child.join().unwrap();
-    assert_eq!(result.unwrap_err(), "File too large (os error 27)");
-    assert_eq!(told.recv().unwrap(), None);
 }
 
 #[func(sandbox = "pure")]

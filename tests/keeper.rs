@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crossmist::{Child, Error, func};
+use crossmist::{Child, Error, SandboxPolicy, func};
 use support::{Holdings, raw, state, this_program, wait_until, wait_until_gone, within};
 
 fn main() {
@@ -30,6 +30,7 @@ fn main() {
             a_fresh_image_has_a_layout_of_its_own,
             large_arguments_and_answers_go_both_ways,
             a_flood_of_standard_error_holds_nobody_up,
+            what_one_child_prints_no_other_has,
             a_stopped_keeper_holds_a_call_no_longer_than_its_deadline,
         ],
         cases![helper_holds_children, helper_calls_on_interrupt],
@@ -418,4 +419,55 @@ fn a_stopped_keeper_holds_a_call_no_longer_than_its_deadline() {
     );
     kill(keeper, libc::SIGCONT);
     assert_eq!(add.run(5, 7).unwrap(), 12);
+}
+
+/// What a secret is hidden by, so that nobody has it who isn't meant to.
+const MASK: u8 = 0x55;
+
+#[func(sandbox = "parser")]
+fn prints(hidden: Vec<u8>) {
+    let secret: String = hidden.iter().map(|byte| char::from(byte ^ MASK)).collect();
+    eprintln!("{secret}");
+}
+
+/// How often a secret is in this process's memory; with `plants` it is, at least once.
+#[func(sandbox = dynamic)]
+fn finds(hidden: Vec<u8>, plants: bool) -> usize {
+    use std::os::unix::fs::FileExt;
+    let planted: Vec<u8> = match plants {
+        true => hidden.iter().map(|byte| byte ^ MASK).collect(),
+        false => Vec::new(),
+    };
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut found = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (range, _) = line.split_once(' ').unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let number = |text| u64::from_str_radix(text, 16).unwrap();
+        let mut bytes = vec![0; (number(end) - number(start)) as usize];
+        // The kernel's own pages can't be read.
+        if memory.read_exact_at(&mut bytes, number(start)).is_ok() {
+            let is_it = |window: &[u8]| window.iter().zip(&hidden).all(|(a, b)| *a == b ^ MASK);
+            found += bytes
+                .windows(hidden.len())
+                .filter(|window| is_it(window))
+                .count();
+        }
+    }
+    std::hint::black_box(planted);
+    found
+}
+
+fn what_one_child_prints_no_other_has() {
+    let secret = format!("the password is {}", std::process::id());
+    let hidden: Vec<u8> = secret.bytes().map(|byte| byte ^ MASK).collect();
+    let text = "format = 1\nextends = [\"unconfined\"]\n";
+    let open = SandboxPolicy::from_toml("open", text).unwrap();
+    // The control: where it is, it is found.
+    assert!(finds.sandbox(&open).run(hidden.clone(), true).unwrap() > 0);
+    for _ in 0..3 {
+        prints.run(hidden.clone()).unwrap();
+        assert_eq!(finds.sandbox(&open).run(hidden.clone(), false).unwrap(), 0);
+    }
 }

@@ -1,6 +1,8 @@
 //! A child's standard error, read so that the child doesn't wait, and the end of it kept.
+//!
+//! What is kept lies in memory that the keeper's forks don't get: it is one child's words, and the next
+//! child is a copy of the keeper.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,16 +10,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::protocol::STDERR_BYTES;
+use crate::sys::memory::Unshared;
 
 /// The reading end of a pipe.
 pub(super) struct Drain {
     pipe: File,
-    /// The last that came.
-    kept: VecDeque<u8>,
+    /// Made when something comes: most children print nothing.
+    memory: Option<Unshared>,
+    /// How much of it is filled.
+    filled: usize,
 }
 
 /// How much is read at a stretch: others want the keeper's attention, too.
 const STRETCH: usize = 64 << 10;
+
+/// What is kept, and room to read behind it.
+const ROOM: usize = STDERR_BYTES + STRETCH;
 
 impl Drain {
     pub(super) fn new(pipe: OwnedFd) -> io::Result<Self> {
@@ -25,19 +33,34 @@ impl Drain {
         fcntl(pipe.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Self {
             pipe: pipe.into(),
-            kept: VecDeque::new(),
+            memory: None,
+            filled: 0,
         })
     }
 
     /// Reads what is there, and says whether more may come.
     pub(super) fn advance(&mut self) -> bool {
-        let mut buffer = [0; 4096];
         let mut left = STRETCH;
         while left > 0 {
-            match self.pipe.read(&mut buffer) {
+            let memory = match &mut self.memory {
+                Some(memory) => memory,
+                None => match Unshared::new(ROOM) {
+                    Ok(memory) => self.memory.insert(memory),
+                    // A child that prints where there is no memory finds its pipe closed.
+                    Err(_) => return false,
+                },
+            };
+            let bytes = memory.as_mut_slice();
+            if self.filled >= ROOM {
+                // The end of it moves to the front.
+                bytes.copy_within(ROOM.saturating_sub(STDERR_BYTES).., 0);
+                self.filled = STDERR_BYTES;
+            }
+            let room = bytes.get_mut(self.filled..).unwrap_or_default();
+            match self.pipe.read(room) {
                 Ok(0) => return false,
                 Ok(count) => {
-                    self.keep(buffer.get(..count).unwrap_or_default());
+                    self.filled = self.filled.saturating_add(count);
                     left = left.saturating_sub(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -47,17 +70,14 @@ impl Drain {
         true
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        self.kept.extend(bytes);
-        let surplus = self.kept.len().saturating_sub(STDERR_BYTES);
-        self.kept.drain(..surplus);
-    }
-
     /// Reads what a child left that has ended, and gives the last of it all. Whoever it left behind
     /// may write on; nobody waits for that.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(&mut self) -> &[u8] {
         self.advance();
-        self.kept.into()
+        let first = self.filled.saturating_sub(STDERR_BYTES);
+        let bytes = self.memory.as_mut().map(Unshared::as_mut_slice);
+        let bytes = bytes.and_then(|bytes| bytes.get(first..self.filled));
+        bytes.unwrap_or_default()
     }
 }
 
@@ -82,7 +102,7 @@ mod tests {
             assert!(drain.advance());
         }
         writing.write_all(b"the end").unwrap();
-        let kept = drain.finish();
+        let kept = drain.finish().to_vec();
         assert_eq!(kept.len(), STDERR_BYTES);
         assert!(kept.ends_with(b"\x31the end"));
     }

@@ -210,7 +210,7 @@ impl Keeper {
         });
         if let Err((step, error)) = admitted {
             let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-            tell(reports.as_fd(), &Report::Failed { step, errno }, None);
+            tell(reports.as_fd(), &Report::Failed { step, errno }, &[], None);
         }
         Served::Goes
     }
@@ -244,7 +244,8 @@ impl Keeper {
         let started = Report::Started {
             process: process.id,
         };
-        tell(reports.as_fd(), &started, Some(process.pidfd.as_fd()));
+        let pidfd = process.pidfd.as_fd();
+        tell(reports.as_fd(), &started, &[], Some(pidfd));
         let Request {
             deadline, may_fork, ..
         } = request;
@@ -274,14 +275,16 @@ impl Keeper {
             .process
             .wait_with_time()
             .unwrap_or((Ended::Unknown, Default::default()));
-        let stderr = entry.drain.take().map(Drain::finish).unwrap_or_default();
         let departure = Departure {
             ended,
             at_deadline: entry.killed_at_deadline,
             cpu_time: u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX),
-            stderr,
+            // Sent from where it is: what is copied here is copied into every child from now on.
+            stderr: Vec::new(),
         };
-        tell(entry.reports.as_fd(), &Report::Ended(departure), None);
+        let stderr = entry.drain.as_mut().map(Drain::finish).unwrap_or_default();
+        let report = Report::Ended(departure);
+        tell(entry.reports.as_fd(), &report, stderr, None);
         if entry.may_fork {
             self.bury_orphans();
         }
@@ -343,9 +346,9 @@ impl Keeper {
 }
 
 /// Tells the program, if it still listens. Never waits: a report socket holds all its reports.
-fn tell(reports: BorrowedFd<'_>, report: &Report, pidfd: Option<BorrowedFd<'_>>) {
+fn tell(reports: BorrowedFd<'_>, report: &Report, stderr: &[u8], pidfd: Option<BorrowedFd<'_>>) {
     let bytes = report.to_bytes();
-    let parts = [IoSlice::new(&bytes)];
+    let parts = [IoSlice::new(&bytes), IoSlice::new(stderr)];
     let descriptors: Vec<_> = pidfd.into_iter().collect();
     let _ = socket::send(reports, &parts, &descriptors, Wait::Never);
 }

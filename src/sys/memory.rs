@@ -121,6 +121,54 @@ impl<A> Mapping<A> {
     }
 }
 
+/// Memory that copies of this process don't get (`madvise(2)`, MADV_DONTFORK).
+#[derive(Debug)]
+pub(crate) struct Unshared {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Unshared {
+    /// So many zero bytes, at least one.
+    pub(crate) fn new(length: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping, placed by the kernel.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        let start = match NonNull::new(start.cast::<u8>()) {
+            Some(start) if start.as_ptr().cast() != libc::MAP_FAILED => start,
+            _ => return Err(io::Error::last_os_error()),
+        };
+        // From here on it is unmapped when it is dropped.
+        let memory = Self { start, length };
+        // SAFETY: the mapping is this value's own.
+        match unsafe { libc::madvise(start.as_ptr().cast(), length, libc::MADV_DONTFORK) } {
+            0 => Ok(memory),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The bytes. Not to be touched in a copy of this process, where they are not.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping has this many bytes, all of them initialised, and is this value's own.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Unshared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and nothing refers to it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
 fn size(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let status = nix::sys::stat::fstat(fd)?;
     Ok(u64::try_from(status.st_size).unwrap_or(0))
