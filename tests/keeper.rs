@@ -31,9 +31,14 @@ fn main() {
             large_arguments_and_answers_go_both_ways,
             a_flood_of_standard_error_holds_nobody_up,
             what_one_child_prints_no_other_has,
+            a_flood_holds_up_no_deadline,
             a_stopped_keeper_holds_a_call_no_longer_than_its_deadline,
         ],
-        cases![helper_holds_children, helper_calls_on_interrupt],
+        cases![
+            helper_holds_children,
+            helper_calls_on_interrupt,
+            helper_floods
+        ],
     );
 }
 
@@ -470,4 +475,42 @@ fn what_one_child_prints_no_other_has() {
         prints.run(hidden.clone()).unwrap();
         assert_eq!(finds.sandbox(&open).run(hidden.clone(), false).unwrap(), 0);
     }
+}
+
+/// Writes to standard error without end, on two threads.
+#[func(sandbox = "parser")]
+fn floods() {
+    use std::io::Write;
+    let flood = || while std::io::stderr().write_all(&[b'x'; 60_000]).is_ok() {};
+    std::thread::scope(|scope| {
+        scope.spawn(flood);
+        flood();
+    });
+}
+
+fn a_flood_holds_up_no_deadline() {
+    let output = this_program("helper_floods").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn helper_floods() {
+    // More of them than there are processors to stop at the same time.
+    let children: Vec<_> = (0..4)
+        .map(|_| {
+            let deadline = Duration::from_millis(500);
+            floods.builder().deadline(deadline).spawn().unwrap()
+        })
+        .collect();
+    let quiet = sleep
+        .builder()
+        .deadline(Duration::from_millis(500))
+        .spawn(Duration::from_secs(50))
+        .unwrap();
+    let ids: Vec<_> = children.iter().map(Child::id).chain([quiet.id()]).collect();
+    // Nobody but the keeper looks after them.
+    children.into_iter().for_each(std::mem::forget);
+    std::mem::forget(quiet);
+    within(Duration::from_secs(5), || {
+        ids.into_iter().for_each(wait_until_gone)
+    });
 }

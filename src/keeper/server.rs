@@ -134,6 +134,9 @@ impl Keeper {
     /// status to exit with.
     fn serve(mut self) -> i32 {
         loop {
+            // Each time, and not when nothing else happens: a child that never stops printing sees to
+            // it that something does.
+            self.kill_overdue();
             let now = clock::monotonic_nanos();
             let timeout = self
                 .next_deadline()
@@ -155,7 +158,8 @@ impl Keeper {
                 },
                 Ok(Some(pipe)) if pipe & PIPE != 0 => self.drain(pipe as u32),
                 Ok(Some(child)) => self.bury(child as u32),
-                Ok(None) => self.kill_overdue(),
+                // A deadline.
+                Ok(None) => {}
                 // EBADF and the like: the keeper is broken, and its end kills its children.
                 Err(_) => return 1,
             }
