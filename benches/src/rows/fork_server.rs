@@ -33,6 +33,7 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
             filtered(request::FORK_CONFINED, "parser")
         });
         fresh.raw("posix_spawn", || spawn::raw("add", Launch::PosixSpawn));
+        fresh.peer("procspawn, unconfined", spawn::procspawn_one);
         ours::fork_server::fresh_child(&mut fresh);
 
         let mut spare = Group::new(FAMILY, "spare child", placement)

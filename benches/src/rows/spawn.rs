@@ -167,7 +167,7 @@ fn sum_of(parameters: &[String]) -> Result<u64> {
     }
 }
 
-fn procspawn_one() -> Result<impl Row> {
+pub(super) fn procspawn_one() -> Result<impl Row> {
     let mut counter = 0;
     Ok(move || {
         let (summands, sum) = next_sum(&mut counter);
