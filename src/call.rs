@@ -19,7 +19,8 @@ use crate::object::{EncodeError, EncodeErrorKind, Trust, carries};
 use crate::program::{self, CHILD_ARGUMENT, Program};
 use crate::running::{ChildProcess, Hold};
 use crate::sys::poll::Deadline;
-use crate::sys::process::{self, Process, Start, StartError};
+use crate::sys::privileges;
+use crate::sys::process::{Process, Start, StartError};
 use crate::sys::socket::{self, Wait};
 use crate::transport::Outbox;
 
@@ -125,9 +126,9 @@ fn refuse_code_in_result<F: Func>() -> Result<(), Error> {
 }
 
 fn refuse_privileges(options: &Options) -> Result<(), Error> {
-    let reason = match process::is_privileged() {
+    let reason = match privileges::is_privileged() {
         false => return Ok(()),
-        true if !process::is_privileged_by_ids() => {
+        true if !privileges::is_privileged_by_ids() => {
             "its file has capabilities, or gave it privileges that it has dropped; a child could not \
              tell this process from one that never had them"
         }

@@ -18,7 +18,9 @@ use crate::program::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT};
 use crate::reply::Reply;
 use crate::stack::Stack;
 use crate::sys::poll::Deadline;
+use crate::sys::privileges;
 use crate::sys::process;
+use crate::sys::signals;
 use crate::transport::{Arrival, Inbox, Outbox};
 
 /// Enters the child, if this process is one; the parent goes on after it.
@@ -59,7 +61,7 @@ pub(crate) enum Ending {
 /// A process that was made by `execve`: its parent is the program, or the keeper, whose number it
 /// is told then.
 fn enter_executed(socket: &OsStr, parent: &OsStr) -> i32 {
-    process::reset_signals();
+    signals::reset_signals();
     let keeper = parent.to_str().and_then(|number| number.parse().ok());
     match adopt(socket) {
         Ok(socket) => run(socket, keeper),
@@ -87,8 +89,9 @@ fn adopt(socket: &OsStr) -> Result<OwnedFd, &'static str> {
     let Some(socket) = socket.and_then(|fd| process::inherited(fd).ok()) else {
         return Err("got no socket from the program that started it");
     };
-    if process::is_privileged()
-        && !(process::is_privileged_by_ids() && process::was_made_with_our_ids(socket.as_fd()))
+    if privileges::is_privileged()
+        && !(privileges::is_privileged_by_ids()
+            && privileges::was_made_with_our_ids(socket.as_fd()))
     {
         // Anybody may start a program with privileges, and would choose what it does with them.
         return Err("was started by a process without its privileges");

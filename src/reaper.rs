@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::running::ChildProcess;
+use crate::sys::event;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::{event, process};
+use crate::sys::signals::Blocked;
 
 /// A child, and what is to be done about it.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl Reaper {
         });
         let for_thread = Arc::clone(&reaper);
         // The program's signals are none of its business: it starts with all of them blocked.
-        let _blocked = process::Blocked::all();
+        let _blocked = Blocked::all();
         std::thread::Builder::new()
             .name("crossmist-reaper".to_owned())
             .stack_size(64 << 10)

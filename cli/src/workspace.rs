@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crossmist_policy::{Folder, Policy, Report, home};
+use crossmist_policy::{Compiled, Folder, Policy, Report, home};
 use serde_json::Value;
 
 use crate::args::Arguments;
@@ -133,6 +133,15 @@ pub(crate) fn library(folder: &Path) -> Folder {
 /// Loads a policy of the package, or a built-in one.
 pub(crate) fn load(arguments: &Arguments, name: &str) -> Result<Result<Policy, Report>, Failure> {
     Ok(Policy::load(&library(&folder(arguments)?), name))
+}
+
+/// The same with what it compiles to.
+pub(crate) fn compile(
+    arguments: &Arguments,
+    name: &str,
+) -> Result<Result<(Policy, Compiled), Report>, Failure> {
+    let policy = load(arguments, name)?;
+    Ok(policy.and_then(|policy| policy.compile().map(|compiled| (policy, compiled))))
 }
 
 /// The policies that a command is about, by folder: those named, else all.

@@ -66,6 +66,19 @@ pub struct Grant {
     pub why: Option<String>,
 }
 
+impl Grant {
+    fn new(area: Area, what: &str, subject: String, layer: impl Into<String>) -> Self {
+        Self {
+            area,
+            what: what.to_owned(),
+            subject,
+            layer: layer.into(),
+            location: None,
+            why: None,
+        }
+    }
+}
+
 /// What becomes of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -191,14 +204,7 @@ impl Policy {
     }
 
     fn files_granted(&self) -> Vec<Grant> {
-        let grant = |what: &str, subject: String, layer: &str| Grant {
-            area: Area::Files,
-            what: what.to_owned(),
-            subject,
-            layer: layer.to_owned(),
-            location: None,
-            why: None,
-        };
+        let grant = |what, subject, layer| Grant::new(Area::Files, what, subject, layer);
         if let Some(reason) = &self.filesystem_unconfined {
             return vec![Grant {
                 location: Some(self.sources.locate(reason.place)),
@@ -210,10 +216,11 @@ impl Policy {
             .map(|path| Grant {
                 location: Some(self.sources.locate(path.path.place)),
                 why: path.why.clone(),
-                ..grant(
+                ..Grant::new(
+                    Area::Files,
                     path.kind.key(),
                     path.path.value.clone(),
-                    &format!("Landlock {}", path.rights),
+                    format!("Landlock {}", path.rights),
                 )
             })
             .collect();
@@ -227,14 +234,7 @@ impl Policy {
     }
 
     fn network_granted(&self) -> Vec<Grant> {
-        let grant = |what: &str, subject: String, layer: &str| Grant {
-            area: Area::Network,
-            what: what.to_owned(),
-            subject,
-            layer: layer.to_owned(),
-            location: None,
-            why: None,
-        };
+        let grant = |what, subject, layer| Grant::new(Area::Network, what, subject, layer);
         if let Some(reason) = &self.network_unconfined {
             return vec![Grant {
                 location: Some(self.sources.locate(reason.place)),
@@ -272,14 +272,7 @@ impl Policy {
     }
 
     fn processes_granted(&self) -> Vec<Grant> {
-        let grant = |what: &str, subject: String, layer: &str| Grant {
-            area: Area::Processes,
-            what: what.to_owned(),
-            subject,
-            layer: layer.to_owned(),
-            location: None,
-            why: None,
-        };
+        let grant = |what, subject, layer| Grant::new(Area::Processes, what, subject, layer);
         let count = |key| self.values.count("limits", key);
         let mut grants = Vec::new();
         grants.push(match count("threads") {

@@ -10,7 +10,8 @@ use super::plan::{Fixed, Plan, errno};
 use super::privileges;
 use super::status::{Failure, Status, Step};
 use crate::sys::confinement as sys;
-use crate::sys::process;
+use crate::sys::fork;
+use crate::sys::signals;
 use crate::sys::sigsys;
 use crate::wire::Note;
 
@@ -45,8 +46,8 @@ pub(crate) fn apply(
     one_thread().map_err(step(Step::Threads))?;
     sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
     standard_descriptors(&plan).map_err(step(Step::Standard))?;
-    process::reset_signals();
-    process::ignore(&[libc::SIGXFSZ, libc::SIGPIPE]);
+    signals::reset_signals();
+    signals::ignore(&[libc::SIGXFSZ, libc::SIGPIPE]);
     let variables = plan.environment.iter();
     sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))
         .map_err(step(Step::Environment))?;
@@ -99,7 +100,7 @@ pub(crate) fn apply(
 
 /// Landlock and seccomp are about this thread and those that it starts.
 fn one_thread() -> io::Result<()> {
-    match process::is_single_threaded()? {
+    match fork::is_single_threaded()? {
         true => Ok(()),
         false => Err(io::Error::from_raw_os_error(libc::EBUSY)),
     }

@@ -14,7 +14,7 @@ use super::apply::apply;
 use super::plan::{Fixed, Plan};
 use super::status::{Failure, Status, Step};
 use crate::sys::confinement as sys;
-use crate::sys::process;
+use crate::sys::fork;
 
 /// What a process is told about its test.
 const DETAIL: &str = "CROSSMIST_TEST_DETAIL";
@@ -44,7 +44,7 @@ macro_rules! alone {
                 #[test]
                 #[ignore = "confines its process; the test of the same name runs it"]
                 fn $name() {
-                    assert!(process::passes_in_a_fork(|| $body));
+                    assert!(fork::passes_in_a_fork(|| $body));
                 }
             )*
         }

@@ -4,7 +4,7 @@ use std::io;
 
 use nix::unistd::{getresgid, getresuid};
 
-use crate::sys::process;
+use crate::sys::fork;
 
 /// The ids of a process and its capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) struct Credentials {
 impl Credentials {
     pub(crate) fn of_this_process() -> io::Result<Self> {
         let (user, group) = (getresuid()?, getresgid()?);
-        let status = process::read_proc("/proc/self/status")?;
+        let status = fork::read_proc("/proc/self/status")?;
         let capabilities = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok())

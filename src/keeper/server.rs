@@ -12,8 +12,11 @@ use super::{Credentials, Hello, execute};
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::epoll::Epoll;
+use crate::sys::fork;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::privileges;
 use crate::sys::process::{self, Ended, Process};
+use crate::sys::signals;
 use crate::sys::socket::{self, Wait};
 
 /// What a new child does with its launch socket and the number of its parent, the keeper: see
@@ -23,8 +26,8 @@ pub(crate) type EnterChild = fn(OwnedFd, i32) -> i32;
 /// What the starter of the keeper does: it forks the keeper and ends, so that the keeper is no child
 /// of the program's. Returns the status to exit with, in each of the processes.
 pub(crate) fn enter(program: OwnedFd, enter_child: EnterChild) -> i32 {
-    process::reset_signals();
-    let keeper = match process::fork() {
+    signals::reset_signals();
+    let keeper = match fork::fork() {
         Ok(Some(_)) => return 0,
         Ok(None) => Keeper::new(program, enter_child),
         Err(error) => {
@@ -98,7 +101,7 @@ impl Keeper {
         // A session of its own, and no reaction to what a terminal sends to all: it ends with the
         // program, which may want to finish its calls after Ctrl-C, and not before.
         nix::unistd::setsid()?;
-        process::ignore(&[
+        signals::ignore(&[
             libc::SIGINT,
             libc::SIGQUIT,
             libc::SIGTERM,
@@ -114,7 +117,7 @@ impl Keeper {
         // Three descriptors a child.
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        process::thin_bounding_set();
+        privileges::thin_bounding_set();
         process::set_name(c"crossmist-keeper");
 
         // The program sends a pidfd of itself first of all.
@@ -191,7 +194,7 @@ impl Keeper {
             return Served::Goes;
         };
         let started = match request.launch {
-            Launch::Fork => match process::fork() {
+            Launch::Fork => match fork::fork() {
                 Ok(None) => return Served::Child(socket),
                 Ok(Some(process)) => Ok(process),
                 Err(error) if error.step == "fork" => Err((Step::Fork, error.source)),
@@ -296,9 +299,9 @@ impl Keeper {
 
     /// Kills and waits for what children left behind: as a subreaper the keeper becomes its parent.
     fn bury_orphans(&self) {
-        for pid in process::children_of_this_thread() {
+        for pid in fork::children_of_this_thread() {
             if !self.children.values().any(|entry| entry.process.id == pid) {
-                process::kill_and_wait(pid);
+                fork::kill_and_wait(pid);
             }
         }
     }

@@ -174,16 +174,21 @@ pub(crate) fn landlock_restrict_self(ruleset: BorrowedFd<'_>) -> io::Result<()> 
 
 /// Loads a filter; each instruction is as the kernel's `sock_filter`, in this machine's byte order.
 pub(crate) fn load_filter(instructions: &[[u8; 8]], allow_speculation: bool) -> io::Result<()> {
+    let flags = match allow_speculation {
+        true => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        false => 0,
+    };
+    set_filter(instructions, flags).map(drop)
+}
+
+/// Loads a filter with these flags of `seccomp(2)`, and gives what that returns.
+pub(super) fn set_filter(instructions: &[[u8; 8]], flags: c_ulong) -> io::Result<c_long> {
     // The kernel reads the instructions with alignment of its own.
     let length = u16::try_from(instructions.len())
         .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog {
         len: length,
         filter: instructions.as_ptr().cast_mut().cast(),
-    };
-    let flags = match allow_speculation {
-        true => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-        false => 0,
     };
     // SAFETY: `seccomp(2)` copies the structure and as many instructions of 8 bytes as it says.
     let result = unsafe {
@@ -194,5 +199,5 @@ pub(crate) fn load_filter(instructions: &[[u8; 8]], allow_speculation: bool) -> 
             std::ptr::from_ref(&program),
         )
     };
-    check(result).map(drop)
+    check(result)
 }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::c_int;
 
+use super::confinement::set_filter;
 use super::poll::{self, Deadline};
 
 /// A call that waits for an answer.
@@ -29,21 +30,7 @@ pub(crate) enum Answer {
 /// Loads a filter like [`super::confinement::load_filter`], and gives the descriptor on which its calls are asked for
 /// (Linux 5.0; to let them happen takes 5.5).
 pub(crate) fn load_filter(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
-    let length = u16::try_from(instructions.len())
-        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let program = libc::sock_fprog {
-        len: length,
-        filter: instructions.as_ptr().cast_mut().cast(),
-    };
-    // SAFETY: `seccomp(2)` copies the structure and as many instructions of 8 bytes as it says.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            std::ptr::from_ref(&program),
-        )
-    };
+    let result = set_filter(instructions, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
     match c_int::try_from(result) {
         // SAFETY: a new descriptor that nobody else owns.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),

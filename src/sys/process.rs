@@ -8,6 +8,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::signals::Blocked;
+
 /// What a child is started with. Nothing else reaches it: every other descriptor is closed by
 /// its `execve`.
 #[derive(Debug)]
@@ -324,59 +326,6 @@ impl Drop for Stack {
     }
 }
 
-/// All signals blocked on this thread, until dropped.
-pub(crate) struct Blocked(libc::sigset_t);
-
-impl Blocked {
-    pub(crate) fn all() -> Self {
-        // SAFETY: all-zero is a valid set, and `sigfillset` makes it a full one.
-        let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
-        let mut before = all;
-        // SAFETY: writes into the set.
-        unsafe { libc::sigfillset(&raw mut all) };
-        // SAFETY: reads one set and writes the other.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
-        Self(before)
-    }
-}
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        // SAFETY: reads the set that `pthread_sigmask` wrote.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
-    }
-}
-
-/// In a new child: signals as a program expects them. Every one unblocked, none ignored, but for
-/// SIGPIPE, which Rust's runtime ignores in every program.
-pub(crate) fn reset_signals() {
-    for signal in 1..=64 {
-        // SAFETY: all-zero is a valid action: the default one.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: writes into the structure; signals that can't be asked about are left alone.
-        let known = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) } == 0;
-        let wanted = if signal == libc::SIGPIPE {
-            libc::SIG_IGN
-        } else {
-            libc::SIG_DFL
-        };
-        let other = if signal == libc::SIGPIPE {
-            libc::SIG_DFL
-        } else {
-            libc::SIG_IGN
-        };
-        if known && action.sa_sigaction == other {
-            action.sa_sigaction = wanted;
-            // SAFETY: both are dispositions without a function.
-            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
-        }
-    }
-    // SAFETY: all-zero is a valid set, and the empty one.
-    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: reads the set.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
-}
-
 /// Opens `/dev/null` for standard descriptors that are closed, so that nothing else gets their
 /// numbers and is then printed to. Rust's runtime does it before `main`.
 pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
@@ -394,14 +343,6 @@ pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Ignores signals.
-pub(crate) fn ignore(signals: &[c_int]) {
-    for signal in signals {
-        // SAFETY: a disposition without a function.
-        unsafe { libc::signal(*signal, libc::SIG_IGN) };
-    }
-}
-
 /// Adopts a descriptor that this process was started with.
 pub(crate) fn inherited(number: c_int) -> io::Result<OwnedFd> {
     // SAFETY: fails with EBADF unless the descriptor is open.
@@ -413,112 +354,10 @@ pub(crate) fn inherited(number: c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Whether this program was started with more privilege than its caller had (AT_SECURE): set-user-
-/// ID, or file capabilities.
-pub(crate) fn is_privileged() -> bool {
-    // SAFETY: reads a number that the kernel gave the process.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
-/// Whether what this program's file gives are the ids of a user or a group, not capabilities.
-pub(crate) fn is_privileged_by_ids() -> bool {
-    let (user, group) = effective_ids();
-    // SAFETY: both calls can't fail and take nothing.
-    let real = (unsafe { libc::getuid() }, unsafe { libc::getgid() });
-    real != (user, group) && (user == 0 || !has_capabilities())
-}
-
-fn effective_ids() -> (libc::uid_t, libc::gid_t) {
-    // SAFETY: both calls can't fail and take nothing.
-    (unsafe { libc::geteuid() }, unsafe { libc::getegid() })
-}
-
-/// Whether this thread has any capability, used or not. Where that can't be told, it has.
-fn has_capabilities() -> bool {
-    // `_LINUX_CAPABILITY_VERSION_3`, and 0 for this thread; nix has no wrapper.
-    let mut header = [0x2008_0522u32, 0];
-    // Effective, permitted, inheritable, twice.
-    let mut sets = [0u32; 6];
-    // SAFETY: `capget(2)` reads and writes the header, and writes two structures of three numbers.
-    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
-    result != 0 || sets[1] != 0 || sets[4] != 0
-}
-
-/// Whether who made `socket` had the ids that this program's file gives it, at that time.
-pub(crate) fn was_made_with_our_ids(socket: BorrowedFd<'_>) -> bool {
-    let mut maker = libc::ucred {
-        pid: 0,
-        uid: libc::uid_t::MAX,
-        gid: libc::gid_t::MAX,
-    };
-    let mut length = size_of_val(&maker) as libc::socklen_t;
-    // SAFETY: `getsockopt(2)` writes at most `length` bytes, which is the size of the structure.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut maker).cast(),
-            &raw mut length,
-        )
-    };
-    result == 0 && (maker.uid, maker.gid) == effective_ids()
-}
-
 /// The name of this thread, and as its first one of the process, in `ps` and the like.
 pub(crate) fn set_name(name: &CStr) {
     // SAFETY: `PR_SET_NAME` reads a C string, of which it takes 15 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-}
-
-/// Forks this process, if it has one thread: in a copy of more, locks may be held by threads that
-/// don't exist. `None` in the child.
-pub(crate) fn fork() -> Result<Option<Process>, StartError> {
-    let failed = |step| move |source| StartError { step, source };
-    if !is_single_threaded().map_err(failed("count the threads"))? {
-        let source = io::Error::other(
-            "a thread was started before the program's `main`; a copy of it would lack that",
-        );
-        return Err(failed("fork")(source));
-    }
-    // SAFETY: this is the only thread, so the child's copy of the memory is whole.
-    let forked = unsafe { nix::unistd::fork() };
-    match forked.map_err(|error| failed("fork")(error.into()))? {
-        nix::unistd::ForkResult::Child => Ok(None),
-        nix::unistd::ForkResult::Parent { child } => {
-            let id = child.as_raw();
-            // The number is the child's until it is waited for, which only its parent can do.
-            match open_pidfd(id) {
-                Ok(pidfd) => Ok(Some(Process {
-                    id,
-                    pidfd: Arc::new(pidfd),
-                })),
-                Err(error) => {
-                    kill_and_wait(id);
-                    Err(failed("open a pidfd")(error))
-                }
-            }
-        }
-    }
-}
-
-/// Forks the calling thread and runs `test` in the copy; whether it has returned, not panicked.
-///
-/// For a test that is alone in its process, where no other thread of the runner holds a lock.
-#[cfg(test)]
-pub(crate) fn passes_in_a_fork(test: fn()) -> bool {
-    // SAFETY: as above, the runner's other thread waits for this one.
-    match unsafe { nix::unistd::fork() }.expect("fork") {
-        nix::unistd::ForkResult::Child => {
-            let passed = std::panic::catch_unwind(test).is_ok();
-            // SAFETY: ends the process, without the runner's part.
-            unsafe { libc::_exit(if passed { 0 } else { 1 }) }
-        }
-        nix::unistd::ForkResult::Parent { child } => {
-            let ended = nix::sys::wait::waitpid(child, None).expect("its child");
-            ended == nix::sys::wait::WaitStatus::Exited(child, 0)
-        }
-    }
 }
 
 /// A pidfd of a process by its number.
@@ -529,70 +368,5 @@ pub(crate) fn open_pidfd(id: libc::pid_t) -> io::Result<OwnedFd> {
         // SAFETY: a new descriptor, close-on-exec, that nobody else owns.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Whether this process has one thread.
-pub(crate) fn is_single_threaded() -> io::Result<bool> {
-    // `unshare(2)`: this flag has no effect, but fails with EINVAL in a process of several threads.
-    // SAFETY: takes a number, and changes nothing with this one.
-    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EINVAL) => Ok(false),
-        // A container may forbid the call whatever its flags. The directory has a link for each
-        // thread, beside its own two.
-        Some(libc::EPERM | libc::ENOSYS) => {
-            use std::os::unix::fs::MetadataExt;
-            Ok(std::fs::metadata("/proc/self/task")?.nlink() == 3)
-        }
-        _ => Err(error),
-    }
-}
-
-/// Reads a short file of `/proc`.
-///
-/// By nothing but `read`: std's way of reading a whole file asks for its length by `statx`, and
-/// remembers that there is such a call. A copy of this process that is confined then would believe it,
-/// and get no metadata of any file.
-pub(crate) fn read_proc(path: &str) -> io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return String::from_utf8(bytes).map_err(io::Error::other),
-            count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-        }
-    }
-}
-
-/// The children of this thread, as far as the kernel tells (CONFIG_PROC_CHILDREN).
-pub(crate) fn children_of_this_thread() -> Vec<libc::pid_t> {
-    let list = read_proc("/proc/thread-self/children").unwrap_or_default();
-    list.split_whitespace()
-        .filter_map(|id| id.parse().ok())
-        .collect()
-}
-
-/// Ends a child of this process that has no pidfd. It must not have been waited for.
-pub(crate) fn kill_and_wait(id: libc::pid_t) {
-    let id = nix::unistd::Pid::from_raw(id);
-    let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
-    while let Err(nix::Error::EINTR) = nix::sys::wait::waitpid(id, None) {}
-}
-
-/// Drops from the capability bounding set what no child of this process will need, while that is
-/// allowed. Each child drops the rest, and looks whether all are gone: this only saves it the work.
-pub(crate) fn thin_bounding_set() {
-    // Those by which a child becomes another user and drops the rest.
-    const NEEDED: [libc::c_ulong; 4] = [6, 7, 8, 24];
-    for capability in (0..64).filter(|capability| !NEEDED.contains(capability)) {
-        // SAFETY: takes numbers only.
-        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-            return;
-        }
     }
 }

@@ -17,12 +17,8 @@ pub(super) fn run(arguments: &Arguments, options: &Bpf) -> Outcome {
         None => Arch::host(),
     };
     let arch = arch.ok_or("the architectures are x86_64 and aarch64")?;
-    let policy = match workspace::load(arguments, &options.name)? {
-        Ok(policy) => policy,
-        Err(report) => return Ok(refused(arguments, &report)),
-    };
-    let compiled = match policy.compile() {
-        Ok(compiled) => compiled,
+    let (policy, compiled) = match workspace::compile(arguments, &options.name)? {
+        Ok(both) => both,
         Err(report) => return Ok(refused(arguments, &report)),
     };
     let program = compiled

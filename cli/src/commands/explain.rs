@@ -34,12 +34,8 @@ pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
         print(&crossmist_policy::group_page(group));
         return Ok(ExitCode::SUCCESS);
     }
-    let policy = match workspace::load(arguments, &options.name)? {
-        Ok(policy) => policy,
-        Err(report) => return Ok(refused(arguments, &report)),
-    };
-    let compiled = match policy.compile() {
-        Ok(compiled) => compiled,
+    let (policy, compiled) = match workspace::compile(arguments, &options.name)? {
+        Ok(both) => both,
         Err(report) => return Ok(refused(arguments, &report)),
     };
     if let Some(call) = &options.syscall {

@@ -1,0 +1,108 @@
+//! Copies of this process, which take that it has one thread, and what copies leave behind.
+
+use std::io;
+use std::sync::Arc;
+
+use super::process::{Process, StartError, open_pidfd};
+
+/// Forks this process, if it has one thread: in a copy of more, locks may be held by threads that
+/// don't exist. `None` in the child.
+pub(crate) fn fork() -> Result<Option<Process>, StartError> {
+    let failed = |step| move |source| StartError { step, source };
+    if !is_single_threaded().map_err(failed("count the threads"))? {
+        let source = io::Error::other(
+            "a thread was started before the program's `main`; a copy of it would lack that",
+        );
+        return Err(failed("fork")(source));
+    }
+    // SAFETY: this is the only thread, so the child's copy of the memory is whole.
+    let forked = unsafe { nix::unistd::fork() };
+    match forked.map_err(|error| failed("fork")(error.into()))? {
+        nix::unistd::ForkResult::Child => Ok(None),
+        nix::unistd::ForkResult::Parent { child } => {
+            let id = child.as_raw();
+            // The number is the child's until it is waited for, which only its parent can do.
+            match open_pidfd(id) {
+                Ok(pidfd) => Ok(Some(Process {
+                    id,
+                    pidfd: Arc::new(pidfd),
+                })),
+                Err(error) => {
+                    kill_and_wait(id);
+                    Err(failed("open a pidfd")(error))
+                }
+            }
+        }
+    }
+}
+
+/// Forks the calling thread and runs `test` in the copy; whether it has returned, not panicked.
+///
+/// For a test that is alone in its process, where no other thread of the runner holds a lock.
+#[cfg(test)]
+pub(crate) fn passes_in_a_fork(test: fn()) -> bool {
+    // SAFETY: as above, the runner's other thread waits for this one.
+    match unsafe { nix::unistd::fork() }.expect("fork") {
+        nix::unistd::ForkResult::Child => {
+            let passed = std::panic::catch_unwind(test).is_ok();
+            // SAFETY: ends the process, without the runner's part.
+            unsafe { libc::_exit(if passed { 0 } else { 1 }) }
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            let ended = nix::sys::wait::waitpid(child, None).expect("its child");
+            ended == nix::sys::wait::WaitStatus::Exited(child, 0)
+        }
+    }
+}
+
+/// Whether this process has one thread.
+pub(crate) fn is_single_threaded() -> io::Result<bool> {
+    // `unshare(2)`: this flag has no effect, but fails with EINVAL in a process of several threads.
+    // SAFETY: takes a number, and changes nothing with this one.
+    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => Ok(false),
+        // A container may forbid the call whatever its flags. The directory has a link for each
+        // thread, beside its own two.
+        Some(libc::EPERM | libc::ENOSYS) => {
+            use std::os::unix::fs::MetadataExt;
+            Ok(std::fs::metadata("/proc/self/task")?.nlink() == 3)
+        }
+        _ => Err(error),
+    }
+}
+
+/// Reads a short file of `/proc`.
+///
+/// By nothing but `read`: std's way of reading a whole file asks for its length by `statx`, and
+/// remembers that there is such a call. A copy of this process that is confined then would believe it,
+/// and get no metadata of any file.
+pub(crate) fn read_proc(path: &str) -> io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return String::from_utf8(bytes).map_err(io::Error::other),
+            count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+/// The children of this thread, as far as the kernel tells (CONFIG_PROC_CHILDREN).
+pub(crate) fn children_of_this_thread() -> Vec<libc::pid_t> {
+    let list = read_proc("/proc/thread-self/children").unwrap_or_default();
+    list.split_whitespace()
+        .filter_map(|id| id.parse().ok())
+        .collect()
+}
+
+/// Ends a child of this process that has no pidfd. It must not have been waited for.
+pub(crate) fn kill_and_wait(id: libc::pid_t) {
+    let id = nix::unistd::Pid::from_raw(id);
+    let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
+    while let Err(nix::Error::EINTR) = nix::sys::wait::waitpid(id, None) {}
+}
