@@ -304,3 +304,19 @@ proptest! {
 thread_local! {
     static PARSER: Vec<u8> = Policy::builtin("parser").unwrap().compile().unwrap().to_bytes();
 }
+
+#[test]
+fn what_can_connect_past_landlock_is_not_allowed_whole_without_a_reason() {
+    for call in ["sendto", "sendmsg", "sendmmsg"] {
+        let with = |entry: &str| {
+            from_text(&format!(
+                "extends = [\"parser\"]\n[syscalls]\nreplace = [\"{call}\"]\nallow = [{entry}]\n"
+            ))
+        };
+        let report = with(&format!("\"{call}\"")).unwrap_err();
+        assert_eq!(report.diagnostics()[0].code.as_str(), "P051", "{report}");
+        // The control: with a reason, or without the flag.
+        with(&format!("{{ call = \"{call}\", why = \"the test\" }}")).unwrap();
+        with(&format!("\"{call}(flags lacks MSG_FASTOPEN)\"")).unwrap();
+    }
+}

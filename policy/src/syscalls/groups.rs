@@ -245,6 +245,7 @@ pub(crate) const DANGEROUS_UNFILTERED: &[&str] = &[
     "mprotect",
     "pkey_mprotect",
     "prctl",
+    "sendmmsg",
     "sendmsg",
     "sendto",
     "setsockopt",
