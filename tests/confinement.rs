@@ -40,12 +40,18 @@ fn main() {
             a_path_is_granted_by_a_variable,
             what_a_policy_asks_of_the_kernel_is_an_error_where_it_is_missing,
             a_step_that_fails_is_named_and_nothing_is_run needs Root,
+            root_that_could_not_end_its_children_has_none needs Root,
             limits_of_resources_hold,
             a_policy_can_be_chosen_for_each_call,
             memory_is_never_writable_and_executable_by_that_layer_alone,
             what_a_child_forges_about_its_confinement_is_refused,
         ],
-        cases![helper_unprivileged, helper_without_setuid, helper_prints],
+        cases![
+            helper_unprivileged,
+            helper_without_setuid,
+            helper_without_kill,
+            helper_prints
+        ],
     );
 }
 
@@ -1132,6 +1138,25 @@ fn helper_without_setuid() {
     let Err(Error::Panicked(_)) = panics.sandbox(&same).run(String::new()) else {
         panic!("it should have run");
     };
+}
+
+fn root_that_could_not_end_its_children_has_none() {
+    // The control: with all of root's capabilities it works.
+    waits.run(Duration::ZERO).unwrap();
+    let status = this_program("helper_without_kill").status().unwrap();
+    assert!(status.success());
+}
+
+fn helper_without_kill() {
+    raw::lose_capability(5);
+    let result = waits.run(Duration::ZERO);
+    let Err(Error::Policy { reason, .. }) = result else {
+        panic!("{result:?}");
+    };
+    assert!(
+        reason.contains("CAP_KILL") && reason.contains("user = \"same\""),
+        "{reason}"
+    );
 }
 
 #[func(sandbox = "pure", open_files = 16)]
