@@ -193,6 +193,10 @@ impl Keeper {
         let Some(request) = Request::parse(&bytes) else {
             return Served::Goes;
         };
+        // Who asked has given up, and nothing is to run that nobody waits for.
+        if poll::readable(reports.as_fd(), Deadline::after(std::time::Duration::ZERO)).is_ok() {
+            return Served::Goes;
+        }
         let started = match request.launch {
             Launch::Fork => match fork::fork() {
                 Ok(None) => return Served::Child(socket),
@@ -278,6 +282,11 @@ impl Keeper {
         let Some(mut entry) = self.children.remove(&number) else {
             return;
         };
+        // The program has a copy of each: closing these would not take them out.
+        self.epoll.remove(entry.process.pidfd.as_fd());
+        if let Some(drain) = &entry.drain {
+            self.epoll.remove(drain.as_fd());
+        }
         let (ended, cpu_time) = entry
             .process
             .wait_with_time()
@@ -299,10 +308,15 @@ impl Keeper {
 
     /// Kills and waits for what children left behind: as a subreaper the keeper becomes its parent.
     fn bury_orphans(&self) {
-        for pid in fork::children_of_this_thread() {
-            if !self.children.values().any(|entry| entry.process.id == pid) {
-                fork::kill_and_wait(pid);
+        // Until there are none: those of one that is killed become the keeper's only then.
+        let patience = Deadline::after(std::time::Duration::from_secs(1));
+        while !patience.has_passed() {
+            let mut orphans = fork::children_of_this_thread();
+            orphans.retain(|pid| !self.children.values().any(|entry| entry.process.id == *pid));
+            if orphans.is_empty() {
+                return;
             }
+            orphans.into_iter().for_each(fork::kill_and_wait);
         }
     }
 
