@@ -32,12 +32,18 @@ fn main() {
             a_flood_of_standard_error_holds_nobody_up,
             what_one_child_prints_no_other_has,
             a_flood_holds_up_no_deadline,
+            what_children_leave_behind_is_gone_with_them,
+            a_kept_handle_costs_the_keeper_nothing,
+            a_reader_of_standard_error_that_stays_away_holds_nobody_up,
+            what_was_given_up_is_not_run,
             a_stopped_keeper_holds_a_call_no_longer_than_its_deadline,
         ],
         cases![
             helper_holds_children,
             helper_calls_on_interrupt,
-            helper_floods
+            helper_floods,
+            helper_forks,
+            helper_shouts
         ],
     );
 }
@@ -513,4 +519,140 @@ fn helper_floods() {
     within(Duration::from_secs(5), || {
         ids.into_iter().for_each(wait_until_gone)
     });
+}
+
+/// Becomes three processes, each the last one's child, which stay.
+#[func(sandbox = dynamic)]
+fn forks(mut ids: crossmist::Sender<u32>) {
+    fn stay(ids: &mut crossmist::Sender<u32>, more: u32) {
+        if more > 0 {
+            raw::fork(|| stay(ids, more - 1));
+        }
+        ids.send(&std::process::id()).unwrap();
+        std::thread::sleep(Duration::from_secs(50));
+    }
+    stay(&mut ids, 2);
+}
+
+/// Starts them, and gives their ids once all of them run.
+fn forked(deadline: Duration) -> (Child<()>, Vec<u32>) {
+    let text = "format = 1\nextends = [\"parser\"]\n[limits]\nprocesses = 8\n[syscalls]\n\
+                allow = [{ call = \"@process\", why = \"the test\" }]\n";
+    let policy = SandboxPolicy::from_toml("forking", text).unwrap();
+    let (sender, mut ids) = crossmist::channel().unwrap();
+    let builder = forks.sandbox(&policy).deadline(deadline);
+    let child = builder.spawn(sender).unwrap();
+    let ids: Vec<u32> = (0..3).map(|_| ids.recv().unwrap().unwrap()).collect();
+    // The control: they are there.
+    assert!(ids.iter().all(|id| state(*id).is_some()));
+    (child, ids)
+}
+
+fn what_children_leave_behind_is_gone_with_them() {
+    let (child, ids) = forked(Duration::from_secs(1));
+    assert!(matches!(child.join(), Err(Error::Deadline { .. })));
+    within(Duration::from_secs(1), || {
+        ids.into_iter().for_each(wait_until_gone)
+    });
+    // And when the program ends, by SIGKILL.
+    use std::io::{BufRead, BufReader};
+    let mut program = this_program("helper_forks")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(program.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let ids: Vec<u32> = line
+        .split_whitespace()
+        .map(|id| id.parse().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 3);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    within(Duration::from_secs(1), || {
+        ids.into_iter().for_each(wait_until_gone)
+    });
+}
+
+fn helper_forks() {
+    let (child, ids) = forked(Duration::from_secs(50));
+    let ids: Vec<_> = ids.iter().map(u32::to_string).collect();
+    println!("{}", ids.join(" "));
+    child.join().unwrap();
+}
+
+/// How long a process has run on a processor, in ticks.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<_> = rest.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn a_kept_handle_costs_the_keeper_nothing() {
+    let keeper = parent(long_sleep().id());
+    let child = sleep.spawn(Duration::ZERO).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let before = ticks(keeper);
+    std::thread::sleep(Duration::from_secs(1));
+    // A hundred, where it spins.
+    assert!(ticks(keeper) - before < 10);
+    child.join().unwrap();
+}
+
+#[func(sandbox = "parser")]
+fn newlines() {
+    use std::io::Write;
+    std::io::stderr().write_all(&[b'\n'; 64 << 10]).unwrap();
+}
+
+fn a_reader_of_standard_error_that_stays_away_holds_nobody_up() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let begun = Instant::now();
+    let status = this_program("helper_shouts")
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(reader);
+}
+
+fn helper_shouts() {
+    for _ in 0..3 {
+        newlines.run().unwrap();
+    }
+}
+
+#[func(sandbox = "worker")]
+fn marks(file: std::fs::File) {
+    use std::io::Write;
+    (&file).write_all(b"it ran").unwrap();
+}
+
+fn what_was_given_up_is_not_run() {
+    let child = long_sleep();
+    let keeper = parent(child.id());
+    let path = std::env::temp_dir().join(format!("crossmist-late-{}", std::process::id()));
+    let marked = || std::fs::read(&path).unwrap();
+    let open = || std::fs::File::create(&path).unwrap();
+    // The control: it marks the file.
+    marks.run(open()).unwrap();
+    assert_eq!(marked(), b"it ran");
+    kill(keeper, libc::SIGSTOP);
+    // Without a deadline, which would end it late, too: what counts is that nobody waits any more.
+    let late = marks.run(open());
+    kill(keeper, libc::SIGCONT);
+    assert!(matches!(late, Err(Error::Launch { .. })), "{late:?}");
+    // The keeper serves in order: whatever was asked before has been looked at by now.
+    assert_eq!(add.run(1, 2).unwrap(), 3);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(marked(), b"");
+    std::fs::remove_file(path).unwrap();
 }
