@@ -148,15 +148,16 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, keeper: Option<i32>) -> i32
         process::set_name(&name);
     }
     match (plan, keeper) {
-        (Some(plan), keeper) => {
+        (Some(plan), Some(keeper)) => {
             TELLS_STACK.store(plan.tells_places(), Ordering::Relaxed);
             if let Err(ending) = confine(plan, socket, &arguments, keeper) {
                 return ending as i32;
             }
         }
         (None, None) => {}
-        // The keeper's children are confined or don't run.
+        // The keeper's children are confined or don't run, and so is nobody else's.
         (None, Some(_)) => return fail("was to be confined, and not told how"),
+        (Some(_), None) => return fail("was to be confined, and has no keeper to end with"),
     }
     (entry.enter)(arguments, limits) as i32
 }
@@ -166,7 +167,7 @@ fn confine(
     plan: Plan,
     socket: BorrowedFd<'_>,
     arguments: &Arguments<'_>,
-    keeper: Option<i32>,
+    keeper: i32,
 ) -> Result<(), Ending> {
     let report = match confine::apply(plan, socket, &arguments.descriptors(), keeper) {
         Ok(applied) => {

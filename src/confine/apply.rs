@@ -27,7 +27,7 @@ pub(crate) struct Applied {
 /// Confines this process, which must have one thread, or says which step failed; nothing of it can
 /// be undone then, so the process has to end.
 ///
-/// `report` is where denied calls are told of, `keep` what else stays open. A `parent` is the process
+/// `report` is where denied calls are told of, `keep` what else stays open. `parent` is the process
 /// that this one dies with.
 ///
 /// The order matters: what needs a right comes before the right is given up. The standard descriptors
@@ -38,7 +38,7 @@ pub(crate) fn apply(
     plan: Plan,
     report: BorrowedFd<'_>,
     keep: &[RawFd],
-    parent: Option<i32>,
+    parent: i32,
 ) -> Result<Applied, Failure> {
     let step = |step| move |error: io::Error| Failure::new(step, errno(&error));
     let fixed: &Fixed = &plan.fixed;
@@ -144,10 +144,10 @@ fn limits(limits: &[(sys::Resource, u64, u64)]) -> io::Result<()> {
 }
 
 /// Has the kernel kill this process with its parent, which may have died before.
-fn die_with(fixed: &Fixed, parent: Option<i32>) -> io::Result<()> {
-    let Some(parent) = parent.filter(|_| fixed.dies_with_parent) else {
+fn die_with(fixed: &Fixed, parent: i32) -> io::Result<()> {
+    if !fixed.dies_with_parent {
         return Ok(());
-    };
+    }
     sys::set_parent_death_signal(libc::SIGKILL)?;
     match nix::unistd::getppid().as_raw() == parent {
         true => Ok(()),

@@ -108,12 +108,16 @@ fn plan(fixed: Fixed) -> Plan {
     }
 }
 
-/// Confines this process.
-fn confine(plan: Plan) -> Result<Status, Failure> {
-    confine_below(plan, None)
+fn parent() -> i32 {
+    nix::unistd::getppid().as_raw()
 }
 
-fn confine_below(plan: Plan, parent: Option<i32>) -> Result<Status, Failure> {
+/// Confines this process.
+fn confine(plan: Plan) -> Result<Status, Failure> {
+    confine_below(plan, parent())
+}
+
+fn confine_below(plan: Plan, parent: i32) -> Result<Status, Failure> {
     let (report, peer) = UnixDatagram::pair().unwrap();
     let status = apply(plan, report.as_fd(), &[], parent);
     // The sweep has closed the peer, whoever thinks to own it.
@@ -225,7 +229,7 @@ alone! {
         let (report, peer) = UnixDatagram::pair().unwrap();
         let environment = vec![("KEPT".into(), "yes".into())];
         let plan = Plan { environment, ..plan(nothing()) };
-        apply(plan, report.as_fd(), &[kept.as_raw_fd()], None).unwrap();
+        apply(plan, report.as_fd(), &[kept.as_raw_fd()], parent()).unwrap();
         let link = |fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok();
         assert!(link(kept.as_raw_fd()) && link(report.as_raw_fd()));
         assert!(!link(file.as_raw_fd()) && !link(peer.as_raw_fd()));
@@ -247,10 +251,9 @@ alone! {
 
     fn the_death_of_the_parent_is_noticed() {
         let fixed = || Fixed { dies_with_parent: true, ..nothing() };
-        let gone = confine_below(plan(fixed()), Some(i32::MAX)).unwrap_err();
+        let gone = confine_below(plan(fixed()), i32::MAX).unwrap_err();
         assert_eq!(gone, Failure::new(Step::ParentDeath, libc::ESRCH));
-        let parent = nix::unistd::getppid().as_raw();
-        confine_below(plan(fixed()), Some(parent)).unwrap();
+        confine(plan(fixed())).unwrap();
     }
 
     fn nonsense_is_refused_where_it_is_used() {
@@ -293,7 +296,7 @@ alone! {
             })
         };
         sys::load_filter(&refusing(call, first, libc::ENOTNAM), false).unwrap();
-        let failure = confine_below(whole, Some(nix::unistd::getppid().as_raw())).unwrap_err();
+        let failure = confine(whole).unwrap_err();
         assert_eq!(failure, Failure::new(step, libc::ENOTNAM));
         // The last step of all has not been made.
         assert_eq!(sys_getppid().err(), None);

@@ -100,10 +100,18 @@ pub(crate) enum Step {
     Execute,
     OpenPidfd,
     Watch,
+    /// See what a child leaves behind that may start processes.
+    ListChildren,
 }
 
 impl Step {
-    const ALL: [Self; 4] = [Self::Fork, Self::Execute, Self::OpenPidfd, Self::Watch];
+    const ALL: [Self; 5] = [
+        Self::Fork,
+        Self::Execute,
+        Self::OpenPidfd,
+        Self::Watch,
+        Self::ListChildren,
+    ];
 
     /// Completes the sentence "can't start the child process: …".
     pub(crate) fn name(self) -> &'static str {
@@ -112,6 +120,10 @@ impl Step {
             Self::Execute => "execute this program again",
             Self::OpenPidfd => "open a pidfd of the child",
             Self::Watch => "watch the child",
+            Self::ListChildren => {
+                "list the keeper's children, so that what a child starts ends with it \
+                 (/proc/thread-self/children, CONFIG_PROC_CHILDREN)"
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -50,6 +51,8 @@ struct Keeper {
     children: BTreeMap<u32, Entry>,
     /// The number of the next child.
     next: u32,
+    /// A child has left processes behind, and some of them may be there still.
+    has_orphans: bool,
 }
 
 /// A child that is alive, as far as is known.
@@ -61,7 +64,18 @@ struct Entry {
     deadline: Option<u64>,
     killed_at_deadline: bool,
     may_fork: bool,
+    /// It has ended, and its status isn't to be had: a process that traces it gets that first.
+    is_traced: bool,
 }
+
+/// How often what can't be waited for is looked at.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long others wait while what a child has left behind is ended.
+const STRETCH: Duration = Duration::from_millis(20);
+
+/// How long the keeper goes on after the program's end, to bury its children.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a wake-up is about. A child goes by its number, its pipe by that and a bit above.
 const PROGRAM: u64 = u64::MAX;
@@ -88,6 +102,7 @@ impl Keeper {
                     epoll,
                     children: BTreeMap::new(),
                     next: 0,
+                    has_orphans: false,
                 })
             }
             Err(error) => {
@@ -140,11 +155,11 @@ impl Keeper {
             // Each time, and not when nothing else happens: a child that never stops printing sees to
             // it that something does.
             self.kill_overdue();
-            let now = clock::monotonic_nanos();
-            let timeout = self
-                .next_deadline()
-                .map(|at| u64::try_from(i128::from(at).saturating_sub(now)).unwrap_or(0));
-            match self.epoll.wait(timeout) {
+            self.bury_traced();
+            if self.has_orphans {
+                self.has_orphans = !self.end_orphans(Deadline::after(STRETCH));
+            }
+            match self.epoll.wait(self.next_look()) {
                 Ok(Some(PROGRAM_ENDED)) => return self.end(),
                 Ok(Some(PROGRAM)) => match self.request() {
                     Served::Goes => {}
@@ -193,8 +208,13 @@ impl Keeper {
         let Some(request) = Request::parse(&bytes) else {
             return Served::Goes;
         };
+        if request.may_fork
+            && let Err(error) = fork::children_of_this_thread()
+        {
+            return refuse(reports.as_fd(), Step::ListChildren, &error);
+        }
         // Who asked has given up, and nothing is to run that nobody waits for.
-        if poll::readable(reports.as_fd(), Deadline::after(std::time::Duration::ZERO)).is_ok() {
+        if poll::readable(reports.as_fd(), Deadline::after(Duration::ZERO)).is_ok() {
             return Served::Goes;
         }
         let started = match request.launch {
@@ -219,11 +239,10 @@ impl Keeper {
             self.admit(process, &reports, pipe, request)
                 .map_err(|error| (Step::Watch, error))
         });
-        if let Err((step, error)) = admitted {
-            let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-            tell(reports.as_fd(), &Report::Failed { step, errno }, &[], None);
+        match admitted {
+            Ok(()) => Served::Goes,
+            Err((step, error)) => refuse(reports.as_fd(), step, &error),
         }
-        Served::Goes
     }
 
     /// Notes down a new child, and tells of it.
@@ -256,17 +275,18 @@ impl Keeper {
             process: process.id,
         };
         let pidfd = process.pidfd.as_fd();
-        tell(reports.as_fd(), &started, &[], Some(pidfd));
-        let Request {
-            deadline, may_fork, ..
-        } = request;
+        if tell(reports.as_fd(), &started, &[], Some(pidfd)).is_err() {
+            // Who asked has given up in this moment.
+            let _ = process.signal(libc::SIGKILL);
+        }
         let entry = Entry {
             process,
             reports,
             drain,
-            deadline,
+            deadline: request.deadline,
             killed_at_deadline: false,
-            may_fork,
+            may_fork: request.may_fork,
+            is_traced: false,
         };
         self.children.insert(number, entry);
         // Four thousand million children later the first ones are long gone.
@@ -277,20 +297,26 @@ impl Keeper {
         Ok(())
     }
 
-    /// Waits for a child that has ended, and tells how.
+    /// Takes the status of a child that has ended, and tells of it.
     fn bury(&mut self, number: u32) {
         let Some(mut entry) = self.children.remove(&number) else {
             return;
         };
-        // The program has a copy of each: closing these would not take them out.
+        // The program has a copy of it: closing this one would not take it out.
         self.epoll.remove(entry.process.pidfd.as_fd());
+        let (ended, cpu_time) = match entry.process.try_wait_with_time() {
+            Ok(Some(status)) => status,
+            Ok(None) => {
+                entry.is_traced = true;
+                self.children.insert(number, entry);
+                return;
+            }
+            Err(_) => (Ended::Unknown, Duration::ZERO),
+        };
+        // As above.
         if let Some(drain) = &entry.drain {
             self.epoll.remove(drain.as_fd());
         }
-        let (ended, cpu_time) = entry
-            .process
-            .wait_with_time()
-            .unwrap_or((Ended::Unknown, Default::default()));
         let departure = Departure {
             ended,
             at_deadline: entry.killed_at_deadline,
@@ -299,24 +325,40 @@ impl Keeper {
             stderr: Vec::new(),
         };
         let stderr = entry.drain.as_mut().map(Drain::finish).unwrap_or_default();
-        let report = Report::Ended(departure);
-        tell(entry.reports.as_fd(), &report, stderr, None);
-        if entry.may_fork {
-            self.bury_orphans();
-        }
+        // Nobody may wait for it any more.
+        let _ = tell(
+            entry.reports.as_fd(),
+            &Report::Ended(departure),
+            stderr,
+            None,
+        );
+        self.has_orphans |= entry.may_fork;
     }
 
-    /// Kills and waits for what children left behind: as a subreaper the keeper becomes its parent.
-    fn bury_orphans(&self) {
-        // Until there are none: those of one that is killed become the keeper's only then.
-        let patience = Deadline::after(std::time::Duration::from_secs(1));
-        while !patience.has_passed() {
-            let mut orphans = fork::children_of_this_thread();
+    /// Looks again at those whose status was not to be had.
+    fn bury_traced(&mut self) {
+        let traced = self.children.iter().filter(|(_, entry)| entry.is_traced);
+        let traced: Vec<u32> = traced.map(|(number, _)| *number).collect();
+        traced.into_iter().for_each(|number| self.bury(number));
+    }
+
+    /// Ends what children left behind, whose parent the keeper has become as a subreaper, and says
+    /// whether nothing is left.
+    fn end_orphans(&self, patience: Deadline) -> bool {
+        let mut before = Vec::new();
+        // Again and again: those of one that is killed become the keeper's only then.
+        loop {
+            let mut orphans = fork::children_of_this_thread().unwrap_or_default();
             orphans.retain(|pid| !self.children.values().any(|entry| entry.process.id == *pid));
             if orphans.is_empty() {
-                return;
+                return true;
             }
-            orphans.into_iter().for_each(fork::kill_and_wait);
+            orphans.iter().copied().for_each(fork::kill_child);
+            // They take a moment; one that is traced or stuck in the kernel takes as long as it likes.
+            if orphans == before || patience.has_passed() {
+                return false;
+            }
+            before = orphans;
         }
     }
 
@@ -330,10 +372,20 @@ impl Keeper {
         }
     }
 
-    fn next_deadline(&self) -> Option<u64> {
-        let pending = |entry: &&Entry| !entry.killed_at_deadline;
-        let pending = self.children.values().filter(pending);
-        pending.filter_map(|entry| entry.deadline).min()
+    /// When there is something to do even if nothing happens, in nanoseconds from now.
+    fn next_look(&self) -> Option<u64> {
+        let now = clock::monotonic_nanos();
+        let pending = self.children.values();
+        let pending = pending.filter(|entry| !entry.killed_at_deadline);
+        let deadline = pending.filter_map(|entry| entry.deadline).min();
+        let deadline =
+            deadline.map(|at| u64::try_from(i128::from(at).saturating_sub(now)).unwrap_or(0));
+        let is_waiting = self.has_orphans || self.children.values().any(|entry| entry.is_traced);
+        let interval = u64::try_from(INTERVAL.as_nanos()).unwrap_or(u64::MAX);
+        match is_waiting {
+            true => Some(deadline.unwrap_or(u64::MAX).min(interval)),
+            false => deadline,
+        }
     }
 
     fn kill_overdue(&mut self) {
@@ -342,7 +394,8 @@ impl Keeper {
             let is_overdue = entry
                 .deadline
                 .is_some_and(|deadline| i128::from(deadline) <= now);
-            if is_overdue && !entry.killed_at_deadline {
+            if is_overdue && !entry.killed_at_deadline && !entry.is_traced {
+                // One that can't be killed was refused (`Plan::prepare`).
                 let _ = entry.process.signal(libc::SIGKILL);
                 entry.killed_at_deadline = true;
             }
@@ -354,22 +407,38 @@ impl Keeper {
         for entry in self.children.values() {
             let _ = entry.process.signal(libc::SIGKILL);
         }
+        // One that is stuck in the kernel is nobody's to wait for.
+        let patience = Deadline::after(PATIENCE);
         for entry in std::mem::take(&mut self.children).into_values() {
-            // One that is stuck in the kernel is nobody's to wait for.
-            let patience = Deadline::after(std::time::Duration::from_secs(1));
             if poll::readable(entry.process.pidfd.as_fd(), patience).is_ok() {
-                let _ = entry.process.wait();
+                let _ = entry.process.try_wait();
             }
         }
-        self.bury_orphans();
+        while !self.end_orphans(patience) && !patience.has_passed() {
+            std::thread::sleep(INTERVAL);
+        }
         0
     }
 }
 
-/// Tells the program, if it still listens. Never waits: a report socket holds all its reports.
-fn tell(reports: BorrowedFd<'_>, report: &Report, stderr: &[u8], pidfd: Option<BorrowedFd<'_>>) {
+/// Tells who asked that there is no child, and why.
+fn refuse(reports: BorrowedFd<'_>, step: Step, error: &io::Error) -> Served {
+    let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+    // Nobody may wait for it any more.
+    let _ = tell(reports, &Report::Failed { step, errno }, &[], None);
+    Served::Goes
+}
+
+/// Tells the program, unless it doesn't listen any more. Never waits: a report socket holds all its
+/// reports.
+fn tell(
+    reports: BorrowedFd<'_>,
+    report: &Report,
+    stderr: &[u8],
+    pidfd: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let bytes = report.to_bytes();
     let parts = [IoSlice::new(&bytes), IoSlice::new(stderr)];
     let descriptors: Vec<_> = pidfd.into_iter().collect();
-    let _ = socket::send(reports, &parts, &descriptors, Wait::Never);
+    socket::send(reports, &parts, &descriptors, Wait::Never).map(drop)
 }

@@ -28,7 +28,9 @@ pub(crate) fn fork() -> Result<Option<Process>, StartError> {
                     pidfd: Arc::new(pidfd),
                 })),
                 Err(error) => {
-                    kill_and_wait(id);
+                    kill_child(id);
+                    let child = nix::unistd::Pid::from_raw(id);
+                    while let Err(nix::Error::EINTR) = nix::sys::wait::waitpid(child, None) {}
                     Err(failed("open a pidfd")(error))
                 }
             }
@@ -92,17 +94,17 @@ pub(crate) fn read_proc(path: &str) -> io::Result<String> {
     }
 }
 
-/// The children of this thread, as far as the kernel tells (CONFIG_PROC_CHILDREN).
-pub(crate) fn children_of_this_thread() -> Vec<libc::pid_t> {
-    let list = read_proc("/proc/thread-self/children").unwrap_or_default();
-    list.split_whitespace()
-        .filter_map(|id| id.parse().ok())
-        .collect()
+/// The children of this thread, where the kernel tells (CONFIG_PROC_CHILDREN).
+pub(crate) fn children_of_this_thread() -> io::Result<Vec<libc::pid_t>> {
+    let list = read_proc("/proc/thread-self/children")?;
+    let children = list.split_whitespace();
+    Ok(children.filter_map(|id| id.parse().ok()).collect())
 }
 
-/// Ends a child of this process that has no pidfd. It must not have been waited for.
-pub(crate) fn kill_and_wait(id: libc::pid_t) {
+/// Kills a child of this process that has no pidfd, and takes its status if it is to be had by now.
+/// It must not have been waited for.
+pub(crate) fn kill_child(id: libc::pid_t) {
     let id = nix::unistd::Pid::from_raw(id);
     let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
-    while let Err(nix::Error::EINTR) = nix::sys::wait::waitpid(id, None) {}
+    let _ = nix::sys::wait::waitpid(id, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
 }

@@ -131,17 +131,17 @@ impl Process {
             .map(|ended| ended.unwrap_or(Ended::Unknown))
     }
 
-    /// Waits for its end, and takes its status and how long it has run on a processor.
-    pub(crate) fn wait_with_time(&self) -> io::Result<(Ended, Duration)> {
+    /// Takes its status if it has ended, and how long it has run on a processor.
+    pub(crate) fn try_wait_with_time(&self) -> io::Result<Option<(Ended, Duration)>> {
         // SAFETY: all-zero is a valid `rusage`.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        let ended = self.wait_with(0, Some(&mut usage))?;
+        let ended = self.wait_with(libc::WNOHANG, Some(&mut usage))?;
         let time = |time: libc::timeval| {
             let micros = time.tv_sec.saturating_mul(1_000_000);
             Duration::from_micros(micros.saturating_add(time.tv_usec).unsigned_abs())
         };
         let time = time(usage.ru_utime) + time(usage.ru_stime);
-        Ok((ended.unwrap_or(Ended::Unknown), time))
+        Ok(ended.map(|ended| (ended, time)))
     }
 
     /// Takes its status if it has ended.
