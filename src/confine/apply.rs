@@ -46,7 +46,8 @@ pub(crate) fn apply(
     one_thread().map_err(step(Step::Threads))?;
     sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
     standard_descriptors(&plan).map_err(step(Step::Standard))?;
-    signals::reset_signals();
+    // The rest is as it was made when the keeper, or this process by `execve`, began.
+    signals::restore(&signals::FROM_TERMINAL);
     signals::ignore(&[libc::SIGXFSZ, libc::SIGPIPE]);
     let variables = plan.environment.iter();
     sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))

@@ -2,14 +2,16 @@
 
 use std::io;
 
-use caps::{CapSet, CapsHashSet};
-
 use super::status::Step;
 use crate::sys::confinement as sys;
+use crate::sys::privileges::{self, Capabilities};
 
 /// No root by user id, no capabilities kept or fixed up over a change of it, none ambient; all of it
 /// for good.
 const SECUREBITS: i32 = 0xef;
+
+/// CAP_SETPCAP, by which the bounding set and the securebits are changed.
+const SETPCAP: u64 = 1 << 8;
 
 /// The first of the user ids that confined processes take; theirs is this and their process id, which
 /// no other live process has.
@@ -20,18 +22,17 @@ pub(super) const FIRST_USER: u32 = 0x5000_0000;
 ///
 /// Everything is read back: a set that isn't empty is a failure, whoever let it be so.
 pub(super) fn give_up(kept: u64, own_user: bool) -> Result<Option<u32>, (Step, io::Error)> {
-    let has_setpcap =
-        caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SETPCAP).map_err(failed)?;
-    let permitted = read(CapSet::Permitted)?;
-    if has_setpcap {
-        empty_bounding_set(kept).map_err(|error| (Step::BoundingSet, error))?;
+    let failed = |error| (Step::Capabilities, error);
+    let held = Capabilities::of_this_thread().map_err(failed)?;
+    if held.effective & SETPCAP != 0 {
+        privileges::empty_bounding_set(kept).map_err(|error| (Step::BoundingSet, error))?;
         let locked = sys::set_securebits(SECUREBITS).and_then(|()| sys::securebits());
         match locked {
             Ok(SECUREBITS) => {}
             Ok(_) => return Err((Step::Securebits, io::Error::from_raw_os_error(libc::EPERM))),
             Err(error) => return Err((Step::Securebits, error)),
         }
-    } else if permitted & !kept != 0 {
+    } else if held.permitted & !kept != 0 {
         // It has some, and couldn't lock the door behind itself.
         return Err((Step::BoundingSet, io::Error::from_raw_os_error(libc::EPERM)));
     }
@@ -39,54 +40,18 @@ pub(super) fn give_up(kept: u64, own_user: bool) -> Result<Option<u32>, (Step, i
         true => Some(become_nobody_else()?),
         false => None,
     };
-    caps::clear(None, CapSet::Ambient).map_err(failed)?;
-    let remaining = set_of(permitted & kept);
-    // The effective ones first: they have to be among the permitted.
-    caps::set(None, CapSet::Effective, &remaining).map_err(failed)?;
-    caps::set(None, CapSet::Permitted, &remaining).map_err(failed)?;
-    caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(failed)?;
-    let surplus = |set| Ok(read(set)? & !kept != 0);
+    Capabilities::clear_ambient().map_err(failed)?;
+    let remaining = Capabilities {
+        effective: held.permitted & kept,
+        permitted: held.permitted & kept,
+        inheritable: 0,
+    };
+    remaining.set().map_err(failed)?;
     // The ambient ones are always among the inheritable (capabilities(7)).
-    if surplus(CapSet::Effective)? || surplus(CapSet::Permitted)? || read(CapSet::Inheritable)? != 0
-    {
-        return Err((
-            Step::Capabilities,
-            io::Error::from_raw_os_error(libc::EPERM),
-        ));
+    match Capabilities::of_this_thread().map_err(failed)? == remaining {
+        true => Ok(user),
+        false => Err(failed(io::Error::from_raw_os_error(libc::EPERM))),
     }
-    Ok(user)
-}
-
-/// The crate's errors have the system's reason in words only; its number is still where the call, the
-/// last one of this thread, has left it.
-fn failed(_: caps::errors::CapsError) -> (Step, io::Error) {
-    (Step::Capabilities, io::Error::last_os_error())
-}
-
-fn read(set: CapSet) -> Result<u64, (Step, io::Error)> {
-    let set = caps::read(None, set).map_err(failed)?;
-    Ok(set
-        .iter()
-        .fold(0, |mask, capability| mask | capability.bitmask()))
-}
-
-fn set_of(mask: u64) -> CapsHashSet {
-    let all = caps::all().into_iter();
-    all.filter(|capability| mask & capability.bitmask() != 0)
-        .collect()
-}
-
-/// Empties the bounding set of all that the kernel knows, which may be more than we do.
-fn empty_bounding_set(kept: u64) -> io::Result<()> {
-    for capability in 0..64 {
-        let is_kept = kept >> capability & 1 == 1;
-        match sys::in_bounding_set(capability)? {
-            None => return Ok(()),
-            Some(true) if !is_kept => sys::drop_from_bounding_set(capability)?,
-            Some(_) => {}
-        }
-    }
-    Ok(())
 }
 
 fn become_nobody_else() -> Result<u32, (Step, io::Error)> {

@@ -14,11 +14,13 @@ use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork;
+use crate::sys::image;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::privileges;
 use crate::sys::process::{self, Ended, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Wait};
+use crate::transport;
 
 /// What a new child does with its launch socket and the number of its parent, the keeper: see
 /// [`crate::child`].
@@ -116,15 +118,7 @@ impl Keeper {
         // A session of its own, and no reaction to what a terminal sends to all: it ends with the
         // program, which may want to finish its calls after Ctrl-C, and not before.
         nix::unistd::setsid()?;
-        signals::ignore(&[
-            libc::SIGINT,
-            libc::SIGQUIT,
-            libc::SIGTERM,
-            libc::SIGHUP,
-            libc::SIGTSTP,
-            libc::SIGTTIN,
-            libc::SIGTTOU,
-        ]);
+        signals::ignore(&signals::FROM_TERMINAL);
         // What its children leave behind comes to it.
         nix::sys::prctl::set_child_subreaper(true)?;
         // No reading of its memory by others of the same user.
@@ -132,8 +126,11 @@ impl Keeper {
         // Three descriptors a child.
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        privileges::thin_bounding_set();
+        privileges::pass_on_by_inheritance();
         process::set_name(c"crossmist-keeper");
+        // What every child would do first.
+        let _ = (image::image(), io::stdout());
+        transport::rehearse()?;
 
         // The program sends a pidfd of itself first of all.
         let mut greeting = Vec::new();

@@ -72,20 +72,6 @@ pub(crate) fn become_user(id: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, id, id, id) }).map(drop)
 }
 
-/// Whether a capability is in the bounding set; `None` where the kernel has no such capability.
-pub(crate) fn in_bounding_set(capability: u8) -> io::Result<Option<bool>> {
-    match prctl(libc::PR_CAPBSET_READ, [capability.into(), 0, 0, 0]) {
-        Ok(present) => Ok(Some(present == 1)),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Drops a capability from the bounding set; needs CAP_SETPCAP.
-pub(crate) fn drop_from_bounding_set(capability: u8) -> io::Result<()> {
-    prctl(libc::PR_CAPBSET_DROP, [capability.into(), 0, 0, 0]).map(drop)
-}
-
 /// Sets the securebits; needs CAP_SETPCAP.
 pub(crate) fn set_securebits(bits: c_int) -> io::Result<()> {
     prctl(libc::PR_SET_SECUREBITS, [bits as c_ulong, 0, 0, 0]).map(drop)

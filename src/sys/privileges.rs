@@ -1,6 +1,8 @@
 //! What this process may do by the ids and capabilities of its file, and who is on the other side.
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether this program was started with more privilege than its caller had (AT_SECURE): set-user-
 /// ID, or file capabilities.
@@ -24,13 +26,66 @@ fn effective_ids() -> (libc::uid_t, libc::gid_t) {
 
 /// Whether this thread has any capability, used or not. Where that can't be told, it has.
 fn has_capabilities() -> bool {
-    // `_LINUX_CAPABILITY_VERSION_3`, and 0 for this thread; nix has no wrapper.
-    let mut header = [0x2008_0522u32, 0];
-    // Effective, permitted, inheritable, twice.
-    let mut sets = [0u32; 6];
-    // SAFETY: `capget(2)` reads and writes the header, and writes two structures of three numbers.
-    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
-    result != 0 || sets[1] != 0 || sets[4] != 0
+    Capabilities::of_this_thread().map_or(true, |held| held.permitted != 0)
+}
+
+/// The sets of a thread's capabilities that `capset(2)` changes, all in one call, which the crate caps
+/// does one by one: a confined call has no time for that. A bit is a capability's number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`, and 0 for this thread.
+const HEADER: [u32; 2] = [0x2008_0522, 0];
+
+impl Capabilities {
+    pub(crate) fn of_this_thread() -> io::Result<Self> {
+        let mut header = HEADER;
+        // Effective, permitted, inheritable: the lower halves, then the upper ones.
+        let mut halves = [0u32; 6];
+        // SAFETY: `capget(2)` reads and writes the header, and writes two structures of three numbers.
+        let result =
+            unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), halves.as_mut_ptr()) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let [a, b, c, d, e, f] = halves.map(u64::from);
+        Ok(Self {
+            effective: a | d << 32,
+            permitted: b | e << 32,
+            inheritable: c | f << 32,
+        })
+    }
+
+    /// Makes these the calling thread's.
+    pub(crate) fn set(self) -> io::Result<()> {
+        let mut header = HEADER;
+        let sets = [self.effective, self.permitted, self.inheritable];
+        let half = |shift| sets.map(|set| (set >> shift) as u32);
+        let halves = [half(0), half(32)];
+        // SAFETY: `capset(2)` reads the header and two structures of three numbers, and writes the
+        // header where it doesn't know its version.
+        let result =
+            unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), halves.as_ptr()) };
+        match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Empties the ambient set.
+    pub(crate) fn clear_ambient() -> io::Result<()> {
+        let option = libc::PR_CAP_AMBIENT;
+        // SAFETY: takes numbers only.
+        let result = unsafe { libc::prctl(option, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+        match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 /// Whether who made `socket` had the ids that this program's file gives it, at that time.
@@ -54,15 +109,74 @@ pub(crate) fn was_made_with_our_ids(socket: BorrowedFd<'_>) -> bool {
     result == 0 && (maker.uid, maker.gid) == effective_ids()
 }
 
-/// Drops from the capability bounding set what no child of this process will need, while that is
-/// allowed. Each child drops the rest, and looks whether all are gone: this only saves it the work.
-pub(crate) fn thin_bounding_set() {
-    // Those by which a child becomes another user and drops the rest.
-    const NEEDED: [libc::c_ulong; 4] = [6, 7, 8, 24];
-    for capability in (0..64).filter(|capability| !NEEDED.contains(capability)) {
-        // SAFETY: takes numbers only.
-        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-            return;
+/// What may be in the bounding set of this process: all that there is, until it has been looked at.
+/// Nothing comes back into a bounding set (capabilities(7)), nor into that of a copy of this process.
+static IN_BOUNDING_SET: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Empties the capability bounding set but for `kept`, for good, and looks whether it is; needs
+/// CAP_SETPCAP.
+///
+/// The kernel may have capabilities that we don't know. What was found to be gone isn't looked for
+/// again, here or in copies of this process.
+pub(crate) fn empty_bounding_set(kept: u64) -> io::Result<()> {
+    let mut present = IN_BOUNDING_SET.load(Ordering::Relaxed);
+    for capability in 0..64 {
+        let bit = 1 << capability;
+        if present & bit == 0 || kept & bit != 0 {
+            continue;
         }
+        match in_bounding_set(capability)? {
+            Some(true) => {
+                drop_from_bounding_set(capability)?;
+                if in_bounding_set(capability)? != Some(false) {
+                    return Err(io::Error::from_raw_os_error(libc::EPERM));
+                }
+            }
+            Some(false) => {}
+            // Nor has it any beyond.
+            None => {
+                present &= kept | (bit - 1);
+                break;
+            }
+        }
+        present &= !bit;
+    }
+    IN_BOUNDING_SET.store(present, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether a capability is in the bounding set; `None` where the kernel has no such capability.
+fn in_bounding_set(capability: libc::c_ulong) -> io::Result<Option<bool>> {
+    // SAFETY: takes numbers only.
+    match unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) } {
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+            error => Err(error),
+        },
+        present => Ok(Some(present == 1)),
+    }
+}
+
+fn drop_from_bounding_set(capability: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    match unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// In the keeper: empties the bounding set, as far as that is allowed, so that its copies don't have
+/// to. What it executes gets its capabilities as inheritable ones instead. Each child looks for
+/// itself what is left; this only saves it the work.
+pub(crate) fn pass_on_by_inheritance() {
+    let Ok(held) = Capabilities::of_this_thread() else {
+        return;
+    };
+    let inheriting = Capabilities {
+        inheritable: held.permitted,
+        ..held
+    };
+    if inheriting.set().is_ok() {
+        let _ = empty_bounding_set(0);
     }
 }

@@ -58,8 +58,28 @@ pub(crate) fn reset_signals() {
 
 /// Ignores signals.
 pub(crate) fn ignore(signals: &[c_int]) {
+    set(signals, libc::SIG_IGN);
+}
+
+/// Lets signals do what they do by default.
+pub(crate) fn restore(signals: &[c_int]) {
+    set(signals, libc::SIG_DFL);
+}
+
+fn set(signals: &[c_int], disposition: libc::sighandler_t) {
     for signal in signals {
         // SAFETY: a disposition without a function.
-        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+        unsafe { libc::signal(*signal, disposition) };
     }
 }
+
+/// What a terminal sends to all its processes, and what ends daemons. The keeper ignores it.
+pub(crate) const FROM_TERMINAL: [c_int; 7] = [
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
