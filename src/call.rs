@@ -103,9 +103,9 @@ pub(crate) fn start_child<'a, F: Func>(
             let process = start::<F>(program, theirs, options)?;
             Child::new(ChildProcess::own(process), ours, hold, None)
         }
-        Some(mut confined) => {
-            let (request, pipe) = confined.request(deadline);
-            let kept = keeper::launch(program, request, theirs, pipe, deadline)?;
+        Some(confined) => {
+            let request = confined.request(deadline);
+            let kept = keeper::launch(program, request, theirs, deadline)?;
             Child::new(ChildProcess::kept(kept), ours, hold, Some(confined))
         }
     };

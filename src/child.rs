@@ -63,18 +63,27 @@ pub(crate) enum Ending {
 fn enter_executed(socket: &OsStr, parent: &OsStr) -> i32 {
     signals::reset_signals();
     let keeper = parent.to_str().and_then(|number| number.parse().ok());
-    match adopt(socket) {
-        Ok(socket) => run(socket, keeper),
-        Err(reason) => fail(reason),
+    match (adopt(socket), keeper) {
+        (Ok(socket), None) => run(socket, None),
+        (Ok(socket), Some(keeper)) => run_confined(socket, keeper),
+        (Err(reason), _) => fail(reason),
     }
 }
 
 /// The process that forks the keeper, and the keeper.
 fn enter_keeper(socket: &OsStr, _: &OsStr) -> i32 {
     match adopt(socket) {
-        Ok(socket) => keeper::enter(socket, |socket, keeper| run(socket, Some(keeper))),
+        Ok(socket) => keeper::enter(socket, run_confined),
         Err(reason) => fail(reason),
     }
+}
+
+/// The story of a child of the keeper's. It ends at once when it has answered: what else a program
+/// does at its end is the keeper's, of which it is a copy, or not for the code that it ran to say.
+fn run_confined(socket: OwnedFd, keeper: i32) -> ! {
+    let status = run(socket, Some(keeper));
+    flush();
+    process::leave(status)
 }
 
 /// Takes the socket that the program gave.

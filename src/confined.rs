@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crossmist_policy::Arch;
 
 use crate::confine::Status;
 use crate::error::{ChildText, Claim, Error, Resource, Violation};
-use crate::keeper::{Launch, Parting, Request};
+use crate::keeper::{Launch, Parting, Piped, Request};
 use crate::object::{Limits, Object, carries};
 use crate::reply::Reply;
 use crate::running::StillRunning;
@@ -26,23 +26,18 @@ use crate::wire::{FrameError, Note};
 pub(crate) struct Confined {
     function: &'static str,
     policy: SandboxPolicy,
-    /// The reading end of the pipe that the keeper is to drain.
-    pipe: Option<OwnedFd>,
+    piped: Piped,
     /// What the child said that it has done to itself.
     status: Option<Arc<Status>>,
     note: Option<Note>,
 }
 
 impl Confined {
-    pub(crate) fn new(
-        function: &'static str,
-        policy: &SandboxPolicy,
-        pipe: Option<OwnedFd>,
-    ) -> Self {
+    pub(crate) fn new(function: &'static str, policy: &SandboxPolicy, piped: Piped) -> Self {
         Self {
             function,
             policy: policy.clone(),
-            pipe,
+            piped,
             status: None,
             note: None,
         }
@@ -88,18 +83,18 @@ impl Confined {
         self.policy.compiled().limits.wall_time
     }
 
-    /// What the keeper is asked for, and what it is to drain.
-    pub(crate) fn request(&mut self, deadline: Deadline) -> (Request, Option<OwnedFd>) {
+    /// What the keeper is asked for.
+    pub(crate) fn request(&self, deadline: Deadline) -> Request {
         let compiled = self.policy.compiled();
-        let request = Request {
+        Request {
             deadline: deadline.monotonic_nanos(),
             launch: match compiled.process.fresh_image {
                 true => Launch::Execute,
                 false => Launch::Fork,
             },
             may_fork: compiled.limits.processes > 0 || is_watched(),
-        };
-        (request, self.pipe.take())
+            piped: self.piped,
+        }
     }
 
     pub(crate) fn status(&self) -> Option<&Arc<Status>> {

@@ -11,6 +11,7 @@ use crate::confine::Plan;
 use crate::confined::Confined;
 use crate::error::Error;
 use crate::func::Func;
+use crate::keeper::Piped;
 
 /// The confinement of a call of `F`, if it is to be confined, and what its child is to do.
 pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined, Plan)>, Error> {
@@ -43,19 +44,19 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
         plan = plan.watched().map_err(failed)?;
     }
     plan.set_variables(&options.environment);
-    let pipe = connect(&mut plan, policy.compiled(), options).map_err(|source| Error::Launch {
+    let piped = connect(&mut plan, policy.compiled(), options).map_err(|source| Error::Launch {
         step: "set up the standard descriptors",
         source,
     })?;
-    let confined = Confined::new(F::NAME, policy, pipe);
+    let confined = Confined::new(F::NAME, policy, piped);
     Ok(Some((confined, plan)))
 }
 
 /// Puts the standard descriptors into a plan: what the caller says, else what the policy says. Gives
-/// the reading end of the pipe, if there is one.
-fn connect(plan: &mut Plan, policy: &Compiled, options: &Options) -> io::Result<Option<OwnedFd>> {
+/// those that the keeper is to make a pipe for.
+fn connect(plan: &mut Plan, policy: &Compiled, options: &Options) -> io::Result<Piped> {
     let process = &policy.process;
-    let mut pipe = None;
+    let mut piped = Piped::default();
     let wanted = [process.stdin, process.stdout, process.stderr];
     for ((number, wanted), explicit) in (0..).zip(wanted).zip(&options.standard) {
         let descriptor = match (explicit, wanted) {
@@ -63,19 +64,13 @@ fn connect(plan: &mut Plan, policy: &Compiled, options: &Options) -> io::Result<
             (Some(Stdio::Null), _) | (None, Wanted::Null) => None,
             (Some(stdio), _) => standard(Some(stdio))?,
             (None, Wanted::Pipe) => {
-                let (_, writing) = match &pipe {
-                    Some(ends) => ends,
-                    None => {
-                        let (reading, writing) = io::pipe()?;
-                        pipe.insert((OwnedFd::from(reading), OwnedFd::from(writing)))
-                    }
-                };
-                Some(writing.try_clone()?)
+                piped.add(number);
+                None
             }
         };
         plan.set_standard(number, descriptor);
     }
-    Ok(pipe.map(|(reading, _)| reading))
+    Ok(piped)
 }
 
 /// A copy of this process's own, unless it is closed.

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use crossmist::{
-    Error, Frame, Object, Panic, Resource, SandboxPolicy, Violation, channel, func, trusted,
+    Child, Error, Frame, Object, Panic, Resource, SandboxPolicy, Violation, channel, func, trusted,
 };
 use support::{Directory, Holdings, raw, this_program, within};
 
@@ -37,6 +37,7 @@ fn main() {
             no_end_for_code_goes_to_a_confined_function,
             files_and_ends_of_channels_work,
             standard_descriptors_are_what_policy_and_caller_say,
+            a_child_ends_without_what_programs_do_at_their_end,
             a_path_is_granted_by_a_variable,
             what_a_policy_asks_of_the_kernel_is_an_error_where_it_is_missing,
             a_step_that_fails_is_named_and_nothing_is_run needs Root,
@@ -47,6 +48,7 @@ fn main() {
             what_a_child_forges_about_its_confinement_is_refused,
         ],
         cases![
+            helper_prints_from_c,
             helper_unprivileged,
             helper_without_setuid,
             helper_without_kill,
@@ -739,8 +741,23 @@ fn proc_status(pid: u32, key: &str) -> String {
     line.unwrap().trim_start_matches(':').trim().to_owned()
 }
 
+#[func(sandbox = "parser", launch = "exec")]
+fn waits_anew(time: Duration) {
+    std::thread::sleep(time);
+}
+
 fn what_a_child_says_is_true() {
-    let mut child = waits.spawn(Duration::from_secs(30)).unwrap();
+    let time = Duration::from_secs(30);
+    says_true(waits.spawn(time).unwrap(), "waits");
+    says_true(waits_anew.spawn(time).unwrap(), "waits_anew");
+    // An unconfined one says nothing, and is none of it.
+    let mut other = unconfined_sleep.spawn(time).unwrap();
+    assert_eq!(other.confinement().unwrap(), None);
+    assert_eq!(proc_status(other.id(), "Seccomp"), "0");
+    other.kill().unwrap();
+}
+
+fn says_true(mut child: Child<()>, name: &str) {
     let status = child.confinement().unwrap().unwrap();
     let pid = child.id();
     assert!(status.is_fully_enforced());
@@ -758,12 +775,7 @@ fn what_a_child_says_is_true() {
     }
     assert_eq!(proc_status(pid, "Threads"), "1");
     assert_eq!(proc_status(pid, "SigBlk"), "0000000000000000");
-    assert_eq!(proc_status(pid, "Name"), "waits");
-    // An unconfined one says nothing, and is none of it.
-    let mut other = unconfined_sleep.spawn(Duration::from_secs(30)).unwrap();
-    assert_eq!(other.confinement().unwrap(), None);
-    assert_eq!(proc_status(other.id(), "Seccomp"), "0");
-    other.kill().unwrap();
+    assert_eq!(proc_status(pid, "Name"), name);
     child.kill().unwrap();
     assert!(matches!(child.join(), Err(Error::Killed)));
 }
@@ -1001,6 +1013,44 @@ fn standard_descriptors_are_what_policy_and_caller_say() {
     assert_eq!(name, "prints");
     assert!(rest.ends_with("]: err t\\u{1b}wo\n"), "{text}");
     assert_eq!(output.stdout, b"");
+}
+
+#[func(sandbox = "pure")]
+fn prints_from_c(stays: bool) {
+    raw::print_into_a_buffer(c"a line of C's\n");
+    raw::print_at_exit();
+    assert!(!stays, "and a panic");
+}
+
+fn a_child_ends_without_what_programs_do_at_their_end() {
+    let printed = |call: &dyn Fn(OwnedFd)| {
+        let (mut reading, writing) = std::io::pipe().unwrap();
+        call(writing.into());
+        let mut text = String::new();
+        reading.read_to_string(&mut text).unwrap();
+        text
+    };
+    // What lies in a buffer is written, and what `atexit` was told is not done.
+    for stays in [false, true] {
+        let text = printed(&|to| {
+            let result = prints_from_c.builder().stdout(to).run(stays);
+            assert_eq!(matches!(result, Err(Error::Panicked(_))), stays);
+        });
+        assert_eq!(text, "a line of C's\n");
+    }
+    // The control: a program does both.
+    let text = printed(&|to| {
+        let program = this_program("helper_prints_from_c").stdout(to).status();
+        assert!(program.unwrap().success());
+    });
+    assert!(
+        text.contains("a line of C's\n") && text.contains("at exit"),
+        "{text}"
+    );
+}
+
+fn helper_prints_from_c() {
+    prints_from_c.call_unconfined(false);
 }
 
 fn helper_prints() {

@@ -159,7 +159,8 @@ use proc_macro::TokenStream;
 ///
 /// A function with a sandbox isn't called directly: the call in this process is
 /// `longest.call_unconfined(…)`. It is no callback either. Its result is data; descriptors come up in
-/// it only where its type names them.
+/// it only where its type names them. The child ends as by `_exit(2)` when it has answered: what was
+/// printed is written, but handlers of `atexit(3)` and destructors of thread-locals don't run.
 ///
 /// # Arguments of the attribute
 ///

@@ -129,7 +129,7 @@ fn sweep(plan: &Plan, report: BorrowedFd<'_>, keep: &[RawFd]) -> io::Result<()> 
     sys::close_range(next, u32::MAX)
 }
 
-/// Where a plan has none, `/dev/null` is there already: it is what the keeper has.
+/// Where a plan has none, the keeper has put something there: its pipe, or `/dev/null`.
 fn standard_descriptors(plan: &Plan) -> io::Result<()> {
     for (number, descriptor) in (0..).zip(&plan.standard) {
         if let Some(descriptor) = descriptor {

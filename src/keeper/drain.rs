@@ -6,15 +6,19 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::protocol::STDERR_BYTES;
 use crate::sys::memory::Unshared;
+use crate::sys::poll::{self, Deadline};
 
-/// The reading end of a pipe.
+/// A pipe.
 pub(super) struct Drain {
     pipe: File,
+    /// Kept, so that the end of the child's doesn't wake anybody: the end of the child does.
+    writing: OwnedFd,
     /// Made when something comes: most children print nothing.
     memory: Option<Unshared>,
     /// How much of it is filled.
@@ -28,17 +32,24 @@ const STRETCH: usize = 64 << 10;
 const ROOM: usize = STDERR_BYTES + STRETCH;
 
 impl Drain {
-    pub(super) fn new(pipe: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
+        let (pipe, writing) = io::pipe()?;
         // The description of this end is the keeper's own: the child has the other end.
         fcntl(pipe.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Self {
-            pipe: pipe.into(),
+            pipe: OwnedFd::from(pipe).into(),
+            writing: writing.into(),
             memory: None,
             filled: 0,
         })
     }
 
-    /// Reads what is there, and says whether more may come.
+    /// The end for the child.
+    pub(super) fn writing(&self) -> BorrowedFd<'_> {
+        self.writing.as_fd()
+    }
+
+    /// Reads what is there, and says whether that can be done again.
     pub(super) fn advance(&mut self) -> bool {
         let mut left = STRETCH;
         while left > 0 {
@@ -73,7 +84,11 @@ impl Drain {
     /// Reads what a child left that has ended, and gives the last of it all. Whoever it left behind
     /// may write on; nobody waits for that.
     pub(super) fn finish(&mut self) -> &[u8] {
-        self.advance();
+        let now = Deadline::after(Duration::ZERO);
+        // Memory is made only for what there is.
+        if poll::readable(self.pipe.as_fd(), now).is_ok() {
+            self.advance();
+        }
         let first = self.filled.saturating_sub(STDERR_BYTES);
         let bytes = self.memory.as_mut().map(Unshared::as_mut_slice);
         let bytes = bytes.and_then(|bytes| bytes.get(first..self.filled));
@@ -95,8 +110,8 @@ mod tests {
 
     #[test]
     fn the_end_of_a_flood_is_kept() {
-        let (reading, mut writing) = io::pipe().unwrap();
-        let mut drain = Drain::new(reading.into()).unwrap();
+        let mut drain = Drain::new().unwrap();
+        let mut writing = File::from(drain.writing().try_clone_to_owned().unwrap());
         for round in 0..50u8 {
             writing.write_all(&[round; 4096]).unwrap();
             assert!(drain.advance());
@@ -109,11 +124,10 @@ mod tests {
 
     #[test]
     fn an_empty_pipe_holds_nobody_up() {
-        let (reading, writing) = io::pipe().unwrap();
-        let mut drain = Drain::new(reading.into()).unwrap();
+        let mut drain = Drain::new().unwrap();
+        assert_eq!(drain.finish(), b"");
+        assert!(drain.memory.is_none());
         assert!(drain.advance());
-        drop(writing);
-        assert!(!drain.advance());
         assert_eq!(drain.finish(), b"");
     }
 }

@@ -17,25 +17,26 @@ mod server;
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use self::credentials::Credentials;
 use self::hello::Hello;
 pub(crate) use self::program::{Kept, Parting, launch};
-pub(crate) use self::protocol::{Launch, Request};
+pub(crate) use self::protocol::{Launch, Piped, Request};
 pub(crate) use self::server::enter;
 use crate::program::Program;
 use crate::sys::process::{Process, Start, StartError};
 use crate::sys::socket;
 
 /// Starts this executable again, to become the keeper or a child of its: with one socket, no
-/// privileges of its file, `/dev/null` for the standard descriptors, and no environment but where
-/// its libraries are.
+/// privileges of its file, `/dev/null` or what there is for the standard descriptors, and no
+/// environment but where its libraries are.
 fn execute(
     program: &Program,
     socket: OwnedFd,
     role: &str,
     argument: &str,
+    standard: [Option<BorrowedFd<'_>>; 3],
 ) -> Result<Process, StartError> {
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null
@@ -62,7 +63,7 @@ fn execute(
         ],
         environment: &environment,
         socket: socket.as_fd(),
-        standard: [Some(null.as_fd()); 3],
+        standard: standard.map(|descriptor| Some(descriptor.unwrap_or(null.as_fd()))),
         directory: Some(c"/"),
         no_new_privs: true,
     })

@@ -33,18 +33,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Asks the keeper for a child that finds its launch message in `socket`, and waits until there is
-/// one. `pipe` is what the keeper drains.
+/// one.
 pub(crate) fn launch(
     executable: &Program,
     request: Request,
     socket: OwnedFd,
-    pipe: Option<OwnedFd>,
     deadline: Deadline,
 ) -> Result<Kept, Error> {
     let failed = |step| move |source| Error::Launch { step, source };
     let (reports, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
-    let mut descriptors = vec![socket.as_fd(), theirs.as_fd()];
-    descriptors.extend(pipe.as_ref().map(AsFd::as_fd));
+    let descriptors = [socket.as_fd(), theirs.as_fd()];
     let deadline = deadline.min(Deadline::after(PATIENCE));
     let request = request.to_bytes();
 
@@ -60,9 +58,8 @@ pub(crate) fn launch(
             .ask(&request, &descriptors, deadline)
             .map_err(failed("ask the keeper for a child"))?;
     }
-    drop(descriptors);
     // Their only holders are the keeper and the child from here on.
-    drop((socket, theirs, pipe));
+    drop((socket, theirs));
     match next_report(reports.as_fd(), deadline) {
         Ok((Some(Report::Started { process }), Some(pidfd))) => Ok(Kept {
             process: Process {
@@ -119,13 +116,17 @@ impl Keeper {
     fn start(executable: &Program) -> Result<Self, Error> {
         let failed = |step| move |source| Error::Launch { step, source };
         let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
-        let starter =
-            execute(executable, theirs, KEEPER_ARGUMENT, "crossmist-keeper").map_err(|error| {
-                Error::Launch {
-                    step: error.step,
-                    source: error.source,
-                }
-            })?;
+        let starter = execute(
+            executable,
+            theirs,
+            KEEPER_ARGUMENT,
+            "crossmist-keeper",
+            [None; 3],
+        );
+        let starter = starter.map_err(|error| Error::Launch {
+            step: error.step,
+            source: error.source,
+        })?;
         // What the keeper waits for the end of.
         let program = std::process::id();
         let own = i32::try_from(program).unwrap_or(0);

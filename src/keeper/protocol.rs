@@ -13,8 +13,8 @@ use crate::sys::process::Ended;
 
 /// Program to keeper: one child, please.
 ///
-/// With it come the child's launch socket, which holds its launch message already; a socket for the
-/// [`Report`]s on this child; and the reading end of a pipe, if the keeper is to drain one.
+/// With it come the child's launch socket, which holds its launch message already, and a socket for
+/// the [`Report`]s on this child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     /// When the child is to be killed, on CLOCK_MONOTONIC, in nanoseconds; never, where `None`.
@@ -22,6 +22,32 @@ pub(crate) struct Request {
     pub(crate) launch: Launch,
     /// Whether the policy lets the child start processes, which may outlive it.
     pub(crate) may_fork: bool,
+    pub(crate) piped: Piped,
+}
+
+/// Which standard descriptors of a child lead into one pipe, which the keeper drains. The others are
+/// `/dev/null` at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Piped(u8);
+
+impl Piped {
+    pub(crate) fn add(&mut self, number: usize) {
+        self.0 |= 1u8
+            .checked_shl(number.try_into().unwrap_or(u32::MAX))
+            .unwrap_or(0);
+    }
+
+    pub(crate) fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The same for each of the three.
+    pub(crate) fn each<T>(self, of_pipe: T) -> [Option<T>; 3]
+    where
+        T: Copy,
+    {
+        [1, 2, 4].map(|bit| (self.0 & bit != 0).then_some(of_pipe))
+    }
 }
 
 /// How a child comes into being.
@@ -43,14 +69,15 @@ impl Request {
             Launch::Execute => 1,
         };
         let may_fork = u8::from(self.may_fork);
+        let Piped(piped) = self.piped;
         [
-            b'Q', launch, may_fork, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h,
+            b'Q', launch, may_fork, piped, 0, 0, 0, 0, a, b, c, d, e, f, g, h,
         ]
     }
 
     pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
         let packet = <&[u8; Self::BYTES]>::try_from(packet).ok()?;
-        let [b'Q', launch, may_fork, 0, 0, 0, 0, 0, deadline @ ..] = packet else {
+        let [b'Q', launch, may_fork, piped, 0, 0, 0, 0, deadline @ ..] = packet else {
             return None;
         };
         let launch = match launch {
@@ -59,10 +86,11 @@ impl Request {
             _ => return None,
         };
         let deadline = u64::from_le_bytes(*deadline);
-        (*may_fork < 2).then_some(Self {
+        (*may_fork < 2 && *piped < 8).then_some(Self {
             deadline: (deadline != u64::MAX).then_some(deadline),
             launch,
             may_fork: *may_fork == 1,
+            piped: Piped(*piped),
         })
     }
 }
@@ -205,11 +233,12 @@ mod tests {
     fn packets_survive_the_round_trip() {
         for deadline in [None, Some(0), Some(u64::MAX - 1)] {
             for launch in [Launch::Fork, Launch::Execute] {
-                for may_fork in [false, true] {
+                for (may_fork, piped) in [(false, 0), (true, 6)] {
                     let request = Request {
                         deadline,
                         launch,
                         may_fork,
+                        piped: Piped(piped),
                     };
                     assert_eq!(Request::parse(&request.to_bytes()), Some(request));
                 }
@@ -248,6 +277,7 @@ mod tests {
             deadline: None,
             launch: Launch::Fork,
             may_fork: false,
+            piped: Piped::default(),
         };
         let request = request.to_bytes();
         assert_eq!(Request::parse(&request[..15]), None);

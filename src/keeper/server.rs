@@ -12,6 +12,7 @@ use super::protocol::{Departure, Launch, Report, Request, Step};
 use super::{Credentials, Hello, execute};
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
+use crate::sys::confinement;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork;
 use crate::sys::image;
@@ -24,7 +25,7 @@ use crate::transport;
 
 /// What a new child does with its launch socket and the number of its parent, the keeper: see
 /// [`crate::child`].
-pub(crate) type EnterChild = fn(OwnedFd, i32) -> i32;
+pub(crate) type EnterChild = fn(OwnedFd, i32) -> !;
 
 /// What the starter of the keeper does: it forks the keeper and ends, so that the keeper is no child
 /// of the program's. Returns the status to exit with, in each of the processes.
@@ -86,7 +87,10 @@ const PIPE: u64 = 1 << 32;
 
 enum Served {
     Goes,
+    /// This is the child.
     Child(OwnedFd),
+    /// This is a child that is not to be.
+    Unconnected,
     Ended,
 }
 
@@ -123,7 +127,7 @@ impl Keeper {
         nix::sys::prctl::set_child_subreaper(true)?;
         // No reading of its memory by others of the same user.
         nix::sys::prctl::set_dumpable(false)?;
-        // Three descriptors a child.
+        // Four descriptors a child.
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
         privileges::pass_on_by_inheritance();
@@ -145,8 +149,7 @@ impl Keeper {
         Ok((program_ended, epoll, Credentials::of_this_process()?))
     }
 
-    /// Runs the keeper. Returns when the program has ended, in the keeper; and in a child with the
-    /// status to exit with.
+    /// Runs the keeper, and returns when the program has ended.
     fn serve(mut self) -> i32 {
         loop {
             // Each time, and not when nothing else happens: a child that never stops printing sees to
@@ -167,7 +170,11 @@ impl Keeper {
                         // forgotten, not dropped, since it is the keeper's; the descriptors are
                         // closed in one sweep.
                         std::mem::forget(self);
-                        return enter_child(socket, keeper);
+                        enter_child(socket, keeper)
+                    }
+                    Served::Unconnected => {
+                        std::mem::forget(self);
+                        return 1;
                     }
                     Served::Ended => return self.end(),
                 },
@@ -199,7 +206,7 @@ impl Keeper {
             };
         let mut descriptors = packet.descriptors.into_iter().flatten();
         let mut next = || descriptors.next().map(|fd| fd.into_owned());
-        let (Some(socket), Some(reports), pipe) = (next(), next(), next()) else {
+        let (Some(socket), Some(reports)) = (next(), next()) else {
             return Served::Goes;
         };
         let Some(request) = Request::parse(&bytes) else {
@@ -214,9 +221,27 @@ impl Keeper {
         if poll::readable(reports.as_fd(), Deadline::after(Duration::ZERO)).is_ok() {
             return Served::Goes;
         }
+        let drain = match request.piped.is_none() {
+            true => Ok(None),
+            false => Drain::new().map(Some),
+        };
+        let drain = match drain {
+            Ok(drain) => drain,
+            Err(error) => return refuse(reports.as_fd(), Step::Watch, &error),
+        };
+        let standard = request.piped.each(drain.as_ref().map(Drain::writing));
+        let standard = standard.map(Option::flatten);
         let started = match request.launch {
             Launch::Fork => match fork::fork() {
-                Ok(None) => return Served::Child(socket),
+                Ok(None) => {
+                    let connected = connect(standard);
+                    // As for `self`, below.
+                    std::mem::forget((drain, reports));
+                    return match connected {
+                        Ok(()) => Served::Child(socket),
+                        Err(_) => Served::Unconnected,
+                    };
+                }
                 Ok(Some(process)) => Ok(process),
                 Err(error) if error.step == "fork" => Err((Step::Fork, error.source)),
                 Err(error) => Err((Step::OpenPidfd, error.source)),
@@ -226,18 +251,14 @@ impl Keeper {
                 Program::open()
                     .map_err(io::Error::other)
                     .and_then(|program| {
-                        execute(&program, socket, CHILD_ARGUMENT, &keeper)
+                        execute(&program, socket, CHILD_ARGUMENT, &keeper, standard)
                             .map_err(|error| error.source)
                     })
                     .map_err(|error| (Step::Execute, error))
             }
         };
-        let admitted = started.and_then(|process| {
-            self.admit(process, &reports, pipe, request)
-                .map_err(|error| (Step::Watch, error))
-        });
-        match admitted {
-            Ok(()) => Served::Goes,
+        match started {
+            Ok(process) => self.admit(process, reports, drain, request),
             Err((step, error)) => refuse(reports.as_fd(), step, &error),
         }
     }
@@ -246,28 +267,24 @@ impl Keeper {
     fn admit(
         &mut self,
         process: Process,
-        reports: &OwnedFd,
-        pipe: Option<OwnedFd>,
+        reports: OwnedFd,
+        drain: Option<Drain>,
         request: Request,
-    ) -> io::Result<()> {
+    ) -> Served {
         let number = self.next;
         let watch = || {
-            let drain = pipe.map(Drain::new).transpose()?;
             self.epoll.add(process.pidfd.as_fd(), number.into())?;
-            if let Some(drain) = &drain {
-                self.epoll.add(drain.as_fd(), PIPE | u64::from(number))?;
-            }
-            Ok((drain, reports.try_clone()?))
-        };
-        let (drain, reports) = match watch() {
-            Ok(watched) => watched,
-            Err(error) => {
-                // A child whose end nobody would notice must not be.
-                let _ = process.signal(libc::SIGKILL);
-                let _ = process.wait();
-                return Err(error);
+            match &drain {
+                Some(drain) => self.epoll.add(drain.as_fd(), PIPE | u64::from(number)),
+                None => Ok(()),
             }
         };
+        if let Err(error) = watch() {
+            // A child whose end nobody would notice must not be.
+            let _ = process.signal(libc::SIGKILL);
+            let _ = process.wait();
+            return refuse(reports.as_fd(), Step::Watch, &error);
+        }
         let started = Report::Started {
             process: process.id,
         };
@@ -291,7 +308,7 @@ impl Keeper {
         while self.children.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);
         }
-        Ok(())
+        Served::Goes
     }
 
     /// Takes the status of a child that has ended, and tells of it.
@@ -416,6 +433,13 @@ impl Keeper {
         }
         0
     }
+}
+
+/// In a new child: makes descriptors its standard ones.
+fn connect(standard: [Option<BorrowedFd<'_>>; 3]) -> io::Result<()> {
+    (0..).zip(standard).try_for_each(|(number, descriptor)| {
+        descriptor.map_or(Ok(()), |fd| confinement::duplicate_to(fd, number))
+    })
 }
 
 /// Tells who asked that there is no child, and why.

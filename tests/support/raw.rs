@@ -20,6 +20,22 @@ pub(crate) fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Prints as C code does, to the buffer of its standard output.
+pub(crate) fn print_into_a_buffer(text: &std::ffi::CStr) {
+    // SAFETY: a C string, and a format that takes one.
+    unsafe { libc::printf(c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// Has this process print something at its end.
+pub(crate) fn print_at_exit() {
+    extern "C" fn print() {
+        // SAFETY: seven bytes.
+        unsafe { libc::write(1, c"at exit".as_ptr().cast(), 7) };
+    }
+    // SAFETY: the function takes nothing and stays.
+    unsafe { libc::atexit(print) };
+}
+
 /// Sends one packet with descriptors in as many control messages as there are slices.
 pub(crate) fn send_with(
     socket: RawFd,
