@@ -105,12 +105,12 @@ pub(crate) fn start_child<'a, F: Func>(
         }
         Some(confined) => {
             let request = confined.request(deadline);
-            let kept = keeper::launch(program, request, theirs, deadline)?;
-            Child::new(ChildProcess::kept(kept), ours, hold, Some(confined))
+            let kept = ChildProcess::kept(keeper::launch(program, request, theirs, deadline)?);
+            Child::new(kept, ours, hold, Some(confined))
         }
     };
     #[cfg(feature = "tracing")]
-    events::started(F::NAME, policy.as_deref(), child.id());
+    events::started(F::NAME, policy.as_deref(), || child.id());
     Ok((child, outbox))
 }
 

@@ -144,11 +144,12 @@ impl Confined {
         &self,
         ended: &Result<Ended, StillRunning>,
         parting: Option<Parting>,
-        process: i32,
+        process: u32,
         time: Duration,
     ) -> Option<Error> {
         let departure = match &parting {
             Some(Parting::KeeperDied) => return Some(Error::KeeperDied),
+            Some(parting @ Parting::NotStarted { .. }) => return Some(parting.start_error()),
             Some(Parting::Reported(departure)) => departure,
             None => return None,
         };
@@ -190,7 +191,7 @@ impl Confined {
         }
     }
 
-    fn violation(&self, process: i32) -> Violation {
+    fn violation(&self, process: u32) -> Violation {
         let claim = self.note.as_ref().map(|note| {
             let arch = Arch::host().unwrap_or(Arch::X86_64);
             let explanation = self.policy.compiled().explain_with_path(
@@ -216,13 +217,13 @@ impl Confined {
         Violation {
             function: self.function,
             policy: self.policy.name().to_owned(),
-            process: process.unsigned_abs(),
+            process,
             claim,
         }
     }
 
     /// Passes on what a child has written to a piped standard error or output, marked as its words.
-    pub(crate) fn show_stderr(&self, text: &[u8], process: i32) {
+    pub(crate) fn show_stderr(&self, text: &[u8], process: u32) {
         if text.is_empty() {
             return;
         }

@@ -10,11 +10,15 @@ use crate::error::{Claim, Error};
 
 const TARGET: &str = "crossmist";
 
-/// A child has been made, for a call.
-pub(crate) fn started(function: &str, policy: Option<&str>, pid: u32) {
+/// A child has been made, for a call. Its number, which may have to be waited for, is asked for where
+/// somebody listens.
+pub(crate) fn started(function: &str, policy: Option<&str>, pid: impl Fn() -> u32) {
     debug!(
         target: TARGET,
-        function, policy, pid, "a child process was started"
+        function,
+        policy,
+        pid = pid(),
+        "a child process was started"
     );
 }
 

@@ -99,11 +99,14 @@ impl<T: Object> Child<T> {
     }
 
     /// Its process id.
+    ///
+    /// A confined child's waits until it has one, some tens of microseconds after `spawn`; 0 where it
+    /// doesn't get one, which [`join`](Self::join) tells more of.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.running
             .as_ref()
-            .map_or(0, |running| running.process.process().id.unsigned_abs())
+            .map_or(0, |running| running.process.id())
     }
 
     /// Kills the child, by SIGKILL. [`join`](Self::join) then says [`Error::Killed`], unless the

@@ -125,7 +125,7 @@ impl Running {
             // A process that doesn't read may hold the child's end of the socket.
             let mut entries = [
                 poll::entry(self.socket.as_fd(), libc::POLLOUT),
-                poll::entry(self.process.as_fd(), libc::POLLIN),
+                self.process.end_entry(),
             ];
             poll::poll(&mut entries, self.deadline)?;
             if entries[1].revents != 0 {
@@ -152,7 +152,7 @@ impl Running {
                 None => {
                     #[cfg(feature = "tracing")]
                     if let Some(status) = confined.status() {
-                        events::confined(self.process.process().id.unsigned_abs(), status);
+                        events::confined(self.process.id(), status);
                     }
                     Ok(Glance::Noted)
                 }
@@ -201,20 +201,22 @@ impl Running {
                     return Ok(None);
                 }
                 // Nor is a process that it has left behind.
-                ended =
-                    poll::readable(self.process.as_fd(), Deadline::after(Duration::ZERO)).is_ok();
+                let now = Deadline::after(Duration::ZERO);
+                ended = poll::poll(&mut [self.process.end_entry()], now).is_ok();
                 continue;
             }
             // The answer wakes, and so does the end of the process: another holder of its socket
             // can put off the end of the channel.
             let mut entries = [
                 poll::entry(self.socket.as_fd(), libc::POLLIN),
-                poll::entry(self.process.as_fd(), libc::POLLIN),
+                self.process.end_entry(),
             ];
-            match poll::poll(&mut entries, until.min(self.deadline)) {
+            let first = until.min(self.deadline).min(self.process.start_by());
+            match poll::poll(&mut entries, first) {
                 Ok(()) => ended = entries[1].revents != 0,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    if !self.deadline.has_passed() {
+                    self.process.check_start()?;
+                    if !self.deadline.has_passed() && until.has_passed() {
                         return Ok(None);
                     }
                     // An answer that is complete when the deadline is noticed counts: once more.
@@ -274,12 +276,8 @@ impl Running {
         let after = self.time;
         if let Some(confined) = &self.confined
             && !self.process.was_killed()
-            && let Some(error) = confined.verdict(
-                &ended,
-                self.process.parting(),
-                self.process.process().id,
-                after,
-            )
+            && let Some(error) =
+                confined.verdict(&ended, self.process.parting(), self.process.id(), after)
         {
             return error;
         }
@@ -301,6 +299,8 @@ impl Running {
                 signal,
                 core_dumped,
             },
+            // It was never made, as was said when it was killed.
+            Ok(Ended::Unknown) if self.process.was_killed() => Error::Killed,
             Ok(Ended::Unknown) => Error::StatusTaken,
             Err(StillRunning) if past_deadline => Error::Deadline { after },
             Err(StillRunning) => Error::Silent,
@@ -309,10 +309,13 @@ impl Running {
 
     /// Waits for the end of a child that has nothing more to say.
     pub(crate) fn wait_for_end(&mut self, until: Deadline) -> Result<Ended, StillRunning> {
-        match poll::readable(self.process.as_fd(), until) {
-            Ok(()) => Ok(self.take_status()),
-            Err(_) => Err(StillRunning),
+        // What is said before it ended is no end.
+        while !self.process.has_ended() {
+            if poll::readable(self.process.as_fd(), until).is_err() {
+                return Err(StillRunning);
+            }
         }
+        Ok(self.take_status())
     }
 
     /// The status of a child, if it has ended by now.
@@ -342,7 +345,7 @@ impl Running {
         if let (Some(confined), Some(Parting::Reported(departure))) =
             (&self.confined, self.process.parting())
         {
-            confined.show_stderr(&departure.stderr, self.process.process().id);
+            confined.show_stderr(&departure.stderr, self.process.id());
         }
     }
 }
@@ -359,12 +362,17 @@ impl Drop for Running {
         }
         if self.kill_on_drop {
             // One that has ended can't be killed, and one of ours may be.
-            let _ = process.process().signal(libc::SIGKILL);
+            let patience = Deadline::after(DROP_WAIT);
+            let _ = process.signal_kill(patience);
             // The kernel takes a moment, or longer where it is stuck in a file system.
-            let _ = poll::readable(process.as_fd(), Deadline::after(DROP_WAIT));
+            let _ = poll::readable(process.as_fd(), patience);
         }
-        // The keeper buries its own, and keeps their deadlines.
+        // The keeper buries its own, and keeps their deadlines; one that it hasn't made when this is
+        // gone is not to be.
         if process.is_kept() {
+            if !self.kill_on_drop {
+                let _ = process.wait_until_started();
+            }
             return;
         }
         if let Ok(None) = process.try_wait() {
@@ -373,7 +381,8 @@ impl Drop for Running {
     }
 }
 
-/// What becomes readable when it has ended and its status can be taken.
+/// What becomes readable when it has ended and its status can be taken; before, where it isn't known
+/// to have started.
 impl AsFd for ChildProcess {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end().as_fd()
@@ -395,11 +404,57 @@ impl ChildProcess {
         }
     }
 
-    pub(crate) fn process(&self) -> &Process {
+    /// Its process id; 0 where it isn't known to have started. Waits for the news if that must be.
+    pub(crate) fn id(&self) -> u32 {
+        let _ = self.wait_until_started();
+        let id = match &self.parent {
+            Parent::Us(process) => process.id,
+            Parent::Keeper(kept) => kept.process().map_or(0, |process| process.id),
+        };
+        id.unsigned_abs()
+    }
+
+    /// Waits until it has started.
+    pub(crate) fn wait_until_started(&self) -> Result<(), Error> {
         match &self.parent {
-            Parent::Us(process) => process,
-            Parent::Keeper(kept) => kept.process(),
+            Parent::Us(_) => Ok(()),
+            Parent::Keeper(kept) => kept.wait_until_started(),
         }
+    }
+
+    /// Until when it has to have started; never, where it is known to have.
+    pub(crate) fn start_by(&self) -> Deadline {
+        match &self.parent {
+            Parent::Us(_) => Deadline::NEVER,
+            Parent::Keeper(kept) => kept.start_by(),
+        }
+    }
+
+    /// Fails where it wasn't started, or is late to be.
+    pub(crate) fn check_start(&self) -> Result<(), Error> {
+        match &self.parent {
+            Parent::Us(_) => Ok(()),
+            Parent::Keeper(kept) => kept.check_start(),
+        }
+    }
+
+    /// Takes in what was said of it, and says whether it has ended: what becomes readable at its end
+    /// may be so for less.
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.parent {
+            Parent::Us(_) => poll::readable(self.as_fd(), Deadline::after(Duration::ZERO)).is_ok(),
+            Parent::Keeper(kept) => !matches!(kept.try_wait(), Ok(None)),
+        }
+    }
+
+    /// What tells of its end. Where it isn't known to have started, and the news of that is no end,
+    /// that is the keeper's closing its report socket.
+    fn end_entry(&self) -> libc::pollfd {
+        let events = match &self.parent {
+            Parent::Keeper(kept) if kept.process().is_none() => libc::POLLRDHUP,
+            _ => libc::POLLIN,
+        };
+        poll::entry(self.as_fd(), events)
     }
 
     /// Whether it is the keeper's child, which keeps its deadline and waits for it.
@@ -420,7 +475,7 @@ impl ChildProcess {
             Parent::Us(process) => process.try_wait(),
             Parent::Keeper(kept) => Ok(kept.try_wait()?.map(|parting| match parting {
                 Parting::Reported(departure) => departure.ended,
-                Parting::KeeperDied => Ended::Unknown,
+                Parting::NotStarted { .. } | Parting::KeeperDied => Ended::Unknown,
             })),
         }
     }
@@ -440,11 +495,18 @@ impl ChildProcess {
 
     pub(crate) fn kill(&self) -> Result<(), Error> {
         self.requested.store(true, Ordering::Relaxed);
-        self.process()
-            .signal(libc::SIGKILL)
-            .map_err(|source| Error::Io {
-                operation: "kill the child process",
-                source,
-            })
+        let killed = self.signal_kill(Deadline::after(DROP_WAIT));
+        killed.map_err(|source| Error::Io {
+            operation: "kill the child process",
+            source,
+        })
+    }
+
+    /// Sends it SIGKILL; one that isn't known to have started is waited for until then.
+    pub(crate) fn signal_kill(&self, patience: Deadline) -> io::Result<()> {
+        match &self.parent {
+            Parent::Us(process) => process.signal(libc::SIGKILL),
+            Parent::Keeper(kept) => kept.kill(patience),
+        }
     }
 }

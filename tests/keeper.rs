@@ -609,7 +609,7 @@ fn nothing_is_started_whose_children_would_not_be_found() {
     )
     .unwrap();
     let (sender, _receiver) = crossmist::channel().unwrap();
-    let error = forks.sandbox(&forking()).spawn(sender).unwrap_err();
+    let error = forks.sandbox(&forking()).run(sender).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("list the keeper's children") && text.contains("CONFIG_PROC_CHILDREN"),
@@ -714,6 +714,17 @@ fn what_was_given_up_is_not_run() {
     kill(keeper, libc::SIGCONT);
     assert!(matches!(late, Err(Error::Launch { .. })), "{late:?}");
     // The keeper serves in order: whatever was asked before has been looked at by now.
+    assert_eq!(add.run(1, 2).unwrap(), 3);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(marked(), b"");
+    // One that was killed isn't made later, either.
+    kill(keeper, libc::SIGSTOP);
+    let child = marks.spawn(open()).unwrap();
+    within(Duration::from_secs(1), || {
+        child.kill().unwrap();
+        assert!(matches!(child.join(), Err(Error::Killed)));
+    });
+    kill(keeper, libc::SIGCONT);
     assert_eq!(add.run(1, 2).unwrap(), 3);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(marked(), b"");

@@ -528,8 +528,36 @@ async fn confined_functions_run_under_tokio() {
     let mut child = confined_sleep.spawn_tokio(20_000).await.unwrap();
     let status = child.confinement().await.unwrap().unwrap();
     assert!(status.is_fully_enforced() && status.seccomp_instructions > 100);
+    // A keeper that stands still holds nobody up beyond that, nor the runtime.
+    let keeper = parent(child.id());
+    signal(keeper, libc::SIGSTOP);
+    let begun = Instant::now();
+    let late = confined_add.builder().deadline(Duration::from_millis(300));
+    let (late, ticks) = tokio::join!(late.run_tokio(1, 2), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        begun.elapsed()
+    });
+    assert!(
+        matches!(late, Err(Error::Launch { .. } | Error::Deadline { .. })),
+        "{late:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_millis(700));
+    assert!(ticks < Duration::from_millis(250), "{ticks:?}");
+    signal(keeper, libc::SIGCONT);
+    assert_eq!(confined_add.run_tokio(1, 2).await.unwrap(), 3);
     child.kill().unwrap();
     assert!(matches!(child.join().await, Err(Error::Killed)));
+}
+
+fn parent(pid: u32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn signal(pid: i32, signal: i32) {
+    let signal = nix::sys::signal::Signal::try_from(signal).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }
 
 #[func(sandbox = "parser")]

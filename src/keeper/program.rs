@@ -2,10 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::protocol::{Departure, Report, Request};
+use super::protocol::{Departure, Report, Request, Step};
 use super::{Credentials, Hello, execute};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
@@ -32,8 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a request is tried again that the kernel refuses for the moment.
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// Asks the keeper for a child that finds its launch message in `socket`, and waits until there is
-/// one.
+/// Asks the keeper for a child that finds its launch message in `socket`. Whether there will be one
+/// is heard of later.
 pub(crate) fn launch(
     executable: &Program,
     request: Request,
@@ -43,43 +43,30 @@ pub(crate) fn launch(
     let failed = |step| move |source| Error::Launch { step, source };
     let (reports, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
     let descriptors = [socket.as_fd(), theirs.as_fd()];
-    let deadline = deadline.min(Deadline::after(PATIENCE));
+    let start_by = deadline.min(Deadline::after(PATIENCE));
     let request = request.to_bytes();
 
-    let mut keeper = Keeper::get(executable)?;
-    if let Err(error) = keeper.ask(&request, &descriptors, deadline) {
+    let keeper = Keeper::get(executable)?;
+    if let Err(error) = keeper.ask(&request, &descriptors, start_by) {
         // It was killed. Whoever has calls under way is told by their own sockets.
         if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
-            return Err(failed("ask the keeper for a child")(error));
+            return Err(failed(ASK)(error));
         }
         keeper.forget();
-        keeper = Keeper::get(executable)?;
-        keeper
-            .ask(&request, &descriptors, deadline)
-            .map_err(failed("ask the keeper for a child"))?;
+        let keeper = Keeper::get(executable)?;
+        let asked = keeper.ask(&request, &descriptors, start_by);
+        asked.map_err(failed(ASK))?;
     }
     // Their only holders are the keeper and the child from here on.
-    drop((socket, theirs));
-    match next_report(reports.as_fd(), deadline) {
-        Ok((Some(Report::Started { process }), Some(pidfd))) => Ok(Kept {
-            process: Process {
-                id: process,
-                pidfd: Arc::new(pidfd),
-            },
-            reports: Arc::new(reports),
-            departure: Mutex::new(None),
-        }),
-        Ok((Some(Report::Failed { step, errno }), _)) => {
-            Err(failed(step.name())(io::Error::from_raw_os_error(errno)))
-        }
-        Ok(_) => {
-            keeper.forget();
-            let source = io::Error::other("the keeper ended before it had made the child");
-            Err(failed("ask the keeper for a child")(source))
-        }
-        Err(source) => Err(failed("wait for the keeper")(source)),
-    }
+    Ok(Kept {
+        reports: Arc::new(reports),
+        start_by,
+        process: OnceLock::new(),
+        parting: Mutex::new(None),
+    })
 }
+
+const ASK: &str = "ask the keeper for a child";
 
 impl Keeper {
     /// The keeper; started, if there is none.
@@ -199,39 +186,42 @@ impl Keeper {
     }
 }
 
-/// Takes the next report, waiting for it until `deadline`; none where the keeper has died.
-fn next_report(
-    reports: BorrowedFd<'_>,
-    deadline: Deadline,
-) -> io::Result<(Option<Report>, Option<OwnedFd>)> {
+/// Takes the next report; none where the keeper has died, or EAGAIN where it has said nothing more by
+/// now.
+fn next_report(reports: BorrowedFd<'_>) -> io::Result<Option<(Report, Option<OwnedFd>)>> {
     let mut bytes = Vec::new();
     let packet = loop {
         match socket::receive(reports, &mut bytes, Report::BYTES, None, Wait::Never) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                poll::readable(reports, deadline)?;
-            }
             Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
             result => break result?,
         }
     };
     let mut descriptors = packet.descriptors.into_iter().flatten();
     let pidfd = descriptors.next().map(|fd| fd.into_owned());
-    Ok((Report::parse(&bytes), pidfd))
+    Ok(Report::parse(&bytes).map(|report| (report, pidfd)))
 }
 
 /// A child of the keeper's, as the program sees it.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    process: Process,
     reports: Arc<OwnedFd>,
+    /// When it has started at the latest.
+    start_by: Deadline,
+    /// Once that was heard of.
+    process: OnceLock<Process>,
     /// What the keeper's last report said.
-    departure: Mutex<Option<Parting>>,
+    parting: Mutex<Option<Parting>>,
 }
 
 /// How the last was heard of a child.
 #[derive(Clone, Debug)]
 pub(crate) enum Parting {
     Reported(Arc<Departure>),
+    /// There was none.
+    NotStarted {
+        step: Step,
+        errno: i32,
+    },
     /// The keeper was killed, and the child with it.
     KeeperDied,
 }
@@ -249,30 +239,115 @@ impl Parting {
 }
 
 impl Kept {
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
+    /// The process, if it is known to have started.
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.process.get()
     }
 
-    /// What becomes readable when the child has ended and the keeper has said how.
+    /// What becomes readable when the keeper has said how the child has ended; before, too, while it
+    /// isn't known to have started. It is closed by the keeper after the last report.
     pub(crate) fn reports(&self) -> &Arc<OwnedFd> {
         &self.reports
     }
 
-    /// How it ended, if that is known by now.
-    pub(crate) fn try_wait(&self) -> io::Result<Option<Parting>> {
-        let mut departure = self
-            .departure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if departure.is_none() {
-            let now = Deadline::after(Duration::ZERO);
-            *departure = match next_report(self.reports.as_fd(), now) {
-                Ok((Some(Report::Ended(ended)), _)) => Some(Parting::Reported(Arc::new(ended))),
-                Ok(_) => Some(Parting::KeeperDied),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => None,
-                Err(error) => return Err(error),
-            };
+    /// Waits until it has started.
+    pub(crate) fn wait_until_started(&self) -> Result<(), Error> {
+        loop {
+            self.check_start()?;
+            if self.process.get().is_some() {
+                return Ok(());
+            }
+            if let Err(source) = poll::readable(self.reports.as_fd(), self.start_by) {
+                return Err(late(source));
+            }
         }
-        Ok(departure.clone())
+    }
+
+    /// Until when it is to be looked whether it has started; never, where it is known to.
+    pub(crate) fn start_by(&self) -> Deadline {
+        match self.process.get() {
+            Some(_) => Deadline::NEVER,
+            None => self.start_by,
+        }
+    }
+
+    /// Fails where it wasn't started, or is late to be.
+    pub(crate) fn check_start(&self) -> Result<(), Error> {
+        let parting = self.try_wait().map_err(late)?;
+        match (self.process.get(), parting) {
+            (Some(_), _) => Ok(()),
+            (None, None) if self.start_by.has_passed() => Err(late(io::ErrorKind::TimedOut.into())),
+            (None, None) => Ok(()),
+            (None, Some(parting)) => Err(parting.start_error()),
+        }
+    }
+
+    /// Takes in what the keeper has said by now, and gives how the child ended, if that is known.
+    pub(crate) fn try_wait(&self) -> io::Result<Option<Parting>> {
+        let mut parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
+        while parting.is_none() {
+            match next_report(self.reports.as_fd()) {
+                Ok(Some((Report::Started { process }, Some(pidfd)))) => {
+                    let pidfd = Arc::new(pidfd);
+                    // It says so once.
+                    let _ = self.process.set(Process { id: process, pidfd });
+                }
+                // This process has as many descriptors open as it may.
+                Ok(Some((Report::Started { .. }, None))) => {
+                    *parting = Some(Parting::NotStarted {
+                        step: Step::OpenPidfd,
+                        errno: libc::EMFILE,
+                    });
+                }
+                Ok(Some((Report::Failed { step, errno }, _))) => {
+                    *parting = Some(Parting::NotStarted { step, errno });
+                }
+                Ok(Some((Report::Ended(departure), _))) => {
+                    *parting = Some(Parting::Reported(Arc::new(departure)));
+                }
+                Ok(None) => *parting = Some(Parting::KeeperDied),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(parting.clone())
+    }
+
+    /// Kills it. One that isn't known to have started is waited for; and if it doesn't come, the
+    /// keeper is told that it is not to be.
+    pub(crate) fn kill(&self, patience: Deadline) -> io::Result<()> {
+        while self.try_wait()?.is_none() && self.process.get().is_none() {
+            if poll::readable(self.reports.as_fd(), patience).is_err() {
+                socket::hang_up(self.reports.as_fd())?;
+                // What was said before is there still, and nothing comes after it.
+                self.try_wait()?;
+                break;
+            }
+        }
+        let process = self.process.get();
+        process.map_or(Ok(()), |process| process.signal(libc::SIGKILL))
+    }
+}
+
+impl Parting {
+    /// The error for a child that wasn't started.
+    pub(crate) fn start_error(&self) -> Error {
+        let source = match self {
+            Self::NotStarted { step, errno } => {
+                return Error::Launch {
+                    step: step.name(),
+                    source: io::Error::from_raw_os_error(*errno),
+                };
+            }
+            _ => io::Error::other("the keeper ended before it had made the child"),
+        };
+        Error::Launch { step: ASK, source }
+    }
+}
+
+fn late(source: io::Error) -> Error {
+    Error::Launch {
+        step: "wait for the keeper",
+        source,
     }
 }

@@ -65,7 +65,7 @@ impl<T: Object> Child<T> {
         self.child.watch();
     }
 
-    /// Its process id.
+    /// Its process id; see [`crossmist::Child::id`](crate::Child::id).
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -218,7 +218,7 @@ impl<T: Object> Child<T> {
                     }
                 },
                 // A process that doesn't read may hold the child's end of the socket.
-                _ = self.pidfd.readable() => return Ok(()),
+                _ = ended(running, &self.pidfd) => return Ok(()),
                 () = sleep(at) => {
                     let late = self.child.running().map_or(Ok(()), Running::check_deadline);
                     match &late {
@@ -247,21 +247,22 @@ async fn wait_for_answer<T: Object>(
     };
     let deadline = running.deadline.instant();
     let first = until.into_iter().chain(deadline).min();
-    let mut ended = false;
+    let mut has_ended = false;
     loop {
+        let start_by = running.process.start_by().instant();
+        let first = first.into_iter().chain(start_by).min();
         // Before the look, so that what comes after it is not overlooked.
         let ready = tokio::select! {
             biased;
-            // First, as another process may keep the socket full. It stays so: there is nothing to
-            // clear.
-            gone = pidfd.readable(), if !ended => {
-                let _ = gone.map_err(failed)?;
-                ended = true;
+            // First, as another process may keep the socket full.
+            gone = ended(running, pidfd), if !has_ended => {
+                gone.map_err(failed)?;
+                has_ended = true;
                 None
             }
-            ready = socket.readable(), if !ended => Some(ready.map_err(failed)?),
-            () = sleep(first), if !ended => None,
-            () = std::future::ready(()), if ended => None,
+            ready = socket.readable(), if !has_ended => Some(ready.map_err(failed)?),
+            () = sleep(first), if !has_ended => None,
+            () = std::future::ready(()), if has_ended => None,
         };
         match running.look()? {
             Glance::Said(look) => return Ok(Some(look)),
@@ -269,7 +270,7 @@ async fn wait_for_answer<T: Object>(
             // What comes next may be there already.
             Glance::Noted => {}
             // More than a child leaves in its socket: another process goes on for it.
-            Glance::Partly if ended => return Ok(Some(Look::Closed)),
+            Glance::Partly if has_ended => return Ok(Some(Look::Closed)),
             Glance::Partly => {
                 running.check_deadline()?;
                 if until.is_some_and(|until| until <= Instant::now()) {
@@ -279,12 +280,15 @@ async fn wait_for_answer<T: Object>(
                 tokio::task::yield_now().await;
             }
             // It is gone, and what it had sent is read.
-            Glance::Nothing if ended => return Ok(Some(Look::Closed)),
+            Glance::Nothing if has_ended => return Ok(Some(Look::Closed)),
             Glance::Nothing => match ready {
                 Some(mut ready) => ready.clear_ready(),
                 None => {
+                    running.process.check_start()?;
                     running.check_deadline()?;
-                    return Ok(None);
+                    if until.is_some_and(|until| until <= Instant::now()) {
+                        return Ok(None);
+                    }
                 }
             },
         }
@@ -301,9 +305,21 @@ async fn wait_for_end(
     if let Some(ended) = running.try_take_status() {
         return Ok(ended);
     }
-    match until(at, pidfd.readable()).await {
-        Some(Ok(_)) => Ok(running.take_status()),
+    match until(at, ended(running, pidfd)).await {
+        Some(Ok(())) => Ok(running.take_status()),
         Some(Err(_)) | None => Err(StillRunning),
+    }
+}
+
+/// Waits for the end of the process.
+async fn ended(running: &Running, pidfd: &Readiness) -> io::Result<()> {
+    loop {
+        let mut ready = pidfd.readable().await?;
+        // What is said before it ended is no end.
+        if running.process.has_ended() {
+            return Ok(());
+        }
+        ready.clear_ready();
     }
 }
 
