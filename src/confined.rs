@@ -1,9 +1,6 @@
 //! What the parent knows of a call whose child confines itself: by which policy, how that went, and
 //! what its end means.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +10,12 @@ use crate::confine::Status;
 use crate::error::{ChildText, Claim, Error, Resource, Violation};
 use crate::keeper::{Launch, Parting, Piped, Request};
 use crate::object::{Limits, Object, carries};
+use crate::printer;
 use crate::reply::Reply;
 use crate::running::StillRunning;
 use crate::sandbox::SandboxPolicy;
 use crate::stack::Place;
-use crate::sys::poll::{self, Deadline};
+use crate::sys::poll::Deadline;
 use crate::sys::process::Ended;
 use crate::wire::{FrameError, Note};
 
@@ -242,40 +240,12 @@ impl Confined {
             shown.push(line);
         }
         shown.reverse();
-        show(shown.concat().as_bytes());
+        printer::print(shown.concat().as_bytes());
     }
 }
 
 /// How much of a child's output is shown.
 const SHOWN_BYTES: usize = 72 << 10;
-
-/// How long a reader of standard error that is behind is waited for, altogether.
-const PATIENCE: Duration = Duration::from_millis(200);
-
-/// Writes to standard error what its reader takes. Without the lock that other threads print under:
-/// one of them may wait for the reader.
-fn show(mut text: &[u8]) {
-    // What a pipe takes whole where it takes anything (pipe(7), PIPE_BUF).
-    const PIECE: usize = 4096;
-    let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() else {
-        return;
-    };
-    let mut stderr = File::from(stderr);
-    let deadline = Deadline::after(PATIENCE);
-    while !text.is_empty() {
-        let mut entries = [poll::entry(stderr.as_fd(), libc::POLLOUT)];
-        if poll::poll(&mut entries, deadline).is_err() || entries[0].revents & libc::POLLOUT == 0 {
-            return;
-        }
-        let piece = text.get(..PIECE).unwrap_or(text);
-        match stderr.write(piece) {
-            Ok(count) => text = text.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // One that is closed is nobody's loss but its reader's.
-            Err(_) => return,
-        }
-    }
-}
 
 /// Whether children are watched instead of confined.
 fn is_watched() -> bool {

@@ -151,6 +151,7 @@ mod launch;
 #[cfg(feature = "learn")]
 mod learn;
 mod object;
+mod printer;
 #[doc(hidden)]
 pub mod probe;
 mod program;

@@ -685,9 +685,33 @@ fn a_reader_of_standard_error_that_stays_away_holds_nobody_up() {
         begun.elapsed()
     );
     drop(reader);
+    // A terminal says that it can be written to, and then waits.
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    within(Duration::from_secs(5), || {
+        let status = this_program("helper_shouts")
+            .stderr(terminal.slave)
+            .status();
+        assert!(status.unwrap().success());
+    });
+    // And a pipe for many at once, of which all but one find it full.
+    let (reader, writer) = std::io::pipe().unwrap();
+    within(Duration::from_secs(5), || {
+        let status = this_program("helper_shouts")
+            .arg("together")
+            .stderr(writer)
+            .status();
+        assert!(status.unwrap().success());
+    });
+    drop(reader);
 }
 
 fn helper_shouts() {
+    if support::case_arguments() == ["together"] {
+        let calls: Vec<_> = (0..16)
+            .map(|_| std::thread::spawn(|| newlines.run().unwrap()))
+            .collect();
+        calls.into_iter().for_each(|call| call.join().unwrap());
+    }
     for _ in 0..3 {
         newlines.run().unwrap();
     }
