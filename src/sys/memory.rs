@@ -92,7 +92,9 @@ impl Mapping<Sealed> {
         if size(fd)? != u64::try_from(length).unwrap_or(u64::MAX) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        map(fd, length, libc::PROT_READ)
+        // As it can't change, private is the same as shared, and allowed to more of those who confine
+        // themselves.
+        map(fd, length, libc::PROT_READ, libc::MAP_PRIVATE)
     }
 }
 
@@ -103,7 +105,8 @@ impl Mapping<Exclusive> {
         if size(fd.as_fd())? < u64::try_from(length).unwrap_or(u64::MAX) {
             file.set_len(u64::try_from(length).unwrap_or(u64::MAX))?;
         }
-        map(fd.as_fd(), length, libc::PROT_READ | libc::PROT_WRITE)
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        map(fd.as_fd(), length, protection, libc::MAP_SHARED)
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
@@ -174,7 +177,12 @@ fn size(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(status.st_size).unwrap_or(0))
 }
 
-fn map<A>(fd: BorrowedFd<'_>, length: usize, protection: c_int) -> io::Result<Mapping<A>> {
+fn map<A>(
+    fd: BorrowedFd<'_>,
+    length: usize,
+    protection: c_int,
+    flags: c_int,
+) -> io::Result<Mapping<A>> {
     let access = std::marker::PhantomData;
     if length == 0 {
         return Ok(Mapping {
@@ -189,7 +197,7 @@ fn map<A>(fd: BorrowedFd<'_>, length: usize, protection: c_int) -> io::Result<Ma
             ptr::null_mut(),
             length,
             protection,
-            libc::MAP_SHARED,
+            flags,
             fd.as_raw_fd(),
             0,
         )

@@ -102,7 +102,7 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
     const SYS_SECCOMP: c_int = 1;
     if denied.code == SYS_SECCOMP && denied.data == c_int::from(setup.emulate) {
         let before = nix::Error::last();
-        let result = emulate(arguments(context));
+        let result = emulate(c_long::from(denied.number), arguments(context));
         set_result(context, result);
         before.set();
         return;
@@ -122,9 +122,40 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
     unsafe { libc::_exit(128 + libc::SIGSYS) }
 }
 
+/// Does what a call that isn't allowed is harmlessly replaced by.
+fn emulate(number: c_long, arguments: [u64; 6]) -> c_long {
+    match number {
+        libc::SYS_mmap => map_privately(arguments),
+        _ => stat_descriptor(arguments),
+    }
+}
+
+/// Maps a file for reading that was to be mapped shared: what others write is seen the same way, but
+/// the mapping can't be made one that writes to the file.
+fn map_privately(arguments: [u64; 6]) -> c_long {
+    let [address, length, protection, flags, fd, offset] = arguments;
+    let flags = flags & !(libc::MAP_TYPE as u64) | libc::MAP_PRIVATE as u64;
+    // SAFETY: the call that the process made, but for this flag; the filter has a say in it, too.
+    let mapped = unsafe {
+        libc::syscall(
+            libc::SYS_mmap,
+            address,
+            length,
+            protection,
+            flags,
+            fd,
+            offset,
+        )
+    };
+    match mapped {
+        -1 => -c_long::from(nix::Error::last_raw()),
+        mapped => mapped,
+    }
+}
+
 /// Answers `newfstatat(fd, "", …, AT_EMPTY_PATH)`, which is how C libraries spell `fstat(fd)`. No
 /// path is looked up.
-fn emulate(arguments: [u64; 6]) -> c_long {
+fn stat_descriptor(arguments: [u64; 6]) -> c_long {
     let [fd, path, buffer, flags, ..] = arguments;
     let path = path as *const u8;
     // SAFETY: honest code passes a C string. Anything else is a fault of the process's own, by

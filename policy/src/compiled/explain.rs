@@ -200,6 +200,10 @@ fn allow_with(
     if let Some(group) = group {
         return Some(addition(group.name, group.name));
     }
+    // About another process, of which there is nothing to be known.
+    if ["sched_getaffinity", "getpgid", "getsid"].contains(&call.name) {
+        return None;
+    }
     let tests = call
         .args
         .iter()

@@ -27,7 +27,11 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
         return;
     };
     let mut needed: Vec<(&'static Syscall, &Record)> = Vec::new();
-    for record in records {
+    let records: Vec<Record> = records
+        .iter()
+        .map(|record| as_it_will_be_made(record))
+        .collect();
+    for record in &records {
         let mut leave = |why: &str| {
             proposal.left_out.push(Line {
                 text: format!("\"{}\"", entry(&record.call, &[record], arch)),
@@ -71,6 +75,21 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
             expect: records.first().map(|record| expectation(record)),
         });
     }
+}
+
+/// What the handler of SIGSYS makes of a call that is emulated by another: a mapping that is read is
+/// private.
+fn as_it_will_be_made(record: &Record) -> Record {
+    const PROT_READ: u64 = 1;
+    const MAP_SHARED: u64 = 1;
+    const MAP_PRIVATE: u64 = 2;
+    let mut record = record.clone();
+    if let ("mmap", [_, _, PROT_READ, flags @ MAP_SHARED, _, _]) =
+        (record.call.as_str(), &mut record.arguments)
+    {
+        *flags = MAP_PRIVATE;
+    }
+    record
 }
 
 fn is_dangerous(call: &Syscall, record: &Record, arch: Arch) -> bool {

@@ -121,9 +121,16 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
         "EINVAL",
         &["madvise", "prctl(option in {PR_SET_VMA, PR_SET_NAME})"],
     ),
-    // glibc's fstat before 2.39. The path lies in memory, so the call never runs: the handler does
-    // fstat when the path is empty, and answers EACCES otherwise.
-    ("emulate", &["newfstatat(flags has AT_EMPTY_PATH)"]),
+    (
+        "emulate",
+        &[
+            // glibc's fstat before 2.39. The path lies in memory, so the call never runs: the
+            // handler does fstat when the path is empty, and answers EACCES otherwise.
+            "newfstatat(flags has AT_EMPTY_PATH)",
+            // The handler maps it privately, where that is allowed.
+            "mmap(prot == PROT_READ && flags == MAP_SHARED)",
+        ],
+    ),
 ];
 
 /// What no policy may allow: with any of these a process steps around its confinement.
@@ -303,7 +310,9 @@ static GROUPS: &[Group] = &[
         "@runtime", "@channel", "@memory", "@random", "@clock", "@io",
     ] },
     Group { name: "@threads", about: "starting threads with exactly the flags of glibc and musl", entries: &[
-        "clone(flags in {0x3d0f00, 0x7d0f00})", "sched_getaffinity", "sigaltstack",
+        "clone(flags in {0x3d0f00, 0x7d0f00})", "sigaltstack",
+        // Of others it would tell which there are.
+        "sched_getaffinity(pid in {0, self.pid})",
         "prctl(option == PR_SET_NAME)",
     ] },
     Group { name: "@poll", about: "waiting for descriptors, events and timers", entries: &[
@@ -312,15 +321,18 @@ static GROUPS: &[Group] = &[
         "timerfd_gettime",
     ] },
     Group { name: "@async", about: "what an asynchronous run time needs", entries: &[
-        "@poll", "pipe2(flags only O_CLOEXEC|O_NONBLOCK)", "socketpair(domain == AF_UNIX)",
+        "@poll", "pipe2(flags only O_CLOEXEC|O_NONBLOCK)", 
+        // No datagrams: they are sent to anybody's name, which lies in memory.
+        "socketpair(domain == AF_UNIX && type & SOCK_TYPE_MASK in {SOCK_STREAM, SOCK_SEQPACKET})",
     ] },
     Group { name: "@shared-memory", about: "memory objects of one's own, mapped shared", entries: &[
         "memfd_create(flags only MFD_CLOEXEC|MFD_ALLOW_SEALING|MFD_NOEXEC_SEAL)", "ftruncate", "msync",
         "mmap(prot only PROT_READ|PROT_WRITE && flags == MAP_SHARED)",
         "fcntl(cmd in {F_ADD_SEALS, F_GET_SEALS})",
     ] },
-    Group { name: "@file-map", about: "mapping descriptors for reading", entries: &[
-        "mmap(prot == PROT_READ && flags in {MAP_PRIVATE, MAP_SHARED})",
+    Group { name: "@file-map", about: "mapping descriptors for reading; MAP_SHARED is made MAP_PRIVATE", entries: &[
+        // A shared mapping of what is open for writing is one mprotect away from being written.
+        "mmap(prot == PROT_READ && flags == MAP_PRIVATE)",
     ] },
     Group { name: "@path-open", about: "opening for reading; Landlock says which", entries: &[
         "openat(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME|O_PATH)",
@@ -369,8 +381,8 @@ static GROUPS: &[Group] = &[
         "socketpair(domain == AF_UNIX)",
     ] },
     Group { name: "@identity", about: "asking for one's own ids", entries: &[
-        "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid", "getpgid", "getsid",
-        "getppid", "getpgrp",
+        "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid",
+        "getpgid(pid in {0, self.pid})", "getsid(pid in {0, self.pid})", "getppid", "getpgrp",
     ] },
     Group { name: "@system-info", about: "asking about the machine and one's own use of it", entries: &[
         "uname", "sysinfo", "times", "getrusage(who in {RUSAGE_SELF, RUSAGE_THREAD})", "getcpu", "getrlimit",
