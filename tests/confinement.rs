@@ -38,6 +38,9 @@ fn main() {
             files_and_ends_of_channels_work,
             standard_descriptors_are_what_policy_and_caller_say,
             a_child_ends_without_what_programs_do_at_their_end,
+            memory_that_is_hidden_from_one_count_is_in_another,
+            a_mapped_file_is_read_and_not_written,
+            no_datagram_leaves_a_pair,
             a_path_is_granted_by_a_variable,
             what_a_policy_asks_of_the_kernel_is_an_error_where_it_is_missing,
             a_step_that_fails_is_named_and_nothing_is_run needs Root,
@@ -1013,6 +1016,89 @@ fn standard_descriptors_are_what_policy_and_caller_say() {
     assert_eq!(name, "prints");
     assert!(rest.ends_with("]: err t\\u{1b}wo\n"), "{text}");
     assert_eq!(output.stdout, b"");
+}
+
+const CHUNK: usize = 8 << 20;
+
+/// How many bytes can be written, up to `most`, if each stretch is made read-only then, and so is no
+/// longer counted by RLIMIT_DATA.
+#[func(sandbox = "pure", memory = "64MiB", reserved = "64MiB")]
+fn hoards(most: usize) -> (usize, String) {
+    let stretches = (0..most / CHUNK).map(|_| raw::hoard(CHUNK));
+    let taken: Vec<_> = stretches.take_while(Result::is_ok).collect();
+    let error = raw::hoard(CHUNK).err();
+    (taken.len() * CHUNK, format!("{error:?}"))
+}
+
+fn memory_that_is_hidden_from_one_count_is_in_another() {
+    // The control: nothing else stops it.
+    let (taken, _) = hoards.call_unconfined(256 << 20);
+    assert_eq!(taken, 256 << 20);
+    let (taken, error) = hoards.run(256 << 20).unwrap();
+    assert!((96 << 20..=128 << 20).contains(&taken), "{taken}");
+    assert!(error.contains("code: 12"), "{error}");
+}
+
+#[func(sandbox = "parser")]
+fn maps(mut file: File) -> (String, Option<i32>) {
+    // What crates do that map files: shared, for reading.
+    let mapped = raw::map_shared(&file).unwrap();
+    let text = String::from_utf8_lossy(&mapped).into_owned();
+    let by_call = file.write_all(b"by a call").err();
+    raw::map_and_overwrite(&file, b"by memory");
+    let errno = |error: std::io::Error| error.raw_os_error();
+    (text, by_call.and_then(errno))
+}
+
+fn a_mapped_file_is_read_and_not_written() {
+    let directory = Directory::new();
+    let path = directory.path().join("file");
+    let open = || File::options().read(true).write(true).open(&path).unwrap();
+    let start = || std::fs::write(&path, "what it is").unwrap();
+    // The control.
+    start();
+    assert_eq!(maps.call_unconfined(open()).0, "what it is");
+    assert_eq!(std::fs::read(&path).unwrap(), b"by memorys");
+    start();
+    let (text, by_call) = maps.run(open()).unwrap();
+    assert_eq!((text.as_str(), by_call), ("what it is", Some(libc::EFBIG)));
+    assert_eq!(std::fs::read(&path).unwrap(), b"what it is");
+}
+
+/// Sends a datagram to a path, out of a pair; or out of a pair of streams.
+#[func(sandbox = "worker")]
+fn sends_elsewhere(path: String, datagram: bool) -> Result<(), Option<i32>> {
+    use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
+    let kind = if datagram {
+        SockType::Datagram
+    } else {
+        SockType::SeqPacket
+    };
+    let errno = |error: nix::Error| Some(error as i32);
+    let pair = nix::sys::socket::socketpair(AddressFamily::Unix, kind, None, SockFlag::empty());
+    let (ours, _theirs) = pair.map_err(errno)?;
+    let to = UnixAddr::new(path.as_str()).unwrap();
+    let parts = [std::io::IoSlice::new(b"out")];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let sent = nix::sys::socket::sendmsg(ours.as_raw_fd(), &parts, &[], flags, Some(&to)).map(drop);
+    sent.map_err(errno)
+}
+
+fn no_datagram_leaves_a_pair() {
+    let directory = Directory::new();
+    let path = directory.path().join("socket");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 8];
+    let path = path.to_str().unwrap().to_owned();
+    // The control: it would arrive.
+    sends_elsewhere.call_unconfined(path.clone(), true).unwrap();
+    assert_eq!(socket.recv(&mut buffer).unwrap(), 3);
+    let denied = sends_elsewhere.run(path.clone(), true).unwrap();
+    assert_eq!(denied, Err(Some(libc::EPERM)));
+    // The kernel sends these to the other end, whatever name they bear.
+    sends_elsewhere.run(path.clone(), false).unwrap().unwrap();
+    assert!(socket.recv(&mut buffer).is_err());
 }
 
 #[func(sandbox = "pure")]

@@ -62,6 +62,7 @@ const fn setting(
 #[rustfmt::skip] // A table.
 pub(crate) static SETTINGS: &[Setting] = &[
     setting("limits", "memory", Size, "256MiB", "Private writable memory of the process (RLIMIT_DATA). An allocation beyond it fails."),
+    setting("limits", "reserved", Size, "256MiB", "What may be mapped beyond `memory` and beyond what the process has at first (RLIMIT_AS): files, reservations of allocators, stacks; and so what can be kept out of the count of `memory`, by making it read-only."),
     setting("limits", "address_space", Size, "none", "All of the address space (RLIMIT_AS), reservations included."),
     setting("limits", "stack", Size, "8MiB", "The stack of the first thread (RLIMIT_STACK), and the default of the others."),
     setting("limits", "cpu_time", Time, "5s", "Time on processors (RLIMIT_CPU), rounded up to whole seconds. The end is an error of its own."),

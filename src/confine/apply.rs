@@ -11,6 +11,7 @@ use super::privileges;
 use super::status::{Failure, Status, Step};
 use crate::sys::confinement as sys;
 use crate::sys::fork;
+use crate::sys::memory;
 use crate::sys::signals;
 use crate::sys::sigsys;
 use crate::wire::Note;
@@ -61,6 +62,13 @@ pub(crate) fn apply(
     die_with(fixed, parent).map_err(step(Step::ParentDeath))?;
     sys::set_no_new_privs().map_err(step(Step::NoNewPrivs))?;
     limits(&fixed.memory_limits).map_err(step(Step::Limits))?;
+    if let Some(mappable) = fixed.mappable {
+        let most = memory::mapped_bytes().map(|own| own.saturating_add(mappable));
+        let limit = most.map(|most| [(libc::RLIMIT_AS, most, most)]);
+        limit
+            .and_then(|limit| limits(&limit))
+            .map_err(step(Step::Limits))?;
+    }
     if fixed.deny_write_execute {
         sys::deny_write_execute().map_err(step(Step::DenyWriteExecute))?;
     }

@@ -35,6 +35,8 @@ pub(super) struct Fixed {
     pub(super) limits: Vec<(Resource, u64, u64)>,
     /// Limits on memory, which are set when nothing more is to be allocated.
     pub(super) memory_limits: Vec<(Resource, u64, u64)>,
+    /// How much may be mapped beyond what is, if that is bounded.
+    pub(super) mappable: Option<u64>,
     /// The capabilities that stay, as a mask.
     pub(super) capabilities: u64,
     pub(super) landlock_abi: u32,
@@ -227,6 +229,10 @@ impl Fixed {
             .into_iter()
             .flatten()
             .collect(),
+            mappable: limits
+                .memory
+                .zip(limits.reserved)
+                .map(|(memory, reserved)| memory.saturating_add(reserved)),
             capabilities: match &policy.capabilities {
                 Capabilities::All => u64::MAX,
                 Capabilities::Only(kept) => kept
@@ -264,6 +270,7 @@ impl Fixed {
                 put_number(encoder, *hard);
             }
         }
+        put_number(encoder, self.mappable.unwrap_or(u64::MAX));
         put_number(encoder, self.capabilities);
         put_number(encoder, self.landlock_abi.into());
         self.handled
@@ -310,6 +317,7 @@ impl Fixed {
             own_pid,
             limits,
             memory_limits,
+            mappable: Some(number(decoder)?).filter(|most| *most != u64::MAX),
             capabilities: number(decoder)?,
             landlock_abi: small(decoder)?,
             handled: [number(decoder)?, number(decoder)?, number(decoder)?],

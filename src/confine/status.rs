@@ -60,7 +60,11 @@ impl Status {
             landlock_scopes: scopes,
             capabilities: fixed.capabilities,
             own_user,
-            limits: length(fixed.limits.len().saturating_add(fixed.memory_limits.len())),
+            limits: length(
+                fixed.limits.len()
+                    + fixed.memory_limits.len()
+                    + usize::from(fixed.mappable.is_some()),
+            ),
             denies_write_execute: fixed.deny_write_execute,
             dumpable: fixed.dumpable,
             relaxed: fixed.relaxed,

@@ -16,6 +16,7 @@ use crate::sys::confinement;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork;
 use crate::sys::image;
+use crate::sys::memory;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::privileges;
 use crate::sys::process::{self, Ended, Process};
@@ -135,6 +136,7 @@ impl Keeper {
         // What every child would do first.
         let _ = (image::image(), io::stdout());
         transport::rehearse()?;
+        memory::mapped_bytes()?;
 
         // The program sends a pidfd of itself first of all.
         let mut greeting = Vec::new();

@@ -20,6 +20,47 @@ pub(crate) fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+fn map(length: usize, protection: i32, flags: i32, fd: RawFd) -> std::io::Result<*mut u8> {
+    // SAFETY: a new mapping, placed by the kernel.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) };
+    match at {
+        libc::MAP_FAILED => Err(std::io::Error::last_os_error()),
+        at => Ok(at.cast()),
+    }
+}
+
+/// Writes to new memory, makes it read-only, and leaves it there.
+pub(crate) fn hoard(length: usize) -> std::io::Result<()> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let at = map(
+        length,
+        protection,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        -1,
+    )?;
+    // SAFETY: the mapping made above, in which nobody else has a part.
+    unsafe { at.write_bytes(1, length) };
+    // SAFETY: as above.
+    check(unsafe { libc::mprotect(at.cast(), length, libc::PROT_READ) }).map(drop)
+}
+
+/// A file's bytes, by a shared mapping for reading.
+pub(crate) fn map_shared(file: &std::fs::File) -> std::io::Result<Vec<u8>> {
+    let length = file.metadata()?.len() as usize;
+    let at = map(length, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())?;
+    // SAFETY: as many bytes as the file has, which nobody changes meanwhile.
+    Ok(unsafe { std::slice::from_raw_parts(at, length) }.to_vec())
+}
+
+/// Overwrites a file by what was a mapping for reading.
+pub(crate) fn map_and_overwrite(file: &std::fs::File, bytes: &[u8]) {
+    let at = map(4096, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd()).unwrap();
+    // SAFETY: the mapping made above, in which nobody else has a part.
+    check(unsafe { libc::mprotect(at.cast(), 4096, libc::PROT_READ | libc::PROT_WRITE) }).unwrap();
+    // SAFETY: the file's one page.
+    unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+}
+
 /// Prints as C code does, to the buffer of its standard output.
 pub(crate) fn print_into_a_buffer(text: &std::ffi::CStr) {
     // SAFETY: a C string, and a format that takes one.

@@ -139,7 +139,7 @@ fields! {
     PortRule { ports rights line }
     VariableRule { name is_port default from_env }
     Limits {
-        memory address_space stack cpu_time wall_time processes threads open_files file_size core locked_memory
+        memory reserved address_space stack cpu_time wall_time processes threads open_files file_size core locked_memory
     }
     ChannelLimits { message_bytes message_fds messages nesting total_bytes }
     Environment { inherit set backtrace }

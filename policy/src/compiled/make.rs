@@ -109,6 +109,7 @@ impl Policy {
         let count = |key| self.values.count("limits", key);
         Limits {
             memory: number("memory"),
+            reserved: number("reserved"),
             address_space: number("address_space"),
             stack: number("stack"),
             cpu_time: self.values.time("limits", "cpu_time"),

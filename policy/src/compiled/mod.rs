@@ -112,6 +112,9 @@ pub struct VariableRule {
 pub struct Limits {
     /// RLIMIT_DATA: private writable memory.
     pub memory: Option<u64>,
+    /// What may be mapped beyond `memory` and what the process has at first, by RLIMIT_AS. Pages that
+    /// can't be written any more are not counted by RLIMIT_DATA.
+    pub reserved: Option<u64>,
     /// RLIMIT_AS.
     pub address_space: Option<u64>,
     /// RLIMIT_STACK, and the default of a thread's stack.
