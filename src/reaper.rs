@@ -107,7 +107,7 @@ impl Ward {
     fn is_needed(&mut self) -> bool {
         let process = &self.child;
         if self.deadline.has_passed() {
-            let _ = process.signal_kill(Deadline::after(Duration::ZERO));
+            let _ = process.signal_kill();
             self.deadline = Deadline::NEVER;
         }
         match self.duty {

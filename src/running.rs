@@ -362,10 +362,10 @@ impl Drop for Running {
         }
         if self.kill_on_drop {
             // One that has ended can't be killed, and one of ours may be.
-            let patience = Deadline::after(DROP_WAIT);
-            let _ = process.signal_kill(patience);
+            let _ = process.signal_kill();
             // The kernel takes a moment, or longer where it is stuck in a file system.
-            let _ = poll::readable(process.as_fd(), patience);
+            let patience = Deadline::after(DROP_WAIT);
+            while !process.has_ended() && poll::readable(process.as_fd(), patience).is_ok() {}
         }
         // The keeper buries its own, and keeps their deadlines; one that it hasn't made when this is
         // gone is not to be.
@@ -409,7 +409,7 @@ impl ChildProcess {
         let _ = self.wait_until_started();
         let id = match &self.parent {
             Parent::Us(process) => process.id,
-            Parent::Keeper(kept) => kept.process().map_or(0, |process| process.id),
+            Parent::Keeper(kept) => kept.id().unwrap_or(0),
         };
         id.unsigned_abs()
     }
@@ -451,7 +451,7 @@ impl ChildProcess {
     /// that is the keeper's closing its report socket.
     fn end_entry(&self) -> libc::pollfd {
         let events = match &self.parent {
-            Parent::Keeper(kept) if kept.process().is_none() => libc::POLLRDHUP,
+            Parent::Keeper(kept) if kept.id().is_none() => libc::POLLRDHUP,
             _ => libc::POLLIN,
         };
         poll::entry(self.as_fd(), events)
@@ -495,18 +495,17 @@ impl ChildProcess {
 
     pub(crate) fn kill(&self) -> Result<(), Error> {
         self.requested.store(true, Ordering::Relaxed);
-        let killed = self.signal_kill(Deadline::after(DROP_WAIT));
-        killed.map_err(|source| Error::Io {
+        self.signal_kill().map_err(|source| Error::Io {
             operation: "kill the child process",
             source,
         })
     }
 
-    /// Sends it SIGKILL; one that isn't known to have started is waited for until then.
-    pub(crate) fn signal_kill(&self, patience: Deadline) -> io::Result<()> {
+    /// Sends it SIGKILL, or has the keeper do that.
+    pub(crate) fn signal_kill(&self) -> io::Result<()> {
         match &self.parent {
             Parent::Us(process) => process.signal(libc::SIGKILL),
-            Parent::Keeper(kept) => kept.kill(patience),
+            Parent::Keeper(kept) => kept.kill(),
         }
     }
 }

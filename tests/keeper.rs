@@ -744,11 +744,11 @@ fn what_was_given_up_is_not_run() {
     // One that was killed isn't made later, either.
     kill(keeper, libc::SIGSTOP);
     let child = marks.spawn(open()).unwrap();
+    child.kill().unwrap();
+    kill(keeper, libc::SIGCONT);
     within(Duration::from_secs(1), || {
-        child.kill().unwrap();
         assert!(matches!(child.join(), Err(Error::Killed)));
     });
-    kill(keeper, libc::SIGCONT);
     assert_eq!(add.run(1, 2).unwrap(), 3);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(marked(), b"");

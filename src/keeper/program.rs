@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::protocol::{Departure, Report, Request, Step};
+use super::protocol::{Departure, KILL, Report, Request, Step};
 use super::{Credentials, Hello, execute};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
 use crate::program::{KEEPER_ARGUMENT, Program};
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process::{self, Process};
+use crate::sys::process;
 use crate::sys::socket::{self, Wait};
 
 /// The keeper of this process.
@@ -61,7 +61,7 @@ pub(crate) fn launch(
     Ok(Kept {
         reports: Arc::new(reports),
         start_by,
-        process: OnceLock::new(),
+        id: OnceLock::new(),
         parting: Mutex::new(None),
     })
 }
@@ -188,17 +188,16 @@ impl Keeper {
 
 /// Takes the next report; none where the keeper has died, or EAGAIN where it has said nothing more by
 /// now.
-fn next_report(reports: BorrowedFd<'_>) -> io::Result<Option<(Report, Option<OwnedFd>)>> {
+fn next_report(reports: BorrowedFd<'_>) -> io::Result<Option<Report>> {
     let mut bytes = Vec::new();
-    let packet = loop {
+    loop {
         match socket::receive(reports, &mut bytes, Report::BYTES, None, Wait::Never) {
+            // It died with an order of ours unread; what it has said is still there.
             Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
-            result => break result?,
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(Report::parse(&bytes)),
         }
-    };
-    let mut descriptors = packet.descriptors.into_iter().flatten();
-    let pidfd = descriptors.next().map(|fd| fd.into_owned());
-    Ok(Report::parse(&bytes).map(|report| (report, pidfd)))
+    }
 }
 
 /// A child of the keeper's, as the program sees it.
@@ -207,8 +206,8 @@ pub(crate) struct Kept {
     reports: Arc<OwnedFd>,
     /// When it has started at the latest.
     start_by: Deadline,
-    /// Once that was heard of.
-    process: OnceLock<Process>,
+    /// Its process id, once it was heard of.
+    id: OnceLock<i32>,
     /// What the keeper's last report said.
     parting: Mutex<Option<Parting>>,
 }
@@ -239,9 +238,9 @@ impl Parting {
 }
 
 impl Kept {
-    /// The process, if it is known to have started.
-    pub(crate) fn process(&self) -> Option<&Process> {
-        self.process.get()
+    /// Its process id, if it is known to have started.
+    pub(crate) fn id(&self) -> Option<i32> {
+        self.id.get().copied()
     }
 
     /// What becomes readable when the keeper has said how the child has ended; before, too, while it
@@ -254,7 +253,7 @@ impl Kept {
     pub(crate) fn wait_until_started(&self) -> Result<(), Error> {
         loop {
             self.check_start()?;
-            if self.process.get().is_some() {
+            if self.id.get().is_some() {
                 return Ok(());
             }
             if let Err(source) = poll::readable(self.reports.as_fd(), self.start_by) {
@@ -265,7 +264,7 @@ impl Kept {
 
     /// Until when it is to be looked whether it has started; never, where it is known to.
     pub(crate) fn start_by(&self) -> Deadline {
-        match self.process.get() {
+        match self.id.get() {
             Some(_) => Deadline::NEVER,
             None => self.start_by,
         }
@@ -274,7 +273,7 @@ impl Kept {
     /// Fails where it wasn't started, or is late to be.
     pub(crate) fn check_start(&self) -> Result<(), Error> {
         let parting = self.try_wait().map_err(late)?;
-        match (self.process.get(), parting) {
+        match (self.id.get(), parting) {
             (Some(_), _) => Ok(()),
             (None, None) if self.start_by.has_passed() => Err(late(io::ErrorKind::TimedOut.into())),
             (None, None) => Ok(()),
@@ -287,22 +286,14 @@ impl Kept {
         let mut parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
         while parting.is_none() {
             match next_report(self.reports.as_fd()) {
-                Ok(Some((Report::Started { process }, Some(pidfd)))) => {
-                    let pidfd = Arc::new(pidfd);
+                Ok(Some(Report::Started { process })) => {
                     // It says so once.
-                    let _ = self.process.set(Process { id: process, pidfd });
+                    let _ = self.id.set(process);
                 }
-                // This process has as many descriptors open as it may.
-                Ok(Some((Report::Started { .. }, None))) => {
-                    *parting = Some(Parting::NotStarted {
-                        step: Step::OpenPidfd,
-                        errno: libc::EMFILE,
-                    });
-                }
-                Ok(Some((Report::Failed { step, errno }, _))) => {
+                Ok(Some(Report::Failed { step, errno })) => {
                     *parting = Some(Parting::NotStarted { step, errno });
                 }
-                Ok(Some((Report::Ended(departure), _))) => {
+                Ok(Some(Report::Ended(departure))) => {
                     *parting = Some(Parting::Reported(Arc::new(departure)));
                 }
                 Ok(None) => *parting = Some(Parting::KeeperDied),
@@ -313,19 +304,19 @@ impl Kept {
         Ok(parting.clone())
     }
 
-    /// Kills it. One that isn't known to have started is waited for; and if it doesn't come, the
-    /// keeper is told that it is not to be.
-    pub(crate) fn kill(&self, patience: Deadline) -> io::Result<()> {
-        while self.try_wait()?.is_none() && self.process.get().is_none() {
-            if poll::readable(self.reports.as_fd(), patience).is_err() {
-                socket::hang_up(self.reports.as_fd())?;
-                // What was said before is there still, and nothing comes after it.
-                self.try_wait()?;
-                break;
-            }
+    /// Has the keeper kill it; one that it hasn't made by then is not made. This process may have
+    /// given up the right to do it itself, and need not have a descriptor of it.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        let order = [IoSlice::new(&[KILL])];
+        match socket::send(self.reports.as_fd(), &order, &[], Wait::Never) {
+            Ok(_) => Ok(()),
+            // It has ended, or the keeper and it have.
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => Ok(()),
+            // One order is enough.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
         }
-        let process = self.process.get();
-        process.map_or(Ok(()), |process| process.signal(libc::SIGKILL))
     }
 }
 

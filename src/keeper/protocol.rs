@@ -95,10 +95,13 @@ impl Request {
     }
 }
 
-/// Keeper to program: what became of one child. Only the keeper writes to that socket.
+/// Program to keeper, on the socket of a child's reports: kill it.
+pub(crate) const KILL: u8 = b'K';
+
+/// Keeper to program: what became of one child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// It runs. Its pidfd comes with the packet.
+    /// It runs.
     Started { process: i32 },
     /// There is none: a system call of the keeper failed.
     Failed { step: Step, errno: i32 },

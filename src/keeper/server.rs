@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::drain::Drain;
-use super::protocol::{Departure, Launch, Report, Request, Step};
+use super::protocol::{Departure, KILL, Launch, Report, Request, Step};
 use super::{Credentials, Hello, execute};
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
@@ -81,10 +81,12 @@ const STRETCH: Duration = Duration::from_millis(20);
 /// How long the keeper goes on after the program's end, to bury its children.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a wake-up is about. A child goes by its number, its pipe by that and a bit above.
+/// What a wake-up is about. A child goes by its number, its pipe and the program's orders for it by
+/// that and a bit above.
 const PROGRAM: u64 = u64::MAX;
 const PROGRAM_ENDED: u64 = u64::MAX - 1;
 const PIPE: u64 = 1 << 32;
+const ORDERS: u64 = 1 << 33;
 
 enum Served {
     Goes,
@@ -181,6 +183,7 @@ impl Keeper {
                     Served::Ended => return self.end(),
                 },
                 Ok(Some(pipe)) if pipe & PIPE != 0 => self.drain(pipe as u32),
+                Ok(Some(orders)) if orders & ORDERS != 0 => self.obey(orders as u32),
                 Ok(Some(child)) => self.bury(child as u32),
                 // A deadline.
                 Ok(None) => {}
@@ -276,6 +279,8 @@ impl Keeper {
         let number = self.next;
         let watch = || {
             self.epoll.add(process.pidfd.as_fd(), number.into())?;
+            self.epoll
+                .add(reports.as_fd(), ORDERS | u64::from(number))?;
             match &drain {
                 Some(drain) => self.epoll.add(drain.as_fd(), PIPE | u64::from(number)),
                 None => Ok(()),
@@ -290,8 +295,7 @@ impl Keeper {
         let started = Report::Started {
             process: process.id,
         };
-        let pidfd = process.pidfd.as_fd();
-        if tell(reports.as_fd(), &started, &[], Some(pidfd)).is_err() {
+        if tell(reports.as_fd(), &started, &[]).is_err() {
             // Who asked has given up in this moment.
             let _ = process.signal(libc::SIGKILL);
         }
@@ -318,7 +322,8 @@ impl Keeper {
         let Some(mut entry) = self.children.remove(&number) else {
             return;
         };
-        // The program has a copy of it: closing this one would not take it out.
+        // A child that was forked a moment ago may have a copy of it: closing this one would not take
+        // it out.
         self.epoll.remove(entry.process.pidfd.as_fd());
         let (ended, cpu_time) = match entry.process.try_wait_with_time() {
             Ok(Some(status)) => status,
@@ -330,6 +335,7 @@ impl Keeper {
             Err(_) => (Ended::Unknown, Duration::ZERO),
         };
         // As above.
+        self.epoll.remove(entry.reports.as_fd());
         if let Some(drain) = &entry.drain {
             self.epoll.remove(drain.as_fd());
         }
@@ -342,12 +348,7 @@ impl Keeper {
         };
         let stderr = entry.drain.as_mut().map(Drain::finish).unwrap_or_default();
         // Nobody may wait for it any more.
-        let _ = tell(
-            entry.reports.as_fd(),
-            &Report::Ended(departure),
-            stderr,
-            None,
-        );
+        let _ = tell(entry.reports.as_fd(), &Report::Ended(departure), stderr);
         self.has_orphans |= entry.may_fork;
     }
 
@@ -375,6 +376,23 @@ impl Keeper {
                 return false;
             }
             before = orphans;
+        }
+    }
+
+    /// Does what the program wants of a child.
+    fn obey(&mut self, number: u32) {
+        let Some(entry) = self.children.get(&number) else {
+            return;
+        };
+        let mut order = Vec::new();
+        match socket::receive(entry.reports.as_fd(), &mut order, 2, None, Wait::Never) {
+            Ok(_) if order == [KILL] => {
+                // One that can't be killed was refused (`Plan::prepare`).
+                let _ = entry.process.signal(libc::SIGKILL);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // The handle was dropped, and the child runs on. There is nothing more to hear.
+            _ => self.epoll.remove(entry.reports.as_fd()),
         }
     }
 
@@ -448,20 +466,14 @@ fn connect(standard: [Option<BorrowedFd<'_>>; 3]) -> io::Result<()> {
 fn refuse(reports: BorrowedFd<'_>, step: Step, error: &io::Error) -> Served {
     let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
     // Nobody may wait for it any more.
-    let _ = tell(reports, &Report::Failed { step, errno }, &[], None);
+    let _ = tell(reports, &Report::Failed { step, errno }, &[]);
     Served::Goes
 }
 
 /// Tells the program, unless it doesn't listen any more. Never waits: a report socket holds all its
 /// reports.
-fn tell(
-    reports: BorrowedFd<'_>,
-    report: &Report,
-    stderr: &[u8],
-    pidfd: Option<BorrowedFd<'_>>,
-) -> io::Result<()> {
+fn tell(reports: BorrowedFd<'_>, report: &Report, stderr: &[u8]) -> io::Result<()> {
     let bytes = report.to_bytes();
     let parts = [IoSlice::new(&bytes), IoSlice::new(stderr)];
-    let descriptors: Vec<_> = pidfd.into_iter().collect();
-    socket::send(reports, &parts, &descriptors, Wait::Never).map(drop)
+    socket::send(reports, &parts, &[], Wait::Never).map(drop)
 }

@@ -361,12 +361,6 @@ impl Wait {
     }
 }
 
-/// Ends a connection in both directions, whoever else holds this end of it.
-pub(crate) fn hang_up(socket: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: takes numbers only.
-    check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) } as isize).map(drop)
-}
-
 /// The result of a system call that returns -1 and sets `errno`.
 fn check(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
