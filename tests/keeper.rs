@@ -10,6 +10,9 @@ use crossmist::{Child, Error, SandboxPolicy, func};
 use support::{Holdings, raw, state, this_program, wait_until, wait_until_gone, within};
 
 fn main() {
+    if start_is_slow() {
+        std::thread::sleep(Duration::from_secs(4));
+    }
     crossmist::init();
     support::main(
         cases![
@@ -39,12 +42,18 @@ fn main() {
             a_reader_of_standard_error_that_stays_away_holds_nobody_up,
             what_was_given_up_is_not_run,
             a_stopped_keeper_holds_a_call_no_longer_than_its_deadline,
+            a_keeper_that_starts_slowly_holds_a_call_no_longer_than_its_deadline,
+            who_gives_up_privileges_does_not_get_them_back needs Root,
+            who_moves_to_another_network_takes_the_keeper_along needs Root,
+            children_are_scheduled_behind_the_keeper needs Root,
+            processes_of_another_namespace_are_nobodys_children needs Root,
         ],
         cases![
             helper_holds_children,
             helper_calls_on_interrupt,
             helper_floods,
             helper_forks,
+            helper_starts_slowly,
             helper_shouts
         ],
     );
@@ -433,6 +442,140 @@ fn a_stopped_keeper_holds_a_call_no_longer_than_its_deadline() {
     );
     kill(keeper, libc::SIGCONT);
     assert_eq!(add.run(5, 7).unwrap(), 12);
+}
+
+/// Whether this is the keeper of a copy of this program that was told so by a file.
+fn start_is_slow() -> bool {
+    let is_keeper = std::env::args().nth(1).as_deref() == Some("--crossmist-keeper");
+    let program = std::env::current_exe().unwrap();
+    is_keeper && program.with_file_name("slow").exists()
+}
+
+fn a_keeper_that_starts_slowly_holds_a_call_no_longer_than_its_deadline() {
+    let directory = support::Directory::new();
+    let program = directory.path().join("program");
+    std::fs::copy("/proc/self/exe", &program).unwrap();
+    std::fs::write(directory.path().join("slow"), "").unwrap();
+    let mut command = this_program("helper_starts_slowly");
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let mut copy = Command::new(&program);
+    copy.args(arguments);
+    for (name, value) in command.get_envs() {
+        copy.env(name, value.unwrap_or_default());
+    }
+    assert!(copy.status().unwrap().success());
+    // The control: this one isn't slow.
+    assert!(command.arg("quickly").status().unwrap().success());
+}
+
+fn helper_starts_slowly() {
+    let quickly = support::case_arguments() == ["quickly"];
+    // The second waits for the first, and no longer, either.
+    let call = || add.builder().deadline(Duration::from_millis(300)).run(5, 7);
+    within(Duration::from_millis(600), || {
+        std::thread::scope(|scope| {
+            let calls = [scope.spawn(call), scope.spawn(call)];
+            for result in calls.map(|call| call.join().unwrap()) {
+                assert_eq!(result.is_ok(), quickly, "{result:?}");
+            }
+        });
+    });
+}
+
+#[func(sandbox = "unconfined")]
+fn reads(file: String) -> (u32, Option<String>) {
+    let user = nix::unistd::geteuid().as_raw();
+    (user, std::fs::read_to_string(file).ok())
+}
+
+fn who_gives_up_privileges_does_not_get_them_back() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = support::Directory::new();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let secret = secret.to_str().unwrap().to_owned();
+    // In a copy, so that this one can remove what it has made.
+    let status = raw::in_fork(|| {
+        let text = "format = 1\nextends = [\"unconfined\"]\n[process]\nuser = \"same\"\n";
+        let policy = SandboxPolicy::from_toml("same", text).unwrap();
+        // The control.
+        let read = || same.sandbox(&policy).run(secret.clone()).unwrap();
+        assert_eq!(read(), (0, Some("secret".to_owned())));
+        let before = long_sleep();
+        let (user, group) = (
+            nix::unistd::Uid::from_raw(65534),
+            nix::unistd::Gid::from_raw(65534),
+        );
+        nix::unistd::setgroups(&[]).unwrap();
+        nix::unistd::setresgid(group, group, group).unwrap();
+        nix::unistd::setresuid(user, user, user).unwrap();
+        assert_eq!(read(), (65534, None));
+        // Children of the keeper that there was are gone with it.
+        within(Duration::from_secs(1), || {
+            assert!(matches!(before.join(), Err(Error::KeeperDied)));
+        });
+    });
+    assert_eq!(status, 0);
+}
+
+#[func(sandbox = dynamic)]
+fn same(file: String) -> (u32, Option<String>) {
+    reads.call_unconfined(file)
+}
+
+#[func(sandbox = "unconfined")]
+fn network() -> std::path::PathBuf {
+    std::fs::read_link("/proc/self/ns/net").unwrap()
+}
+
+fn who_moves_to_another_network_takes_the_keeper_along() {
+    let own = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let before = own();
+    assert_eq!(network.run().unwrap(), before);
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    assert_ne!(own(), before);
+    assert_eq!(network.run().unwrap(), own());
+}
+
+/// Nice value and policy of a process.
+fn scheduling(pid: u32) -> [String; 2] {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<_> = rest.split(' ').collect();
+    [fields[16].to_owned(), fields[38].to_owned()]
+}
+
+fn children_are_scheduled_behind_the_keeper() {
+    raw::be_important();
+    let child = long_sleep();
+    // SCHED_FIFO is 1, SCHED_OTHER 0.
+    assert_eq!(scheduling(parent(child.id()))[1], "1");
+    assert_eq!(scheduling(child.id()), ["0", "0"]);
+    let mut fresh = fresh_sleep.spawn(Duration::from_secs(50)).unwrap();
+    fresh.confinement().unwrap();
+    assert_eq!(scheduling(fresh.id()), ["0", "0"]);
+}
+
+#[func(sandbox = "parser", launch = "exec")]
+fn fresh_sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
+fn processes_of_another_namespace_are_nobodys_children() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID).unwrap();
+    // This `/proc` has the numbers of the namespace outside.
+    let status = raw::in_fork(|| {
+        assert_eq!(std::process::id(), 1);
+        assert_eq!(add.run(1, 2).unwrap(), 3);
+        let (sender, _receiver) = crossmist::channel().unwrap();
+        let error = forks.sandbox(&forking()).run(sender).unwrap_err();
+        assert!(
+            error.to_string().contains("list the keeper's children"),
+            "{error}"
+        );
+    });
+    assert_eq!(status, 0);
 }
 
 /// What a secret is hidden by, so that nobody has it who isn't meant to.

@@ -4,9 +4,9 @@ use std::io;
 
 use nix::unistd::{getresgid, getresuid};
 
-use crate::sys::fork;
+use crate::sys::privileges::Capabilities;
 
-/// The ids of a process and its capabilities.
+/// The ids of a thread and its capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// Real, effective and saved user id, then group id.
@@ -16,14 +16,9 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn of_this_process() -> io::Result<Self> {
+    pub(crate) fn of_this_thread() -> io::Result<Self> {
         let (user, group) = (getresuid()?, getresgid()?);
-        let status = fork::read_proc("/proc/self/status")?;
-        let capabilities = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok())
-                .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
-        };
+        let held = Capabilities::of_this_thread()?;
         Ok(Self {
             ids: [
                 user.real.as_raw(),
@@ -33,8 +28,8 @@ impl Credentials {
                 group.effective.as_raw(),
                 group.saved.as_raw(),
             ],
-            permitted: capabilities("CapPrm:")?,
-            effective: capabilities("CapEff:")?,
+            permitted: held.permitted,
+            effective: held.effective,
         })
     }
 
@@ -130,7 +125,7 @@ mod tests {
 
     #[test]
     fn credentials_survive_the_round_trip() {
-        let ours = Credentials::of_this_process().unwrap();
+        let ours = Credentials::of_this_thread().unwrap();
         let bytes = ours.to_bytes();
         assert_eq!(Credentials::parse(&bytes), Some(ours));
         assert_eq!(Credentials::parse(&bytes[1..]), None);

@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_hello_survives_the_round_trip() {
-        let ready = Hello::Ready(Credentials::of_this_process().unwrap());
+        let ready = Hello::Ready(Credentials::of_this_thread().unwrap());
         let failed = Hello::Failed("no".to_owned());
         for hello in [ready, failed] {
             assert_eq!(Hello::parse(&hello.to_bytes()), Some(hello));

@@ -14,6 +14,7 @@ mod hello;
 mod program;
 mod protocol;
 mod server;
+mod surroundings;
 
 use std::ffi::CString;
 use std::fs::File;
@@ -24,6 +25,7 @@ use self::hello::Hello;
 pub(crate) use self::program::{Kept, Parting, launch};
 pub(crate) use self::protocol::{Launch, Piped, Request};
 pub(crate) use self::server::enter;
+use self::surroundings::Surroundings;
 use crate::program::Program;
 use crate::sys::process::{Process, Start, StartError};
 use crate::sys::socket;

@@ -2,11 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::protocol::{Departure, KILL, Report, Request, Step};
-use super::{Credentials, Hello, execute};
+use super::{Credentials, Hello, Surroundings, execute};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
@@ -22,6 +22,8 @@ struct Keeper {
     /// not the right to use it: it is not the one whose end the keeper watches for.
     program: u32,
     socket: OwnedFd,
+    credentials: Credentials,
+    surroundings: Surroundings,
 }
 
 static KEEPER: Mutex<Option<Arc<Keeper>>> = Mutex::new(None);
@@ -46,14 +48,14 @@ pub(crate) fn launch(
     let start_by = deadline.min(Deadline::after(PATIENCE));
     let request = request.to_bytes();
 
-    let keeper = Keeper::get(executable)?;
+    let keeper = Keeper::get(executable, reports.as_fd(), start_by)?;
     if let Err(error) = keeper.ask(&request, &descriptors, start_by) {
         // It was killed. Whoever has calls under way is told by their own sockets.
         if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
             return Err(failed(ASK)(error));
         }
         keeper.forget();
-        let keeper = Keeper::get(executable)?;
+        let keeper = Keeper::get(executable, reports.as_fd(), start_by)?;
         let asked = keeper.ask(&request, &descriptors, start_by);
         asked.map_err(failed(ASK))?;
     }
@@ -68,41 +70,83 @@ pub(crate) fn launch(
 
 const ASK: &str = "ask the keeper for a child";
 
+fn lock() -> MutexGuard<'static, Option<Arc<Keeper>>> {
+    KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held while the keeper is started.
+static STARTING: Mutex<()> = Mutex::new(());
+
 impl Keeper {
-    /// The keeper; started, if there is none.
-    fn get(executable: &Program) -> Result<Arc<Self>, Error> {
-        let mut current = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*current {
-            Some(keeper) if keeper.program == std::process::id() => Ok(Arc::clone(keeper)),
-            // The parent's keeper, in a copy of the parent, is dropped: closed, not ended.
-            _ => {
-                let keeper = Arc::new(Self::start(executable)?);
-                *current = Some(Arc::clone(&keeper));
-                #[cfg(feature = "tracing")]
-                {
-                    // A subscriber may call a function that needs the keeper.
-                    drop(current);
-                    events::keeper_started();
-                }
-                Ok(keeper)
-            }
+    /// The keeper; started, if there is none for this process as it is by now.
+    /// `socket` is one that was made for the call.
+    fn get(
+        executable: &Program,
+        socket: BorrowedFd<'_>,
+        deadline: Deadline,
+    ) -> Result<Arc<Self>, Error> {
+        if let Some(keeper) = Self::current(socket)? {
+            return Ok(keeper);
         }
+        // Another thread may take as long as it likes to start one, but not of this call's time.
+        let starting = loop {
+            match STARTING.try_lock() {
+                Ok(starting) => break starting,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if deadline.has_passed() => {
+                    return Err(late(io::ErrorKind::TimedOut.into()));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(INTERVAL),
+            }
+        };
+        if let Some(keeper) = Self::current(socket)? {
+            return Ok(keeper);
+        }
+        // What there is is closed first. To a copy of the process that it is for that is nothing; else
+        // it ends, and its children with it: they are more than this process is by now.
+        *lock() = None;
+        let keeper = Arc::new(Self::start(executable, deadline)?);
+        *lock() = Some(Arc::clone(&keeper));
+        drop(starting);
+        // A subscriber may call a function that needs the keeper.
+        #[cfg(feature = "tracing")]
+        events::keeper_started();
+        Ok(keeper)
+    }
+
+    /// The keeper that there is, if it is one for this process.
+    fn current(socket: BorrowedFd<'_>) -> Result<Option<Arc<Self>>, Error> {
+        let current = lock().clone();
+        match current {
+            Some(keeper) if keeper.is_for_this_process(socket)? => Ok(Some(keeper)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether this process is the one that it was started for, and is no less than that was.
+    fn is_for_this_process(&self, socket: BorrowedFd<'_>) -> Result<bool, Error> {
+        let own = Credentials::of_this_thread().map_err(|source| Error::Launch {
+            step: "read its own credentials",
+            source,
+        })?;
+        Ok(self.program == std::process::id()
+            && self.credentials.is_at_most(&own)
+            && self.surroundings == Surroundings::of_this_thread(socket))
     }
 
     /// Forgets a keeper that has died, so that the next call starts another.
     fn forget(self: &Arc<Self>) {
-        let mut current = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
-        if current
-            .as_ref()
-            .is_some_and(|keeper| Arc::ptr_eq(keeper, self))
-        {
+        let mut current = lock();
+        let is_it = |keeper: &Arc<Self>| Arc::ptr_eq(keeper, self);
+        if current.as_ref().is_some_and(is_it) {
             *current = None;
         }
     }
 
-    fn start(executable: &Program) -> Result<Self, Error> {
+    fn start(executable: &Program, deadline: Deadline) -> Result<Self, Error> {
         let failed = |step| move |source| Error::Launch { step, source };
         let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
+        let surroundings = Surroundings::of_this_thread(ours.as_fd());
         let starter = execute(
             executable,
             theirs,
@@ -123,11 +167,15 @@ impl Keeper {
         let _ = socket::send(ours.as_fd(), &greeting, &[pidfd.as_fd()], Wait::Never);
         // The starter has forked the keeper and ended, or has failed: the keeper is not this
         // process's child, and nothing here waits for it.
+        if let Err(source) = poll::readable(starter.pidfd.as_fd(), deadline) {
+            let _ = starter.signal(libc::SIGKILL);
+            let _ = starter.wait();
+            return Err(late(source));
+        }
         let _ = starter.wait();
 
         let mut hello = Vec::new();
-        poll::readable(ours.as_fd(), Deadline::after(PATIENCE))
-            .map_err(failed("wait for the keeper"))?;
+        poll::readable(ours.as_fd(), deadline).map_err(late)?;
         let received = socket::receive(ours.as_fd(), &mut hello, Hello::BYTES, None, Wait::Never);
         match received {
             // It has ended and left the greeting unread.
@@ -148,7 +196,7 @@ impl Keeper {
             }
         };
         // An `execve` can give what the program has dropped.
-        let own = Credentials::of_this_process().map_err(failed("read its own credentials"))?;
+        let own = Credentials::of_this_thread().map_err(failed("read its own credentials"))?;
         if !credentials.is_at_most(&own) {
             let source = io::Error::other("it got more privileges than this program has");
             return Err(failed("start the keeper")(source));
@@ -156,6 +204,8 @@ impl Keeper {
         Ok(Self {
             program,
             socket: ours,
+            credentials,
+            surroundings,
         })
     }
 

@@ -135,6 +135,9 @@ impl Keeper {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
         privileges::pass_on_by_inheritance();
         process::set_name(c"crossmist-keeper");
+        // Deadlines hold only if the keeper runs, so no child is to come before it: none is a real-time
+        // process, nor has it a negative nice value (sched(7)).
+        process::reset_scheduling_on_fork()?;
         // What every child would do first.
         let _ = (image::image(), io::stdout());
         transport::rehearse()?;
@@ -150,7 +153,7 @@ impl Keeper {
         let epoll = Epoll::new()?;
         epoll.add(program, PROGRAM)?;
         epoll.add(program_ended.as_fd(), PROGRAM_ENDED)?;
-        Ok((program_ended, epoll, Credentials::of_this_process()?))
+        Ok((program_ended, epoll, Credentials::of_this_thread()?))
     }
 
     /// Runs the keeper, and returns when the program has ended.

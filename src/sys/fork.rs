@@ -94,8 +94,13 @@ pub(crate) fn read_proc(path: &str) -> io::Result<String> {
     }
 }
 
-/// The children of this thread, where the kernel tells (CONFIG_PROC_CHILDREN).
+/// The children of this thread, where the kernel tells (CONFIG_PROC_CHILDREN), by numbers that mean
+/// the same to this process: a `/proc` of another PID namespace has others.
 pub(crate) fn children_of_this_thread() -> io::Result<Vec<libc::pid_t>> {
+    let own = std::fs::read_link("/proc/self")?;
+    if own.to_str() != Some(std::process::id().to_string().as_str()) {
+        return Err(io::Error::from_raw_os_error(libc::ENOENT));
+    }
     let list = read_proc("/proc/thread-self/children")?;
     let children = list.split_whitespace();
     Ok(children.filter_map(|id| id.parse().ok()).collect())

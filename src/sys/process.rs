@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::os::raw::{c_char, c_int, c_void};
+use std::os::raw::{c_char, c_int, c_long, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -361,6 +361,27 @@ pub(crate) fn leave(status: i32) -> ! {
     unsafe { libc::fflush(ptr::null_mut()) };
     // SAFETY: ends the process.
     unsafe { libc::_exit(status) }
+}
+
+/// Has copies of this process scheduled as ordinary ones, however this one is.
+pub(crate) fn reset_scheduling_on_fork() -> io::Result<()> {
+    // The raw calls: musl's functions of these names do nothing.
+    // SAFETY: takes a number.
+    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+    let mut priority: c_int = 0;
+    // SAFETY: writes the structure, which is this number (sched_setparam(2)).
+    let known = unsafe { libc::syscall(libc::SYS_sched_getparam, 0, &raw mut priority) };
+    if policy == -1 || known == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let policy = policy | c_long::from(libc::SCHED_RESET_ON_FORK);
+    // SAFETY: reads the structure.
+    let set =
+        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The name of this thread, and as its first one of the process, in `ps` and the like.

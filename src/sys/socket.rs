@@ -361,6 +361,24 @@ impl Wait {
     }
 }
 
+/// Which network namespace a socket belongs to: a number that no other has (Linux 5.14).
+pub(crate) fn network(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let mut cookie: u64 = 0;
+    let mut length = size_of_val(&cookie) as libc::socklen_t;
+    // SAFETY: `getsockopt(2)` writes at most `length` bytes, which is the size of the number.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &mut length,
+        )
+    };
+    check(result as isize).map(|_| cookie)
+}
+
 /// The result of a system call that returns -1 and sets `errno`.
 fn check(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())

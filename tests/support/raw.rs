@@ -61,6 +61,22 @@ pub(crate) fn map_and_overwrite(file: &std::fs::File, bytes: &[u8]) {
     unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
 }
 
+/// Makes this process a real-time one.
+pub(crate) fn be_important() {
+    let priority: i32 = 1;
+    // The raw call, as musl's function of this name does nothing.
+    // SAFETY: reads the structure, which is this number.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_FIFO,
+            &raw const priority,
+        )
+    };
+    assert_eq!(set, 0);
+}
+
 /// Prints as C code does, to the buffer of its standard output.
 pub(crate) fn print_into_a_buffer(text: &std::ffi::CStr) {
     // SAFETY: a C string, and a format that takes one.

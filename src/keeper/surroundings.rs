@@ -1,0 +1,32 @@
+//! What a process can change about itself that the keeper, once it is there, doesn't follow.
+//!
+//! It is asked for at every call, so it is what can be had for little. A user namespace in which ids
+//! mean the same, and mounts, are not noticed.
+
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
+
+use nix::unistd::{Gid, getgroups};
+
+use crate::sys::socket;
+
+/// The calling thread's groups, root directory and network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Surroundings {
+    groups: Vec<Gid>,
+    /// Device and inode.
+    root: Option<(u64, u64)>,
+    network: Option<u64>,
+}
+
+impl Surroundings {
+    /// `socket` is one that this thread has just made.
+    pub(super) fn of_this_thread(socket: BorrowedFd<'_>) -> Self {
+        let root = std::fs::metadata("/").ok();
+        Self {
+            groups: getgroups().unwrap_or_default(),
+            root: root.map(|root| (root.dev(), root.ino())),
+            network: socket::network(socket).ok(),
+        }
+    }
+}
