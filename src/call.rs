@@ -22,7 +22,7 @@ use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::process::{Process, Start, StartError};
 use crate::sys::socket::{self, Wait};
-use crate::transport::Outbox;
+use crate::transport::{self, Outbox};
 
 /// Calls `F` in a child and waits for its result.
 pub(crate) fn run<F: Func>(arguments: F::Args, options: &Options) -> Result<F::Output, Error> {
@@ -143,10 +143,11 @@ fn refuse_privileges(options: &Options) -> Result<(), Error> {
     })
 }
 
-/// Sends what the socket takes; the rest, where it is full, another time.
+/// Sends what the socket takes; the rest, where it is full or descriptors are too many, another time.
 fn send(outbox: &mut Outbox<'_>, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
     match outbox.advance(socket, wait) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) if transport::is_crowded(&error) => Ok(()),
         result => result,
     }
 }

@@ -19,7 +19,7 @@ use crate::reply::Reply;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{Ended, Process};
 use crate::sys::socket::{Connection, Wait};
-use crate::transport::{Arrival, Fault, Inbox, Outbox};
+use crate::transport::{self, Arrival, Fault, Inbox, Outbox};
 use crate::wire::FrameError;
 
 /// A child whose end hasn't been seen.
@@ -120,6 +120,13 @@ impl Running {
         loop {
             match outbox.advance(self.socket.as_fd(), Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if transport::is_crowded(&error) => {
+                    if self.deadline.has_passed() || self.process.has_ended() {
+                        return Err(error);
+                    }
+                    std::thread::sleep(transport::CROWD_INTERVAL);
+                    continue;
+                }
                 result => return result,
             }
             // A process that doesn't read may hold the child's end of the socket.

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::object::{EncodeError, Encoded, Encoder, Limits, Object, Trust};
 use crate::sys::poll::{self, Deadline};
@@ -222,11 +223,23 @@ impl<'a> Outbox<'a> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     poll::writable(socket, deadline)?;
                 }
+                Err(error) if is_crowded(&error) && !deadline.has_passed() => {
+                    std::thread::sleep(CROWD_INTERVAL);
+                }
                 result => return result,
             }
         }
     }
 }
+
+/// Whether a packet with descriptors was refused since too many of this user are in flight, perhaps
+/// others' (unix(7)): that passes.
+pub(crate) fn is_crowded(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ETOOMANYREFS)
+}
+
+/// How often such a packet is tried again.
+pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Drop for Outbox<'_> {
     fn drop(&mut self) {

@@ -38,6 +38,7 @@ fn main() {
             files_and_ends_of_channels_work,
             standard_descriptors_are_what_policy_and_caller_say,
             a_child_ends_without_what_programs_do_at_their_end,
+            descriptors_that_are_too_many_for_the_moment_are_waited_for needs Root,
             memory_that_is_hidden_from_one_count_is_in_another,
             a_mapped_file_is_read_and_not_written,
             no_datagram_leaves_a_pair,
@@ -52,6 +53,7 @@ fn main() {
         ],
         cases![
             helper_prints_from_c,
+            helper_in_a_crowd,
             helper_unprivileged,
             helper_without_setuid,
             helper_without_kill,
@@ -1133,6 +1135,53 @@ fn a_child_ends_without_what_programs_do_at_their_end() {
         text.contains("a line of C's\n") && text.contains("at exit"),
         "{text}"
     );
+}
+
+/// Starts a call that passes a file, while so many descriptors of this user are in flight that the
+/// kernel takes no more for the moment, or for good.
+fn helper_in_a_crowd() {
+    use std::os::unix::net::UnixDatagram;
+    let passes = support::case_arguments() == ["passes"];
+    raw::limit_descriptors(64);
+    let (sender, receiver) = UnixDatagram::pair().unwrap();
+    let file = File::open("/dev/null").unwrap();
+    let one = [file.as_raw_fd(); 40];
+    for _ in 0..2 {
+        raw::send_with(sender.as_raw_fd(), b"x", &one, 0).unwrap();
+    }
+    // The control: it is so.
+    let full = raw::send_with(sender.as_raw_fd(), b"x", &one, 0).unwrap_err();
+    assert_eq!(full.raw_os_error(), Some(libc::ETOOMANYREFS));
+    let free = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        if passes {
+            drop(receiver);
+        } else {
+            std::thread::sleep(Duration::from_secs(50));
+        }
+    });
+    let call = file_length.builder().deadline(Duration::from_secs(1));
+    match call.run(file) {
+        Ok(0) if passes => free.join().unwrap(),
+        Err(Error::Launch { .. } | Error::Deadline { .. }) if !passes => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[func(sandbox = "parser")]
+fn file_length(file: File) -> u64 {
+    file.metadata().map_or(u64::MAX, |found| found.len())
+}
+
+fn descriptors_that_are_too_many_for_the_moment_are_waited_for() {
+    for (word, most) in [("passes", 3), ("stays", 3)] {
+        within(Duration::from_secs(most), || {
+            let mut command = this_program("helper_in_a_crowd");
+            // Root may have as many as it likes.
+            command.arg(word).uid(65533).gid(65533);
+            assert!(command.status().unwrap().success(), "{word}");
+        });
+    }
 }
 
 fn helper_prints_from_c() {

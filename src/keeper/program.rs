@@ -14,6 +14,7 @@ use crate::program::{KEEPER_ARGUMENT, Program};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process;
 use crate::sys::socket::{self, Wait};
+use crate::transport;
 
 /// The keeper of this process.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ static KEEPER: Mutex<Option<Arc<Keeper>>> = Mutex::new(None);
 /// How long a keeper may take to start, or to take a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a request is tried again that the kernel refuses for the moment.
+/// How often it is looked whether another thread has started the keeper.
 const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Asks the keeper for a child that finds its launch message in `socket`. Whether there will be one
@@ -163,8 +164,7 @@ impl Keeper {
         let own = i32::try_from(program).unwrap_or(0);
         let pidfd = process::open_pidfd(own).map_err(failed("open a pidfd of this process"))?;
         // A keeper that couldn't start says so; if it can't even do that, the read tells.
-        let greeting = [IoSlice::new(b"G")];
-        let _ = socket::send(ours.as_fd(), &greeting, &[pidfd.as_fd()], Wait::Never);
+        let _ = send(ours.as_fd(), b"G", &[pidfd.as_fd()], deadline);
         // The starter has forked the keeper and ended, or has failed: the keeper is not this
         // process's child, and nothing here waits for it.
         if let Err(source) = poll::readable(starter.pidfd.as_fd(), deadline) {
@@ -216,22 +216,27 @@ impl Keeper {
         descriptors: &[BorrowedFd<'_>],
         deadline: Deadline,
     ) -> io::Result<()> {
-        let parts = [IoSlice::new(request)];
-        loop {
-            match socket::send(self.socket.as_fd(), &parts, descriptors, Wait::Never) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll::writable(self.socket.as_fd(), deadline)?;
-                }
-                // Too many descriptors of this user are in flight, perhaps others' (unix(7)).
-                Err(error)
-                    if error.raw_os_error() == Some(libc::ETOOMANYREFS)
-                        && !deadline.has_passed() =>
-                {
-                    std::thread::sleep(INTERVAL);
-                }
-                Err(error) => return Err(error),
+        send(self.socket.as_fd(), request, descriptors, deadline)
+    }
+}
+
+fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    deadline: Deadline,
+) -> io::Result<()> {
+    let parts = [IoSlice::new(bytes)];
+    loop {
+        match socket::send(socket, &parts, descriptors, Wait::Never) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll::writable(socket, deadline)?;
             }
+            Err(error) if transport::is_crowded(&error) && !deadline.has_passed() => {
+                std::thread::sleep(transport::CROWD_INTERVAL);
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::running::{Glance, Look, Running, StillRunning};
 use crate::sys::process::Ended;
 use crate::sys::readiness::{Held, Readiness};
 use crate::sys::socket::Wait;
-use crate::transport::Outbox;
+use crate::transport::{CROWD_INTERVAL, Outbox, is_crowded};
 
 /// A function that runs in a child process; see [`crossmist::Child`](crate::Child).
 ///
@@ -191,6 +191,10 @@ impl<T: Object> Child<T> {
             match result {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_crowded(&error) && running.check_deadline().is_ok() => {
+                    tokio::time::sleep(CROWD_INTERVAL).await;
+                    continue;
+                }
                 // Why it went away, its end will tell.
                 Err(error)
                     if matches!(
