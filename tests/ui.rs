@@ -21,4 +21,5 @@ fn ui() {
     cases.compile_fail("tests/ui/object/*.rs");
     cases.compile_fail("tests/ui/trait/*.rs");
     cases.compile_fail("tests/ui/main/*.rs");
+    cases.compile_fail("tests/ui/callback/*.rs");
 }

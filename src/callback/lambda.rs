@@ -81,4 +81,11 @@ macro_rules! lambda {
         $crate::lambda! { @bind $crate::$trait::$method($bound, $name), $($rest)* }
     };
     (@bind $bound:expr,) => { $bound };
+
+    ($($other:tt)*) => {
+        ::core::compile_error! {
+            "a lambda spells out its types: `lambda! { move(captured: Type, &lent: &Type, &mut changed: &mut \
+             Type) |argument: Type| -> Result { … } }`; `move(…)` and `-> Result` may be left out"
+        }
+    };
 }

@@ -43,6 +43,11 @@ use crate::object::Object;
 ///     assert_eq!(apply.run(Box::new(add.bind_value(5))).unwrap(), 12);
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be called with the arguments `{Args}` in another process",
+    label = "this is no callable object",
+    note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
+)]
 pub trait FnOnceObject<Args>: Object + FnOnceReference<Args> {
     /// What it returns.
     type Output;
@@ -57,12 +62,22 @@ pub trait FnOnceObject<Args>: Object + FnOnceReference<Args> {
 }
 
 /// A callable object that can be called many times and may change with each.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be called with the arguments `{Args}` in another process",
+    label = "this is no callable object",
+    note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
+)]
 pub trait FnMutObject<Args>: FnOnceObject<Args> + FnMutReference<Args> {
     /// Calls it.
     fn call_object_mut(&mut self, args: Args) -> Self::Output;
 }
 
 /// A callable object that can be called many times and doesn't change.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be called with the arguments `{Args}` in another process",
+    label = "this is no callable object",
+    note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
+)]
 pub trait FnObject<Args>: FnMutObject<Args> + FnReference<Args> {
     /// Calls it.
     fn call_object(&self, args: Args) -> Self::Output;
