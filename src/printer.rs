@@ -5,7 +5,8 @@
 //! of two writers to a pipe one finds it full. So a thread does the writing, and where it is held up,
 //! what comes then is dropped.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -123,13 +124,16 @@ impl Printer {
 
 /// Writes some of it, whenever that can be done.
 fn write(text: &[u8]) -> io::Result<usize> {
-    let stderr = io::stderr();
+    // Without the lock of `io::stderr`.
+    let mut stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     loop {
-        match nix::unistd::write(stderr.as_fd(), text) {
-            Err(nix::Error::EINTR) => {}
+        match stderr.write(text) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Somebody has made it so that writing doesn't wait.
-            Err(nix::Error::EAGAIN) => poll::writable(stderr.as_fd(), Deadline::NEVER)?,
-            result => return Ok(result?),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll::writable(stderr.as_fd(), Deadline::NEVER)?;
+            }
+            result => return result,
         }
     }
 }

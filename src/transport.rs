@@ -218,12 +218,18 @@ impl<'a> Outbox<'a> {
         } else {
             Wait::Never
         };
+        let mut crowded = None;
         loop {
             match self.advance(socket, wait) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     poll::writable(socket, deadline)?;
                 }
-                Err(error) if is_crowded(&error) && !deadline.has_passed() => {
+                Err(error) if is_crowded(&error) => {
+                    // Who waits for ever may be the one that would receive.
+                    let patience = || deadline.min(Deadline::after(CROWD_PATIENCE));
+                    if crowded.get_or_insert_with(patience).has_passed() {
+                        return Err(error);
+                    }
                     std::thread::sleep(CROWD_INTERVAL);
                 }
                 result => return result,
@@ -238,7 +244,10 @@ pub(crate) fn is_crowded(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ETOOMANYREFS)
 }
 
-/// How often such a packet is tried again.
+/// How long such a packet is tried again.
+const CROWD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is.
 pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Drop for Outbox<'_> {

@@ -14,7 +14,9 @@ const LAYERS: &[&[&str]] = &[
     &["transport", "confine"],
     // What is made of messages, each by itself.
     &["channel", "callback", "blob", "bytes", "trusted"],
-    &["stack", "error", "events", "reply", "program", "sandbox"],
+    &[
+        "stack", "error", "events", "printer", "reply", "program", "sandbox",
+    ],
     // What holds a child.
     &["running", "reaper", "handle", "keeper", "confined", "learn"],
     // The two sides of a call.
