@@ -90,7 +90,7 @@ impl Confined {
                 true => Launch::Execute,
                 false => Launch::Fork,
             },
-            may_fork: compiled.limits.processes > 0 || is_watched(),
+            may_fork: compiled.may_start_processes(Arch::host()) || is_watched(),
             piped: self.piped,
         }
     }

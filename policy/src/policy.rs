@@ -139,7 +139,10 @@ impl Policy {
     ) -> impl Iterator<Item = &'p Grant> {
         let no_threads = self.values.count("limits", "threads") <= 1;
         let no_processes = self.values.count("limits", "processes") == 0;
-        let (clone, fork) = (name == "clone", name == "fork" || name == "vfork");
+        let clone = name == "clone";
+        // The flags of `clone3` lie in memory, so nobody can see that it would start a thread only.
+        // Without it the C library falls back to `clone`.
+        let fork = ["fork", "vfork", "clone3"].contains(&name);
         rules.allow.iter().filter(move |grant| {
             let of_threads = grant.origin.group == Some("@threads");
             let starts_thread = clone && of_threads;

@@ -95,6 +95,56 @@ fn no_threads_and_denied_calls_are_in_the_filter() {
 }
 
 #[test]
+fn no_processes_is_in_the_filter_whatever_starts_them() {
+    let start =
+        "extends = ['parser']\n[syscalls]\nallow = [{ call = 'clone3', why = 'helpers' }]\n";
+    let starts = compiled(&format!("{start}[limits]\nprocesses = 2"));
+    assert_eq!(act(&starts, "clone3", [0; 6]), Action::Allow);
+    let none = from_text(&format!("{start}[limits]\nprocesses = 2")).unwrap();
+    let none = none.narrow(&[("processes", "0")]).unwrap();
+    let none = none.compile().unwrap();
+    // The C library goes on to `clone`, which makes threads.
+    assert_eq!(act(&none, "clone3", [0; 6]), Action::Errno(38));
+    assert_eq!(act(&none, "clone", THREAD), Action::Allow);
+
+    let may_start = |policy: &Compiled| {
+        let starts = Arch::ALL.map(|arch| policy.may_start_processes(Some(arch)));
+        assert_eq!(starts[0], starts[1]);
+        starts[0]
+    };
+    assert!(may_start(&starts));
+    assert!(!may_start(&none));
+    for name in Policy::builtin_names() {
+        let policy = Policy::builtin(name).unwrap().compile().unwrap();
+        assert_eq!(may_start(&policy), name == "unconfined", "{name}");
+    }
+    for allowed in [
+        "@process",
+        "fork(",
+        "clone(flags == SIGCHLD)",
+        "clone(flags has CLONE_VM)",
+    ] {
+        let (allowed, arch) = match allowed {
+            "fork(" => ("fork", Some(Arch::X86_64)),
+            other => (other, Some(Arch::Aarch64)),
+        };
+        let text = format!(
+            "extends = ['parser']\n[syscalls]\nallow = [{{ call = '{allowed}', why = 'helpers' }}]\n\
+             [limits]\nprocesses = 1"
+        );
+        assert!(compiled(&text).may_start_processes(arch), "{allowed}");
+    }
+    // A limit alone starts nothing.
+    assert!(!may_start(&compiled(
+        "extends = ['parser']\n[limits]\nprocesses = 4"
+    )));
+    assert!(
+        none.may_start_processes(None),
+        "nothing is known of its filter"
+    );
+}
+
+#[test]
 fn denial_is_final_for_its_condition_only() {
     let policy =
         compiled("extends = ['pure']\n[syscalls]\ndeny = ['madvise(advice == MADV_FREE)']");

@@ -7,6 +7,7 @@ pub(crate) mod build;
 pub(crate) mod compile;
 pub mod disassemble;
 pub mod interpret;
+mod starts;
 
 /// One instruction, laid out as the kernel's `sock_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -233,6 +233,12 @@ impl Compiled {
         self
     }
 
+    /// Whether the filter of an architecture lets anything start a process; without one it might.
+    pub fn may_start_processes(&self, arch: Option<Arch>) -> bool {
+        let program = arch.and_then(|arch| self.program(arch));
+        program.is_none_or(Program::may_start_processes)
+    }
+
     /// The least Landlock ABI that enforces the whole policy; 0 if it needs no Landlock at all.
     pub fn required_abi(&self) -> u32 {
         self.needs

@@ -154,7 +154,11 @@ pub(super) fn limits(
 ) {
     let starting: [(&[&str], _, _); 2] = [
         (&["@threads"], "threads", 1),
-        (&["@process", "clone", "fork", "vfork"], "processes", 0),
+        (
+            &["@process", "clone", "clone3", "fork", "vfork"],
+            "processes",
+            0,
+        ),
     ];
     for (names, key, most) in starting {
         let Some(index) = index_of("limits", key) else {
