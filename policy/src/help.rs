@@ -144,7 +144,7 @@ impl Code {
                 "Extend fewer.",
             ),
             Self::BadPath => (
-                "The path is not absolute, has `.`, `..`, a `*` at its end, or a variable that isn't declared.",
+                "The path is not absolute, has `.`, `..`, an empty part (`//`), a `*` at its end, or a variable that isn't declared.",
                 "[filesystem]\nread = [\"data\"]",
                 "Write an absolute path, or a variable: `\"${data}/fonts\"`. A directory stands for everything beneath it.",
             ),

@@ -75,7 +75,7 @@ pub use compiled::{
 };
 pub use diagnostic::{Code, Diagnostic, Report, Severity};
 pub use expect::{Expected, Subject};
-pub use file::OnViolation;
+pub use file::{OnViolation, kernel_tree};
 pub use help::Help;
 pub use library::{BUILTIN, BuiltinOnly, Folder, Library, Missing, Text};
 pub use names::{errno, errno_name};

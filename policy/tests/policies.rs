@@ -4,7 +4,9 @@
 
 use crossmist_policy::bpf::interpret::{Call, answer};
 use crossmist_policy::bpf::{Action, OWN_PID_PLACEHOLDER, TRAP_VIOLATION};
-use crossmist_policy::{Arch, BuiltinOnly, Compiled, NarrowError, Policy, Report, syscalls};
+use crossmist_policy::{
+    Arch, BuiltinOnly, Compiled, NarrowError, Policy, Report, kernel_tree, syscalls,
+};
 use proptest::prelude::*;
 
 fn from_text(text: &str) -> Result<Policy, Report> {
@@ -279,14 +281,58 @@ fn variables_are_bound_to_absolute_paths_only() {
     assert_eq!(policy.bind(&rules[0].path, &[], env).unwrap(), "/home/u/$x");
     let upload = |value| policy.bind(&rules[1].path, &[("upload", value)], env);
     assert_eq!(upload("/tmp/a.png").unwrap(), "/tmp/a.png");
-    for bad in ["a.png", "", "/tmp/../etc", "/a\0b"] {
+    for bad in [
+        "a.png",
+        "",
+        "/tmp/../etc",
+        "/a\0b",
+        "//proc",
+        "/tmp//a",
+        "/tmp/.",
+    ] {
         assert!(upload(bad).is_err(), "{bad:?}");
+    }
+    // A folder may end in a slash, and what stands around a value is looked at with it.
+    let folder = |value: &'static str| policy.bind(&rules[0].path, &[("home", value)], env);
+    assert_eq!(folder("/home/u/").unwrap(), "/home/u/$x");
+    assert_eq!(folder("/").unwrap(), "/$x");
+    assert_eq!(upload("/tmp/").unwrap(), "/tmp/");
+    let parts = |path: &str, value| policy.bind(path, &[("upload", value)], env);
+    assert_eq!(parts("/srv/a${upload}", "b/c").unwrap(), "/srv/ab/c");
+    for (path, value) in [
+        ("/srv/${upload}", "/etc"),
+        ("/srv/${upload}/x", ""),
+        ("/srv/.${upload}", ""),
+        ("/srv/.${upload}${upload}", "."),
+        ("/${upload}", "/proc"),
+    ] {
+        assert!(parts(path, value).is_err(), "{path} {value:?}");
     }
     let unbound = policy.bind(&rules[1].path, &[], env).unwrap_err();
     assert_eq!(
         unbound.to_string(),
         "the policy's variable `upload` has no value: bind it"
     );
+}
+
+#[test]
+fn trees_of_the_kernels_own_are_known_by_their_paths() {
+    for (path, tree) in [
+        ("/proc", Some("/proc")),
+        ("/proc/", Some("/proc")),
+        ("/proc/self/mem", Some("/proc")),
+        ("/sys/fs", Some("/sys")),
+        ("/dev/mem", Some("/dev")),
+        ("/", Some("/proc")),
+        ("/dev/null", None),
+        ("/dev/shm", None),
+        ("/dev/shm/x", None),
+        ("/dev/shmem", Some("/dev")),
+        ("/process", None),
+        ("/srv/proc", None),
+    ] {
+        assert_eq!(kernel_tree(path), tree, "{path}");
+    }
 }
 
 #[test]

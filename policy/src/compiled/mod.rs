@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::Arch;
 use crate::bpf::Program;
-use crate::file::{OnViolation, VariableKind};
+use crate::file::{OnViolation, VariableKind, bad_parts};
 use crate::landlock::{FsRights, Need, Unenforceable};
 use crate::policy::Capabilities;
 
@@ -280,15 +280,18 @@ impl Compiled {
     ///
     /// # Errors
     ///
-    /// If a variable has no value, or one that isn't an absolute path without `..`.
+    /// If a variable has no value, or one that isn't an absolute path without `..` and empty parts.
     pub fn bind(
         &self,
         path: &str,
         bound: &[(&str, &str)],
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<String, Unbound> {
+        const BAD_PARTS: &str = "has `.`, `..`, an empty part or NUL in it";
+
         let mut whole = String::new();
         let mut rest = path;
+        let mut last = "";
         while let Some(at) = rest.find('$') {
             whole.push_str(&rest[..at]);
             rest = &rest[at + 1..];
@@ -303,25 +306,32 @@ impl Compiled {
                 .and_then(|r| r.split_once('}'))
                 .unwrap_or((rest, ""));
             let value = self.value(name, bound, &env)?;
-            let parts = value.split('/');
-            let reason = if whole.is_empty() && !value.starts_with('/') {
-                Some("is not an absolute path")
-            } else if value.contains('\0') || parts.clone().any(|part| part == ".." || part == ".")
-            {
-                Some("has `.`, `..` or NUL in it")
-            } else {
-                None
+            let refused = |reason| Unbound {
+                name: name.to_owned(),
+                reason: Some(reason),
             };
-            if reason.is_some() {
-                return Err(Unbound {
-                    name: name.to_owned(),
-                    reason,
-                });
+            if whole.is_empty() && !value.starts_with('/') {
+                return Err(refused("is not an absolute path"));
             }
-            whole.push_str(&value);
+            // A folder may be named with a slash at its end.
+            match after.starts_with('/') {
+                true => whole.push_str(value.strip_suffix('/').unwrap_or(&value)),
+                false => whole.push_str(&value),
+            }
+            if bad_parts(&value).is_some() {
+                return Err(refused(BAD_PARTS));
+            }
+            last = name;
             rest = after;
         }
         whole.push_str(rest);
+        // What stands around a value can make such parts of it, too.
+        if !last.is_empty() && bad_parts(&whole).is_some() {
+            return Err(Unbound {
+                name: last.to_owned(),
+                reason: Some(BAD_PARTS),
+            });
+        }
         Ok(whole)
     }
 
@@ -358,7 +368,10 @@ impl From<&crate::file::Variable> for VariableRule {
         Self {
             name: variable.name.value.clone(),
             is_port: variable.kind == VariableKind::Port,
-            default: variable.default.clone(),
+            default: variable
+                .default
+                .as_ref()
+                .map(|default| default.value.clone()),
             from_env: variable.from_env.clone(),
         }
     }

@@ -1,6 +1,6 @@
 //! `[variables]`, `[environment]`, `[capabilities]`, `[kernel]`.
 
-use super::File;
+use super::{File, bad_parts};
 use crate::diagnostic::{Code, nearest};
 use crate::names;
 use crate::reader::{Node, Reader, Section};
@@ -12,7 +12,7 @@ pub(crate) struct Variable {
     pub(crate) name: At<String>,
     pub(crate) kind: VariableKind,
     /// Its value where nobody binds it.
-    pub(crate) default: Option<String>,
+    pub(crate) default: Option<At<String>>,
     /// The variable of the parent's environment that it is taken from.
     pub(crate) from_env: Option<String>,
 }
@@ -70,8 +70,11 @@ fn variable(reader: &mut Reader, name: At<String>, node: Node<'_, '_>) -> Option
     let table = reader.table("variables", node)?;
     let kind = table.string(reader, "type");
     let default = table.key("default").and_then(|node| match node.get_ref() {
-        toml::de::DeValue::Integer(number) => Some(number.as_str().to_owned()),
-        _ => reader.string(node).map(|text| text.value),
+        toml::de::DeValue::Integer(number) => Some(At {
+            value: number.as_str().to_owned(),
+            place: reader.place(node),
+        }),
+        _ => reader.string(node),
     });
     let from_env = table.string(reader, "from_env").map(|name| name.value);
     let required = table.key("required").and_then(|node| reader.boolean(node));
@@ -94,12 +97,32 @@ fn variable(reader: &mut Reader, name: At<String>, node: Node<'_, '_>) -> Option
         let message = "a variable has exactly one of `required = true`, `default` and `from_env`";
         reader.problem(Problem::new(Code::BadVariable, place, message));
     }
+    if let Some(default) = &default {
+        check_default(reader, *kind, default);
+    }
     Some(Variable {
         name,
         kind: *kind,
         default,
         from_env,
     })
+}
+
+/// A default is held to what a value has to be at the call.
+fn check_default(reader: &mut Reader, kind: VariableKind, default: &At<String>) {
+    let value = &default.value;
+    let (code, message) = match kind {
+        VariableKind::Port if value.parse::<u16>().is_err() => {
+            let message = format!("`{value}` is no port from 0 to 65535");
+            (Code::BadPort, message)
+        }
+        VariableKind::Port => return,
+        VariableKind::Directory | VariableKind::File => match bad_parts(value) {
+            Some(mistake) => (Code::BadPath, format!("a path {mistake}")),
+            None => return,
+        },
+    };
+    reader.problem(Problem::new(code, default.place, message));
 }
 
 pub(super) fn capabilities(reader: &mut Reader, section: Section<'_, '_>) -> Vec<At<Option<u8>>> {

@@ -19,6 +19,13 @@ pub(crate) struct PathGrant {
     pub(crate) why: Option<String>,
 }
 
+impl PathGrant {
+    /// Whether it is there to change files.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self.kind, PathKind::Write | PathKind::Create)
+    }
+}
+
 /// The key that a path stands under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PathKind {
@@ -53,6 +60,34 @@ const KEYS: &[(&str, PathKind, FsRights)] = &[
 
 /// Trees whose files are the kernel itself.
 pub(crate) const KERNEL_TREES: &[&str] = &["/proc", "/sys", "/dev"];
+
+/// The tree of the kernel's own that writing at an absolute path would reach into: what lies in one,
+/// or has one beneath it. The null device and the like are harmless by themselves.
+pub fn kernel_tree(path: &str) -> Option<&'static str> {
+    let path = path.trim_end_matches('/');
+    let is_beneath = |tree: &str| {
+        let rest = path.strip_prefix(tree);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if ["/dev/null", "/dev/zero", "/dev/full"].contains(&path) || is_beneath("/dev/shm") {
+        return None;
+    }
+    let mut trees = KERNEL_TREES.iter().copied();
+    trees.find(|tree| path.is_empty() || is_beneath(tree))
+}
+
+/// What is wrong with the parts of a path, whatever it begins with.
+pub(crate) fn bad_parts(path: &str) -> Option<&'static str> {
+    if path.split('/').any(|part| part == ".." || part == ".") {
+        Some("has no `.` and no `..` in it")
+    } else if path.contains("//") {
+        Some("has no empty part: `//` is another way to write `/`")
+    } else if path.contains('\0') {
+        Some("has no NUL in it")
+    } else {
+        None
+    }
+}
 
 pub(super) fn read(reader: &mut Reader, section: Section<'_, '_>, file: &mut File) {
     settings(reader, &section, "filesystem", file);
@@ -154,36 +189,27 @@ fn grant(
 fn check_path(reader: &mut Reader, grant: &PathGrant) {
     let path = &grant.path.value;
     let place = grant.path.place;
-    let message = if !(path.starts_with('/') || path.starts_with("${")) {
-        Some("a path is absolute, or begins with a variable")
-    } else if path.split('/').any(|part| part == ".." || part == ".") {
-        Some("a path has no `.` and no `..` in it")
-    } else if path.contains('\0') {
-        Some("a path has no NUL in it")
+    let mistake = if !(path.starts_with('/') || path.starts_with("${")) {
+        Some("is absolute, or begins with a variable")
     } else if path.contains('*') && !path.contains("/*/") && path.ends_with('*') {
-        Some("a path has no `*`: a directory stands for everything beneath it")
+        Some("has no `*`: a directory stands for everything beneath it")
     } else {
-        None
+        bad_parts(path)
     };
-    if let Some(message) = message {
+    if let Some(mistake) = mistake {
+        let message = format!("a path {mistake}");
         return reader.problem(Problem::new(Code::BadPath, place, message));
     }
-    let writes = matches!(grant.kind, PathKind::Write | PathKind::Create);
-    let in_tree = |tree: &&&str| {
-        path == "/"
-            || path
-                .strip_prefix(**tree)
-                .is_some_and(|r| r.is_empty() || r.starts_with('/'))
-    };
-    // The null device and the like are harmless by themselves.
-    let harmless = ["/dev/null", "/dev/zero", "/dev/full", "/dev/shm"].contains(&path.as_str());
-    if writes
-        && !harmless
-        && let Some(tree) = KERNEL_TREES.iter().find(in_tree)
+    // What begins with a variable is looked at where its declaration is known.
+    if path.starts_with('/')
+        && grant.writes()
+        && let Some(tree) = kernel_tree(path)
     {
         let message = format!("writing at `{path}` reaches into `{tree}`");
-        let help = "a process that can write its own /proc/self/mem makes code of any memory, \
-                    whatever the filter says";
-        reader.problem(Problem::new(Code::WritesKernelTree, place, message).help(help));
+        reader.problem(Problem::new(Code::WritesKernelTree, place, message).help(WHY_NOT));
     }
 }
+
+/// What writing into the kernel's trees would come to.
+pub(crate) const WHY_NOT: &str = "a process that can write its own /proc/self/mem makes code of \
+                                  any memory, whatever the filter says";

@@ -10,7 +10,8 @@ mod syscalls;
 
 pub(crate) use environment::{LandlockWish, RELAXATIONS, Relaxation, Variable, VariableKind};
 pub(crate) use expectation::{Expectation, Outcome, call as parse_call};
-pub(crate) use filesystem::{KERNEL_TREES, PathGrant, PathKind};
+pub use filesystem::kernel_tree;
+pub(crate) use filesystem::{KERNEL_TREES, PathGrant, PathKind, WHY_NOT, bad_parts};
 pub(crate) use network::{PortGrant, Ports};
 pub use syscalls::OnViolation;
 pub(crate) use syscalls::{Entry, SyscallRules, Target, parse_entry};

@@ -3,7 +3,9 @@
 use super::{Family, conflicts, rules, within};
 use crate::diagnostic::{Code, Report};
 use crate::expect;
-use crate::file::{File, LandlockWish, OnViolation, Ports, Variable, VariableKind};
+use crate::file::{
+    File, LandlockWish, OnViolation, Ports, Variable, VariableKind, WHY_NOT, bad_parts, kernel_tree,
+};
 use crate::policy::{Capabilities, Policy};
 use crate::settings::{SETTINGS, Value, Values};
 use crate::source::{At, Place, Problem};
@@ -233,8 +235,63 @@ fn variables(family: &mut Family<'_>) -> Vec<Variable> {
         let help = format!("declare it: `[variables] {name} = {{ type = …, required = true }}`");
         problems.push(problem.help(help));
     }
+    defaults(family, &variables, &mut problems);
     family.problems.append(&mut problems);
     variables
+}
+
+/// Complains about defaults that make a path of a grant that may not be written there.
+fn defaults(family: &Family<'_>, variables: &[Variable], problems: &mut Vec<Problem>) {
+    let files = family.members.iter().map(|member| &member.file);
+    for grant in files.flat_map(|file| &file.paths) {
+        // Without a default it is held to this at the call.
+        let Some((path, Some(default))) = with_defaults(&grant.path.value, variables) else {
+            continue;
+        };
+        let line = family.sources.locate(grant.path.place);
+        let mistake = match path.starts_with('/') {
+            true => bad_parts(&path),
+            false => Some("is absolute"),
+        };
+        if let Some(mistake) = mistake {
+            let message = format!("this makes `{path}` of {line}, and a path {mistake}");
+            problems.push(Problem::new(Code::BadPath, default.place, message));
+        } else if grant.writes()
+            && let Some(tree) = kernel_tree(&path)
+        {
+            let message = format!("writing at `{path}`, as {line} says, reaches into `{tree}`");
+            let problem = Problem::new(Code::WritesKernelTree, default.place, message);
+            problems.push(problem.help(WHY_NOT));
+        }
+    }
+}
+
+/// A path with the defaults of its variables, and the last of those; `None` if one has no default.
+fn with_defaults<'v>(
+    path: &str,
+    variables: &'v [Variable],
+) -> Option<(String, Option<&'v At<String>>)> {
+    let (mut whole, mut last, mut rest) = (String::new(), None, path);
+    while let Some((before, after)) = rest.split_once('$') {
+        whole.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            whole.push('$');
+            rest = after;
+            continue;
+        }
+        let (name, after) = after.strip_prefix('{')?.split_once('}')?;
+        let known = variables.iter().find(|known| known.name.value == name)?;
+        let default = known.default.as_ref()?;
+        // As at the call: a folder may be named with a slash at its end.
+        whole.push_str(match after.starts_with('/') {
+            true => default.value.strip_suffix('/').unwrap_or(&default.value),
+            false => &default.value,
+        });
+        last = Some(default);
+        rest = after;
+    }
+    whole.push_str(rest);
+    Some((whole, last))
 }
 
 /// The variables in a path; `$$` is a dollar.
