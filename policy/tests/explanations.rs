@@ -153,6 +153,7 @@ fn a_path_is_proposed_only_where_a_reader_sees_it_whole() {
         "/a\u{202e}b",
         "/a\u{200b}",
         "/a b",
+        "//proc/self/mem",
         "",
     ] {
         assert_eq!(

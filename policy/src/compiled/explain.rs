@@ -2,7 +2,7 @@
 
 use super::{Compiled, words};
 use crate::Arch;
-use crate::file::KERNEL_TREES;
+use crate::file::{KERNEL_TREES, bad_parts};
 use crate::names;
 use crate::policy::Policy;
 use crate::resolve::{Grant, Rules};
@@ -261,10 +261,8 @@ fn for_open(flags: u64, path: Option<&[u8]>) -> Option<String> {
 fn is_grantable(path: &[u8]) -> bool {
     let is_plain =
         |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'$' | b'"' | b'\\' | b'*');
-    let mut parts = path.split(|byte| *byte == b'/');
-    path.starts_with(b"/")
-        && path.iter().all(is_plain)
-        && parts.all(|part| part != b"." && part != b"..")
+    let is_whole = |path: &str| path.starts_with('/') && bad_parts(path).is_none();
+    path.iter().all(is_plain) && std::str::from_utf8(path).is_ok_and(is_whole)
 }
 
 /// The lines that allow `entry`, which is about `name`.

@@ -102,7 +102,7 @@ pub(super) fn take<'r>(
     proposal: &mut Proposal,
 ) -> Vec<&'r Record> {
     let mut rest = Vec::new();
-    let mut wanted = BTreeMap::<&'static str, BTreeMap<&str, Vec<&Record>>>::new();
+    let mut wanted = BTreeMap::<&'static str, BTreeMap<String, Vec<&Record>>>::new();
     let mut looked = Vec::new();
     for record in records {
         match record.call.as_str() {
@@ -112,7 +112,7 @@ pub(super) fn take<'r>(
                         wanted
                             .entry(key)
                             .or_default()
-                            .entry(path)
+                            .entry(single_slashes(path))
                             .or_default()
                             .push(record);
                     }
@@ -128,7 +128,7 @@ pub(super) fn take<'r>(
                     wanted
                         .entry("create")
                         .or_default()
-                        .entry(folder)
+                        .entry(single_slashes(folder))
                         .or_default()
                         .push(record);
                 }
@@ -160,6 +160,15 @@ pub(super) fn take<'r>(
     }
     looked_at(policy, &looked, proposal);
     rest
+}
+
+/// A path as a policy names it: programs write `//` where they put paths together.
+fn single_slashes(path: &str) -> String {
+    let mut path = path.to_owned();
+    while path.contains("//") {
+        path = path.replace("//", "/");
+    }
+    path
 }
 
 /// Whether a call makes, moves or removes what its path names.
@@ -208,7 +217,7 @@ pub(super) fn keys(record: &Record) -> Vec<&'static str> {
 fn grants(
     policy: &Policy,
     key: &'static str,
-    paths: &BTreeMap<&str, Vec<&Record>>,
+    paths: &BTreeMap<String, Vec<&Record>>,
     proposal: &mut Proposal,
 ) {
     let mut kept = BTreeMap::<String, Vec<&Record>>::new();
