@@ -49,8 +49,8 @@ pub(crate) fn page(
             format!("{}, Landlock ABI {landlock}: {verdict}", escaped(release)),
         ),
     ];
-    if let Some(ceiling) = &overview.ceiling {
-        facts.push(("within", escaped(ceiling)));
+    if !overview.within.is_empty() {
+        facts.push(("within", escaped(&overview.within.join(", "))));
     }
     for need in &overview.needs {
         let since = kernel_of_abi(need.abi);

@@ -57,7 +57,7 @@ impl Policy {
 
     /// The least Landlock ABI that enforces the whole policy; 0 if it needs no Landlock at all.
     pub fn required_abi(&self) -> u32 {
-        let wish = match self.landlock {
+        let wish = match self.landlock.value {
             LandlockWish::AtLeast(abi) => abi,
             LandlockWish::Auto | LandlockWish::Off => 0,
         };
@@ -84,7 +84,7 @@ impl Policy {
 
     /// Complains where `kernel.landlock` asks for less than is needed.
     pub(crate) fn check_needs(&self, problems: &mut Vec<Problem>) {
-        if self.landlock != LandlockWish::Off {
+        if self.landlock.value != LandlockWish::Off {
             return;
         }
         for need in self.found_needs() {

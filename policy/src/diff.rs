@@ -6,7 +6,6 @@ use std::fmt;
 use crate::Location;
 use crate::bpf::Action;
 use crate::bpf::compile::Verdict;
-use crate::file::LandlockWish;
 use crate::policy::Policy;
 use crate::resolve;
 use crate::settings::SETTINGS;
@@ -73,7 +72,6 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<Change> {
     let mut changes = excesses(Direction::Wider, new, old);
     changes.extend(excesses(Direction::Narrower, old, new));
     settings(old, new, &mut changes);
-    kernel(old, new, &mut changes);
     answers(old, new, &mut changes);
     origins(old, new, &mut changes);
     changes.sort_by_key(|change| change.direction);
@@ -121,25 +119,6 @@ fn settings(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
             location: place.or_else(|| old.places[index].map(|place| old.sources.locate(place))),
         });
     }
-}
-
-/// What is asked of the kernel beyond what is needed.
-fn kernel(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
-    let rank = |wish| match wish {
-        LandlockWish::Off => 0,
-        LandlockWish::Auto => 1,
-        LandlockWish::AtLeast(abi) => 1 + abi,
-    };
-    let direction = match rank(new.landlock).cmp(&rank(old.landlock)) {
-        std::cmp::Ordering::Less => Direction::Wider,
-        std::cmp::Ordering::Greater => Direction::Narrower,
-        std::cmp::Ordering::Equal => return,
-    };
-    changes.push(Change {
-        direction,
-        what: vec!["`kernel.landlock`".to_owned()],
-        location: None,
-    });
 }
 
 /// How calls that neither allows are answered.

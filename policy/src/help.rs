@@ -136,7 +136,7 @@ impl Code {
             Self::NotWithin => (
                 "The policy allows more than its ceiling, or it can't be shown that it doesn't.",
                 "within = \"pure\"\nextends = [\"parser\"]",
-                "Take the line out that the caret is under, or raise the ceiling.",
+                "Take the line out that the caret is under, or raise the ceiling. It may be that of a policy which this one extends. A variable is to be declared as in the ceiling, or `required`.",
             ),
             Self::TooDeep => (
                 "More than 8 generations of policies, or more than 64 files.",

@@ -98,7 +98,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("", "format", Shape::Format, "The version of the format: 1."),
     key("", "description", Shape::Text, "What the policy is for, in a line."),
     key("", "extends", Shape::Policies, "Policies whose grants this one has. Single values are the nearest file's; where two parents disagree, this file has to say."),
-    key("", "within", Shape::Policy, "A ceiling: it is an error unless the policy provably allows no more."),
+    key("", "within", Shape::Policy, "A ceiling: it is an error unless the policy provably allows no more, whatever the caller binds to variables. It holds for whatever extends the policy, too, besides that one's own."),
     key("", "expires", Shape::Date, "When somebody is to look at it again; a reminder for people."),
     key("", "variables", Shape::Variables, "Declarations; see below."),
     key("", "expect", Shape::Expectations, "What becomes of a call or a path, held against the policy whenever it is compiled: `syscall`, or `path` with `access`, or `probe`; and what it `is`: `allowed`, `violation`, `killed`, `emulated`, or an error number."),

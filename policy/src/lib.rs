@@ -70,8 +70,8 @@ mod template;
 mod verdict;
 
 pub use compiled::{
-    ChannelLimits, Compiled, DecodeError, Environment, Explanation, Limits, PathRule, PortRule,
-    PortSet, Process, Provenance, Stdio, Unbound, VariableRule,
+    Ceiling, ChannelLimits, Compiled, DecodeError, Environment, Explanation, Limits, PathRule,
+    PortRule, PortSet, Process, Provenance, Stdio, Unbound, VariableRule,
 };
 pub use diagnostic::{Code, Diagnostic, Report, Severity};
 pub use expect::{Expected, Subject};

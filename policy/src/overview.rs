@@ -20,8 +20,8 @@ pub struct Overview {
     pub description: String,
     /// The files that it is made of: its own, then those that it extends.
     pub made_of: Vec<String>,
-    /// The policy that it stays within.
-    pub ceiling: Option<String>,
+    /// The policies that it stays within: its own ceiling, and those of what it extends.
+    pub within: Vec<String>,
     /// The least Landlock ABI that enforces it; 0 where it needs none.
     pub required_abi: u32,
     /// What only Landlock denies.
@@ -134,7 +134,7 @@ impl Policy {
             name: self.name.clone(),
             description: self.description.clone().unwrap_or_default(),
             made_of: self.sources.labels().map(str::to_owned).collect(),
-            ceiling: self.ceiling.clone(),
+            within: self.within.clone(),
             required_abi: self.required_abi(),
             needs: self.needs(),
             relaxed: (self.relax.iter())
@@ -334,7 +334,7 @@ impl Policy {
         let set: Vec<_> = self
             .set
             .iter()
-            .map(|(name, value)| format!("{name}={value}"))
+            .map(|(name, value)| format!("{}={value}", name.value))
             .collect();
         for (name, value, about) in [
             (

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use crate::Arch;
+use crate::compiled::Ceiling;
 use crate::condition::Condition;
 use crate::diagnostic::Report;
 use crate::file::{
     Expectation, LandlockWish, OnViolation, PathGrant, PortGrant, Relaxation, Variable,
 };
 use crate::library::{BUILTIN, BuiltinOnly, Library, Text};
-use crate::resolve::{self, Grant, Rules};
+use crate::resolve::{self, Ceilings, Grant, Rules};
 use crate::settings::Values;
 use crate::source::{At, Place, Sources};
 
@@ -36,14 +37,16 @@ pub struct Policy {
     pub(crate) calls: std::collections::BTreeMap<&'static str, Rules>,
     pub(crate) capabilities: Capabilities,
     pub(crate) inherit: Vec<String>,
-    pub(crate) set: Vec<(String, String)>,
-    pub(crate) landlock: LandlockWish,
+    pub(crate) set: Vec<(At<String>, String)>,
+    pub(crate) landlock: At<LandlockWish>,
     pub(crate) relax: Vec<At<Relaxation>>,
     pub(crate) expectations: Vec<Expectation>,
     /// The reasons that lines give for themselves.
     pub(crate) reasons: Vec<(Place, String)>,
-    /// The policy that this one stays within.
-    pub(crate) ceiling: Option<String>,
+    /// The policies that this one stays within, by its own word and by that of those it extends.
+    pub(crate) within: Vec<String>,
+    /// What those grant, and what those grant that they stay within.
+    pub(crate) ceilings: Vec<Ceiling>,
     pub(crate) watched: Vec<PathBuf>,
     pub(crate) sources: Sources,
 }
@@ -71,7 +74,7 @@ impl Policy {
     ///
     /// Everything that is wrong with the files, at once.
     pub fn load(library: &dyn Library, name: &str) -> Result<Self, Report> {
-        resolve::by_name(library, name, vec![name.to_owned()])
+        resolve::by_name(library, name, Ceilings::below(name))
     }
 
     /// A built-in policy.
@@ -114,7 +117,7 @@ impl Policy {
         &self.watched
     }
 
-    /// The policies that it extends, however far up, but for the built-in ones.
+    /// The policies that it extends or stays within, however far up, but for the built-in ones.
     pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         let names = self
             .watched

@@ -209,8 +209,8 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
         overview.description
     );
     text.push_str(&format!("made of    {}\n", overview.made_of.join(" → ")));
-    if let Some(ceiling) = &overview.ceiling {
-        text.push_str(&format!("within     {ceiling}\n"));
+    if !overview.within.is_empty() {
+        text.push_str(&format!("within     {}\n", overview.within.join(", ")));
     }
     text.push_str(&format!("runs on    {}\n", overview.runs_on()));
     let which = if kernel.is_here {
@@ -412,7 +412,7 @@ fn object(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>) ->
         "name": overview.name,
         "description": overview.description,
         "made_of": overview.made_of,
-        "within": overview.ceiling,
+        "within": overview.within,
         "required_landlock_abi": overview.required_abi,
         "kernel": { "release": kernel.release, "landlock_abi": kernel.landlock },
         "enforced": verdict.is_ok(),

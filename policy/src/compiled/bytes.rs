@@ -8,8 +8,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    ChannelLimits, Compiled, Environment, Limits, PathRule, PortRule, PortSet, Process, Provenance,
-    Stdio, VariableRule,
+    Ceiling, ChannelLimits, Compiled, Environment, Limits, PathRule, PortRule, PortSet, Process,
+    Provenance, Stdio, VariableRule,
 };
 use crate::Arch;
 use crate::bpf::{Instruction, Program};
@@ -19,7 +19,7 @@ use crate::policy::Capabilities;
 use crate::source::Location;
 
 /// What such bytes begin with; the last one is the version of the form.
-const MAGIC: [u8; 8] = *b"xm-pol\0\x01";
+const MAGIC: [u8; 8] = *b"xm-pol\0\x02";
 
 /// Bytes that aren't a compiled policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,11 +133,12 @@ macro_rules! fields {
 fields! {
     Compiled {
         name description programs on_violation filesystem network scopes needs least_abi relaxed variables
-        limits channel capabilities environment process provenance sources
+        ceilings limits channel capabilities environment process provenance sources
     }
     PathRule { path rights optional line }
     PortRule { ports rights line }
     VariableRule { name is_port default from_env }
+    Ceiling { name variables filesystem }
     Limits {
         memory reserved address_space stack cpu_time wall_time processes threads open_files file_size core locked_memory
     }

@@ -1,8 +1,8 @@
 //! From a policy to its compiled form.
 
 use super::{
-    ChannelLimits, Compiled, Environment, Limits, PathRule, PortRule, PortSet, Process, Stdio,
-    explain,
+    Ceiling, ChannelLimits, Compiled, Environment, Limits, PathRule, PortRule, PortSet, Process,
+    Stdio, explain,
 };
 use crate::bpf::MAX_INSTRUCTIONS;
 use crate::diagnostic::{Code, Report};
@@ -43,7 +43,7 @@ impl Policy {
             network: self.network_unconfined.is_none().then(|| self.port_rules()),
             scopes: self.scopes(),
             needs: self.needs(),
-            least_abi: match self.landlock {
+            least_abi: match self.landlock.value {
                 LandlockWish::AtLeast(abi) => abi,
                 LandlockWish::Auto | LandlockWish::Off => 0,
             },
@@ -53,17 +53,29 @@ impl Policy {
                 .map(|r| (r.value.what.to_owned(), r.value.reason.clone()))
                 .collect(),
             variables: self.variables.iter().map(Into::into).collect(),
+            ceilings: self.ceilings.clone(),
             limits: self.limits(),
             channel: self.channel_limits(),
             capabilities: self.capabilities.clone(),
             environment: Environment {
                 inherit: self.inherit.clone(),
-                set: self.set.clone(),
+                set: (self.set.iter())
+                    .map(|(name, value)| (name.value.clone(), value.clone()))
+                    .collect(),
                 backtrace: !self.values.is_strict("environment", "backtrace"),
             },
             process: self.process(),
             provenance: explain::provenance(self),
             sources: self.sources.labels().map(str::to_owned).collect(),
+        })
+    }
+
+    /// The paths as whoever stays within this policy is held to; `None` where it leaves them alone.
+    pub(crate) fn as_ceiling(&self) -> Option<Ceiling> {
+        self.filesystem_unconfined.is_none().then(|| Ceiling {
+            name: self.name.clone(),
+            variables: self.variables.iter().map(Into::into).collect(),
+            filesystem: self.path_rules(),
         })
     }
 

@@ -45,6 +45,9 @@ pub struct Compiled {
     pub relaxed: Vec<(String, String)>,
     /// The variables that paths and ports may name.
     pub variables: Vec<VariableRule>,
+    /// The policies that this one stays within, and that those stay within, but for such as leave the
+    /// filesystem unconfined.
+    pub ceilings: Vec<Ceiling>,
     /// The resources of the process.
     pub limits: Limits,
     /// What the parent takes from the child.
@@ -105,6 +108,18 @@ pub struct VariableRule {
     pub default: Option<String>,
     /// The variable of the parent's environment that it is taken from.
     pub from_env: Option<String>,
+}
+
+/// The paths of a policy that another one stays within. What a name stands for is known at the call
+/// only: a symbolic link can lead out of what the name lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// What it is called.
+    pub name: String,
+    /// Its variables.
+    pub variables: Vec<VariableRule>,
+    /// Its paths.
+    pub filesystem: Vec<PathRule>,
 }
 
 /// Limits of the process. `None` is no limit.
@@ -287,52 +302,7 @@ impl Compiled {
         bound: &[(&str, &str)],
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<String, Unbound> {
-        const BAD_PARTS: &str = "has `.`, `..`, an empty part or NUL in it";
-
-        let mut whole = String::new();
-        let mut rest = path;
-        let mut last = "";
-        while let Some(at) = rest.find('$') {
-            whole.push_str(&rest[..at]);
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix('$') {
-                whole.push('$');
-                rest = after;
-                continue;
-            }
-            // The policy was checked to have no other dollars.
-            let (name, after) = rest
-                .strip_prefix('{')
-                .and_then(|r| r.split_once('}'))
-                .unwrap_or((rest, ""));
-            let value = self.value(name, bound, &env)?;
-            let refused = |reason| Unbound {
-                name: name.to_owned(),
-                reason: Some(reason),
-            };
-            if whole.is_empty() && !value.starts_with('/') {
-                return Err(refused("is not an absolute path"));
-            }
-            // A folder may be named with a slash at its end.
-            match after.starts_with('/') {
-                true => whole.push_str(value.strip_suffix('/').unwrap_or(&value)),
-                false => whole.push_str(&value),
-            }
-            if bad_parts(&value).is_some() {
-                return Err(refused(BAD_PARTS));
-            }
-            last = name;
-            rest = after;
-        }
-        whole.push_str(rest);
-        // What stands around a value can make such parts of it, too.
-        if !last.is_empty() && bad_parts(&whole).is_some() {
-            return Err(Unbound {
-                name: last.to_owned(),
-                reason: Some(BAD_PARTS),
-            });
-        }
-        Ok(whole)
+        bind(&self.variables, path, bound, env)
     }
 
     /// The value of a variable: what the caller bound, else the environment's, else the default.
@@ -346,21 +316,100 @@ impl Compiled {
         bound: &[(&str, &str)],
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<String, Unbound> {
-        let none = || Unbound {
-            name: name.to_owned(),
-            reason: None,
-        };
-        let rule = self
-            .variables
-            .iter()
-            .find(|rule| rule.name == name)
-            .ok_or_else(none)?;
-        if let Some((_, value)) = bound.iter().find(|(known, _)| *known == name) {
-            return Ok((*value).to_owned());
-        }
-        let from_env = rule.from_env.as_deref().and_then(env);
-        from_env.or_else(|| rule.default.clone()).ok_or_else(none)
+        value(&self.variables, name, bound, env)
     }
+}
+
+impl Ceiling {
+    /// As [`Compiled::bind`], with the ceiling's own variables: a value that the caller binds, or the
+    /// environment has, is the same in both.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn bind(
+        &self,
+        path: &str,
+        bound: &[(&str, &str)],
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<String, Unbound> {
+        bind(&self.variables, path, bound, env)
+    }
+}
+
+fn bind(
+    variables: &[VariableRule],
+    path: &str,
+    bound: &[(&str, &str)],
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<String, Unbound> {
+    const BAD_PARTS: &str = "has `.`, `..`, an empty part or NUL in it";
+
+    let mut whole = String::new();
+    let mut rest = path;
+    let mut last = "";
+    while let Some(at) = rest.find('$') {
+        whole.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            whole.push('$');
+            rest = after;
+            continue;
+        }
+        // The policy was checked to have no other dollars.
+        let (name, after) = rest
+            .strip_prefix('{')
+            .and_then(|r| r.split_once('}'))
+            .unwrap_or((rest, ""));
+        let value = value(variables, name, bound, &env)?;
+        let refused = |reason| Unbound {
+            name: name.to_owned(),
+            reason: Some(reason),
+        };
+        if whole.is_empty() && !value.starts_with('/') {
+            return Err(refused("is not an absolute path"));
+        }
+        // A folder may be named with a slash at its end.
+        match after.starts_with('/') {
+            true => whole.push_str(value.strip_suffix('/').unwrap_or(&value)),
+            false => whole.push_str(&value),
+        }
+        if bad_parts(&value).is_some() {
+            return Err(refused(BAD_PARTS));
+        }
+        last = name;
+        rest = after;
+    }
+    whole.push_str(rest);
+    // What stands around a value can make such parts of it, too.
+    if !last.is_empty() && bad_parts(&whole).is_some() {
+        return Err(Unbound {
+            name: last.to_owned(),
+            reason: Some(BAD_PARTS),
+        });
+    }
+    Ok(whole)
+}
+
+fn value(
+    variables: &[VariableRule],
+    name: &str,
+    bound: &[(&str, &str)],
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<String, Unbound> {
+    let none = || Unbound {
+        name: name.to_owned(),
+        reason: None,
+    };
+    let rule = variables
+        .iter()
+        .find(|rule| rule.name == name)
+        .ok_or_else(none)?;
+    if let Some((_, value)) = bound.iter().find(|(known, _)| *known == name) {
+        return Ok((*value).to_owned());
+    }
+    let from_env = rule.from_env.as_deref().and_then(env);
+    from_env.or_else(|| rule.default.clone()).ok_or_else(none)
 }
 
 impl From<&crate::file::Variable> for VariableRule {

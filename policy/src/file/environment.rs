@@ -36,6 +36,17 @@ pub(crate) enum LandlockWish {
     Off,
 }
 
+impl LandlockWish {
+    /// How much it asks for, the least first.
+    pub(crate) fn strictness(self) -> u32 {
+        match self {
+            Self::Off => 0,
+            Self::Auto => 1,
+            Self::AtLeast(abi) => 1 + abi,
+        }
+    }
+}
+
 /// A promise that may be broken by a kernel that can't keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Relaxation {

@@ -1,5 +1,7 @@
 //! Everything but the system calls: single values are inherited, lists are united.
 
+use std::collections::BTreeMap;
+
 use super::{Family, conflicts, rules, within};
 use crate::diagnostic::{Code, Report};
 use crate::expect;
@@ -77,10 +79,11 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
         .collect();
     inherit.sort();
     inherit.dedup();
-    let mut set = std::collections::BTreeMap::new();
+    let mut set = BTreeMap::new();
     for (name, value) in files.clone().flat_map(|file| &file.set) {
-        set.insert(name.value.clone(), value.value.clone());
+        set.insert(&name.value, (name.clone(), value.value.clone()));
     }
+    let set = set.into_values().collect();
     let paths = files.clone().flat_map(|file| file.paths.clone()).collect();
     let ports = files.clone().flat_map(|file| file.ports.clone()).collect();
     let relax = files.clone().flat_map(|file| file.relax.clone()).collect();
@@ -98,12 +101,14 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
     let name = root.map(|member| member.name.clone()).unwrap_or_default();
     let root_number = root.map_or(0, |member| member.number);
     let description = root.and_then(|member| member.file.description.clone());
-    let ceiling = family
-        .members
-        .iter()
-        .rev()
-        .find_map(|member| member.file.within.clone());
-    let policy = Policy {
+    // Whoever extends a policy stays within its ceiling, too.
+    let mut ceilings: Vec<At<String>> = Vec::new();
+    for wanted in family.members.iter().rev().flat_map(|m| &m.file.within) {
+        if !ceilings.iter().any(|known| known.value == wanted.value) {
+            ceilings.push(wanted.clone());
+        }
+    }
+    let mut policy = Policy {
         name,
         root: Place::new(root_number, 0..0),
         description: description.map(|text| text.value),
@@ -121,8 +126,11 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
         calls,
         capabilities,
         inherit,
-        set: set.into_iter().collect(),
-        landlock: landlock.map_or(LandlockWish::Auto, |wish| wish.value),
+        set,
+        landlock: landlock.unwrap_or(At {
+            value: LandlockWish::Auto,
+            place: Place::new(root_number, 0..0),
+        }),
         relax,
         expectations,
         reasons: family
@@ -130,17 +138,18 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
             .iter()
             .flat_map(|member| reasons(&member.file))
             .collect(),
-        ceiling: ceiling.as_ref().map(|ceiling| ceiling.value.clone()),
+        within: (ceilings.iter())
+            .map(|ceiling| ceiling.value.clone())
+            .collect(),
+        ceilings: Vec::new(),
         watched: std::mem::take(&mut family.paths),
         sources: family.sources.clone(),
     };
     if family.problems.is_empty() {
         policy.check_needs(&mut family.problems);
     }
-    if let Some(ceiling) = &ceiling
-        && family.problems.is_empty()
-    {
-        within::check(&mut family, &policy, ceiling)?;
+    if family.problems.is_empty() {
+        within::check(&mut family, &mut policy, &ceilings)?;
     }
     // A policy with mistakes in it can't be expected to do what it says.
     if family.problems.is_empty() {

@@ -8,7 +8,9 @@ mod within;
 pub(crate) use rules::{Grant, Origin, Rules};
 pub(crate) use within::excesses;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::diagnostic::{Code, Report, nearest};
 use crate::file::{self, File};
@@ -43,15 +45,33 @@ pub(crate) struct Family<'l> {
     pub(crate) paths: Vec<std::path::PathBuf>,
     /// The names from the policy down to the one being read.
     chain: Vec<String>,
+    pub(crate) ceilings: Ceilings,
+}
+
+/// The ceilings that are being checked and those that are known to be sound, so that each is read
+/// once, however many ways lead to it.
+#[derive(Clone, Default)]
+pub(crate) struct Ceilings {
     /// Policies whose ceilings are being checked.
-    pub(crate) ceilings: Vec<String>,
+    above: Vec<String>,
+    known: Rc<RefCell<BTreeMap<String, Rc<Policy>>>>,
+}
+
+impl Ceilings {
+    /// Those of a policy.
+    pub(crate) fn below(name: &str) -> Self {
+        Self {
+            above: vec![name.to_owned()],
+            ..Self::default()
+        }
+    }
 }
 
 /// Reads the policy of a name.
 pub(crate) fn by_name(
     library: &dyn Library,
     name: &str,
-    ceilings: Vec<String>,
+    ceilings: Ceilings,
 ) -> Result<Policy, Report> {
     let family = Family::new(library, ceilings);
     match fetch(library, name) {
@@ -62,7 +82,7 @@ pub(crate) fn by_name(
 
 /// Reads a policy from a text; `name` is what it is called.
 pub(crate) fn by_text(library: &dyn Library, name: &str, text: Text) -> Result<Policy, Report> {
-    Family::new(library, Vec::new()).root(name, text)
+    Family::new(library, Ceilings::default()).root(name, text)
 }
 
 /// Reads a policy without the grant at a place of its own file.
@@ -149,7 +169,7 @@ fn fetch(library: &dyn Library, name: &str) -> Result<Text, Unfetched> {
 }
 
 impl<'l> Family<'l> {
-    fn new(library: &'l dyn Library, ceilings: Vec<String>) -> Self {
+    fn new(library: &'l dyn Library, ceilings: Ceilings) -> Self {
         Self {
             library,
             sources: Sources::default(),
@@ -163,7 +183,7 @@ impl<'l> Family<'l> {
 
     /// The family of a policy, read and not put together.
     fn alone(library: &'l dyn Library, name: &str) -> Result<Self, Report> {
-        let mut family = Self::new(library, vec![name.to_owned()]);
+        let mut family = Self::new(library, Ceilings::below(name));
         match fetch(library, name) {
             Ok(text) => match family.take_in(name, text) {
                 Some(_) => Ok(family),
