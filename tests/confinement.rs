@@ -43,6 +43,7 @@ fn main() {
             a_mapped_file_is_read_and_not_written,
             no_datagram_leaves_a_pair,
             a_path_is_granted_by_a_variable,
+            a_link_leads_nowhere_that_was_not_granted,
             what_a_policy_asks_of_the_kernel_is_an_error_where_it_is_missing,
             a_step_that_fails_is_named_and_nothing_is_run needs Root,
             root_that_could_not_end_its_children_has_none needs Root,
@@ -1209,6 +1210,57 @@ const READER: &str = r#"
     [process]
     user = "same"
 "#;
+
+fn a_link_leads_nowhere_that_was_not_granted() {
+    let directory = Directory::new();
+    let (top, outside) = (
+        directory.path().join("top"),
+        directory.path().join("outside"),
+    );
+    std::fs::create_dir_all(top.join("job")).unwrap();
+    std::fs::create_dir(&outside).unwrap();
+    for folder in [&top.join("job"), &outside] {
+        std::fs::write(folder.join("file"), "text").unwrap();
+    }
+    let folder = directory.path().join("policies");
+    std::fs::create_dir(&folder).unwrap();
+    let policy = |name: &str, rest: &str| {
+        let text = format!("format = 1\nextends = [\"file-reader\"]\n{rest}");
+        std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();
+    };
+    let grants = |path: &std::path::Path, how: &str| {
+        format!("[filesystem]\n{how} = [\"{}\"]\n", path.display())
+    };
+    policy("top", &grants(&top, "read"));
+    policy(
+        "job",
+        &format!("within = \"top\"\n{}", grants(&top.join("job"), "read")),
+    );
+    policy("kernel", &grants(&top.join("link"), "write"));
+    let load = |name: &str| SandboxPolicy::load(&folder, name).unwrap();
+    let file = top.join("job/file").to_str().unwrap().to_owned();
+    let read = || reads.sandbox(&load("job")).run(vec![file.clone()]);
+    // The control.
+    assert_eq!(read().unwrap(), [Ok("text".to_owned())]);
+    // A call before could have left this.
+    std::fs::remove_dir_all(top.join("job")).unwrap();
+    std::os::unix::fs::symlink(&outside, top.join("job")).unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "text");
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("the ceiling `top` doesn't grant"), "{error}");
+    assert!(error.contains(outside.to_str().unwrap()), "{error}");
+    // What is the kernel's own isn't written, whatever its name is here.
+    std::os::unix::fs::symlink("/proc/self", top.join("link")).unwrap();
+    let error = reads.sandbox(&load("kernel")).run(vec![]).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("whose files are the kernel itself"),
+        "{error}"
+    );
+    std::fs::remove_file(top.join("link")).unwrap();
+    std::os::unix::fs::symlink(&outside, top.join("link")).unwrap();
+    assert_eq!(reads.sandbox(&load("kernel")).run(vec![]).unwrap(), []);
+}
 
 fn a_path_is_granted_by_a_variable() {
     let directory = Directory::new();

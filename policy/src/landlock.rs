@@ -40,6 +40,11 @@ impl FsRights {
         Self((1 << known) - 1)
     }
 
+    /// Whether files can be changed by any of them.
+    pub fn writes(self) -> bool {
+        self.0 & (Self::WRITE.0 | Self::CREATE.0 | Self::SPECIAL.0) != 0
+    }
+
     pub(crate) fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -49,7 +54,8 @@ impl FsRights {
         Self(self.0 & Self::of_abi(abi).0)
     }
 
-    pub(crate) fn contains(self, other: Self) -> bool {
+    /// Whether all of these are among them.
+    pub fn contains(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 

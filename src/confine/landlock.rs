@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossmist_policy::landlock::{FsRights, NET_BIND_TCP, NET_CONNECT_TCP, net_rights, scopes};
-use crossmist_policy::{Compiled, PortSet};
+use crossmist_policy::{Ceiling, Compiled, PortSet, kernel_tree};
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
+
+use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 
 /// What a policy has Landlock handle on a kernel of this ABI: rights on files, rights on ports,
 /// scopes. Everything that the kernel knows, so that what no rule grants is denied.
@@ -98,6 +101,10 @@ fn add_paths(
     bound: &[(String, String)],
 ) -> Result<RulesetCreated, String> {
     let bound = borrowed(bound);
+    let ceilings = policy.ceilings.iter();
+    let ceilings: Vec<_> = ceilings
+        .map(|ceiling| Top::of(ceiling, &bound))
+        .collect::<Result<_, _>>()?;
     for rule in policy.filesystem.iter().flatten() {
         let path = policy
             .bind(&rule.path, &bound, |name| std::env::var(name).ok())
@@ -108,11 +115,7 @@ fn add_paths(
                 rule.line
             )
         };
-        let beneath = match OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_PATH)
-            .open(&path)
-        {
+        let beneath = match open(&path) {
             Ok(beneath) => beneath,
             Err(error) if rule.optional && error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
@@ -123,6 +126,7 @@ fn add_paths(
                 return Err(failed(&format!("{error}{cure}")));
             }
         };
+        check_place(&beneath, rule.rights, &ceilings).map_err(|reason| failed(&reason))?;
         let rights =
             rule.rights.known_to(abi).bits() & possible(&beneath).map_err(|e| failed(&e))?;
         if rights == 0 {
@@ -135,6 +139,83 @@ fn add_paths(
             .map_err(|error| failed(&error))?;
     }
     Ok(ruleset)
+}
+
+/// Opens a file to name it.
+fn open(path: impl AsRef<Path>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_PATH).open(path)
+}
+
+/// Where an open file lies, by no link.
+fn place(file: &File) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// What a ceiling grants, and where that lies by now.
+struct Top<'a> {
+    name: &'a str,
+    places: Vec<(PathBuf, FsRights)>,
+}
+
+impl<'a> Top<'a> {
+    fn of(ceiling: &'a Ceiling, bound: &[(&str, &str)]) -> Result<Self, String> {
+        let mut places = Vec::new();
+        for rule in &ceiling.filesystem {
+            // What has no value here, or isn't there, allows nothing.
+            let env = |name: &str| std::env::var(name).ok();
+            let Ok(path) = ceiling.bind(&rule.path, bound, env) else {
+                continue;
+            };
+            match open(&path).and_then(|file| place(&file)) {
+                Ok(place) => places.push((place, rule.rights)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let name = &ceiling.name;
+                    return Err(format!(
+                        "the path `{path}` of its ceiling `{name}`: {error}"
+                    ));
+                }
+            }
+        }
+        Ok(Self {
+            name: &ceiling.name,
+            places,
+        })
+    }
+}
+
+/// Holds an open file against the ceilings, and against what nobody writes. The policy was checked by
+/// its names, and a symbolic link, which another child may have made, leads elsewhere.
+fn check_place(file: &File, rights: FsRights, ceilings: &[Top<'_>]) -> Result<(), String> {
+    if ceilings.is_empty() && !rights.writes() {
+        return Ok(());
+    }
+    let at = place(file).map_err(|error| format!("where it leads can't be seen: {error}"))?;
+    for ceiling in ceilings {
+        let mut places = ceiling.places.iter();
+        if !places.any(|(top, most)| most.contains(rights) && at.starts_with(top)) {
+            return Err(format!(
+                "it leads to `{}`, which the ceiling `{}` doesn't grant",
+                at.display(),
+                ceiling.name
+            ));
+        }
+    }
+    if rights.writes() {
+        // By another mount these have other names.
+        const KERNELS: [FsType; 2] = [PROC_SUPER_MAGIC, SYSFS_MAGIC];
+        let kind = fstatfs(file).map_err(|error| io::Error::from(error).to_string())?;
+        let is_kernels = KERNELS.contains(&kind.filesystem_type());
+        let tree = at.to_str().and_then(kernel_tree);
+        if is_kernels || tree.is_some() {
+            return Err(format!(
+                "it leads to `{}`, whose files are the kernel itself: nothing is written there",
+                at.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The rights that a file can have: on one that isn't a directory those of directories are errors.
