@@ -532,7 +532,7 @@ async fn confined_functions_run_under_tokio() {
     let keeper = parent(child.id());
     signal(keeper, libc::SIGSTOP);
     let begun = Instant::now();
-    let late = confined_add.builder().deadline(Duration::from_millis(300));
+    let late = confined_add.builder().deadline(Duration::from_secs(1));
     let (late, ticks) = tokio::join!(late.run_tokio(1, 2), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         begun.elapsed()
@@ -541,8 +541,8 @@ async fn confined_functions_run_under_tokio() {
         matches!(late, Err(Error::Launch { .. } | Error::Deadline { .. })),
         "{late:?}"
     );
-    assert!(begun.elapsed() < Duration::from_millis(700));
-    assert!(ticks < Duration::from_millis(250), "{ticks:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(ticks < Duration::from_millis(900), "{ticks:?}");
     signal(keeper, libc::SIGCONT);
     assert_eq!(confined_add.run_tokio(1, 2).await.unwrap(), 3);
     child.kill().unwrap();
