@@ -1249,6 +1249,35 @@ fn a_link_leads_nowhere_that_was_not_granted() {
     let error = read().unwrap_err().to_string();
     assert!(error.contains("the ceiling `top` doesn't grant"), "{error}");
     assert!(error.contains(outside.to_str().unwrap()), "{error}");
+    // Nor by a ceiling that would be led to the same, nor without one; and by no other name of it.
+    let alias = directory.path().join("alias");
+    std::os::unix::fs::symlink(top.join("job"), &alias).unwrap();
+    for name in [top.join("job"), alias] {
+        let both = format!(
+            "{}create = [\"{}\"]\n",
+            grants(&name, "read"),
+            top.display()
+        );
+        policy("both", &both);
+        policy(
+            "below",
+            &format!("within = \"both\"\n{}", grants(&name, "read")),
+        );
+        let read = |policy: &str| reads.sandbox(&load(policy)).run(vec![file.clone()]);
+        for planted in ["both", "below"] {
+            let error = read(planted).unwrap_err().to_string();
+            assert!(error.contains("may make links"), "{planted}: {error}");
+        }
+        // The control: a folder of that name is granted.
+        std::fs::remove_file(top.join("job")).unwrap();
+        std::fs::create_dir(top.join("job")).unwrap();
+        std::fs::write(&file, "text").unwrap();
+        for honest in ["both", "below"] {
+            assert_eq!(read(honest).unwrap(), [Ok("text".to_owned())], "{honest}");
+        }
+        std::fs::remove_dir_all(top.join("job")).unwrap();
+        std::os::unix::fs::symlink(&outside, top.join("job")).unwrap();
+    }
     // What is the kernel's own isn't written, whatever its name is here.
     std::os::unix::fs::symlink("/proc/self", top.join("link")).unwrap();
     let error = reads.sandbox(&load("kernel")).run(vec![]).unwrap_err();

@@ -2,11 +2,12 @@
 //! in peace, and the child has one system call left to make.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossmist_policy::landlock::{FsRights, NET_BIND_TCP, NET_CONNECT_TCP, net_rights, scopes};
@@ -101,6 +102,7 @@ fn add_paths(
     bound: &[(String, String)],
 ) -> Result<RulesetCreated, String> {
     let bound = borrowed(bound);
+    let loose = linkable(policy, &bound);
     let ceilings = policy.ceilings.iter();
     let ceilings: Vec<_> = ceilings
         .map(|ceiling| Top::of(ceiling, &bound))
@@ -126,6 +128,7 @@ fn add_paths(
                 return Err(failed(&format!("{error}{cure}")));
             }
         };
+        check_links(Path::new(&path), &beneath, &loose).map_err(|reason| failed(&reason))?;
         check_place(&beneath, rule.rights, &ceilings).map_err(|reason| failed(&reason))?;
         let rights =
             rule.rights.known_to(abi).bits() & possible(&beneath).map_err(|e| failed(&e))?;
@@ -150,6 +153,78 @@ fn open(path: impl AsRef<Path>) -> io::Result<File> {
 /// Where an open file lies, by no link.
 fn place(file: &File) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The folders in which a child of the policy, or of one that has the same ceiling, can make links.
+fn linkable(policy: &Compiled, bound: &[(&str, &str)]) -> Vec<PathBuf> {
+    const MAKE_SYM: u64 = 1 << 12;
+    let env = |name: &str| std::env::var(name).ok();
+    let own = policy.filesystem.iter().flatten();
+    let own = own.map(|rule| (rule.rights, policy.bind(&rule.path, bound, env)));
+    let ceilings = policy.ceilings.iter().flat_map(|ceiling| {
+        let rules = ceiling.filesystem.iter();
+        rules.map(move |rule| (rule.rights, ceiling.bind(&rule.path, bound, env)))
+    });
+    own.chain(ceilings)
+        .filter(|(rights, _)| rights.bits() & MAKE_SYM != 0)
+        .filter_map(|(_, path)| open(path.ok()?).and_then(|file| place(&file)).ok())
+        .collect()
+}
+
+/// Follows a path as the kernel does, and refuses a link that a child could have made: the next call
+/// would be granted whatever it leads to.
+fn check_links(path: &Path, opened: &File, loose: &[PathBuf]) -> Result<(), String> {
+    // As many as the kernel follows (path_resolution(7)).
+    const LINKS: usize = 40;
+    if loose.is_empty() {
+        return Ok(());
+    }
+    let unseen = |error: io::Error| format!("where it leads can't be seen: {error}");
+    let mut links = 0;
+    let mut at = PathBuf::from("/");
+    let mut left: Vec<OsString> = parts(path);
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        if !std::fs::symlink_metadata(&next)
+            .map_err(unseen)?
+            .is_symlink()
+        {
+            at = next;
+            continue;
+        }
+        links += 1;
+        if links > LINKS || loose.iter().any(|folder| at.starts_with(folder)) {
+            return Err(format!(
+                "`{}` is a link, where a confined process may make links: name what it leads to, or \
+                 grant `create` elsewhere",
+                next.display()
+            ));
+        }
+        let target = std::fs::read_link(&next).map_err(unseen)?;
+        if target.is_absolute() {
+            at = PathBuf::from("/");
+        }
+        left.extend(parts(&target));
+    }
+    // It may have changed since it was opened.
+    match place(opened).map_err(unseen)? == at {
+        true => Ok(()),
+        false => Err("it leads elsewhere by now".to_owned()),
+    }
+}
+
+/// The names in a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    names.rev().collect()
 }
 
 /// What a ceiling grants, and where that lies by now.
