@@ -208,7 +208,8 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// Those of [`Error`] up to [`Error::Launch`].
+            /// Those of [`Error`] up to [`Error::Launch`]. Of a function with a sandbox, that the child
+            /// could not be made is said by whoever waits for it: it has only been asked for by now.
             pub fn spawn(self, $($name: $type),*) -> Result<Child<Fun::Output>, Error> {
                 crate::call::spawn::<Fun>(($($name,)*), &self.options)
             }

@@ -25,7 +25,8 @@ pub(crate) async fn spawn<F: Func>(
     Ok(child)
 }
 
-/// The launch itself blocks the thread, for as long as `execve` takes: about a millisecond. What
+/// The launch of an unconfined child blocks the thread, for as long as `execve` takes: about a
+/// millisecond; a confined one is only asked for, once there is a keeper. What
 /// doesn't fit the socket of the arguments is sent while others run.
 async fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
     let (launch, confined) = crate::call::message::<F>(arguments, options)?;
@@ -59,7 +60,8 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// Those of [`Error`] up to [`Error::Launch`].
+            /// Those of [`Error`] up to [`Error::Launch`]. Of a function with a sandbox, that the child
+            /// could not be made is said by whoever waits for it: it has only been asked for by now.
             ///
             /// # Cancel safety
             ///
