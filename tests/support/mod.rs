@@ -74,7 +74,19 @@ const MAY_SKIP: &str = "CROSSMIST_TEST_MAY_SKIP";
 pub(crate) const FAIL_ALL: &str = "CROSSMIST_TEST_FAIL_ALL";
 
 /// How long a case may take before its process is killed.
-const CASE_SECONDS: u32 = 60;
+const CASE_TIME: Duration = Duration::from_secs(60);
+
+/// By how much everything that bounds a wait is stretched, for machines that are slow: emulated ones,
+/// say. A whole number; 1 unless it is set.
+const PATIENCE: &str = "CROSSMIST_TEST_PATIENCE";
+
+/// A bound on a wait, as long as this machine needs it to be.
+///
+/// For the time after which a test gives up, never for one that the test is about.
+pub(crate) fn patience(time: Duration) -> Duration {
+    let factor = std::env::var(PATIENCE).unwrap_or_default();
+    time * factor.parse::<u32>().unwrap_or(1).max(1)
+}
 
 const CASE: &str = "--case";
 
@@ -89,7 +101,8 @@ pub(crate) fn main(cases: &'static [Case], helpers: &'static [Case]) {
             std::process::exit(2);
         };
         // Whoever waits for something that doesn't come ends by this signal.
-        nix::unistd::alarm::set(CASE_SECONDS);
+        let seconds = patience(CASE_TIME).as_secs();
+        nix::unistd::alarm::set(seconds.try_into().unwrap_or(u32::MAX));
         // A SIGPIPE that reaches the program is to be noticed.
         raw::default_action(libc::SIGPIPE);
         assert!(std::env::var_os(FAIL_ALL).is_none(), "told to fail");
@@ -126,7 +139,7 @@ fn run(case: &Case) -> Result<(), Failed> {
         return Ok(());
     }
     let ended = match output.status.signal() {
-        Some(libc::SIGALRM) => format!("not done after {CASE_SECONDS} s"),
+        Some(libc::SIGALRM) => format!("not done after {:?}", patience(CASE_TIME)),
         _ => output.status.to_string(),
     };
     Err(Failed::from(format!(
