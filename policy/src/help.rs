@@ -220,7 +220,7 @@ impl Code {
             ),
             Self::Unconditional => (
                 "The call is allowed whatever its arguments, where a group allows it by a condition.",
-                "[syscalls]\nallow = [\"getrusage\"]",
+                "[syscalls]\nallow = [\"splice\"]",
                 "Take the group, or its condition.",
             ),
             Self::InGroup => (

@@ -66,7 +66,7 @@ fn sockets_are_violations() {
             libc::SYS_socket,
             [1, 1, 0, 0, 0, 0],
             returned,
-            VIOLATION,
+            errno(libc::EACCES),
         );
     }
     check(

@@ -9,6 +9,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod confinement;
+pub(crate) mod emulate;
 pub(crate) mod epoll;
 pub(crate) mod event;
 pub(crate) mod fd;

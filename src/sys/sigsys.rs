@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_long, c_void};
 
+use super::emulate::{Machine, emulate};
 use super::image::{self, Image};
 
 /// What the handler needs to know.
@@ -42,7 +43,7 @@ pub(crate) struct Denial {
     pub(crate) caller: u64,
 }
 
-static SETUP: OnceLock<(RawFd, Setup, Option<&Image>)> = OnceLock::new();
+static SETUP: OnceLock<(RawFd, Setup, Option<&Image>, Machine)> = OnceLock::new();
 
 /// Whether one has been made: making one is denied, too, perhaps.
 static REPORTED: AtomicBool = AtomicBool::new(false);
@@ -60,7 +61,10 @@ const PAGE_BYTES: usize = 4096;
 pub(crate) fn install(report: BorrowedFd<'_>, setup: Setup) -> io::Result<()> {
     // Looked up here: the handler may not.
     let image = image::image().filter(|_| setup.tells_places);
-    if SETUP.set((report.as_raw_fd(), setup, image)).is_err() {
+    if SETUP
+        .set((report.as_raw_fd(), setup, image, Machine::of_this_process()))
+        .is_err()
+    {
         // The process is confined already.
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
@@ -96,13 +100,13 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
     let denied = unsafe { &*info.cast::<Denied>() };
     // SAFETY: with SA_SIGINFO the third argument is the interrupted thread's `ucontext_t`.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-    let Some((socket, setup, image)) = SETUP.get() else {
+    let Some((socket, setup, image, machine)) = SETUP.get() else {
         return;
     };
     const SYS_SECCOMP: c_int = 1;
     if denied.code == SYS_SECCOMP && denied.data == c_int::from(setup.emulate) {
         let before = nix::Error::last();
-        let result = emulate(c_long::from(denied.number), arguments(context));
+        let result = emulate(machine, c_long::from(denied.number), arguments(context));
         set_result(context, result);
         before.set();
         return;
@@ -120,56 +124,6 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
     // Without a filter the call fails.
     // SAFETY: ends the process.
     unsafe { libc::_exit(128 + libc::SIGSYS) }
-}
-
-/// Does what a call that isn't allowed is harmlessly replaced by.
-fn emulate(number: c_long, arguments: [u64; 6]) -> c_long {
-    match number {
-        libc::SYS_mmap => map_privately(arguments),
-        _ => stat_descriptor(arguments),
-    }
-}
-
-/// Maps a file for reading that was to be mapped shared: what others write is seen the same way, but
-/// the mapping can't be made one that writes to the file.
-fn map_privately(arguments: [u64; 6]) -> c_long {
-    let [address, length, protection, flags, fd, offset] = arguments;
-    let flags = flags & !(libc::MAP_TYPE as u64) | libc::MAP_PRIVATE as u64;
-    // SAFETY: the call that the process made, but for this flag; the filter has a say in it, too.
-    let mapped = unsafe {
-        libc::syscall(
-            libc::SYS_mmap,
-            address,
-            length,
-            protection,
-            flags,
-            fd,
-            offset,
-        )
-    };
-    match mapped {
-        -1 => -c_long::from(nix::Error::last_raw()),
-        mapped => mapped,
-    }
-}
-
-/// Answers `newfstatat(fd, "", …, AT_EMPTY_PATH)`, which is how C libraries spell `fstat(fd)`. No
-/// path is looked up.
-fn stat_descriptor(arguments: [u64; 6]) -> c_long {
-    let [fd, path, buffer, flags, ..] = arguments;
-    let path = path as *const u8;
-    // SAFETY: honest code passes a C string. Anything else is a fault of the process's own, by
-    // which it can do nothing that it couldn't do by reading the address itself.
-    let is_empty = path.is_null() || unsafe { path.read_volatile() } == 0;
-    if !is_empty || flags & libc::AT_EMPTY_PATH as u64 == 0 {
-        return -c_long::from(libc::EACCES);
-    }
-    // SAFETY: the kernel checks the descriptor and the buffer, which the caller of `newfstatat`
-    // gave for the same structure.
-    match unsafe { libc::syscall(libc::SYS_fstat, fd as c_int, buffer) } {
-        0 => 0,
-        _ => -c_long::from(nix::Error::last_raw()),
-    }
 }
 
 /// Sends one packet.

@@ -23,7 +23,7 @@ description = \"Decode a picture\"
 extends = [\"parser\"]
 
 [syscalls]
-allow = [\"getrusage(who == RUSAGE_SELF)\", { call = \"@poll\", why = \"the decoder waits for its threads\" }]
+allow = [\"fallocate(mode == 0)\", { call = \"@poll\", why = \"the decoder waits for its threads\" }]
 
 [limits]
 wall_time = \"2s\"
@@ -81,7 +81,7 @@ fn a_new_policy_is_fine_as_it_is() {
 fn check_finds_mistakes_in_policies_and_in_sources() {
     let broken = "format = 1\n[limits]\nmemori = \"1MiB\"\n";
     let lax = "format = 1\ndescription = \"x\"\nextends = [\"parser\"]\n[filesystem]\nread = [\"/etc\", \"/tmp/x\"]\n\
-               [syscalls]\nallow = [\"getrusage\", \"epoll_wait\"]\n[limits]\nwall_time = \"none\"\nmemory = \"none\"\n";
+               [syscalls]\nallow = [\"splice\", \"epoll_wait\"]\n[limits]\nwall_time = \"none\"\nmemory = \"none\"\n";
     let source = "mod inner;\n#[crossmist::func(sandbox = \"thumbnail\")]\nfn a() {}\n\
                   #[cfg(test)]\nmod tests { #[crossmist::func(sandbox = \"thumbnial\")] fn b() {} }\nfn main() {}\n";
     let folder = package(
@@ -107,7 +107,7 @@ fn check_finds_mistakes_in_policies_and_in_sources() {
         "error[C060]: `b` names no policy",
         " --> src/main.rs:5:41",
         "warning[C021]: `/etc` holds much of the machine",
-        "warning[C011]: `@system-info` allows `getrusage(who in {RUSAGE_SELF, RUSAGE_THREAD})`",
+        "warning[C011]: `@copy` allows `splice(flags only SPLICE_F_MOVE|SPLICE_F_NONBLOCK|SPLICE_F_MORE)`",
         "warning[C010]: aarch64 has no `epoll_wait`",
         "warning[C030]",
         "warning[C031]",
@@ -180,8 +180,8 @@ fn explain_shows_everything_and_where_it_comes_from() {
         "policy thumbnail  Decode a picture",
         "made of    policies/thumbnail.toml → builtin:parser → builtin:pure",
         "denied  every path  seccomp",
-        "when getrusage policies/thumbnail.toml:6",
-        "who == RUSAGE_SELF",
+        "when fallocate policies/thumbnail.toml:6",
+        "mode == 0",
         "always policies/thumbnail.toml:6, @poll",
         "limits.wall_time              2s         policies/thumbnail.toml:9",
         "NOT PROTECTED",
@@ -219,21 +219,11 @@ fn explain_shows_everything_and_where_it_comes_from() {
         "@net-tcp-client",
     ]);
     folder
-        .run(&[
-            "explain",
-            "thumbnail",
-            "--syscall",
-            "getrusage(RUSAGE_SELF)",
-        ])
+        .run(&["explain", "thumbnail", "--syscall", "fallocate(3, 0, 0, 1)"])
         .ends(0)
         .says(&["is allowed"]);
     folder
-        .run(&[
-            "explain",
-            "thumbnail",
-            "--syscall",
-            "getrusage(RUSAGE_CHILDREN)",
-        ])
+        .run(&["explain", "thumbnail", "--syscall", "fallocate(3, 1, 0, 1)"])
         .ends(0)
         .says(&["is a violation"]);
     folder
@@ -423,10 +413,10 @@ fn test_holds_policies_against_themselves_by_filter_and_in_children() {
         "error[P090]: on x86_64 this is a violation",
         "policies/wrong.toml:16",
     ]);
-    // No expectation needs the line about getrusage.
+    // No expectation needs the line about fallocate.
     let redundant = folder.run(&["test", "thumbnail", "--redundant"]);
     redundant.ends(1).says(&[
-        "redundant policies/thumbnail.toml:6: no expectation needs `getrusage(who == RUSAGE_SELF)`",
+        "redundant policies/thumbnail.toml:6: no expectation needs `fallocate(mode == 0)`",
     ]);
     assert_eq!(
         redundant.out().matches("redundant policies").count(),

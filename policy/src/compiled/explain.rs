@@ -2,11 +2,14 @@
 
 use super::{Compiled, words};
 use crate::Arch;
+use crate::bpf::{Action, TRAP_EMULATE, interpret};
 use crate::file::{KERNEL_TREES, bad_parts};
 use crate::names;
 use crate::policy::Policy;
 use crate::resolve::{Grant, Rules};
-use crate::syscalls::groups::{self, ALWAYS, DANGEROUS, EVERYTHING, NEVER, Soft};
+use crate::syscalls::groups::{
+    self, ALWAYS, DANGEROUS, DANGEROUS_UNFILTERED, EVERYTHING, NEVER, Soft,
+};
 use crate::syscalls::{self, Syscall, Width};
 
 /// What the files say about one call that isn't simply allowed.
@@ -35,6 +38,13 @@ pub struct Explanation {
 /// What the words on a `deny` begin with.
 const DENIED: &str = "denied";
 
+/// What the words on an error number, and on an emulation, begin with.
+const ANSWERED: &str = "answered";
+const EMULATED: &str = "emulated";
+
+/// What stands before a condition.
+const WHEN: &str = " when ";
+
 /// The table for a policy.
 pub(super) fn provenance(policy: &Policy) -> Vec<Provenance> {
     let mut table = Vec::new();
@@ -58,7 +68,7 @@ fn said(policy: &Policy, name: &str, rules: &Rules) -> Vec<String> {
         let when = grant
             .condition
             .as_ref()
-            .map(|condition| format!(" when {}", condition.text));
+            .map(|condition| format!("{WHEN}{}", condition.text));
         format!(
             "{verb}{} ({})",
             when.unwrap_or_default(),
@@ -74,10 +84,10 @@ fn said(policy: &Policy, name: &str, rules: &Rules) -> Vec<String> {
     for (soft, grant) in &rules.soft {
         let verb = match soft {
             Soft::Errno(number) => format!(
-                "answered {}",
+                "{ANSWERED} {}",
                 names::errno_name(*number).unwrap_or("by an error")
             ),
-            Soft::Emulate => "emulated".to_owned(),
+            Soft::Emulate => EMULATED.to_owned(),
         };
         said.push(say(&verb, grant));
     }
@@ -114,9 +124,21 @@ impl Compiled {
             });
         let shown: Vec<_> = shown.collect();
         let known = self.provenance.iter().find(|known| known.call == call.name);
-        let denied_by = match known {
-            Some(known) if !known.said.is_empty() => known.said.join("; "),
-            _ => format!("nothing in {} allows it", self.sources.join(", ")),
+        // What is answered under a condition was not the case where it is a violation.
+        let is_answered = self.program(arch).is_none_or(|program| {
+            let call = interpret::Call::new(arch, number, args);
+            let answer = interpret::answer(&program.code, &call);
+            matches!(answer, Action::Errno(_) | Action::Trap(TRAP_EMULATE))
+        });
+        let is_reason = |said: &&String| {
+            let is_soft = said.starts_with(ANSWERED) || said.starts_with(EMULATED);
+            is_answered || !(is_soft && said.contains(WHEN))
+        };
+        let reasons = known.iter().flat_map(|known| &known.said);
+        let reasons: Vec<_> = reasons.filter(is_reason).map(String::as_str).collect();
+        let denied_by = match reasons.as_slice() {
+            [] => format!("nothing in {} allows it", self.sources.join(", ")),
+            reasons => reasons.join("; "),
         };
         // What is denied stays so, whatever is allowed besides.
         let is_denied =
@@ -176,6 +198,8 @@ fn allow_with(
         "openat2" | "clone3" => return None,
         // Nobody else may be signalled, and no death by another signal feigned.
         "tgkill" => return None,
+        // What it is may be asked; to change it is for those who run other programs.
+        "personality" => return None,
         "openat" => return for_open(args[2], path),
         "open" => return for_open(args[1], path),
         // The port lies in memory that the filter can't read.
@@ -201,7 +225,7 @@ fn allow_with(
         return Some(addition(group.name, group.name));
     }
     // About another process, of which there is nothing to be known.
-    if ["sched_getaffinity", "getpgid", "getsid"].contains(&call.name) {
+    if ABOUT_OTHERS.contains(&call.name) {
         return None;
     }
     let tests = call
@@ -226,6 +250,19 @@ fn allow_with(
     };
     Some(addition(&format!("{}{condition}", call.name), call.name))
 }
+
+/// Questions that every policy answers as far as they are about the process itself.
+const ABOUT_OTHERS: &[&str] = &[
+    "getpgid",
+    "getpriority",
+    "getsid",
+    "ioprio_get",
+    "sched_getaffinity",
+    "sched_getattr",
+    "sched_getparam",
+    "sched_getscheduler",
+    "sched_rr_get_interval",
+];
 
 /// The lines that let a path be opened so; none where a policy may not grant it.
 fn for_open(flags: u64, path: Option<&[u8]>) -> Option<String> {
@@ -272,7 +309,8 @@ fn addition(entry: &str, name: &str) -> String {
         "@threads" => "[limits]\nthreads = 4\n",
         _ => "",
     };
-    match DANGEROUS.contains(&name) || entry.contains(EXECUTABLE) {
+    let is_whole = entry == name && DANGEROUS_UNFILTERED.contains(&name);
+    match is_whole || DANGEROUS.contains(&name) || entry.contains(EXECUTABLE) {
         // Which needs a reason.
         true => format!("{limit}[syscalls]\nallow = [{{ call = \"{entry}\", why = \"…\" }}]"),
         false => format!("{limit}[syscalls]\nallow = [\"{entry}\"]"),

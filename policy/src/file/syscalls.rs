@@ -1,4 +1,4 @@
-//! `[syscalls]`: entries such as `"@threads"` and `"getrusage(who == RUSAGE_SELF)"`.
+//! `[syscalls]`: entries such as `"@threads"` and `"fallocate(mode == 0)"`.
 
 use toml::de::DeValue;
 

@@ -25,8 +25,9 @@ pub fn all() -> &'static [Group] {
     GROUPS
 }
 
-/// What every policy has, whatever it says: staying alive, and the transport.
-pub(crate) const ALWAYS: &[&str] = &["@runtime", "@channel"];
+/// What every policy has, whatever it says: staying alive, the transport, and questions about
+/// oneself.
+pub(crate) const ALWAYS: &[&str] = &["@runtime", "@channel", "@self"];
 
 /// Every known call but the forbidden ones. Only for policies that confine nothing.
 pub(crate) const EVERYTHING: &str = "@all";
@@ -41,7 +42,8 @@ pub enum Soft {
 }
 
 /// The answers for what a C library, an allocator or `std` tries of its own accord and survives.
-/// Only that may be added here. An allowed call is allowed all the same.
+/// Only that may be added here. An allowed call is allowed all the same. `verdicts.rs` says why each
+/// call is answered as it is.
 pub(crate) const SOFT: &[(&str, &[&str])] = &[
     (
         "EACCES",
@@ -60,6 +62,9 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "getcwd",
             "chdir",
             "statfs",
+            // For the name service's cache, the system's log, and the addresses of the machine: the
+            // kernel's own word for a kind of socket that one may not make.
+            "socket(domain in {AF_UNIX, AF_NETLINK})",
         ],
     ),
     (
@@ -69,6 +74,10 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "openat2",
             "statx",
             "pidfd_open",
+            // What an older call does, too: C libraries fall back to that one.
+            "fchmodat2(mode lacks S_ISUID|S_ISGID)",
+            // Locks that inherit priority, and what else the kernel may lack.
+            "futex",
             "futex_waitv",
             "futex_wake",
             "futex_wait",
@@ -82,20 +91,40 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "cachestat",
             "map_shadow_stack",
             "mseal",
+            "pkey_alloc",
             "fadvise64",
             "readahead",
+            "mincore",
+            "get_mempolicy",
+            "get_thread_area",
+            "lsm_get_self_attr",
+            "lsm_list_modules",
+            // Of another process it would tell that it exists, and a thread's own id can't be told
+            // from one: C libraries take it that there is no such thing as affinity.
+            "sched_getaffinity",
         ],
     ),
     ("EAGAIN", &["clone", "fork", "vfork"]),
+    ("ECHILD", &["wait4", "waitid"]),
     (
         "EPERM",
         &[
             "tkill",
             "setpriority",
             "sched_setaffinity",
+            "sched_setparam",
             "sched_setscheduler",
             "sched_setattr",
-            "sched_getaffinity",
+            "sched_getattr",
+            "sched_getparam",
+            "sched_getscheduler",
+            "sched_rr_get_interval",
+            "getpriority",
+            "ioprio_get",
+            "ioprio_set",
+            // The process that it asks about lies in memory.
+            "capget",
+            "get_robust_list",
             "mlock",
             "mlock2",
             "mlockall",
@@ -104,8 +133,9 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "set_mempolicy",
             "mbind",
             "socketpair",
+            "pipe",
+            "pipe2",
             "setsid",
-            "umask",
             "sigaltstack",
             "fcntl(cmd == F_SETFL)",
             "ioctl(request == FIONBIO)",
@@ -116,10 +146,22 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "setrlimit",
         ],
     ),
-    ("ENOTTY", &["ioctl(request in {TCGETS, TIOCGWINSZ})"]),
+    (
+        "ENOTTY",
+        &["ioctl(request in {TCGETS, TCGETS2, TIOCGWINSZ, TIOCGPGRP})"],
+    ),
     (
         "EINVAL",
-        &["madvise", "prctl(option in {PR_SET_VMA, PR_SET_NAME})"],
+        &[
+            "madvise",
+            "membarrier",
+            "clock_gettime",
+            "clock_getres",
+            "clock_nanosleep",
+            "prctl(option in {PR_SET_VMA, PR_SET_NAME})",
+            "fcntl(cmd in {F_GETPIPE_SZ, F_GETOWN, F_GETSIG, F_GETLEASE})",
+            "arch_prctl(option in {ARCH_GET_FS, ARCH_GET_GS, ARCH_GET_XCOMP_SUPP, ARCH_GET_XCOMP_PERM, ARCH_REQ_XCOMP_PERM})",
+        ],
     ),
     (
         "emulate",
@@ -128,7 +170,11 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             // handler does fstat when the path is empty, and answers EACCES otherwise.
             "newfstatat(flags has AT_EMPTY_PATH)",
             // The handler maps it privately, where that is allowed.
-            "mmap(prot == PROT_READ && flags == MAP_SHARED)",
+            "mmap(prot == PROT_READ && flags has MAP_SHARED && flags only MAP_SHARED|MAP_NORESERVE|MAP_POPULATE)",
+            // A machine that has what the process has: its limit on memory, and no neighbours.
+            "sysinfo",
+            // A kernel without a name, of the least release.
+            "uname",
         ],
     ),
 ];
@@ -244,8 +290,13 @@ pub(crate) const DANGEROUS: &[&str] = &[
 /// What needs a reason to be allowed without a condition.
 pub(crate) const DANGEROUS_UNFILTERED: &[&str] = &[
     "bind",
+    // A mode can mark a program to be run as its owner.
+    "chmod",
     "clone",
     "clone3",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
     "ioctl",
     "memfd_create",
     "mmap",
@@ -269,7 +320,9 @@ static GROUPS: &[Group] = &[
         "gettid", "getpid",
         // abort, and nothing else: so death by SIGSYS is the kernel's word.
         "tgkill(tgid == self.pid && sig == SIGABRT)",
-        "sched_yield", "rseq", "set_robust_list", "set_tid_address", "membarrier",
+        "sched_yield", "rseq", "set_robust_list", "set_tid_address",
+        // Among its own threads. The others interrupt, or wait for, every processor of the machine.
+        "membarrier(cmd in {MEMBARRIER_CMD_QUERY, MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ})",
         // No priority inheritance: its history is one of kernel bugs.
         "futex(op & FUTEX_CMD_MASK in {FUTEX_WAIT, FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET})",
     ] },
@@ -284,9 +337,26 @@ static GROUPS: &[Group] = &[
         "getsockopt(level == SOL_SOCKET && optname in {SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD})",
         "getsockname", "getpeername", "fstatfs",
     ] },
+    Group { name: "@self", about: "asking about oneself; part of every policy", entries: &[
+        "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid",
+        "getpgid(pid in {0, self.pid})", "getsid(pid in {0, self.pid})", "getppid", "getpgrp",
+        "times", "getrusage", "getcpu", "getrlimit", "prlimit64(pid in {0, self.pid} && new_limit == NULL)",
+        "getpriority(which == PRIO_PROCESS && who in {0, self.pid})",
+        "ioprio_get(which == IOPRIO_WHO_PROCESS && who in {0, self.pid})",
+        // Of others they would tell which there are.
+        "sched_getaffinity(pid in {0, self.pid})", "sched_getattr(pid in {0, self.pid})",
+        "sched_getparam(pid in {0, self.pid})", "sched_getscheduler(pid in {0, self.pid})",
+        "sched_rr_get_interval(pid in {0, self.pid})",
+        "sched_get_priority_max", "sched_get_priority_min", "getitimer", "rt_sigpending",
+        // There is no other way to ask for it; it is the process's own, and ends with it.
+        "umask",
+        "prctl(option in {PR_GET_NAME, PR_GET_DUMPABLE, PR_GET_PDEATHSIG, PR_GET_KEEPCAPS, PR_GET_SECCOMP, PR_CAPBSET_READ, PR_GET_SECUREBITS, PR_GET_TIMERSLACK, PR_GET_NO_NEW_PRIVS, PR_GET_THP_DISABLE, PR_GET_SPECULATION_CTRL, PR_GET_MDWE})",
+        // What it is, and nothing else.
+        "personality(personality == 0xffffffff)",
+    ] },
     Group { name: "@memory", about: "private memory, never executable, never shared", entries: &[
         "brk", "munmap", "mremap(flags only MREMAP_MAYMOVE)",
-        "mmap(prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE|MAP_ANONYMOUS && flags only MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE|MAP_STACK|MAP_FIXED|MAP_FIXED_NOREPLACE)",
+        "mmap(prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE|MAP_ANONYMOUS && flags only MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE|MAP_POPULATE|MAP_STACK|MAP_FIXED|MAP_FIXED_NOREPLACE)",
         // glibc's vDSO getrandom state.
         "mmap(prot only PROT_READ|PROT_WRITE && flags == MAP_DROPPABLE|MAP_ANONYMOUS)",
         "mprotect(prot only PROT_READ|PROT_WRITE)",
@@ -294,7 +364,8 @@ static GROUPS: &[Group] = &[
         "prctl(option == PR_SET_VMA && a1 == PR_SET_VMA_ANON_NAME)",
     ] },
     Group { name: "@random", about: "random bytes for hash keys", entries: &[
-        "getrandom(flags only GRND_NONBLOCK|GRND_INSECURE)",
+        // GRND_RANDOM waits no longer than the rest since Linux 5.6.
+        "getrandom(flags only GRND_NONBLOCK|GRND_RANDOM|GRND_INSECURE)",
     ] },
     Group { name: "@clock", about: "reading clocks and sleeping; no other process's clock", entries: &[
         "clock_gettime(clockid lacks CLOCK_DYNAMIC_BIT)", "clock_getres(clockid lacks CLOCK_DYNAMIC_BIT)",
@@ -305,14 +376,14 @@ static GROUPS: &[Group] = &[
         "pwritev2(flags lacks RWF_NOAPPEND)", "lseek", "close", "close_range", "dup", "dup2", "dup3",
         "fstat", "fcntl(cmd in {F_GETFD, F_SETFD, F_GETFL, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS})",
         "ioctl(request in {FIOCLEX, FIONCLEX, FIONREAD})",
+        // Also a way to sleep, among C libraries.
+        "select", "pselect6",
     ] },
     Group { name: "@baseline", about: "what every computation needs", entries: &[
         "@runtime", "@channel", "@memory", "@random", "@clock", "@io",
     ] },
     Group { name: "@threads", about: "starting threads with exactly the flags of glibc and musl", entries: &[
         "clone(flags in {0x3d0f00, 0x7d0f00})", "sigaltstack",
-        // Of others it would tell which there are.
-        "sched_getaffinity(pid in {0, self.pid})",
         "prctl(option == PR_SET_NAME)",
     ] },
     Group { name: "@poll", about: "waiting for descriptors, events and timers", entries: &[
@@ -330,9 +401,9 @@ static GROUPS: &[Group] = &[
         "mmap(prot only PROT_READ|PROT_WRITE && flags == MAP_SHARED)",
         "fcntl(cmd in {F_ADD_SEALS, F_GET_SEALS})",
     ] },
-    Group { name: "@file-map", about: "mapping descriptors for reading; MAP_SHARED is made MAP_PRIVATE", entries: &[
+    Group { name: "@file-map", about: "mapping descriptors for reading, or as a copy of one's own; MAP_SHARED is made MAP_PRIVATE", entries: &[
         // A shared mapping of what is open for writing is one mprotect away from being written.
-        "mmap(prot == PROT_READ && flags == MAP_PRIVATE)",
+        "mmap(prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE && flags only MAP_PRIVATE|MAP_NORESERVE|MAP_POPULATE|MAP_FIXED|MAP_FIXED_NOREPLACE)",
     ] },
     Group { name: "@path-open", about: "opening for reading; Landlock says which", entries: &[
         "openat(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME|O_PATH)",
@@ -357,8 +428,9 @@ static GROUPS: &[Group] = &[
     ] },
     Group { name: "@file-size", about: "growing and cutting files that are open", entries: &["ftruncate", "fallocate"] },
     Group { name: "@file-attr", about: "changing modes and owners: Landlock doesn't restrict it", entries: &[
-        "fchmod(mode lacks S_ISUID|S_ISGID)", "fchmodat(mode lacks S_ISUID|S_ISGID)", "fchown", "fchownat",
-        "utimensat", "fsetxattr", "fgetxattr", "flistxattr", "fremovexattr",
+        "chmod(mode lacks S_ISUID|S_ISGID)", "fchmod(mode lacks S_ISUID|S_ISGID)",
+        "fchmodat(mode lacks S_ISUID|S_ISGID)", "fchmodat2(mode lacks S_ISUID|S_ISGID)",
+        "chown", "fchown", "fchownat", "lchown", "utimensat", "fsetxattr", "fgetxattr", "flistxattr", "fremovexattr",
     ] },
     Group { name: "@copy", about: "copying inside the kernel", entries: &[
         "copy_file_range", "sendfile", "splice(flags only SPLICE_F_MOVE|SPLICE_F_NONBLOCK|SPLICE_F_MORE)",
@@ -366,6 +438,8 @@ static GROUPS: &[Group] = &[
     Group { name: "@net-tcp-client", about: "TCP connections; Landlock says to which ports", entries: &[
         "socket(domain in {AF_INET, AF_INET6} && type & SOCK_TYPE_MASK == SOCK_STREAM && protocol in {0, IPPROTO_TCP})",
         "connect", "getsockname", "getpeername",
+        // A descriptor that was lent can't be told from one's own: O_NONBLOCK of both, and nothing else.
+        "fcntl(cmd == F_SETFL && arg only O_RDWR|O_NONBLOCK)", "ioctl(request == FIONBIO)",
         // No SO_LINGER: it makes whoever closes the socket wait. No TCP_FASTOPEN: it connects past Landlock.
         "setsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT} || level == SOL_SOCKET && optname in {SO_REUSEADDR, SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF} || level == IPPROTO_IPV6 && optname == IPV6_V6ONLY)",
         "getsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT} || level == SOL_SOCKET && optname in {SO_ERROR, SO_REUSEADDR, SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF})",
@@ -384,10 +458,7 @@ static GROUPS: &[Group] = &[
         "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid",
         "getpgid(pid in {0, self.pid})", "getsid(pid in {0, self.pid})", "getppid", "getpgrp",
     ] },
-    Group { name: "@system-info", about: "asking about the machine and one's own use of it", entries: &[
-        "uname", "sysinfo", "times", "getrusage(who in {RUSAGE_SELF, RUSAGE_THREAD})", "getcpu", "getrlimit",
-        "prlimit64(pid in {0, self.pid} && new_limit == NULL)",
-    ] },
+    Group { name: "@system-info", about: "asking about the machine", entries: &["uname", "sysinfo"] },
     Group { name: "@process", about: "starting processes and waiting for them", entries: &[
         "clone(flags only 0xff|CLONE_VM|CLONE_VFORK|CLONE_CHILD_SETTID|CLONE_CHILD_CLEARTID)", "fork", "vfork",
         "wait4", "waitid", "pipe2(flags only O_CLOEXEC|O_NONBLOCK)", "kill(pid == self.pid)",
