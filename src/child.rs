@@ -292,6 +292,7 @@ fn note_panic(info: &PanicHookInfo<'_>, function: ThreadId) {
             true => Stack::here(),
             false => Stack::default(),
         },
+        limit: None,
     };
     *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
 }
@@ -325,6 +326,7 @@ fn panic_without_place(text: &str) -> Panic {
         message: ChildText::new(text.to_owned()),
         location: ChildText::new("an unknown place".to_owned()),
         stack: Stack::default(),
+        limit: None,
     }
 }
 

@@ -117,6 +117,10 @@ impl Confined {
             (_, None) => {
                 Err(self.not_confined("it answered without having said that it is".to_owned()))
             }
+            (Reply::Panicked(mut panic), Some(_)) => {
+                panic.limit = self.limit_on_threads(panic.message.as_raw());
+                Ok(Some(Reply::Panicked(panic)))
+            }
             (answer, Some(_)) => Ok(Some(answer)),
         }
     }
@@ -127,6 +131,31 @@ impl Confined {
             None => Ok(()),
             Some(_) => Err(Error::Malformed(FrameError::Surplus)),
         }
+    }
+
+    /// What to say of a panic over a thread that could not be started. A hint for people: the words
+    /// are the child's.
+    fn limit_on_threads(&self, message: &str) -> Option<String> {
+        // As `io::Error` is displayed, and as it is debugged.
+        let again = [
+            format!("os error {}", libc::EAGAIN),
+            format!("code: {},", libc::EAGAIN),
+        ];
+        let is_refused = again.iter().any(|again| message.contains(again.as_str()));
+        if !(is_refused && message.contains("thread")) {
+            return None;
+        }
+        let name = self.policy.name();
+        Some(match self.policy.compiled().limits.threads {
+            // So the filter has it.
+            threads @ (0 | 1) => {
+                format!("the policy `{name}` lets it start no threads (`threads = {threads}`)")
+            }
+            threads => format!(
+                "the limit may be `threads = {threads}` of the policy `{name}`, which counts the \
+                 thread that the function runs on"
+            ),
+        })
     }
 
     fn not_confined(&self, reason: String) -> Error {

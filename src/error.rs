@@ -354,7 +354,7 @@ impl std::fmt::Debug for ChildText {
     }
 }
 
-/// A panic in a child. All of it is the child's word.
+/// A panic in a child. What it says is the child's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panic {
     /// The message, where it is text.
@@ -362,6 +362,8 @@ pub struct Panic {
     /// File, line and column, as `file:line:column`.
     pub location: ChildText,
     pub(crate) stack: Stack,
+    /// Which limit may be the cause, in the parent's words.
+    pub(crate) limit: Option<String>,
 }
 
 impl Panic {
@@ -379,7 +381,11 @@ impl Panic {
 
 impl std::fmt::Display for Panic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (at {})", self.message, self.location)
+        write!(f, "{} (at {})", self.message, self.location)?;
+        match &self.limit {
+            Some(limit) => write!(f, "; {limit}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -79,6 +79,7 @@ impl<T: Object> Object for Reply<T> {
                 message: text(decoder)?,
                 location: text(decoder)?,
                 stack: Stack::decode(decoder)?,
+                limit: None,
             })),
             2 => text(decoder).map(Self::BadArguments),
             3 => text(decoder).map(Self::BadResult),

@@ -58,6 +58,12 @@ pub(crate) fn apply(
         .map_err(|(at, error)| Failure::new(at, errno(&error)))?;
     if user.is_some() {
         limits(&[(libc::RLIMIT_NPROC, fixed.tasks, fixed.tasks)]).map_err(step(Step::Limits))?;
+        // Pools take a thread for each processor that they may run on, and fail where one can't be
+        // started: so there are as many as there may be threads beside this one. Where there may be
+        // none, the kernel is left the choice of the processor.
+        if fixed.tasks > 1 {
+            sys::run_on_few(fixed.tasks.saturating_sub(1)).map_err(step(Step::Limits))?;
+        }
     }
     die_with(fixed, parent).map_err(step(Step::ParentDeath))?;
     sys::set_no_new_privs().map_err(step(Step::NoNewPrivs))?;

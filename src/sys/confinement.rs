@@ -110,6 +110,32 @@ pub(crate) fn deny_write_execute() -> io::Result<()> {
 }
 
 /// A resource as `setrlimit(2)` numbers it.
+/// Keeps this process, and what it starts, to so many of the processors that it may run on, at least
+/// one. Which ones depends on its number, so that processes that are started one after another run
+/// side by side.
+pub(crate) fn run_on_few(most: u64) -> io::Result<()> {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let this = nix::unistd::Pid::from_raw(0);
+    let allowed = match sched_getaffinity(this) {
+        Ok(allowed) => allowed,
+        // A machine of more processors than the set has room for.
+        Err(nix::Error::EINVAL) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let is_allowed = |number: &usize| allowed.is_set(*number).unwrap_or(false);
+    let numbers: Vec<usize> = (0..CpuSet::count()).filter(is_allowed).collect();
+    let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+    if numbers.len() <= most {
+        return Ok(());
+    }
+    let first = usize::try_from(std::process::id()).unwrap_or(0) % numbers.len();
+    let mut few = CpuSet::new();
+    for number in numbers.iter().cycle().skip(first).take(most) {
+        few.set(*number)?;
+    }
+    Ok(sched_setaffinity(this, &few)?)
+}
+
 pub(crate) type Resource = u32;
 
 /// Lowers a limit to `soft` and `hard`; what is lower already stays.
