@@ -189,6 +189,12 @@ fn a_good_call_is_told() {
                 "own_user",
                 &status.own_user.map_or(String::new(), |id| id.to_string()),
             ),
+            (
+                "same_user",
+                &status
+                    .same_user
+                    .map_or(String::new(), |why| format!("{why:?}")),
+            ),
             ("limits", &number(status.limits.into())),
             (
                 "denies_write_execute",

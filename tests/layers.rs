@@ -37,7 +37,6 @@ const UNSAFE: &[(&str, &str)] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("backtrace", &["stack.rs"]),
     ("bytemuck", &["object/"]),
-    ("caps", &["confine/"]),
     ("crossmist_macros", &["lib.rs"]),
     (
         "crossmist_policy",

@@ -9,6 +9,7 @@ use crossmist_policy::bpf;
 use super::plan::{Fixed, Plan, errno};
 use super::privileges;
 use super::status::{Failure, Status, Step};
+use super::users::User;
 use crate::sys::confinement as sys;
 use crate::sys::fork;
 use crate::sys::memory;
@@ -45,6 +46,8 @@ pub(crate) fn apply(
     let fixed: &Fixed = &plan.fixed;
 
     one_thread().map_err(step(Step::Threads))?;
+    // Before the limit on descriptors, as it may read files.
+    let user = User::choose(fixed.own_user).map_err(step(Step::User))?;
     sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
     standard_descriptors(&plan).map_err(step(Step::Standard))?;
     // The rest is as it was made when the keeper, or this process by `execve`, began.
@@ -54,9 +57,9 @@ pub(crate) fn apply(
     sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))
         .map_err(step(Step::Environment))?;
     limits(&fixed.limits).map_err(step(Step::Limits))?;
-    let user = privileges::give_up(fixed.capabilities, fixed.own_user)
+    let own_user = privileges::give_up(fixed.capabilities, user)
         .map_err(|(at, error)| Failure::new(at, errno(&error)))?;
-    if user.is_some() {
+    if own_user.is_some() {
         limits(&[(libc::RLIMIT_NPROC, fixed.tasks, fixed.tasks)]).map_err(step(Step::Limits))?;
         // Pools take a thread for each processor that they may run on, and fail where one can't be
         // started: so there are as many as there may be threads beside this one. Where there may be
@@ -89,7 +92,7 @@ pub(crate) fn apply(
         sigsys::install(report, setup).map_err(step(Step::Handler))?;
     }
     // Made here, as there is little to be had from here on.
-    let status = Status::of(fixed, user);
+    let status = Status::of(fixed, user, own_user);
     let filter = patched(fixed);
     if let Some(ruleset) = &plan.ruleset {
         sys::landlock_restrict_self(ruleset.as_fd()).map_err(step(Step::Landlock))?;

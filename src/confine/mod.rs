@@ -12,13 +12,15 @@ mod privileges;
 mod status;
 #[cfg(test)]
 mod tests;
+mod users;
 
 #[cfg(feature = "learn")]
 pub(crate) use self::apply::Applied;
 pub(crate) use self::apply::apply;
 pub(crate) use self::plan::{Kept, Plan};
 pub(crate) use self::status::Failure;
-pub use self::status::Status;
+pub use self::status::{SameUser, Status};
+pub(crate) use self::users::User;
 
 /// The Landlock ABI of the kernel that this runs on; 0 where it has none, as when it isn't built in
 /// or was not started (`landlock_create_ruleset(2)`).

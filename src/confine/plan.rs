@@ -92,18 +92,6 @@ impl Plan {
                 Arc::clone(kept.0.get_or_init(|| fixed))
             }
         };
-        // The kernel asks it of whoever kills a process of another user: without it there would be no
-        // deadline, and no death with the keeper.
-        let takes_user = fixed.own_user && nix::unistd::geteuid().is_root();
-        let can_kill = caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_KILL);
-        if takes_user && !can_kill.unwrap_or(false) {
-            return Err(
-                "root gives its children a user of their own, and has no CAP_KILL to end \
-                        them: run the program with it, or say `[process] user = \"same\"` in the \
-                        policy"
-                    .to_owned(),
-            );
-        }
         let ruleset = landlock::ruleset(policy, fixed.landlock_abi, bound)?;
         Ok(Self {
             fixed,

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::status::Step;
+use super::users::{Ids, User};
 use crate::sys::confinement as sys;
 use crate::sys::privileges::{self, Capabilities};
 
@@ -13,32 +14,40 @@ const SECUREBITS: i32 = 0xef;
 /// CAP_SETPCAP, by which the bounding set and the securebits are changed.
 const SETPCAP: u64 = 1 << 8;
 
-/// The first of the user ids that confined processes take; theirs is this and their process id, which
-/// no other live process has.
-pub(super) const FIRST_USER: u32 = 0x5000_0000;
+/// How many ids a process draws before it gives up, each of which somebody alive has.
+const DRAWS: usize = 32;
 
-/// Gives up what the process may do by privilege, and, where it is root's, its user. Returns the
-/// user that it became.
+/// Gives up what the process may do by privilege, and takes the user that was chosen for it. Returns
+/// the id of a user of its own.
 ///
 /// Everything is read back: a set that isn't empty is a failure, whoever let it be so.
-pub(super) fn give_up(kept: u64, own_user: bool) -> Result<Option<u32>, (Step, io::Error)> {
+///
+/// A process without CAP_SETPCAP keeps its bounding set and securebits, as every ordinary user's does.
+/// They matter to what it executes only, which gets no capabilities from its file or its user, since
+/// no_new_privs is set next.
+pub(super) fn give_up(kept: u64, user: User) -> Result<Option<u32>, (Step, io::Error)> {
     let failed = |error| (Step::Capabilities, error);
     let held = Capabilities::of_this_thread().map_err(failed)?;
-    if held.effective & SETPCAP != 0 {
+    if held.effective != held.permitted {
+        // Of a program that has given up root's effective id for the time being.
+        let all = Capabilities {
+            effective: held.permitted,
+            ..held
+        };
+        all.set().map_err(failed)?;
+    }
+    if held.permitted & SETPCAP != 0 {
         privileges::empty_bounding_set(kept).map_err(|error| (Step::BoundingSet, error))?;
         let locked = sys::set_securebits(SECUREBITS).and_then(|()| sys::securebits());
         match locked {
             Ok(SECUREBITS) => {}
-            Ok(_) => return Err((Step::Securebits, io::Error::from_raw_os_error(libc::EPERM))),
+            Ok(_) => return Err((Step::Securebits, denied())),
             Err(error) => return Err((Step::Securebits, error)),
         }
-    } else if held.permitted & !kept != 0 {
-        // It has some, and couldn't lock the door behind itself.
-        return Err((Step::BoundingSet, io::Error::from_raw_os_error(libc::EPERM)));
     }
-    let user = match own_user && nix::unistd::geteuid().is_root() {
-        true => Some(become_nobody_else()?),
-        false => None,
+    let user = match user {
+        User::Own(ids) => Some(become_nobody_else(ids).map_err(|error| (Step::User, error))?),
+        User::Same(_) => None,
     };
     Capabilities::clear_ambient().map_err(failed)?;
     let remaining = Capabilities {
@@ -50,25 +59,45 @@ pub(super) fn give_up(kept: u64, own_user: bool) -> Result<Option<u32>, (Step, i
     // The ambient ones are always among the inheritable (capabilities(7)).
     match Capabilities::of_this_thread().map_err(failed)? == remaining {
         true => Ok(user),
-        false => Err(failed(io::Error::from_raw_os_error(libc::EPERM))),
+        false => Err(failed(denied())),
     }
 }
 
-fn become_nobody_else() -> Result<u32, (Step, io::Error)> {
-    let user = FIRST_USER.saturating_add(std::process::id());
-    sys::become_user(user).map_err(|error| (Step::User, error))?;
-    let ids = nix::unistd::getresuid().map_err(|error| (Step::User, error.into()))?;
-    let groups = nix::unistd::getresgid().map_err(|error| (Step::User, error.into()))?;
-    let all = [
-        ids.real.as_raw(),
-        ids.effective.as_raw(),
-        ids.saved.as_raw(),
-        groups.real.as_raw(),
-        groups.effective.as_raw(),
-        groups.saved.as_raw(),
-    ];
-    if all != [user; 6] {
-        return Err((Step::User, io::Error::from_raw_os_error(libc::EPERM)));
+/// Takes one of the ids as user and group. No other process that is alive has it as its real user.
+fn become_nobody_else(ids: &Ids) -> io::Result<u32> {
+    let mut draws = DRAWS;
+    let user = loop {
+        let user = ids.draw()?;
+        if is_free(user)? {
+            break user;
+        }
+        draws = draws.saturating_sub(1);
+        if draws == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+    };
+    sys::become_group(user)?;
+    sys::become_user(user)?;
+    let (users, groups) = (nix::unistd::getresuid()?, nix::unistd::getresgid()?);
+    let users = [users.real, users.effective, users.saved].map(|id| id.as_raw());
+    let groups = [groups.real, groups.effective, groups.saved].map(|id| id.as_raw());
+    match (users, groups) == ([user; 3], [user; 3]) {
+        true => Ok(user),
+        false => Err(denied()),
     }
-    Ok(user)
+}
+
+/// Makes an id this process's real one, and says whether it is no other process's.
+///
+/// With a limit of 0, the kernel notes whether there is any other when the id is taken; with a limit of 1,
+/// it says so.
+fn is_free(user: u32) -> io::Result<bool> {
+    sys::lower_limit(libc::RLIMIT_NPROC, 0, u64::MAX)?;
+    sys::set_real_user(user)?;
+    sys::lower_limit(libc::RLIMIT_NPROC, 1, u64::MAX)?;
+    Ok(!sys::user_exceeds_process_limit()?)
+}
+
+fn denied() -> io::Error {
+    io::Error::from_raw_os_error(libc::EPERM)
 }

@@ -5,6 +5,7 @@ use std::io;
 
 use super::fields::{flag, number, put_flag, put_number};
 use super::plan::Fixed;
+use super::users::User;
 use crate::object::{DecodeError, Decoder, Encoder};
 
 /// What is enforced on a confined child, layer by layer.
@@ -31,6 +32,8 @@ pub struct Status {
     pub capabilities: u64,
     /// The user id of its own that it took; `None` where it keeps its parent's.
     pub own_user: Option<u32>,
+    /// Why it keeps its parent's user; `None` if it has one of its own.
+    pub same_user: Option<SameUser>,
     /// How many resource limits were set.
     pub limits: u32,
     /// Whether memory can't be writable and executable (PR_SET_MDWE).
@@ -48,7 +51,7 @@ impl Status {
         self.relaxed == 0
     }
 
-    pub(super) fn of(fixed: &Fixed, own_user: Option<u32>) -> Self {
+    pub(super) fn of(fixed: &Fixed, user: User, own_user: Option<u32>) -> Self {
         let length = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let [files, ports, scopes] = fixed.handled;
         Self {
@@ -60,6 +63,10 @@ impl Status {
             landlock_scopes: scopes,
             capabilities: fixed.capabilities,
             own_user,
+            same_user: match user {
+                User::Own(_) => None,
+                User::Same(why) => Some(why),
+            },
             limits: length(
                 fixed.limits.len()
                     + fixed.memory_limits.len()
@@ -80,6 +87,7 @@ impl Status {
             self.landlock_scopes,
             self.capabilities,
             self.own_user.map_or(u64::MAX, u64::from),
+            SameUser::to_number(self.same_user),
             self.limits.into(),
             self.relaxed.into(),
         ] {
@@ -107,12 +115,46 @@ impl Status {
             landlock_scopes: number(decoder)?,
             capabilities: number(decoder)?,
             own_user: u32::try_from(number(decoder)?).ok(),
+            same_user: SameUser::of_number(number(decoder)?),
             limits: small(decoder)?,
             relaxed: small(decoder)?,
             allows_speculation: flag(decoder)?,
             denies_write_execute: flag(decoder)?,
             dumpable: flag(decoder)?,
         })
+    }
+}
+
+/// Why a confined child keeps its parent's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SameUser {
+    /// The policy says so: `[process] user = "same"`.
+    Policy,
+    /// The program isn't root: none of its user ids is 0, and it has no CAP_SETUID.
+    NotRoot,
+    /// The program is root without CAP_SETUID or CAP_SETGID, so that it can't change users, or
+    /// without CAP_KILL, so that it could not end a process of another user.
+    NoCapability,
+    /// The program is root of a user namespace that has too few other ids.
+    NoOtherIds,
+}
+
+impl SameUser {
+    const ALL: [Self; 4] = [
+        Self::Policy,
+        Self::NotRoot,
+        Self::NoCapability,
+        Self::NoOtherIds,
+    ];
+
+    fn to_number(why: Option<Self>) -> u64 {
+        let position = Self::ALL.iter().position(|known| Some(*known) == why);
+        position.map_or(u64::MAX, |position| position as u64)
+    }
+
+    fn of_number(number: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
     }
 }
 
@@ -167,7 +209,7 @@ impl Step {
             Self::Limits => "set a resource limit (prlimit)",
             Self::BoundingSet => "empty its capability bounding set",
             Self::Securebits => "lock its securebits",
-            Self::User => "take a user of its own (setresuid)",
+            Self::User => "take a user of its own (getrandom, setgroups, setresgid, setresuid)",
             Self::Capabilities => "give up its capabilities",
             Self::ParentDeath => "bind its life to the keeper's (PR_SET_PDEATHSIG)",
             Self::NoNewPrivs => "set no_new_privs",
@@ -187,9 +229,9 @@ impl Step {
             }
             Self::Descriptors => "close_range needs Linux 5.9, and a container that allows it",
             Self::User => {
-                "root gives its children a user of their own, which takes CAP_SETUID and \
-                 CAP_SETGID, and a user namespace that maps ids from 0x50000000 on; `[process] \
-                 user = \"same\"` in the policy does without"
+                "root gives each child a user of its own, a random one that its user namespace \
+                 maps by /proc/self/uid_map and gid_map: mount /proc, or do without by `[process] \
+                 user = \"same\"` in the policy"
             }
             Self::BoundingSet | Self::Securebits => {
                 "a process with capabilities needs CAP_SETPCAP to give them up for good: run the \

@@ -7,12 +7,15 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
 use super::apply::apply;
 use super::plan::{Fixed, Plan};
+use super::privileges::give_up;
 use super::status::{Failure, Status, Step};
+use super::users::{Ids, User};
 use crate::sys::confinement as sys;
 use crate::sys::fork;
 
@@ -125,6 +128,11 @@ fn confine_below(plan: Plan, parent: i32) -> Result<Status, Failure> {
     status.map(|applied| applied.status)
 }
 
+/// A user of its own that can be this one only.
+fn only(user: u32) -> User {
+    User::Own(Box::leak(Box::new(Ids::from(vec![user..=user]))))
+}
+
 /// A ruleset that grants nothing of the files.
 fn no_files() -> OwnedFd {
     use landlock::{Access, AccessFs, Ruleset, RulesetAttr};
@@ -218,9 +226,25 @@ alone! {
     fn a_user_of_its_own_is_taken_alone() {
         let kept = Fixed { own_user: true, tasks: 10, ..nothing() };
         let user = confine(plan(kept)).unwrap().own_user.unwrap();
-        assert_eq!(user, 0x5000_0000 + std::process::id());
+        assert!((0x7800_0000..=0x7ffd_ffff).contains(&user), "{user}");
         assert_eq!(nix::unistd::geteuid().as_raw(), user);
         assert_eq!(prctl_field("Groups"), "");
+    }
+
+    fn an_id_that_somebody_has_is_not_taken() {
+        const TAKEN: u32 = 0x7800_0001;
+        // In another PID namespace, where no number of a process tells of it.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID).unwrap();
+        let mut other = Command::new("sleep").arg("1000").uid(TAKEN).spawn().unwrap();
+        let taken = give_up(u64::MAX, only(TAKEN));
+        let (step, error) = taken.unwrap_err();
+        assert_eq!((step, error.raw_os_error()), (Step::User, Some(libc::EAGAIN)));
+        assert_eq!(nix::unistd::geteuid().as_raw(), 0, "it has become nobody meanwhile");
+        // The control: nobody has it.
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(give_up(u64::MAX, only(TAKEN)).unwrap(), Some(TAKEN));
+        assert_eq!(prctl_field("Uid"), [TAKEN.to_string().as_str(); 4].join("\t"));
     }
 
     fn what_is_not_kept_is_closed_and_removed() {

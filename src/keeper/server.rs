@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::drain::Drain;
 use super::protocol::{Departure, KILL, Launch, Report, Request, Step};
 use super::{Credentials, Hello, execute};
+use crate::confine::User;
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::confinement;
@@ -133,7 +134,7 @@ impl Keeper {
         // Four descriptors a child.
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        privileges::pass_on_by_inheritance();
+        privileges::pass_on_by_inheritance()?;
         process::set_name(c"crossmist-keeper");
         // Deadlines hold only if the keeper runs, so no child is to come before it: none is a real-time
         // process, nor has it a negative nice value (sched(7)).
@@ -142,6 +143,7 @@ impl Keeper {
         let _ = (image::image(), io::stdout());
         transport::rehearse()?;
         memory::mapped_bytes()?;
+        User::choose(true)?;
 
         // The program sends a pidfd of itself first of all.
         let mut greeting = Vec::new();

@@ -61,15 +61,63 @@ pub(crate) fn replace_environment<'a>(
     Ok(())
 }
 
-/// Takes a user and a group that are nobody else's, and no further groups.
-pub(crate) fn become_user(id: u32) -> io::Result<()> {
+/// Takes a group, and no further ones.
+pub(crate) fn become_group(id: u32) -> io::Result<()> {
     // The raw calls, as those of the C library would want to tell other threads.
     // SAFETY: takes a length of 0, so no memory is read.
-    check(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) })?;
+    match check(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) }) {
+        Ok(_) => {}
+        // A user namespace may forbid it (`/proc/PID/setgroups`); if there are none, nothing is lost.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            // SAFETY: takes a length of 0, so no memory is written.
+            let count = unsafe { libc::getgroups(0, std::ptr::null_mut()) };
+            if count != 0 {
+                return Err(error);
+            }
+        }
+        Err(error) => return Err(error),
+    }
     // SAFETY: takes numbers only.
-    check(unsafe { libc::syscall(libc::SYS_setresgid, id, id, id) })?;
+    check(unsafe { libc::syscall(libc::SYS_setresgid, id, id, id) }).map(drop)
+}
+
+/// Takes a user.
+pub(crate) fn become_user(id: u32) -> io::Result<()> {
     // SAFETY: takes numbers only.
     check(unsafe { libc::syscall(libc::SYS_setresuid, id, id, id) }).map(drop)
+}
+
+/// Takes a user as its real one, by which the kernel counts processes, and keeps the rights that it has
+/// by the others.
+pub(crate) fn set_real_user(id: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only; -1 is for those that stay.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, id, -1, -1) }).map(drop)
+}
+
+/// Whether there were more processes of this one's real user than RLIMIT_NPROC, when it became that,
+/// and are still: in this user namespace, and in all PID namespaces.
+///
+/// That is when `execve(2)` fails with EAGAIN, before it looks at what it is to execute.
+pub(crate) fn user_exceeds_process_limit() -> io::Result<bool> {
+    let none: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: reads a path and two empty lists. Nothing is executed, since a relative path leads nowhere
+    // from descriptor -1.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            -1,
+            c"nothing".as_ptr(),
+            none.as_ptr(),
+            none.as_ptr(),
+            0,
+        )
+    };
+    match check(result).map_err(|error| error.raw_os_error()) {
+        Err(Some(libc::EAGAIN)) => Ok(true),
+        Err(Some(libc::EBADF)) => Ok(false),
+        Err(errno) => Err(io::Error::from_raw_os_error(errno.unwrap_or(libc::EIO))),
+        Ok(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
+    }
 }
 
 /// Sets the securebits; needs CAP_SETPCAP.

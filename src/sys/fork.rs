@@ -78,17 +78,21 @@ pub(crate) fn is_single_threaded() -> io::Result<bool> {
 }
 
 /// Reads a short file of `/proc`.
-///
-/// By nothing but `read`: std's way of reading a whole file asks for its length by `statx`, and
-/// remembers that there is such a call. A copy of this process that is confined then would believe it,
-/// and get no metadata of any file.
 pub(crate) fn read_proc(path: &str) -> io::Result<String> {
+    String::from_utf8(read_plainly(path)?).map_err(io::Error::other)
+}
+
+/// Reads a file by nothing but `read`.
+///
+/// std's way of reading a whole file asks for its length by `statx`, and remembers that there is such a
+/// call. A copy of this process that is confined then would believe it, and get no metadata of any file.
+pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
         match io::Read::read(&mut file, &mut buffer)? {
-            0 => return String::from_utf8(bytes).map_err(io::Error::other),
+            0 => return Ok(bytes),
             count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
         }
     }

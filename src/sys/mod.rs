@@ -22,6 +22,7 @@ pub(crate) mod notify;
 pub(crate) mod poll;
 pub(crate) mod privileges;
 pub(crate) mod process;
+pub(crate) mod random;
 pub(crate) mod raw;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;

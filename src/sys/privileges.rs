@@ -11,12 +11,13 @@ pub(crate) fn is_privileged() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Whether what this program's file gives are the ids of a user or a group, not capabilities.
+/// Whether what this program's file gives are the ids of a user or a group, not capabilities. Those of a
+/// process whose real or effective user is root come with that.
 pub(crate) fn is_privileged_by_ids() -> bool {
     let (user, group) = effective_ids();
     // SAFETY: both calls can't fail and take nothing.
     let real = (unsafe { libc::getuid() }, unsafe { libc::getgid() });
-    real != (user, group) && (user == 0 || !has_capabilities())
+    real != (user, group) && (user == 0 || real.0 == 0 || !has_capabilities())
 }
 
 fn effective_ids() -> (libc::uid_t, libc::gid_t) {
@@ -165,18 +166,24 @@ fn drop_from_bounding_set(capability: libc::c_ulong) -> io::Result<()> {
     }
 }
 
-/// In the keeper: empties the bounding set, as far as that is allowed, so that its copies don't have
-/// to. What it executes gets its capabilities as inheritable ones instead. Each child looks for
-/// itself what is left; this only saves it the work.
-pub(crate) fn pass_on_by_inheritance() {
-    let Ok(held) = Capabilities::of_this_thread() else {
-        return;
+/// In the keeper: makes all its capabilities effective, by which it ends processes of other users, and
+/// empties the bounding set, as far as that is allowed, so that its copies don't have to.
+///
+/// What it executes gets its capabilities as inheritable ones instead. Each child looks for itself what
+/// is left; this only saves it the work.
+pub(crate) fn pass_on_by_inheritance() -> io::Result<()> {
+    let held = Capabilities::of_this_thread()?;
+    let used = Capabilities {
+        effective: held.permitted,
+        ..held
     };
+    used.set()?;
     let inheriting = Capabilities {
         inheritable: held.permitted,
-        ..held
+        ..used
     };
     if inheriting.set().is_ok() {
         let _ = empty_bounding_set(0);
     }
+    Ok(())
 }

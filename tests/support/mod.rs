@@ -44,6 +44,8 @@ pub(crate) enum Need {
     Setcap,
     /// The dynamic loader under its usual name.
     Loader,
+    /// User namespaces, for anybody: a setting of the kernel, or of a security module, may forbid them.
+    UserNamespaces,
 }
 
 impl Need {
@@ -57,6 +59,11 @@ impl Need {
                 .status()
                 .is_ok(),
             Need::Loader => std::path::Path::new(LOADER).exists(),
+            Need::UserNamespaces => Command::new("unshare")
+                .args(["--user", "true"])
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success()),
         }
     }
 }

@@ -435,18 +435,28 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// Gives up a capability for good, in this process and what it executes.
-pub(crate) fn lose_capability(number: u32) {
-    // SAFETY: takes numbers only.
-    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
-    check(dropped).unwrap();
-    let mut header = [0x2008_0522u32, 0];
-    let mut sets = [0u32; 6];
-    // SAFETY: reads and writes the two arrays, of the lengths that version 3 has.
-    unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
-    for set in &mut sets[..3] {
-        *set &= !(1 << number);
-    }
-    // SAFETY: as above.
-    unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) };
+/// Has a seccomp filter answer a call with an error, in this process and what it starts; needs root.
+pub(crate) fn refuse(call: i64, errno: i32) {
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let (load, equal, ret) = (0x20, 0x15, 0x06);
+    let refusal = libc::SECCOMP_RET_ERRNO | errno.unsigned_abs();
+    let mut program = [
+        instruction(load, 0, 0, 0),
+        instruction(equal, 0, 1, u32::try_from(call).unwrap()),
+        instruction(ret, 0, 0, refusal),
+        instruction(ret, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    load_filter(&mut program);
+}
+
+/// Loads a seccomp filter; needs root.
+pub(crate) fn load_filter(program: &mut [libc::sock_filter]) {
+    let program = libc::sock_fprog {
+        len: program.len().try_into().unwrap(),
+        filter: program.as_mut_ptr(),
+    };
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: reads the structure, and as many instructions as it says.
+    let loaded = unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program) };
+    assert_eq!(loaded, 0, "{}", std::io::Error::last_os_error());
 }
