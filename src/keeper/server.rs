@@ -152,6 +152,11 @@ impl Keeper {
         let program_ended = program_ended
             .ok_or_else(|| io::Error::other("the program sent no pidfd of itself"))?
             .into_owned();
+        // What can't be killed is not made, and a container's filter may forbid it.
+        let own = process::open_pidfd(nix::unistd::getpid().as_raw())?;
+        process::signal_by_pidfd(own.as_fd(), 0).map_err(|error| {
+            io::Error::other(format!("can't end children (pidfd_send_signal): {error}"))
+        })?;
         let epoll = Epoll::new()?;
         epoll.add(program, PROGRAM)?;
         epoll.add(program_ended.as_fd(), PROGRAM_ENDED)?;
