@@ -335,13 +335,19 @@ fn sys_getppid() -> Result<i32, i32> {
     }
 }
 
+/// The call behind `dup2(3)`.
+#[cfg(target_arch = "x86_64")]
+const DUPLICATE: i64 = libc::SYS_dup2;
+#[cfg(not(target_arch = "x86_64"))]
+const DUPLICATE: i64 = libc::SYS_dup3;
+
 /// The steps that are system calls, with a call that each can't do without.
 fn steps() -> Vec<(Step, i64, Option<i32>)> {
     let prctl = |step, option| (step, libc::SYS_prctl, Some(option));
     vec![
         (Step::Threads, libc::SYS_unshare, None),
         (Step::Descriptors, libc::SYS_close_range, None),
-        (Step::Standard, libc::SYS_dup2, None),
+        (Step::Standard, DUPLICATE, None),
         (Step::Limits, libc::SYS_prlimit64, None),
         prctl(Step::BoundingSet, libc::PR_CAPBSET_DROP),
         prctl(Step::Securebits, libc::PR_SET_SECUREBITS),
