@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ fn main() {
             root_that_could_not_end_its_children_shares_its_user needs Root,
             either_id_of_root_makes_root needs Root,
             users_differ_across_pid_namespaces needs Root,
+            groups_that_could_not_be_given_up_stop_the_call needs Root UserNamespaces,
+            files_that_a_child_creates_belong_to_its_user needs Root,
         ],
         cases![
             helper_every_policy,
@@ -49,6 +52,7 @@ fn main() {
             helper_that_does_not_reap,
             helper_with_two_ids,
             helper_user,
+            helper_with_fixed_groups,
             helper_pure,
             helper_without_landlock,
             helper_descriptors,
@@ -443,6 +447,69 @@ fn helper_with_two_ids() {
     let id = |index: usize| nix::unistd::Uid::from_raw(case_arguments()[index].parse().unwrap());
     nix::unistd::setresuid(id(1), id(2), id(2)).unwrap();
     helper_every_policy();
+}
+
+fn groups_that_could_not_be_given_up_stop_the_call() {
+    let map = "0 100000 65536";
+    // The control: if there are none, none have to be given up.
+    every_policy_runs(CONTAINER, || {
+        enter::user_namespace_with_fixed_groups(map, &[]);
+    });
+    let enter = || enter::user_namespace_with_fixed_groups(map, &[4242]);
+    let status = inside(enter, "helper_with_fixed_groups", &[]);
+    assert!(status.success(), "{status}");
+}
+
+fn helper_with_fixed_groups() {
+    let refused = adds.sandbox(&policy("pure", "")).run(vec![1, 2], false);
+    let Err(error @ Error::Confine { .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    let text = error.to_string();
+    for part in ["setgroups", "not permitted", "user = \"same\""] {
+        assert!(text.contains(part), "{text}");
+    }
+    let same = policy("pure", "[process]\nuser = \"same\"");
+    assert_eq!(adds.sandbox(&same).run(vec![1, 2], false).unwrap(), 3);
+}
+
+#[func(sandbox = dynamic)]
+fn creates(path: String) -> Result<(), i32> {
+    let created = File::create(path);
+    created
+        .map(drop)
+        .map_err(|error| error.raw_os_error().unwrap_or(0))
+}
+
+fn files_that_a_child_creates_belong_to_its_user() {
+    let directory = support::Directory::new();
+    let folder = directory.path().to_str().unwrap();
+    let grants = ["read", "write", "create"].map(|grant| format!("{grant} = [\"{folder}\"]"));
+    let grants = format!(
+        "[syscalls]\nallow = [\"@path-write\", \"@path-create\"]\n[filesystem]\n{}",
+        grants.join("\n")
+    );
+    let policy = policy("file-reader", &grants);
+    let file = directory.path().join("new");
+    let create = || {
+        let path = file.to_str().unwrap().to_owned();
+        let mut child = creates.sandbox(&policy).spawn(path).unwrap();
+        let user = child.confinement().unwrap().unwrap().own_user.unwrap();
+        (user, child.join().unwrap())
+    };
+    let allow = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(directory.path(), mode).unwrap();
+    };
+    // The policy grants it, and the folder is root's.
+    allow(0o755);
+    assert_eq!(create().1, Err(libc::EACCES));
+    allow(0o777);
+    let (user, created) = create();
+    assert_eq!(created, Ok(()));
+    let made = std::fs::metadata(&file).unwrap();
+    assert_eq!((made.uid(), made.gid()), (user, user));
+    std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
 }
 
 // Filters of container engines.

@@ -43,11 +43,28 @@ pub(crate) fn become_user(id: u32) {
 /// Becomes root of a user namespace whose ids are `map`, by the hand of a process outside, as
 /// newuidmap(1) does it for rootless containers.
 pub(crate) fn user_namespace(map: &str) {
+    enter_user_namespace(map, "allow");
+    become_user(0);
+}
+
+/// The same in a namespace whose processes keep the groups that they come with.
+pub(crate) fn user_namespace_with_fixed_groups(map: &str, groups: &[u32]) {
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    setgroups(&groups).unwrap();
+    enter_user_namespace(map, "deny");
+    let (user, group) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(group, group, group).unwrap();
+    setresuid(user, user, user).unwrap();
+    assert_eq!(setgroups(&[]), Err(nix::Error::EPERM));
+}
+
+fn enter_user_namespace(map: &str, groups: &str) {
     let (mut inside, mut outside) = UnixStream::pair().unwrap();
     let process = std::process::id();
     // SAFETY: this is the only thread.
     if let ForkResult::Child = unsafe { nix::unistd::fork() }.unwrap() {
         let _ = outside.read_exact(&mut [0]);
+        fs::write(format!("/proc/{process}/setgroups"), groups).expect("setgroups");
         for kind in ["uid", "gid"] {
             fs::write(format!("/proc/{process}/{kind}_map"), map).expect("a map");
         }
@@ -58,7 +75,6 @@ pub(crate) fn user_namespace(map: &str) {
     inside.write_all(b"n").unwrap();
     inside.read_exact(&mut [0]).unwrap();
     nix::sys::wait::wait().unwrap();
-    become_user(0);
 }
 
 /// Becomes root of a user namespace that has no other id, as `unshare -r` does it.
