@@ -30,7 +30,8 @@ pub struct Status {
     pub landlock_scopes: u64,
     /// The capabilities that stay, as a mask.
     pub capabilities: u64,
-    /// The user id of its own that it took; `None` where it keeps its parent's.
+    /// The user id of its own that it took, which is its group id as well; `None` if it keeps its
+    /// parent's. Files that it creates belong to it.
     pub own_user: Option<u32>,
     /// Why it keeps its parent's user; `None` if it has one of its own.
     pub same_user: Option<SameUser>,

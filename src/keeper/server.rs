@@ -397,7 +397,7 @@ impl Keeper {
         let mut order = Vec::new();
         match socket::receive(entry.reports.as_fd(), &mut order, 2, None, Wait::Never) {
             Ok(_) if order == [KILL] => {
-                // One that can't be killed was refused (`Plan::prepare`).
+                // It has the keeper's user, or the keeper has CAP_KILL (`User::choose`).
                 let _ = entry.process.signal(libc::SIGKILL);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -439,7 +439,7 @@ impl Keeper {
                 .deadline
                 .is_some_and(|deadline| i128::from(deadline) <= now);
             if is_overdue && !entry.killed_at_deadline && !entry.is_traced {
-                // One that can't be killed was refused (`Plan::prepare`).
+                // It has the keeper's user, or the keeper has CAP_KILL (`User::choose`).
                 let _ = entry.process.signal(libc::SIGKILL);
                 entry.killed_at_deadline = true;
             }
