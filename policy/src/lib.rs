@@ -82,7 +82,7 @@ pub use names::{errno, errno_name};
 pub use narrow::NarrowError;
 pub use policy::{Capabilities, Policy};
 pub use redundant::{Redundant, redundant};
-pub use schema::{group_page, reference, schema};
+pub use schema::{group_page, reference, schema, verdict_page};
 pub use source::{Location, MAX_FILE};
 
 pub use template::template;

@@ -148,6 +148,7 @@ pub(crate) const QUESTIONS: &[Question] = &[
     same("personality, to ask", || done(unsafe { libc::personality(0xffff_ffff) }), AtLeast(0), AtLeast(0)),
     same("wait for children that there are none of", || done(unsafe { libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) }), Fails(libc::ECHILD), Fails(libc::ECHILD)),
     same("a processor clock of another process", || { let mut clock = 0; done(unsafe { libc::clock_getcpuclockid(1, &raw mut clock) }).and_then(|n| if n == 0 { Ok(0) } else { Err(n as i32) }) }, Is(0), OrFails(libc::ESRCH)),
+    same("msync of libunwind", || { let here = (ptr::from_ref(QUESTIONS).cast::<c_void>() as usize & !4095) as *mut c_void; done(unsafe { libc::msync(here, 1, libc::MS_ASYNC) }) }, Is(0), Is(0)),
     same("mincore of libunwind", mincore, Is(0), Fails(libc::ENOSYS)),
     // The machine.
     apart("gethostname", host_name, AtLeast(1), AtLeast(1), &[]),

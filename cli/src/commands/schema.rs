@@ -53,17 +53,17 @@ pub(super) fn run(arguments: &Arguments, options: &Schema) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// All keys and all groups, as `policies/REFERENCE.md` has them.
+/// All keys, all groups and all calls, as `policies/REFERENCE.md` has them.
 fn reference() -> String {
     let groups = crossmist_policy::syscalls::groups::all().iter();
     let groups: String = groups.map(crossmist_policy::group_page).collect();
     format!(
         "<!-- Written by `cargo crossmist schema --reference`; a test holds it to that. -->\n\
          # Reference\n\n\
-         Every key, then every group. [README.md](README.md) is where to begin.\n\n\
-         {}\n{}\n",
+         Every key, then every group, then every call. [README.md](README.md) is where to begin.\n\n\
+         {}\n{groups}{}",
         crossmist_policy::reference(),
-        groups.trim_end()
+        crossmist_policy::verdict_page()
     )
 }
 

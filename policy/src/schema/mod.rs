@@ -333,6 +333,45 @@ pub fn group_page(group: &groups::Group) -> String {
     text
 }
 
+/// The page of all calls, in Markdown: what becomes of each under the baseline, and why.
+pub fn verdict_page() -> String {
+    use syscalls::verdicts::{self, Answer};
+
+    let answers = |answers: &[Answer]| {
+        let words = answers.iter().map(|answer| match answer {
+            Answer::Allowed => "allowed".to_owned(),
+            Answer::Errno(name) => format!("`{name}`"),
+            Answer::Emulated => "emulated".to_owned(),
+            Answer::Violation => "violation".to_owned(),
+            Answer::Killed => "killed".to_owned(),
+        });
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let mut text = String::from(
+        "## Every call\n\nWhat becomes of a call under `pure`, and of what it asks. Where there are \
+         several answers, the arguments decide. Other policies allow more: `cargo crossmist explain \
+         POLICY --syscall CALL` tells what becomes of it there.\n\n\
+         | calls | answer | why |\n|---|---|---|\n",
+    );
+    for verdict in verdicts::all() {
+        let calls: Vec<_> = verdict
+            .calls
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        let mut answer = answers(verdict.pure);
+        if let Some(parser) = verdict.parser {
+            answer.push_str(&format!("; under `parser` {}", answers(parser)));
+        }
+        text.push_str(&format!(
+            "| {} | {answer} | {} |\n",
+            calls.join(", "),
+            verdict.why
+        ));
+    }
+    text
+}
+
 fn kind(kind: Kind) -> String {
     match kind {
         Kind::Size => "a size, such as `\"64KiB\"`, or `\"none\"`".to_owned(),

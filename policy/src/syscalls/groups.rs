@@ -96,6 +96,7 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "readahead",
             "mincore",
             "get_mempolicy",
+            "move_pages",
             "get_thread_area",
             "lsm_get_self_attr",
             "lsm_list_modules",
@@ -356,6 +357,8 @@ static GROUPS: &[Group] = &[
     ] },
     Group { name: "@memory", about: "private memory, never executable, never shared", entries: &[
         "brk", "munmap", "mremap(flags only MREMAP_MAYMOVE)",
+        // Nothing is shared, so nothing is flushed: libunwind asks by it what is mapped.
+        "msync",
         "mmap(prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE|MAP_ANONYMOUS && flags only MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE|MAP_POPULATE|MAP_STACK|MAP_FIXED|MAP_FIXED_NOREPLACE)",
         // glibc's vDSO getrandom state.
         "mmap(prot only PROT_READ|PROT_WRITE && flags == MAP_DROPPABLE|MAP_ANONYMOUS)",

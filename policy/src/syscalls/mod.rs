@@ -4,6 +4,7 @@ mod about;
 pub(crate) mod constants;
 pub mod groups;
 mod table;
+pub mod verdicts;
 
 pub use about::about;
 
