@@ -302,7 +302,7 @@ fn diff_goes_by_meaning() {
     let same = "# Said otherwise.\nformat = 1\nextends = [\"parser\"]\ndescription = \"y\"\n\
                 [filesystem]\nread = [\"/usr/share/fonts\"]\n[limits]\nmemory = \"65536KiB\"\nwall_time = \"5000ms\"\n";
     let changed = "format = 1\ndescription = \"x\"\nextends = [\"parser\"]\n[limits]\nwall_time = \"10s\"\nmemory = \"32MiB\"\n\
-                   [filesystem]\nread = [\"/usr/share\"]\n[syscalls]\nallow = [\"getsid\"]\ndeny = [\"@threads\"]\n";
+                   [filesystem]\nread = [\"/usr/share\"]\n[syscalls]\nallow = [\"flock\"]\ndeny = [\"@threads\"]\n";
     let folder = package(
         "diff",
         &[("base", base), ("same", same), ("changed", changed)],
@@ -317,7 +317,7 @@ fn diff_goes_by_meaning() {
     let ran = folder.run(&["diff", "base", "changed", "--fail-on", "wider"]);
     ran.ends(1).says(&[
         "+ wider     `limits.wall_time` 5s → 10s  policies/changed.toml:5",
-        "+ wider     `getsid`  policies/changed.toml:10",
+        "+ wider     `flock`  policies/changed.toml:10",
         "+ wider     `/usr/share`  policies/changed.toml:8",
         "- narrower  `limits.memory` 64MiB → 32MiB  policies/changed.toml:6",
         "`clone(flags in {0x3d0f00, 0x7d0f00})`",
@@ -331,7 +331,7 @@ fn diff_goes_by_meaning() {
     assert!(
         changes
             .iter()
-            .any(|c| c["direction"] == "narrower" && c["what"][0] == "`getsid`")
+            .any(|c| c["direction"] == "narrower" && c["what"][0] == "`flock`")
     );
     folder
         .run(&[
