@@ -38,7 +38,10 @@ pub(crate) fn confined(pid: u32, status: &Status) {
         denies_write_execute,
         dumpable,
         relaxed,
+        ref missing,
     } = *status;
+    let missing: Vec<_> = missing.iter().map(|net| net.name()).collect();
+    let missing = missing.join(", ");
     debug!(
         target: TARGET,
         pid,
@@ -55,6 +58,7 @@ pub(crate) fn confined(pid: u32, status: &Status) {
         denies_write_execute,
         dumpable,
         relaxed,
+        missing,
         "a child process has confined itself"
     );
 }

@@ -161,6 +161,11 @@ fn assert_begins(told: &[Told], function: &str) -> String {
     pid.to_owned()
 }
 
+fn missing(status: &crossmist::Status) -> String {
+    let names = status.missing.iter().map(|net| net.name());
+    names.collect::<Vec<_>>().join(", ")
+}
+
 fn a_good_call_is_told() {
     let collector = Collector::install();
     let mut child = add.spawn(5, 7).unwrap();
@@ -200,6 +205,7 @@ fn a_good_call_is_told() {
                 "denies_write_execute",
                 &status.denies_write_execute.to_string(),
             ),
+            ("missing", &missing(&status)),
             ("allows_speculation", &status.allows_speculation.to_string()),
         ],
     );

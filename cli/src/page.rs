@@ -1,8 +1,10 @@
 //! A policy as a page for a browser: one file that needs no other, and no network.
 
+use crossmist_policy::Kernel;
 use crossmist_policy::bpf::Action;
 use crossmist_policy::landlock::kernel_of_abi;
 use crossmist_policy::overview::{Area, Overview};
+use crossmist_policy::steps::SecondNet;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#cf222e;--some:#bc4c00;--mid:#9a6700;--soft:#57606a}
@@ -29,7 +31,8 @@ row.hidden=!row.textContent.includes(field.value)});
 pub(crate) fn page(
     overview: &Overview,
     release: &str,
-    landlock: u32,
+    kernel: &Kernel,
+    lacks: &[SecondNet],
     verdict: &Result<(), String>,
 ) -> String {
     let mut body = format!(
@@ -46,7 +49,11 @@ pub(crate) fn page(
         ("runs on", escaped(&overview.runs_on())),
         (
             "on this kernel",
-            format!("{}, Landlock ABI {landlock}: {verdict}", escaped(release)),
+            format!(
+                "{}, Landlock ABI {}: {verdict}",
+                escaped(release),
+                kernel.landlock_abi
+            ),
         ),
     ];
     if !overview.within.is_empty() {
@@ -59,6 +66,25 @@ pub(crate) fn page(
             need.what, need.abi, need.location
         );
         facts.push(("needs", escaped(&what)));
+    }
+    for (net, insists) in &overview.second_nets {
+        let step = net.step();
+        let word = match lacks.contains(net) {
+            true => "<b class=some>missing</b>",
+            false => "<b class=good>there</b>",
+        };
+        let insists = match insists {
+            Some(line) => format!(", required by {}", escaped(line)),
+            None => String::new(),
+        };
+        facts.push((
+            "second net",
+            format!(
+                "<code>{net}</code> ({}, {}){insists}: {word}",
+                escaped(step.asks_for),
+                step.since
+            ),
+        ));
     }
     rows(
         &mut body,

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Code;
 use crate::file::LandlockWish;
-use crate::landlock::{Need, Unenforceable};
+use crate::landlock::Need;
 use crate::policy::Policy;
 use crate::resolve::Grant;
 use crate::source::{Place, Problem};
@@ -55,27 +55,18 @@ impl Policy {
         needs.collect()
     }
 
-    /// The least Landlock ABI that enforces the whole policy; 0 if it needs no Landlock at all.
-    pub fn required_abi(&self) -> u32 {
-        let wish = match self.landlock.value {
-            LandlockWish::AtLeast(abi) => abi,
-            LandlockWish::Auto | LandlockWish::Off => 0,
-        };
-        self.needs()
-            .iter()
-            .map(|need| need.abi)
-            .max()
-            .unwrap_or(0)
-            .max(wish)
-    }
-
-    /// Whether a kernel with this Landlock ABI, 0 for none, can enforce the policy.
-    ///
-    /// # Errors
-    ///
-    /// What it can't deny, and the policy's line that makes that necessary.
-    pub fn check_kernel(&self, abi: u32) -> Result<(), Unenforceable> {
-        check_kernel(&self.needs(), abi)
+    /// The same, and what `kernel.landlock` asks for besides.
+    pub(crate) fn all_needs(&self) -> Vec<Need> {
+        let mut needs = self.needs();
+        if let LandlockWish::AtLeast(abi) = self.landlock.value {
+            needs.push(Need {
+                abi,
+                what: "what `kernel.landlock` asks for".to_owned(),
+                relaxation: String::new(),
+                location: self.sources.locate(self.landlock.place),
+            });
+        }
+        needs
     }
 
     pub(crate) fn is_relaxed(&self, what: &str) -> bool {
@@ -172,16 +163,5 @@ impl Policy {
             );
         }
         needs
-    }
-}
-
-/// Whether a kernel with this ABI meets all needs.
-pub(crate) fn check_kernel(needs: &[Need], abi: u32) -> Result<(), Unenforceable> {
-    match needs.iter().find(|need| need.abi > abi) {
-        Some(need) => Err(Unenforceable {
-            kernel_abi: abi,
-            need: need.clone(),
-        }),
-        None => Ok(()),
     }
 }

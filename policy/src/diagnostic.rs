@@ -76,6 +76,8 @@ pub enum Code {
     LandlockTooLow,
     /// P061: an unknown relaxation, or one without a reason.
     BadRelaxation,
+    /// P062: an unknown second net, or one that the policy does without.
+    BadRequirement,
     /// P070: a filter that is longer than the kernel takes.
     FilterTooLong,
     /// P080: the name of a built-in policy.
@@ -149,6 +151,7 @@ impl Code {
         Self::MissingReason,
         Self::LandlockTooLow,
         Self::BadRelaxation,
+        Self::BadRequirement,
         Self::FilterTooLong,
         Self::ReservedName,
         Self::ExpectationFailed,
@@ -205,6 +208,7 @@ impl Code {
             Self::MissingReason => "P051",
             Self::LandlockTooLow => "P060",
             Self::BadRelaxation => "P061",
+            Self::BadRequirement => "P062",
             Self::FilterTooLong => "P070",
             Self::ReservedName => "P080",
             Self::ExpectationFailed => "P090",

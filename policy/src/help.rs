@@ -188,6 +188,11 @@ impl Code {
                 "[kernel]\nrelax = [{ what = \"landlock-fs\" }]",
                 "`{ what = \"landlock-net\", reason = \"…\" }`.",
             ),
+            Self::BadRequirement => (
+                "`[kernel] require` names no second net, or one that this policy, or one that it extends, does without.",
+                "[kernel]\nrequire = [\"seccomp\"]",
+                "Name one of those in the reference. The wall (seccomp, capabilities, limits, no_new_privs) is always required.",
+            ),
             Self::FilterTooLong => (
                 "The filter is longer than the 4096 instructions that the kernel takes.",
                 "",

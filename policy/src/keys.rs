@@ -47,6 +47,8 @@ pub(crate) enum Shape {
     Names,
     Landlock,
     Relaxations,
+    /// Names of second nets.
+    SecondNets,
     Expectations,
 }
 
@@ -127,6 +129,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("environment", "set", Shape::Texts, "Variables with their values."),
     key("kernel", "landlock", Shape::Landlock, "`auto`, a least ABI, or `off` where it isn't needed."),
     key("kernel", "relax", Shape::Relaxations, "Promises given up on kernels that can't keep them: `{ what, reason }`."),
+    key("kernel", "require", Shape::SecondNets, "Second nets without which the policy doesn't run. Without a word here they are used if the kernel has them, and the status of a child says which are missing."),
 ];
 
 /// The keys and the settings of a table, in that order.

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::source::Location;
+use crate::steps::Release;
 
 /// A set of filesystem rights, with the kernel's own bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,10 @@ pub const SCOPE_ABSTRACT_UNIX: u64 = 1;
 /// The bit of the scope that keeps signals in.
 pub const SCOPE_SIGNAL: u64 = 2;
 
-/// The network rights that a kernel of this ABI knows.
+/// The network rights that a kernel of this ABI knows and that policies have words for.
+///
+/// Those of ABI 10 on UDP are left alone: no policy grants or denies UDP by port. A UDP socket can't be
+/// made by the child, and one that it was passed is granted by that.
 pub fn net_rights(abi: u32) -> u64 {
     if abi >= 4 {
         NET_BIND_TCP | NET_CONNECT_TCP
@@ -135,39 +139,43 @@ pub fn scopes(abi: u32) -> u64 {
     }
 }
 
-/// The kernel that brought an ABI.
-pub fn kernel_of_abi(abi: u32) -> &'static str {
+/// The kernels that brought the ABIs, from the first on.
+const KERNELS: [Release; 10] = [
+    Release::new(5, 13),
+    Release::new(5, 19),
+    Release::new(6, 2),
+    Release::new(6, 7),
+    Release::new(6, 10),
+    Release::new(6, 12),
+    Release::new(6, 15),
+    Release::new(7, 0),
+    Release::new(7, 1),
+    Release::new(7, 2),
+];
+
+/// The newest ABI that there are words for here. A kernel's may be newer, and is used like this one.
+pub const NEWEST_ABI: u32 = KERNELS.len() as u32;
+
+/// The kernel that brought an ABI: that of the newest known one for those beyond.
+pub(crate) fn release_of_abi(abi: u32) -> Release {
+    let at = abi.clamp(1, NEWEST_ABI) as usize - 1;
+    KERNELS[at]
+}
+
+/// The kernel that brought an ABI, in words.
+pub fn kernel_of_abi(abi: u32) -> String {
     match abi {
-        0 => "any kernel",
-        1 => "Linux 5.13",
-        2 => "Linux 5.19",
-        3 => "Linux 6.2",
-        4 => "Linux 6.7",
-        5 => "Linux 6.10",
-        6 => "Linux 6.12",
-        7 => "Linux 6.15",
-        8 => "Linux 7.0",
-        9 => "Linux 7.1",
-        _ => "Linux 7.2",
+        0 => "any kernel".to_owned(),
+        abi => release_of_abi(abi).to_string(),
     }
 }
 
 /// The Landlock ABI of a kernel release such as `6.7` or `6.18.3-custom`, as it comes from kernel.org
 /// and where Landlock is built in and started.
 pub fn abi_of_kernel(release: &str) -> Option<u32> {
-    let mut parts = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else {
-        return None;
-    };
-    let of = |abi: u32| {
-        let since = kernel_of_abi(abi).trim_start_matches("Linux ");
-        let (since_major, since_minor) = since.split_once('.')?;
-        Some((since_major.parse().ok()?, since_minor.parse().ok()?))
-    };
-    let known = |abi: &u32| of(*abi).is_some_and(|since: (u32, u32)| since <= (major, minor));
-    Some((1..=10).rev().find(known).unwrap_or(0))
+    let release = Release::parse(release)?;
+    let known = KERNELS.iter().filter(|since| **since <= release);
+    u32::try_from(known.count()).ok()
 }
 
 /// One thing that only Landlock denies in a policy, and the line that makes it so.
@@ -177,44 +185,11 @@ pub struct Need {
     pub abi: u32,
     /// What it is about, such as "opening paths".
     pub what: String,
-    /// The relaxation that would give it up.
+    /// The relaxation that would give it up; empty if there is none.
     pub relaxation: String,
     /// The line that makes it necessary.
     pub location: Location,
 }
-
-/// A policy that this kernel can't enforce.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unenforceable {
-    /// The ABI that the kernel has, 0 for none.
-    pub kernel_abi: u32,
-    /// What it lacks.
-    pub need: Need,
-}
-
-impl fmt::Display for Unenforceable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Need {
-            abi,
-            what,
-            relaxation,
-            location,
-        } = &self.need;
-        let has = match self.kernel_abi {
-            0 => "this kernel has no Landlock".to_owned(),
-            abi => format!("this kernel has Landlock ABI {abi}"),
-        };
-        let since = kernel_of_abi(*abi);
-        write!(
-            f,
-            "{has}, but confining {what} needs ABI {abi} ({since}) because of {location}; \
-             take that line out, or give the promise up by `[kernel] relax = [{{ what = \
-             \"{relaxation}\", reason = \"…\" }}]`"
-        )
-    }
-}
-
-impl std::error::Error for Unenforceable {}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use crate::file::{Target, parse_entry};
 use crate::policy::Policy;
 use crate::resolve::{Grant, Origin};
 use crate::settings::{SETTINGS, Setting};
+use crate::steps::SecondNet;
 
 /// Why a policy can't be narrowed so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,9 @@ impl std::error::Error for NarrowError {}
 
 fn keys() -> impl Iterator<Item = &'static str> {
     let narrowable = SETTINGS.iter().filter(|setting| is_narrowable(setting));
-    narrowable.map(|setting| setting.key).chain(["deny"])
+    narrowable
+        .map(|setting| setting.key)
+        .chain(["deny", "require"])
 }
 
 /// The settings of the other tables stand for groups of calls, which `deny` takes away.
@@ -80,7 +83,7 @@ fn is_narrowable(setting: &Setting) -> bool {
 
 impl Policy {
     /// The same policy with some values made stricter: limits, switches, choices by their key, and
-    /// `deny` with a call or a group to take away.
+    /// `deny` with a call or a group to take away, `require` with a second net to insist on.
     ///
     /// ```
     /// use crossmist_policy::Policy;
@@ -99,6 +102,10 @@ impl Policy {
         for (key, value) in changes {
             if *key == "deny" {
                 policy.deny(value)?;
+                continue;
+            }
+            if ["require", "kernel.require"].contains(key) {
+                policy.insist(key, value)?;
                 continue;
             }
             let bare = key.rsplit('.').next().unwrap_or(key);
@@ -130,6 +137,25 @@ impl Policy {
             policy.values.0[index] = wanted;
         }
         Ok(policy)
+    }
+
+    fn insist(&mut self, key: &str, name: &str) -> Result<(), NarrowError> {
+        let bad = |reason: String| NarrowError::BadValue {
+            key: key.to_owned(),
+            reason,
+        };
+        let net = SecondNet::from_name(name).ok_or_else(|| {
+            let known = SecondNet::ALL.map(SecondNet::name);
+            bad(format!(
+                "`{name}` is no second net; there are {}",
+                known.join(", ")
+            ))
+        })?;
+        if let Some(reason) = self.contradiction(net) {
+            return Err(bad(format!("`{net}` can't be required: {reason}")));
+        }
+        self.require.push((net, None));
+        Ok(())
     }
 
     fn deny(&mut self, entry: &str) -> Result<(), NarrowError> {

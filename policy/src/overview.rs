@@ -4,10 +4,11 @@
 
 use crate::bpf::Action;
 use crate::file::Ports;
-use crate::landlock::{Need, kernel_of_abi};
+use crate::landlock::{Need, release_of_abi};
 use crate::policy::{Capabilities, Policy};
 use crate::settings::SETTINGS;
 use crate::source::Location;
+use crate::steps::{SecondNet, oldest_kernel};
 use crate::syscalls::{self, Syscall};
 use crate::{Arch, names};
 
@@ -24,8 +25,10 @@ pub struct Overview {
     pub within: Vec<String>,
     /// The least Landlock ABI that enforces it; 0 where it needs none.
     pub required_abi: u32,
-    /// What only Landlock denies.
+    /// What only Landlock denies, and what is asked of it besides.
     pub needs: Vec<Need>,
+    /// The second nets that it uses, and the line that insists on one.
+    pub second_nets: Vec<(SecondNet, Option<String>)>,
     /// The promises given up, with the reasons.
     pub relaxed: Vec<(String, String)>,
     /// What may be done with files, network and processes.
@@ -136,7 +139,8 @@ impl Policy {
             made_of: self.sources.labels().map(str::to_owned).collect(),
             within: self.within.clone(),
             required_abi: self.required_abi(),
-            needs: self.needs(),
+            needs: self.all_needs(),
+            second_nets: self.nets_used(),
             relaxed: (self.relax.iter())
                 .map(|relaxed| (relaxed.value.what.to_owned(), relaxed.value.reason.clone()))
                 .collect(),
@@ -153,6 +157,14 @@ impl Policy {
             settings: self.settings(),
             residual: self.residual(),
         }
+    }
+
+    fn nets_used(&self) -> Vec<(SecondNet, Option<String>)> {
+        let required = self.requirements();
+        let line = |net| required.iter().find(|required| required.net == net);
+        let used = self.second_nets().into_iter();
+        used.map(|net| (net, line(net).map(|required| required.line.clone())))
+            .collect()
     }
 
     /// What becomes of one call; `None` where it is a violation whatever its arguments.
@@ -493,10 +505,17 @@ impl Policy {
 impl Overview {
     /// The least kernel that enforces the policy, in words.
     pub fn runs_on(&self) -> String {
-        // close_range came with 5.9, what the library needs at all with 5.11.
+        let insists = |(net, line): &(SecondNet, Option<String>)| line.as_ref().map(|_| *net);
+        let insists = self.second_nets.iter().filter_map(insists);
+        let by_nets = insists.map(|net| net.step().since).max();
+        let landlock = match self.required_abi {
+            0 => oldest_kernel(),
+            abi => release_of_abi(abi),
+        };
+        let least = by_nets.map_or(landlock, |since| since.max(landlock));
         match self.required_abi {
-            0 => "Linux 5.11 or newer, with or without Landlock".to_owned(),
-            abi => format!("{} or newer, with Landlock ABI {abi}", kernel_of_abi(abi)),
+            0 => format!("{least} or newer, with or without Landlock"),
+            abi => format!("{least} or newer, with Landlock ABI {abi}"),
         }
     }
 }

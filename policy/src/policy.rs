@@ -13,6 +13,7 @@ use crate::library::{BUILTIN, BuiltinOnly, Library, Text};
 use crate::resolve::{self, Ceilings, Grant, Rules};
 use crate::settings::Values;
 use crate::source::{At, Place, Sources};
+use crate::steps::SecondNet;
 
 /// A policy. There is no way to hold one that hasn't been checked.
 ///
@@ -40,6 +41,8 @@ pub struct Policy {
     pub(crate) set: Vec<(At<String>, String)>,
     pub(crate) landlock: At<LandlockWish>,
     pub(crate) relax: Vec<At<Relaxation>>,
+    /// The second nets that it insists on; without a place if the policy's user does.
+    pub(crate) require: Vec<(SecondNet, Option<Place>)>,
     pub(crate) expectations: Vec<Expectation>,
     /// The reasons that lines give for themselves.
     pub(crate) reasons: Vec<(Place, String)>,

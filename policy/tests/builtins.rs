@@ -8,7 +8,7 @@
 mod golden;
 
 use crossmist_policy::bpf::disassemble::disassemble;
-use crossmist_policy::{Arch, Compiled, Policy};
+use crossmist_policy::{Arch, Compiled, Kernel, Policy, Unenforceable};
 use golden::compare_with_file;
 
 fn compiled(name: &str) -> Compiled {
@@ -35,17 +35,29 @@ fn the_landlock_that_is_needed_is_what_only_landlock_denies() {
     assert_eq!(required("unconfined"), 0);
 }
 
+fn kernel(landlock_abi: u32) -> Kernel {
+    Kernel {
+        release: None,
+        landlock_abi,
+        denies_write_execute: true,
+    }
+}
+
 #[test]
 fn a_kernel_that_cannot_enforce_a_policy_is_refused_with_the_line() {
     let reader = compiled("file-reader");
-    assert_eq!(reader.check_kernel(1), Ok(()));
-    let refused = reader.check_kernel(0).unwrap_err();
-    assert_eq!(refused.need.what, "opening paths");
-    assert_eq!(refused.need.location.file, "builtin:file-reader");
+    assert_eq!(reader.check_kernel(&kernel(1)), Ok(()));
+    let refused = reader.check_kernel(&kernel(0)).unwrap_err();
+    let Unenforceable::Landlock { kernel_abi, need } = &refused else {
+        panic!("{refused}");
+    };
+    assert_eq!((*kernel_abi, need.what.as_str()), (0, "opening paths"));
+    assert_eq!(need.location.file, "builtin:file-reader");
     assert!(refused.to_string().contains("Linux 5.13"), "{refused}");
     let client = compiled("network-client");
-    assert_eq!(client.check_kernel(4), Ok(()));
-    assert_eq!(client.check_kernel(3).unwrap_err().need.abi, 4);
+    assert_eq!(client.check_kernel(&kernel(4)), Ok(()));
+    let refused = client.check_kernel(&kernel(3)).unwrap_err();
+    assert!(refused.to_string().contains("needs ABI 4"), "{refused}");
 }
 
 #[test]

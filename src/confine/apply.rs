@@ -78,9 +78,8 @@ pub(crate) fn apply(
             .and_then(|limit| limits(&limit))
             .map_err(step(Step::Limits))?;
     }
-    if fixed.deny_write_execute {
-        sys::deny_write_execute().map_err(step(Step::DenyWriteExecute))?;
-    }
+    let denies_write_execute = fixed.deny_write_execute
+        && deny_write_execute(fixed).map_err(step(Step::DenyWriteExecute))?;
     sys::set_dumpable(fixed.dumpable).map_err(step(Step::Dumpable))?;
     if fixed.reports {
         let setup = sigsys::Setup {
@@ -92,7 +91,7 @@ pub(crate) fn apply(
         sigsys::install(report, setup).map_err(step(Step::Handler))?;
     }
     // Made here, as there is little to be had from here on.
-    let status = Status::of(fixed, user, own_user);
+    let status = Status::of(fixed, user, own_user, denies_write_execute);
     let filter = patched(fixed);
     if let Some(ruleset) = &plan.ruleset {
         sys::landlock_restrict_self(ruleset.as_fd()).map_err(step(Step::Landlock))?;
@@ -170,6 +169,16 @@ fn die_with(fixed: &Fixed, parent: i32) -> io::Result<()> {
     match nix::unistd::getppid().as_raw() == parent {
         true => Ok(()),
         false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    }
+}
+
+/// Sets up a second net: that a kernel doesn't know it is an error only if the policy insists on it.
+fn deny_write_execute(fixed: &Fixed) -> io::Result<bool> {
+    match sys::deny_write_execute()? {
+        false if fixed.requires_deny_write_execute => {
+            Err(io::Error::from_raw_os_error(libc::EINVAL))
+        }
+        is_set => Ok(is_set),
     }
 }
 

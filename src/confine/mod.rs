@@ -21,6 +21,7 @@ pub(crate) use self::plan::{Kept, Plan};
 pub(crate) use self::status::Failure;
 pub use self::status::{SameUser, Status};
 pub(crate) use self::users::User;
+pub use crossmist_policy::steps::SecondNet;
 
 /// The Landlock ABI of the kernel that this runs on; 0 where it has none, as when it isn't built in
 /// or was not started (`landlock_create_ruleset(2)`).
@@ -29,4 +30,10 @@ pub(crate) use self::users::User;
 /// an [`Error::Policy`](crate::Error::Policy).
 pub fn landlock_abi() -> u32 {
     crate::sys::confinement::landlock_abi()
+}
+
+/// Returns whether the kernel that this runs on can deny memory that is written and executed
+/// (`PR_SET_MDWE`, Linux 6.3): the [second net](SecondNet::DenyWriteExecute) of that name.
+pub fn can_deny_write_execute() -> bool {
+    crate::sys::confinement::can_deny_write_execute()
 }

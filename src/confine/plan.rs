@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, OnceLock};
 
-use crossmist_policy::{Arch, Capabilities, Compiled, OnViolation};
+use crossmist_policy::steps::SecondNet;
+use crossmist_policy::{Arch, Capabilities, Compiled, Kernel, OnViolation};
 
-use super::fields::{flag, number, put_flag, put_number};
+use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
 use super::landlock;
 use crate::object::{DecodeError, Decoder, Encoder, Object};
-use crate::sys::confinement::{Resource, landlock_abi};
+use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
 
 /// What a child does to itself.
 #[derive(Debug)]
@@ -50,6 +51,10 @@ pub(super) struct Fixed {
     pub(super) dies_with_parent: bool,
     pub(super) dumpable: bool,
     pub(super) deny_write_execute: bool,
+    /// Whether a kernel that doesn't know how to is an error.
+    pub(super) requires_deny_write_execute: bool,
+    /// The parts of Landlock that the policy uses and the kernel doesn't have.
+    pub(super) missing: Vec<SecondNet>,
     pub(super) allow_speculation: bool,
     /// Whether our handler takes SIGSYS.
     pub(super) reports: bool,
@@ -183,9 +188,10 @@ impl Fixed {
     fn of(policy: &Compiled) -> Result<Self, String> {
         let program = Arch::host().and_then(|arch| policy.program(arch));
         let program = program.ok_or("it was compiled for another architecture")?;
-        let abi = landlock_abi();
+        let kernel = kernel();
+        let abi = kernel.landlock_abi;
         policy
-            .check_kernel(abi)
+            .check_kernel(&kernel)
             .map_err(|error| error.to_string())?;
         let limits = &policy.limits;
         let limit = |resource, most: Option<u64>| most.map(|most| (resource, most, most));
@@ -236,6 +242,13 @@ impl Fixed {
             dies_with_parent: process.dies_with_parent,
             dumpable: process.dumpable,
             deny_write_execute: process.deny_write_execute,
+            requires_deny_write_execute: policy.requires(SecondNet::DenyWriteExecute),
+            // About the other one the child has the last word.
+            missing: policy
+                .missing_on(&kernel)
+                .into_iter()
+                .filter(|net| net.landlock_abi() > 0)
+                .collect(),
             allow_speculation: process.allow_speculation,
             reports: policy.on_violation != OnViolation::Trap,
             is_watched: false,
@@ -271,6 +284,7 @@ impl Fixed {
             self.dies_with_parent,
             self.dumpable,
             self.deny_write_execute,
+            self.requires_deny_write_execute,
             self.allow_speculation,
             self.reports,
             self.tells_places,
@@ -278,6 +292,7 @@ impl Fixed {
         ] {
             put_flag(encoder, flag);
         }
+        put_nets(encoder, &self.missing);
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -315,11 +330,22 @@ impl Fixed {
             dies_with_parent: flag(decoder)?,
             dumpable: flag(decoder)?,
             deny_write_execute: flag(decoder)?,
+            requires_deny_write_execute: flag(decoder)?,
             allow_speculation: flag(decoder)?,
             reports: flag(decoder)?,
             tells_places: flag(decoder)?,
             is_watched: flag(decoder)?,
+            missing: nets(decoder)?,
         })
+    }
+}
+
+/// What the kernel that this runs on has for second nets. The wall's own calls tell by themselves.
+fn kernel() -> Kernel {
+    Kernel {
+        release: None,
+        landlock_abi: landlock_abi(),
+        denies_write_execute: can_deny_write_execute(),
     }
 }
 

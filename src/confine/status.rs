@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io;
 
-use super::fields::{flag, number, put_flag, put_number};
+use crossmist_policy::steps::{self, SecondNet};
+
+use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
 use super::plan::Fixed;
 use super::users::User;
 use crate::object::{DecodeError, Decoder, Encoder};
@@ -43,16 +45,31 @@ pub struct Status {
     pub dumpable: bool,
     /// How many promises the policy gives up by `[kernel] relax`.
     pub relaxed: u32,
+    /// The second nets that the policy uses and this kernel doesn't have.
+    pub missing: Vec<SecondNet>,
 }
 
 impl Status {
-    /// Whether no promise of the policy was given up.
+    /// Whether everything that the policy asks for is in place: no promise was given up by `[kernel]
+    /// relax`, and the kernel has every second net.
+    ///
+    /// A child for which this is false is behind the whole wall all the same (seccomp, capabilities,
+    /// limits, closed descriptors, no_new_privs), or it wouldn't run; [`missing`](Self::missing) says
+    /// what would have denied the same once more. A policy that is to run only with a second net says
+    /// so by `[kernel] require`.
     #[must_use]
     pub fn is_fully_enforced(&self) -> bool {
-        self.relaxed == 0
+        self.relaxed == 0 && self.missing.is_empty()
     }
 
-    pub(super) fn of(fixed: &Fixed, user: User, own_user: Option<u32>) -> Self {
+    pub(super) fn of(
+        fixed: &Fixed,
+        user: User,
+        own_user: Option<u32>,
+        denies_write_execute: bool,
+    ) -> Self {
+        let is_missing = fixed.deny_write_execute && !denies_write_execute;
+        let missing = is_missing.then_some(SecondNet::DenyWriteExecute);
         let length = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let [files, ports, scopes] = fixed.handled;
         Self {
@@ -73,9 +90,10 @@ impl Status {
                     + fixed.memory_limits.len()
                     + usize::from(fixed.mappable.is_some()),
             ),
-            denies_write_execute: fixed.deny_write_execute,
+            denies_write_execute,
             dumpable: fixed.dumpable,
             relaxed: fixed.relaxed,
+            missing: missing.into_iter().chain(fixed.missing.clone()).collect(),
         }
     }
 
@@ -101,6 +119,7 @@ impl Status {
         ] {
             put_flag(encoder, value);
         }
+        put_nets(encoder, &self.missing);
     }
 
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -122,6 +141,7 @@ impl Status {
             allows_speculation: flag(decoder)?,
             denies_write_execute: flag(decoder)?,
             dumpable: flag(decoder)?,
+            missing: nets(decoder)?,
         })
     }
 }
@@ -222,13 +242,23 @@ impl Step {
         }
     }
 
+    /// What it asks of the kernel, if some kernels don't have it.
+    fn asks(self) -> Option<&'static steps::Step> {
+        match self {
+            Self::Descriptors => steps::asking_for("close_range"),
+            Self::NoNewPrivs => steps::asking_for("PR_SET_NO_NEW_PRIVS"),
+            Self::DenyWriteExecute => Some(SecondNet::DenyWriteExecute.step()),
+            Self::Seccomp => steps::asking_for("SECCOMP_RET_KILL_PROCESS"),
+            _ => None,
+        }
+    }
+
     /// What can be done about it.
     fn cure(self) -> Option<&'static str> {
         Some(match self {
             Self::Threads => {
                 "a library starts a thread before `main`; confine before it does, or leave it out"
             }
-            Self::Descriptors => "close_range needs Linux 5.9, and a container that allows it",
             Self::User => {
                 "root gives each child a user of its own, a random one that its user namespace \
                  maps by /proc/self/uid_map and gid_map: mount /proc, or do without by `[process] \
@@ -240,8 +270,9 @@ impl Step {
             }
             Self::ParentDeath => "the keeper was killed meanwhile: call again",
             Self::DenyWriteExecute => {
-                "PR_SET_MDWE needs Linux 6.3; `[process] deny_write_execute = false` in the policy \
-                 relies on the filter alone"
+                "a kernel without it is an error only if the policy says `[kernel] require = \
+                 [\"deny_write_execute\"]`; `[process] deny_write_execute = false` relies on the \
+                 filter alone"
             }
             Self::Landlock | Self::Seccomp => {
                 "the program may itself be confined, by a container perhaps, so that it can't \
@@ -287,6 +318,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = io::Error::from_raw_os_error(self.errno);
         write!(f, "it could not {}: {error}", self.step.name())?;
+        // What a kernel answers that doesn't know a call, or an option of one.
+        if let (libc::ENOSYS | libc::EINVAL, Some(asks)) = (self.errno, self.step.asks()) {
+            write!(f, "; {} needs {}", asks.asks_for, asks.since)?;
+        }
         match self.step.cure() {
             Some(cure) => write!(f, "; {cure}"),
             None => Ok(()),

@@ -18,6 +18,7 @@ use super::status::{Failure, Status, Step};
 use super::users::{Ids, User};
 use crate::sys::confinement as sys;
 use crate::sys::fork;
+use crossmist_policy::steps::SecondNet;
 
 /// What a process is told about its test.
 const DETAIL: &str = "CROSSMIST_TEST_DETAIL";
@@ -278,6 +279,30 @@ alone! {
         let gone = confine_below(plan(fixed()), i32::MAX).unwrap_err();
         assert_eq!(gone, Failure::new(Step::ParentDeath, libc::ESRCH));
         confine(plan(fixed())).unwrap();
+    }
+
+    fn a_second_net_that_the_kernel_does_not_know_is_missing_and_nothing_else_is() {
+        sys::load_filter(&refusing(libc::SYS_prctl, Some(65), libc::EINVAL), false).unwrap();
+        let filter = || refusing(libc::SYS_getppid, None, libc::ENOTNAM);
+        let status = confine(plan(Fixed { deny_write_execute: true, filter: filter(), ..nothing() })).unwrap();
+        assert_eq!(status.missing, [SecondNet::DenyWriteExecute]);
+        assert!(!status.denies_write_execute && !status.is_fully_enforced());
+        assert_eq!(sys_getppid(), Err(libc::ENOTNAM), "the steps behind it");
+    }
+
+    fn a_second_net_that_is_insisted_on_is_as_good_as_the_wall() {
+        sys::load_filter(&refusing(libc::SYS_prctl, Some(65), libc::EINVAL), false).unwrap();
+        let filter = refusing(libc::SYS_getppid, None, libc::ENOTNAM);
+        let insisting = Fixed {
+            deny_write_execute: true,
+            requires_deny_write_execute: true,
+            filter,
+            ..nothing()
+        };
+        let failure = confine(plan(insisting)).unwrap_err();
+        assert_eq!(failure, Failure::new(Step::DenyWriteExecute, libc::EINVAL));
+        assert!(failure.to_string().contains("Linux 6.3"), "{failure}");
+        assert_eq!(sys_getppid().err(), None);
     }
 
     fn nonsense_is_refused_where_it_is_used() {

@@ -151,10 +151,27 @@ pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
 }
 
 /// Forbids memory to be writable and executable, at once or one after the other (Linux 6.3).
-pub(crate) fn deny_write_execute() -> io::Result<()> {
+///
+/// Returns false if the kernel doesn't know how to.
+pub(crate) fn deny_write_execute() -> io::Result<bool> {
     const PR_SET_MDWE: c_int = 65;
     const PR_MDWE_REFUSE_EXEC_GAIN: c_ulong = 1;
-    prctl(PR_SET_MDWE, [PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0]).map(drop)
+    known(prctl(PR_SET_MDWE, [PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0]))
+}
+
+/// Whether the kernel knows how to forbid that.
+pub(crate) fn can_deny_write_execute() -> bool {
+    const PR_GET_MDWE: c_int = 66;
+    known(prctl(PR_GET_MDWE, [0; 4])).unwrap_or(false)
+}
+
+/// Whether `prctl(2)` knew an option, whose arguments are known to be sound.
+fn known(result: io::Result<c_int>) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// A resource as `setrlimit(2)` numbers it.

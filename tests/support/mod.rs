@@ -46,6 +46,12 @@ pub(crate) enum Need {
     Loader,
     /// User namespaces, for anybody: a setting of the kernel, or of a security module, may forbid them.
     UserNamespaces,
+    /// A kernel that denies memory which is written and executed (Linux 6.3).
+    WriteExecute,
+    /// Landlock that denies cutting files short (ABI 3, Linux 6.2).
+    Truncation,
+    /// Landlock that denies TCP ports (ABI 4, Linux 6.7).
+    Ports,
 }
 
 impl Need {
@@ -64,6 +70,9 @@ impl Need {
                 .stderr(Stdio::null())
                 .status()
                 .is_ok_and(|status| status.success()),
+            Need::WriteExecute => crossmist::can_deny_write_execute(),
+            Need::Truncation => crossmist::landlock_abi() >= 3,
+            Need::Ports => crossmist::landlock_abi() >= 4,
         }
     }
 }

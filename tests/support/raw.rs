@@ -460,3 +460,86 @@ pub(crate) fn load_filter(program: &mut [libc::sock_filter]) {
     let loaded = unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program) };
     assert_eq!(loaded, 0, "{}", std::io::Error::last_os_error());
 }
+
+/// A system call that this process is answered as by a kernel that doesn't know it.
+#[derive(Clone, Copy)]
+pub(crate) struct Refused {
+    number: i64,
+    /// Only where the argument of this place has this value, in its lower half.
+    argument: Option<(u32, u32)>,
+    errno: i32,
+}
+
+impl Refused {
+    pub(crate) const fn call(number: i64, errno: i32) -> Self {
+        Self {
+            number,
+            argument: None,
+            errno,
+        }
+    }
+
+    pub(crate) const fn with(number: i64, place: u32, value: u32, errno: i32) -> Self {
+        Self {
+            number,
+            argument: Some((place, value)),
+            errno,
+        }
+    }
+
+    /// Falls through where it is another call. The offsets are those of `seccomp_data`.
+    fn filter(&self) -> Vec<libc::sock_filter> {
+        let load = |k| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, k);
+        let equal = |k, past| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, past, k);
+        let errno = libc::SECCOMP_RET_ERRNO | self.errno.unsigned_abs();
+        let number = self.number as u32;
+        let answer = step(libc::BPF_RET | libc::BPF_K, 0, 0, errno);
+        match self.argument {
+            None => vec![load(0), equal(number, 1), answer],
+            Some((place, value)) => vec![
+                load(0),
+                equal(number, 3),
+                load(16 + 8 * place),
+                equal(value, 1),
+                answer,
+            ],
+        }
+    }
+}
+
+fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    }
+}
+
+/// Has these calls refused, in this process and in all that it starts, for good.
+pub(crate) fn refuse(calls: &[Refused]) {
+    let mut filter: Vec<_> = calls.iter().flat_map(Refused::filter).collect();
+    let allow = libc::SECCOMP_RET_ALLOW;
+    filter.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, allow));
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).unwrap();
+    // SAFETY: the kernel copies the structure and the instructions that it tells of.
+    check(unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    })
+    .unwrap();
+}
+
+/// Whether private memory can be mapped with this protection.
+pub(crate) fn can_map(protection: i32) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    map(4096, protection, flags, -1).is_ok()
+}

@@ -17,7 +17,7 @@ fn main() {
             ends_are_what_they_are_outside,
             passed_files_and_sockets_work_under_every_policy,
             an_event_loop_runs_in_a_worker,
-            a_client_reaches_the_ports_that_are_granted_and_no_other,
+            a_client_reaches_the_ports_that_are_granted_and_no_other needs Ports,
         ],
         cases![],
     );

@@ -47,10 +47,12 @@ pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
     let kernel = kernel(options.kernel.as_deref())?;
     let overview = policy.overview();
     let verdict = policy
-        .check_kernel(kernel.landlock)
+        .check_kernel(&kernel.offer)
         .map_err(|error| error.to_string());
     if let Some(file) = &options.html {
-        let text = page::page(&overview, &kernel.release, kernel.landlock, &verdict);
+        let used: Vec<_> = overview.second_nets.iter().map(|(net, _)| *net).collect();
+        let lacks = kernel.lacks(&used);
+        let text = page::page(&overview, &kernel.release, &kernel.offer, &lacks, &verdict);
         std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         print(&format!("{} written\n", file.display()));
     } else if arguments.format == Format::Json {
@@ -221,14 +223,14 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
     text.push_str(&format!(
         "{which:10} {}, Landlock ABI {}: {}\n",
         kernel.release,
-        kernel.landlock,
+        kernel.offer.landlock_abi,
         match verdict {
             Ok(()) => paint(GREEN, "enforced"),
             Err(reason) => format!("{}: {reason}", paint(RED, "can't be enforced")),
         }
     ));
     for need in &overview.needs {
-        let has = if need.abi <= kernel.landlock {
+        let has = if need.abi <= kernel.offer.landlock_abi {
             paint(GREEN, "✓")
         } else {
             paint(RED, "✗")
@@ -239,6 +241,23 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
             need.abi,
             kernel_of_abi(need.abi),
             need.location
+        ));
+    }
+    for (net, insists) in &overview.second_nets {
+        let step = net.step();
+        let has = kernel.offer.has(*net);
+        let (sign, note) = match (has, insists) {
+            (true, _) => (paint(GREEN, "✓"), String::new()),
+            (false, Some(_)) => (paint(RED, "✗"), String::new()),
+            (false, None) => (paint(YELLOW, "-"), format!("; without it {}", step.purpose)),
+        };
+        let insists = match insists {
+            Some(line) => format!(", required by {line}"),
+            None => String::new(),
+        };
+        text.push_str(&format!(
+            "           {sign} second net {net} ({}, {}){insists}{note}\n",
+            step.asks_for, step.since
         ));
     }
     for (area, name) in [
@@ -414,11 +433,15 @@ fn object(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>) ->
         "made_of": overview.made_of,
         "within": overview.within,
         "required_landlock_abi": overview.required_abi,
-        "kernel": { "release": kernel.release, "landlock_abi": kernel.landlock },
+        "kernel": { "release": kernel.release, "landlock_abi": kernel.offer.landlock_abi },
         "enforced": verdict.is_ok(),
         "reason": verdict.as_ref().err(),
         "needs": overview.needs.iter().map(|need| json!({
             "what": need.what, "landlock_abi": need.abi, "location": need.location.to_string(),
+        })).collect::<Vec<_>>(),
+        "second_nets": overview.second_nets.iter().map(|(net, insists)| json!({
+            "name": net.name(), "since": net.step().since.to_string(), "there": kernel.offer.has(*net),
+            "required_by": insists,
         })).collect::<Vec<_>>(),
         "grants": overview.grants.iter().map(grant_object).collect::<Vec<_>>(),
         "calls": overview.calls.iter().map(call_object).collect::<Vec<_>>(),

@@ -255,17 +255,45 @@ fn explain_knows_what_other_kernels_enforce() {
             "can't be enforced",
             "Landlock ABI 1, but confining TCP connections needs ABI 4",
         ]);
-    folder.run(&["kernel", "--kernel", "5.10"]).ends(1).says(&[
+    folder.run(&["kernel", "--kernel", "5.15"]).ends(1).says(&[
         "can't  client",
         "runs   parser",
         "ABI 4, Linux 6.7",
+        "lacks  second net `deny_write_execute` (PR_SET_MDWE, Linux 6.3)",
+        "without deny_write_execute, landlock-net, landlock-scope",
     ]);
+    // No policy runs on a kernel without the wall.
+    folder.run(&["kernel", "--kernel", "5.10"]).ends(1).says(&[
+        "can't  parser",
+        "close_range",
+        "Linux 5.11",
+    ]);
+    folder
+        .run(&["explain", "client", "--kernel", "6.1", "--format", "json"])
+        .ends(1)
+        .says(&["TCP connections"]);
+    let parser = folder
+        .run(&["explain", "parser", "--kernel", "6.1", "--format", "json"])
+        .ends(0)
+        .json();
+    let there = |net: usize| parser["second_nets"][net]["there"].as_bool();
+    assert_eq!(
+        [0, 1, 2, 3].map(there),
+        [false, true, false, false].map(Some)
+    );
+    folder
+        .run(&["explain", "parser", "--kernel", "6.1"])
+        .ends(0)
+        .says(&["enforced", "- second net deny_write_execute", "Linux 6.3"]);
     folder
         .run(&["kernel", "--kernel", "old"])
         .ends(3)
         .says(&["isn't a release"]);
     let here = folder.run(&["kernel", "--format", "json"]).json();
     assert_eq!(here["landlock_abi"], crossmist::landlock_abi());
+    let steps = here["steps"].as_array().unwrap();
+    let mdwe = steps.iter().find(|step| step["asks_for"] == "PR_SET_MDWE");
+    assert_eq!(mdwe.unwrap()["there"], crossmist::can_deny_write_execute());
 }
 
 #[test]

@@ -14,12 +14,14 @@ use super::{
 use crate::Arch;
 use crate::bpf::{Instruction, Program};
 use crate::file::OnViolation;
+use crate::kernel::Requirement;
 use crate::landlock::{FsRights, Need};
 use crate::policy::Capabilities;
 use crate::source::Location;
+use crate::steps::SecondNet;
 
 /// What such bytes begin with; the last one is the version of the form.
-const MAGIC: [u8; 8] = *b"xm-pol\0\x02";
+const MAGIC: [u8; 8] = *b"xm-pol\0\x03";
 
 /// Bytes that aren't a compiled policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +134,7 @@ macro_rules! fields {
 }
 fields! {
     Compiled {
-        name description programs on_violation filesystem network scopes needs least_abi relaxed variables
+        name description programs on_violation filesystem network scopes needs required relaxed variables
         ceilings limits channel capabilities environment process provenance sources
     }
     PathRule { path rights optional line }
@@ -149,6 +151,7 @@ fields! {
     }
     Provenance { call said }
     Need { abi what relaxation location }
+    Requirement { net line }
     Location { file line column }
 }
 
@@ -173,6 +176,7 @@ choices! {
     Stdio { 0 Null 1 Pipe 2 Inherit }
     Arch { 0 X86_64 1 Aarch64 }
     Capabilities { 0 Only(kept) 1 All }
+    SecondNet { 0 DenyWriteExecute 1 LandlockFs 2 LandlockNet 3 LandlockScope }
 }
 
 impl Wire for PortSet {

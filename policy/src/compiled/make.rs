@@ -6,7 +6,7 @@ use super::{
 };
 use crate::bpf::MAX_INSTRUCTIONS;
 use crate::diagnostic::{Code, Report};
-use crate::file::{LandlockWish, Ports};
+use crate::file::Ports;
 use crate::landlock::{NET_BIND_TCP, NET_CONNECT_TCP, SCOPE_ABSTRACT_UNIX, SCOPE_SIGNAL};
 use crate::policy::Policy;
 use crate::source::Problem;
@@ -42,11 +42,8 @@ impl Policy {
                 .then(|| self.path_rules()),
             network: self.network_unconfined.is_none().then(|| self.port_rules()),
             scopes: self.scopes(),
-            needs: self.needs(),
-            least_abi: match self.landlock.value {
-                LandlockWish::AtLeast(abi) => abi,
-                LandlockWish::Auto | LandlockWish::Off => 0,
-            },
+            needs: self.all_needs(),
+            required: self.requirements(),
             relaxed: self
                 .relax
                 .iter()
@@ -105,7 +102,7 @@ impl Policy {
         self.ports.iter().map(rule).collect()
     }
 
-    fn scopes(&self) -> u64 {
+    pub(crate) fn scopes(&self) -> u64 {
         let strict = |key, bit| {
             if self.values.is_strict("scope", key) {
                 bit

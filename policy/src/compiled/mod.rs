@@ -17,7 +17,8 @@ use std::time::Duration;
 use crate::Arch;
 use crate::bpf::Program;
 use crate::file::{OnViolation, VariableKind, bad_parts};
-use crate::landlock::{FsRights, Need, Unenforceable};
+use crate::kernel::Requirement;
+use crate::landlock::{FsRights, Need};
 use crate::policy::Capabilities;
 
 /// A compiled policy.
@@ -37,10 +38,10 @@ pub struct Compiled {
     pub network: Option<Vec<PortRule>>,
     /// The bits of Landlock's scopes.
     pub scopes: u64,
-    /// What only Landlock denies.
+    /// What only Landlock denies, and what the policy asks of Landlock besides.
     pub needs: Vec<Need>,
-    /// The Landlock ABI that the policy asks for besides.
-    pub least_abi: u32,
+    /// The second nets that the policy insists on.
+    pub required: Vec<Requirement>,
     /// Promises given up where the kernel can't keep them: which, and why.
     pub relaxed: Vec<(String, String)>,
     /// The variables that paths and ports may name.
@@ -252,42 +253,6 @@ impl Compiled {
     pub fn may_start_processes(&self, arch: Option<Arch>) -> bool {
         let program = arch.and_then(|arch| self.program(arch));
         program.is_none_or(Program::may_start_processes)
-    }
-
-    /// The least Landlock ABI that enforces the whole policy; 0 if it needs no Landlock at all.
-    pub fn required_abi(&self) -> u32 {
-        self.needs
-            .iter()
-            .map(|need| need.abi)
-            .max()
-            .unwrap_or(0)
-            .max(self.least_abi)
-    }
-
-    /// Whether a kernel with this Landlock ABI, 0 for none, can enforce the policy.
-    ///
-    /// # Errors
-    ///
-    /// What it can't deny, and the policy's line that makes that necessary.
-    pub fn check_kernel(&self, abi: u32) -> Result<(), Unenforceable> {
-        crate::cover::check_kernel(&self.needs, abi)?;
-        if abi < self.least_abi {
-            let need = Need {
-                abi: self.least_abi,
-                what: "what `kernel.landlock` asks for".to_owned(),
-                relaxation: String::new(),
-                location: crate::Location {
-                    file: self.name.clone(),
-                    line: 1,
-                    column: 1,
-                },
-            };
-            return Err(Unenforceable {
-                kernel_abi: abi,
-                need,
-            });
-        }
-        Ok(())
     }
 
     /// Puts the values of variables into the path of a rule. `bound` holds what the caller gave,

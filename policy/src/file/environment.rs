@@ -2,9 +2,11 @@
 
 use super::{File, bad_parts};
 use crate::diagnostic::{Code, nearest};
+use crate::landlock::NEWEST_ABI;
 use crate::names;
 use crate::reader::{Node, Reader, Section};
 use crate::source::{At, Problem};
+use crate::steps::SecondNet;
 
 /// A declared variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,7 +207,7 @@ pub(super) fn kernel(reader: &mut Reader, section: Section<'_, '_>, file: &mut F
             toml::de::DeValue::String(text) if text.as_ref() == "auto" => Some(LandlockWish::Auto),
             toml::de::DeValue::String(text) if text.as_ref() == "off" => Some(LandlockWish::Off),
             toml::de::DeValue::Integer(number) => match number.as_str().parse() {
-                Ok(abi @ 1..=10) => Some(LandlockWish::AtLeast(abi)),
+                Ok(abi @ 1..=NEWEST_ABI) => Some(LandlockWish::AtLeast(abi)),
                 _ => None,
             },
             _ => None,
@@ -217,7 +219,10 @@ pub(super) fn kernel(reader: &mut Reader, section: Section<'_, '_>, file: &mut F
                     place: reader.place(node),
                 })
             }
-            None => reader.expected("\"auto\", \"off\" or an ABI from 1 to 10", node),
+            None => {
+                let expected = format!("\"auto\", \"off\" or an ABI from 1 to {NEWEST_ABI}");
+                reader.expected(&expected, node);
+            }
         }
     }
     let items = section
@@ -247,6 +252,25 @@ pub(super) fn kernel(reader: &mut Reader, section: Section<'_, '_>, file: &mut F
                     RELAXATIONS.join(", ")
                 );
                 reader.problem(Problem::new(Code::BadRelaxation, place, message));
+            }
+        }
+    }
+    for name in section.strings(reader, "require") {
+        match SecondNet::from_name(&name.value) {
+            Some(value) => file.require.push(At {
+                value,
+                place: name.place,
+            }),
+            None => {
+                let names = || SecondNet::ALL.into_iter().map(SecondNet::name);
+                let known: Vec<_> = names().collect();
+                let message = format!(
+                    "`{}` is no second net; there are {}",
+                    name.value,
+                    known.join(", ")
+                );
+                let problem = Problem::new(Code::BadRequirement, name.place, message);
+                reader.problem(problem.did_you_mean(nearest(&name.value, names())));
             }
         }
     }

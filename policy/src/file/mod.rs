@@ -22,6 +22,7 @@ use crate::diagnostic::Code;
 use crate::reader::{Reader, Section};
 use crate::settings::{Kind, SETTINGS, Value};
 use crate::source::{At, Place, Problem};
+use crate::steps::SecondNet;
 
 /// The only version of the format so far.
 const FORMAT: i64 = 1;
@@ -47,6 +48,7 @@ pub(crate) struct File {
     pub(crate) set: Vec<(At<String>, At<String>)>,
     pub(crate) landlock: Option<At<LandlockWish>>,
     pub(crate) relax: Vec<At<Relaxation>>,
+    pub(crate) require: Vec<At<SecondNet>>,
     pub(crate) expectations: Vec<Expectation>,
 }
 

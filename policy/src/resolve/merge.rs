@@ -87,6 +87,8 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
     let paths = files.clone().flat_map(|file| file.paths.clone()).collect();
     let ports = files.clone().flat_map(|file| file.ports.clone()).collect();
     let relax = files.clone().flat_map(|file| file.relax.clone()).collect();
+    let require = files.clone().flat_map(|file| &file.require);
+    let require = require.map(|net| (net.value, Some(net.place))).collect();
     let filesystem_unconfined = files
         .clone()
         .find_map(|file| file.filesystem_unconfined.clone());
@@ -132,6 +134,7 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
             place: Place::new(root_number, 0..0),
         }),
         relax,
+        require,
         expectations,
         reasons: family
             .members
@@ -147,6 +150,7 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
     };
     if family.problems.is_empty() {
         policy.check_needs(&mut family.problems);
+        policy.check_requirements(&mut family.problems);
     }
     if family.problems.is_empty() {
         within::check(&mut family, &mut policy, &ceilings)?;

@@ -119,6 +119,7 @@ pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Ex
         set,
         landlock,
         relax,
+        require,
         // What the policy is called, and where what stands.
         name: _,
         root: _,
@@ -168,6 +169,11 @@ pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Ex
         let mut known = ceiling.relax.iter();
         if !known.any(|known| known.value.what == relaxed.value.what) {
             excesses.push((relaxed.place, format!("relaxing `{}`", relaxed.value.what)));
+        }
+    }
+    for needed in ceiling.requirements() {
+        if !require.iter().any(|(net, _)| *net == needed.net) {
+            excesses.push((fallback, format!("running without `{}`", needed.net)));
         }
     }
     excesses

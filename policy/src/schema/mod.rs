@@ -11,6 +11,7 @@ use crate::file::RELAXATIONS;
 use crate::keys::{self, Shape, TABLES};
 use crate::landlock::FsRights;
 use crate::settings::{Kind, Setting};
+use crate::steps::SecondNet;
 use crate::syscalls::{self, groups};
 use crate::{landlock, library, names};
 
@@ -205,13 +206,19 @@ fn shape(shape: Shape) -> Json {
             list(Json::one_of(all))
         }
         Shape::Names => list(string()),
-        Shape::Landlock => any([Json::one_of(["auto", "off"]), integer(1, 10)]),
+        Shape::Landlock => any([
+            Json::one_of(["auto", "off"]),
+            integer(1, landlock::NEWEST_ABI.into()),
+        ]),
         Shape::Relaxations => list(record(
             &["what", "reason"],
             [
                 ("what", Json::one_of(RELAXATIONS.iter().copied())),
                 ("reason", string()),
             ],
+        )),
+        Shape::SecondNets => list(Json::one_of(
+            SecondNet::ALL.into_iter().map(SecondNet::name),
         )),
         Shape::Expectations => list(record(
             &["is"],
@@ -292,7 +299,8 @@ pub fn reference() -> String {
             text.push('\n');
         }
     }
-    let kernels = (1..=10).map(|abi| format!("{abi}: {}", landlock::kernel_of_abi(abi)));
+    let kernels =
+        (1..=landlock::NEWEST_ABI).map(|abi| format!("{abi}: {}", landlock::kernel_of_abi(abi)));
     let kernels: Vec<_> = kernels.collect();
     text.push_str(&format!(
         "Landlock's ABIs by kernel: {}.\n",
@@ -404,8 +412,12 @@ fn words(shape: Shape) -> String {
         Shape::OnViolation => "`\"kill\"`, `\"kill-silent\"`, `\"trap\"`, `\"errno:…\"`",
         Shape::Capabilities => "a list of capabilities",
         Shape::Names => "a list of names",
-        Shape::Landlock => "`\"auto\"`, `\"off\"`, 1 to 10",
+        Shape::Landlock => return format!("`\"auto\"`, `\"off\"`, 1 to {}", landlock::NEWEST_ABI),
         Shape::Relaxations => "a list of tables",
+        Shape::SecondNets => {
+            let names = SecondNet::ALL.map(|net| format!("`\"{net}\"`"));
+            return format!("a list of {}", names.join(", "));
+        }
         Shape::Expectations => "tables: `[[expect]]`",
     }
     .to_owned()

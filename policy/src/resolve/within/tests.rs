@@ -142,6 +142,11 @@ const WIDER: &[(&str, &str, &str)] = &[
         "",
         "kernel.relax = [{ what = 'landlock-fs', reason = 'why' }]",
     ),
+    (
+        "kernel.require",
+        "kernel.require = ['landlock-fs', 'landlock-net']",
+        "kernel.require = ['landlock-fs']",
+    ),
 ];
 
 /// Keys that grant nothing by themselves.

@@ -1,0 +1,278 @@
+//! The steps of a confinement: what each is for, which kernel brought it, and what is lost without it.
+//!
+//! One table, from which errors, `cargo crossmist kernel`, `explain` and the table in SECURITY.md are
+//! made. The steps of the *wall* are never optional. A *second net* denies what the wall denies already:
+//! it is used if the kernel has it, unless a policy insists on it by `[kernel] require`.
+
+use std::fmt;
+
+/// A Linux release, such as 6.12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release {
+    /// The first number.
+    pub major: u32,
+    /// The second number.
+    pub minor: u32,
+}
+
+impl Release {
+    pub(crate) const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor }
+    }
+
+    /// Reads a release such as `6.7` or `6.18.3-custom`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => Some(Self { major, minor }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Linux {}.{}", self.major, self.minor)
+    }
+}
+
+/// One step of a confinement.
+#[derive(Debug)]
+pub struct Step {
+    /// What the child does, or has done to it, such as "sets no_new_privs".
+    pub what: &'static str,
+    /// What it is for; of a second net, what is left without it.
+    pub purpose: &'static str,
+    /// What it asks of the kernel: a system call or an option of one.
+    pub asks_for: &'static str,
+    /// The release that brought that.
+    pub since: Release,
+    /// Whether a child can run without it.
+    pub layer: Layer,
+}
+
+/// What a step is to a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Never optional: a child for which it fails doesn't run.
+    Wall,
+    /// Used if the kernel has it.
+    Second(SecondNet),
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wall => f.write_str("wall"),
+            Self::Second(net) => write!(f, "second net `{net}`"),
+        }
+    }
+}
+
+/// A layer below the wall, which denies again what the filter and the limits deny.
+///
+/// Its [`name`](Self::name) is what `[kernel] require` calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum SecondNet {
+    /// Memory that was ever writable can't be made executable (`PR_SET_MDWE`).
+    DenyWriteExecute,
+    /// Landlock's rights on files, in a policy that grants no path; the kernel's first net for one that
+    /// does, which then doesn't run without it.
+    LandlockFs,
+    /// Landlock's rights on TCP ports, in the same way.
+    LandlockNet,
+    /// Landlock's scopes for signals and abstract Unix sockets, in the same way.
+    LandlockScope,
+}
+
+impl SecondNet {
+    /// All of them, in the order in which a child sets them up.
+    pub const ALL: [Self; 4] = [
+        Self::DenyWriteExecute,
+        Self::LandlockFs,
+        Self::LandlockNet,
+        Self::LandlockScope,
+    ];
+
+    /// What a policy calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DenyWriteExecute => "deny_write_execute",
+            Self::LandlockFs => "landlock-fs",
+            Self::LandlockNet => "landlock-net",
+            Self::LandlockScope => "landlock-scope",
+        }
+    }
+
+    /// The one of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|net| net.name() == name)
+    }
+
+    /// The step that sets it up.
+    pub fn step(self) -> &'static Step {
+        let mut steps = STEPS.iter();
+        let found = steps.find(|step| step.layer == Layer::Second(self));
+        // A test shows that each has one.
+        found.unwrap_or(&STEPS[0])
+    }
+
+    /// The Landlock ABI that brought it; 0 if it is no part of Landlock.
+    pub fn landlock_abi(self) -> u32 {
+        match self {
+            Self::DenyWriteExecute => 0,
+            Self::LandlockFs => 1,
+            Self::LandlockNet => 4,
+            Self::LandlockScope => 6,
+        }
+    }
+}
+
+impl fmt::Display for SecondNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+const fn wall(
+    what: &'static str,
+    asks_for: &'static str,
+    since: Release,
+    purpose: &'static str,
+) -> Step {
+    Step {
+        what,
+        purpose,
+        asks_for,
+        since,
+        layer: Layer::Wall,
+    }
+}
+
+const fn second(
+    net: SecondNet,
+    what: &'static str,
+    asks_for: &'static str,
+    since: Release,
+    purpose: &'static str,
+) -> Step {
+    Step {
+        what,
+        purpose,
+        asks_for,
+        since,
+        layer: Layer::Second(net),
+    }
+}
+
+/// Before everything that is told apart here.
+const EVER: Release = Release::new(2, 6);
+
+/// Every step, in the order in which it is taken.
+#[rustfmt::skip] // A table.
+pub static STEPS: &[Step] = &[
+    wall("checks that it has one thread", "unshare", EVER,
+        "Landlock and seccomp bind a thread and those that it starts"),
+    wall("is waited for and killed by a descriptor", "pidfd_open, waitid(P_PIDFD)", Release::new(5, 4),
+        "no signal hits another process that got the same number"),
+    wall("closes all descriptors but the call's", "close_range(CLOSE_RANGE_CLOEXEC)", Release::new(5, 11),
+        "an open file needs no path"),
+    wall("gets standard descriptors, environment and signals of its own", "dup2, rt_sigaction", EVER,
+        "nothing of the parent's is inherited by accident"),
+    wall("is scheduled as an ordinary process, whatever the program is (the keeper does this for all its children)", "sched_setscheduler", EVER,
+        "deadlines: the keeper has to get its turn"),
+    wall("limits descriptors, file size, processor time, core dumps, locked memory", "prlimit64", EVER,
+        "resource bombs that no filter sees"),
+    wall("gives up capabilities (bounding set, securebits, ambient, effective, permitted, inheritable) and reads them back", "PR_CAP_AMBIENT", Release::new(4, 3),
+        "root without its privileges"),
+    wall("takes a user of its own, if the program is root", "setresuid", EVER,
+        "other processes of the same user; RLIMIT_NPROC"),
+    wall("dies with the keeper, and checks that it hasn't died before", "PR_SET_PDEATHSIG", EVER,
+        "no orphans. It comes after the change of user, which undoes it"),
+    wall("sets no_new_privs", "PR_SET_NO_NEW_PRIVS", Release::new(3, 5),
+        "no privilege by `execve`; Landlock and seccomp ask for it"),
+    wall("limits memory: what is private and writable (RLIMIT_DATA), and what is mapped (RLIMIT_AS)", "prlimit64", Release::new(4, 7),
+        "memory bombs. RLIMIT_DATA forgets pages that become read-only, RLIMIT_AS doesn't"),
+    second(SecondNet::DenyWriteExecute, "denies memory that is written and executed", "PR_SET_MDWE", Release::new(6, 3),
+        "the filter alone denies executable memory"),
+    wall("stops being dumpable", "PR_SET_DUMPABLE", EVER,
+        "no other process of the user looks in"),
+    wall("handles SIGSYS", "rt_sigaction", EVER,
+        "reports, and `fstat` as C libraries spell it"),
+    second(SecondNet::LandlockFs, "Landlock: every right on files that the kernel knows", "landlock_create_ruleset, ABI 1", Release::new(5, 13),
+        "the filter alone denies paths"),
+    second(SecondNet::LandlockNet, "Landlock: TCP ports", "landlock_create_ruleset, ABI 4", Release::new(6, 7),
+        "the filter alone denies TCP"),
+    second(SecondNet::LandlockScope, "Landlock: scopes for signals and abstract Unix sockets", "landlock_create_ruleset, ABI 6", Release::new(6, 12),
+        "the filter alone denies signals to others and abstract sockets"),
+    wall("loads its seccomp filter", "SECCOMP_RET_KILL_PROCESS", Release::new(4, 14),
+        "what isn't allowed doesn't happen; other architectures and x32 are killed"),
+];
+
+/// The step that asks the kernel for something, by the beginning of its name.
+pub fn asking_for(name: &str) -> Option<&'static Step> {
+    STEPS.iter().find(|step| step.asks_for.starts_with(name))
+}
+
+/// The step of the wall that the newest kernel brought.
+pub fn newest_of_the_wall() -> &'static Step {
+    let wall = STEPS.iter().filter(|step| step.layer == Layer::Wall);
+    wall.max_by_key(|step| step.since).unwrap_or(&STEPS[0])
+}
+
+/// The oldest kernel on which anything runs.
+pub fn oldest_kernel() -> Release {
+    newest_of_the_wall().since
+}
+
+/// The steps as a table in Markdown, as SECURITY.md has it.
+pub fn table() -> String {
+    let mut text = "| the child | layer | what it is for | since |\n|---|---|---|---|\n".to_owned();
+    for step in STEPS {
+        let since = match step.since {
+            EVER => String::new(),
+            since => format!("{since} (`{}`)", step.asks_for),
+        };
+        text.push_str(&format!(
+            "| {} | {} | {} | {since} |\n",
+            step.what, step.layer, step.purpose
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::landlock::kernel_of_abi;
+
+    #[test]
+    fn every_second_net_is_one_step_and_is_found_by_its_name() {
+        for net in SecondNet::ALL {
+            let is_it = |step: &&Step| step.layer == Layer::Second(net);
+            assert_eq!(STEPS.iter().filter(is_it).count(), 1, "{net}");
+            assert_eq!(SecondNet::from_name(net.name()), Some(net));
+            // The two tables of kernels agree.
+            if net.landlock_abi() > 0 {
+                let since = kernel_of_abi(net.landlock_abi());
+                assert_eq!(net.step().since.to_string(), since, "{net}");
+            }
+        }
+        assert_eq!(SecondNet::from_name("seccomp"), None);
+    }
+
+    #[test]
+    fn the_oldest_kernel_is_the_one_that_closes_ranges_of_descriptors() {
+        assert_eq!(oldest_kernel().to_string(), "Linux 5.11");
+        assert!(newest_of_the_wall().asks_for.starts_with("close_range"));
+    }
+
+    #[test]
+    fn releases_are_read_and_compared_by_number() {
+        let release = |text| Release::parse(text).unwrap();
+        assert_eq!(release("6.1.0-32-amd64").to_string(), "Linux 6.1");
+        assert!(release("6.9") < release("6.12") && release("5.19") < release("6.0"));
+        assert_eq!((Release::parse("six"), Release::parse("6")), (None, None));
+    }
+}
