@@ -150,7 +150,7 @@ fn what_a_kernel_lacks_below_the_wall_is_reported_and_the_wall_stands() {
 }
 
 fn helper_without_second_nets() {
-    raw::refuse(&[NO_LANDLOCK, NO_SETTING, NO_ASKING]);
+    raw::play_a_kernel_without(&[NO_LANDLOCK, NO_SETTING, NO_ASKING]);
     let status = status();
     assert_eq!(status.missing, SecondNet::ALL);
     assert!(!status.is_fully_enforced() && !status.denies_write_execute);
@@ -178,7 +178,7 @@ fn a_second_net_that_fails_otherwise_stops_the_child() {
 }
 
 fn helper_that_fails_at_write_execute() {
-    raw::refuse(&[Refused::with(libc::SYS_prctl, 0, PR_SET_MDWE, libc::EPERM)]);
+    raw::play_a_kernel_without(&[Refused::with(libc::SYS_prctl, 0, PR_SET_MDWE, libc::EPERM)]);
     let result = waits.run(Duration::ZERO);
     let Err(error @ Error::Confine { .. }) = result else {
         panic!("{result:?}");
@@ -197,7 +197,7 @@ fn a_policy_can_insist_on_a_second_net() {
 }
 
 fn helper_insists() {
-    raw::refuse(&[NO_LANDLOCK, NO_SETTING, NO_ASKING]);
+    raw::play_a_kernel_without(&[NO_LANDLOCK, NO_SETTING, NO_ASKING]);
     // The control: without a word about them it runs.
     assert_eq!(chosen.sandbox(&pure_with("")).run(1).unwrap(), 2);
     refused(
@@ -220,7 +220,7 @@ fn a_second_net_is_insisted_on_to_the_last_step() {
 
 fn helper_insists_in_the_child() {
     // The kernel says that it could, and then it can't.
-    raw::refuse(&[NO_SETTING]);
+    raw::play_a_kernel_without(&[NO_SETTING]);
     assert_eq!(chosen.sandbox(&pure_with("")).run(1).unwrap(), 2);
     let result = chosen.sandbox(&pure_with(INSISTS)).run(1);
     match result {
@@ -241,7 +241,7 @@ fn a_policy_that_grants_paths_does_not_run_without_landlock() {
 }
 
 fn helper_without_landlock_for_paths() {
-    raw::refuse(&[NO_LANDLOCK]);
+    raw::play_a_kernel_without(&[NO_LANDLOCK]);
     refused(&reader(), &["no Landlock", "opening paths", "Linux 5.13"]);
 }
 
@@ -251,7 +251,7 @@ fn a_landlock_too_old_for_a_policy_is_named() {
 
 fn helper_with_old_landlock() {
     // A word for the newest ABI, on a kernel that has none.
-    raw::refuse(&[NO_LANDLOCK]);
+    raw::play_a_kernel_without(&[NO_LANDLOCK]);
     assert_eq!(chosen.sandbox(&pure_with("")).run(1).unwrap(), 2);
     refused(
         &pure_with("[kernel]\nlandlock = 10\n"),
@@ -268,12 +268,12 @@ fn helper_on_5_10() {
     // It has the call, and not the flag.
     const CLOEXEC: u32 = libc::CLOSE_RANGE_CLOEXEC as u32;
     let flag = Refused::with(libc::SYS_close_range, 2, CLOEXEC, libc::EINVAL);
-    raw::refuse(&[flag]);
+    raw::play_a_kernel_without(&[flag]);
     names_5_11();
 }
 
 fn helper_on_5_8() {
-    raw::refuse(&[Refused::call(libc::SYS_close_range, libc::ENOSYS)]);
+    raw::play_a_kernel_without(&[Refused::call(libc::SYS_close_range, libc::ENOSYS)]);
     names_5_11();
 }
 

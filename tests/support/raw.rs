@@ -517,7 +517,7 @@ fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
 }
 
 /// Has these calls refused, in this process and in all that it starts, for good.
-pub(crate) fn refuse(calls: &[Refused]) {
+pub(crate) fn play_a_kernel_without(calls: &[Refused]) {
     let mut filter: Vec<_> = calls.iter().flat_map(Refused::filter).collect();
     let allow = libc::SECCOMP_RET_ALLOW;
     filter.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, allow));
