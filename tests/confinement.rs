@@ -767,7 +767,7 @@ fn says_true(mut child: Child<()>, name: &str) {
     let status = child.confinement().unwrap().unwrap();
     let pid = child.id();
     assert!(status.seccomp_instructions > 100);
-    // Which second nets there are is the kernel's matter; the tests of `kernels` have more of it.
+    // Which second nets there are is the kernel's matter; the tests of `second_nets` have more of it.
     let abi = crossmist::landlock_abi();
     assert_eq!(
         (status.landlock_abi, status.landlock_files != 0),
