@@ -590,7 +590,7 @@ fn leave_a_flood() -> u64 {
     #[expect(unsafe_code, reason = "a fork")]
     match unsafe { nix::unistd::fork() } {
         Ok(nix::unistd::ForkResult::Child) => {
-            nix::unistd::alarm::set(5);
+            nix::unistd::alarm::set(50);
             drip(None, 200 << 20, Duration::ZERO);
             raw::exit(0)
         }
@@ -891,7 +891,8 @@ fn credentials_are_ignored() {
     unharmed.check();
 }
 
-const LINGER: i32 = 3;
+/// How long a socket lingers, in seconds.
+const LINGER: i32 = 50;
 
 /// Waits until a child is dead and not yet waited for.
 #[track_caller]
@@ -902,7 +903,7 @@ fn wait_until_dead(id: u32) {
 fn a_lingering_socket_holds_nothing_up() {
     let unharmed = Unharmed::so_far();
     // A control: closing it takes its time.
-    let (socket, peer) = raw::lingering_socket(LINGER);
+    let (socket, peer) = raw::lingering_socket(3);
     let begun = Instant::now();
     drop(socket);
     assert!(
@@ -1242,17 +1243,19 @@ fn memory_files_are_files() {
 
 /// Is traced by a process that doesn't wait for it, and ends.
 #[func]
-fn be_traced() -> u64 {
-    raw::be_traced_by_a_child(Duration::from_secs(6));
+fn be_traced(until: std::io::PipeReader) -> u64 {
+    raw::be_traced_by_a_child(until);
     raw::exit(3)
 }
 
 fn a_tracer_that_keeps_the_status_holds_nothing_up() {
     // The kernel gives the status to the tracer first, and that one doesn't take it.
-    let result = within(Duration::from_secs(1), || be_traced.run());
+    let (until, tracers_stay) = std::io::pipe().unwrap();
+    let again = until.try_clone().unwrap();
+    let result = within(Duration::from_secs(1), || be_traced.run(until));
     assert!(matches!(result, Err(Error::StatusTaken)), "{result:?}");
     let call = be_traced.builder().kill_on_drop(true);
-    let child = call.spawn().unwrap();
+    let child = call.spawn(again).unwrap();
     wait_until_dead(child.id());
     within(Duration::from_secs(1), || drop(child));
     // And nobody spins meanwhile.
@@ -1261,7 +1264,8 @@ fn a_tracer_that_keeps_the_status_holds_nothing_up() {
     let used = raw::processor_time() - before;
     assert!(used < Duration::from_millis(200), "{used:?}");
     assert_eq!(add.run(5, 7).unwrap(), 12);
-    // Once the tracer is gone nothing is left.
+    // Once the tracers are gone nothing is left.
+    drop(tracers_stay);
     wait_until("all are gone", || raw::any_child().is_none());
 }
 

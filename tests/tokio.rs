@@ -178,13 +178,16 @@ fn sleep_for_ever() {
     }
 }
 
+/// How long a test waits for what has to come, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Whether a process exists, zombies included.
 fn exists(id: u32) -> bool {
     std::path::Path::new(&format!("/proc/{id}")).exists()
 }
 
 async fn gone(id: u32) {
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + PATIENCE;
     while exists(id) {
         assert!(Instant::now() < end, "process {id} is still there");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -198,7 +201,7 @@ async fn deadlines_hold() {
         Err(Error::Deadline { after }) => assert_eq!(after, time),
         other => panic!("{other:?}"),
     }
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < PATIENCE);
     // Also for one that nobody joins.
     let child = sleep_for_ever
         .builder()
@@ -212,7 +215,7 @@ async fn deadlines_hold() {
 
 /// Waits until a process has ended; it may not have been waited for.
 async fn gone_or_zombie(id: u32) {
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + PATIENCE;
     while std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| {
         !stat
             .rsplit_once(')')
@@ -493,7 +496,7 @@ macro_rules! asynchronous {
                         _ => tokio::runtime::Builder::new_multi_thread(),
                     };
                     let runtime = runtime.enable_all().build().unwrap();
-                    let test = async { timeout(Duration::from_secs(60), $test()).await.unwrap() };
+                    let test = async { timeout(4 * PATIENCE, $test()).await.unwrap() };
                     runtime.block_on(test);
                 }
             }) as fn(),
@@ -517,32 +520,35 @@ async fn confined_functions_run_under_tokio() {
     for (call, result) in (0..).zip(calls.collect::<Vec<_>>()) {
         assert_eq!(result.await.unwrap().unwrap(), call + 1);
     }
-    let begun = Instant::now();
     let late = confined_sleep
         .builder()
         .deadline(Duration::from_millis(200))
-        .run_tokio(20_000)
+        .run_tokio(50_000)
         .await;
     assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    let mut child = confined_sleep.spawn_tokio(20_000).await.unwrap();
+    let mut child = confined_sleep.spawn_tokio(50_000).await.unwrap();
     let status = child.confinement().await.unwrap().unwrap();
     assert!(status.relaxed == 0 && status.seccomp_instructions > 100);
     // A keeper that stands still holds nobody up beyond that, nor the runtime.
     let keeper = parent(child.id());
     signal(keeper, libc::SIGSTOP);
-    let begun = Instant::now();
     let late = confined_add.builder().deadline(Duration::from_secs(1));
-    let (late, ticks) = tokio::join!(late.run_tokio(1, 2), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        begun.elapsed()
-    });
+    let is_over = std::cell::Cell::new(false);
+    let late = async {
+        let late = late.run_tokio(1, 2).await;
+        is_over.set(true);
+        late
+    };
+    let others_ran = async {
+        tokio::task::yield_now().await;
+        !is_over.get()
+    };
+    let (late, others_ran) = tokio::join!(late, others_ran);
     assert!(
         matches!(late, Err(Error::Launch { .. } | Error::Deadline { .. })),
         "{late:?}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(3));
-    assert!(ticks < Duration::from_millis(900), "{ticks:?}");
+    assert!(others_ran, "the runtime stood still meanwhile");
     signal(keeper, libc::SIGCONT);
     assert_eq!(confined_add.run_tokio(1, 2).await.unwrap(), 3);
     child.kill().unwrap();
@@ -574,7 +580,7 @@ async fn dropping_a_confined_run_kills_its_child() {
             .filter(|name| name.as_deref().is_ok_and(|name| name == "dropped_soon\n"))
             .count()
     };
-    let run = dropped_soon.run_tokio(20_000);
+    let run = dropped_soon.run_tokio(50_000);
     let seen = async {
         while alive() == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -586,7 +592,7 @@ async fn dropping_a_confined_run_kills_its_child() {
     }
     let begun = Instant::now();
     while alive() > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(2), "it runs on");
+        assert!(begun.elapsed() < PATIENCE, "it runs on");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -190,26 +190,26 @@ fn the_descriptors_of_a_refused_message_are_closed() {
 
 #[test]
 fn a_lingering_socket_in_a_refused_message_does_not_hold_up_the_receiver() {
-    // It has bytes that nobody will receive, and waits 2 s for that when it is closed.
-    let lingering = || {
+    // It has bytes that nobody will receive, and waits for that when it is closed.
+    let lingering = |seconds| {
         let (mut client, server, _) = tcp_pair();
         client.set_nonblocking(true).unwrap();
         while client.write(&[0; 65_536]).is_ok() {}
         let linger = nix::libc::linger {
             l_onoff: 1,
-            l_linger: 2,
+            l_linger: seconds,
         };
         setsockopt(&client, sockopt::Linger, &linger).unwrap();
         client.set_nonblocking(false).unwrap();
         (client, server)
     };
-    let elapsed = |run: &dyn Fn(TcpStream)| {
-        let (client, _server) = lingering();
+    let elapsed = |seconds, run: &dyn Fn(TcpStream)| {
+        let (client, _server) = lingering(seconds);
         let begin = Instant::now();
         run(client);
         begin.elapsed()
     };
-    let control = elapsed(&|client| drop(client));
+    let control = elapsed(2, &|client| drop(client));
     assert!(control > Duration::from_secs(1), "{control:?}");
     for refuse in [
         |client| receive_as::<(TcpStream, bool), _>(&(client, 2u8)).err(),
@@ -217,11 +217,11 @@ fn a_lingering_socket_in_a_refused_message_does_not_hold_up_the_receiver() {
         |client| receive_as::<(bool, TcpStream), _>(&(2u8, client)).err(),
         |client| receive_as::<(TcpListener, u8), _>(&(client, 2u8)).err(),
     ] {
-        let time = elapsed(&|client: TcpStream| {
+        let time = elapsed(50, &|client: TcpStream| {
             // The sender's own handle isn't the last one, so its drop doesn't wait.
             assert!(refuse(client).is_some());
         });
-        assert!(time < Duration::from_secs(1), "{time:?}");
+        assert!(time < Duration::from_secs(30), "{time:?}");
     }
 }
 

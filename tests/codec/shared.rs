@@ -182,7 +182,7 @@ fn keys_that_share_do_not_make_decoding_slow() {
         assert_eq!(refused.expected(), "keys that share less");
         assert!(refused.found().starts_with("a reference to "), "{refused}");
     }
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(30));
 
     let nodes = chain(60, 2);
     let set = BTreeSet::from([BinaryHeap::from(vec![nodes[59].clone()]).into_vec()]);

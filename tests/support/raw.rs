@@ -310,6 +310,8 @@ pub(crate) fn without_proc(command: &mut std::process::Command) {
 pub(crate) fn leave_another(time: std::time::Duration, status: i32) -> ! {
     // SAFETY: whoever calls it has one thread.
     if let Ok(nix::unistd::ForkResult::Child) = unsafe { nix::unistd::fork() } {
+        // Whoever reads what the test prints need not wait for this one.
+        (0..3).for_each(close);
         std::thread::sleep(time);
         exit(0);
     }
@@ -345,7 +347,7 @@ pub(crate) fn exit_thread() -> ! {
 }
 
 /// Starts a child that traces this process and never waits for it. It ends after `time`.
-pub(crate) fn be_traced_by_a_child(time: std::time::Duration) {
+pub(crate) fn be_traced_by_a_child(mut until: std::io::PipeReader) {
     use std::io::Read;
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let this = std::process::id();
@@ -362,7 +364,7 @@ pub(crate) fn be_traced_by_a_child(time: std::time::Duration) {
                 exit(1);
             }
             let _ = std::io::Write::write(&mut &writer, &[1]);
-            std::thread::sleep(time);
+            let _ = until.read(&mut [0]);
             exit(0)
         }
         nix::unistd::ForkResult::Parent { .. } => {
