@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
     sandbox = "parser",
     memory = "128MiB",
     cpu_time = "1s",
-    wall_time = "6s"
+    wall_time = "15s"
 )]
 fn decode(upload: Vec<u8>) -> Result<(u32, u32), String> {
     match upload.as_slice() {
@@ -127,7 +127,8 @@ async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<Option<Vec<u8
     }
 }
 
-/// Uploads and the answers that they are to get.
+/// Uploads and the answers that they are to get. On a busy machine, what loops may reach its deadline
+/// before it was given the processor for long enough.
 fn uploads() -> Result<Vec<(Vec<u8>, &'static str)>, Box<dyn Error>> {
     let read = |name| std::fs::read(crossmist_examples::data(name));
     let mut broken = read("hills.png")?;
@@ -144,7 +145,7 @@ fn uploads() -> Result<Vec<(Vec<u8>, &'static str)>, Box<dyn Error>> {
         (b"TOY panic".to_vec(), "hostile panicked"),
         (b"TOY memory".to_vec(), "hostile memory"),
         (b"TOY network".to_vec(), "hostile violation"),
-        (b"TOY loop".to_vec(), "hostile processor"),
+        (b"TOY loop".to_vec(), "hostile processor or deadline"),
         (b"TOY sleep".to_vec(), "hostile deadline"),
     ])
 }
@@ -181,7 +182,13 @@ async fn load(clients: usize, requests: usize) -> Result<(), Box<dyn Error>> {
                     line.push(stream.read_u8().await?);
                 }
                 let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                seen.push((line, *expected, begun.elapsed()));
+                let is_right = match *expected {
+                    "hostile processor or deadline" => {
+                        ["hostile processor", "hostile deadline"].contains(&line.as_str())
+                    }
+                    expected => line == expected,
+                };
+                seen.push((line, is_right, *expected, begun.elapsed()));
             }
             Ok::<_, std::io::Error>(seen)
         }));
@@ -189,8 +196,8 @@ async fn load(clients: usize, requests: usize) -> Result<(), Box<dyn Error>> {
     let mut kinds: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     let mut wrong = 0;
     for task in tasks {
-        for (line, expected, time) in task.await?? {
-            if line != expected {
+        for (line, is_right, expected, time) in task.await?? {
+            if !is_right {
                 wrong += 1;
                 eprintln!("expected `{expected}`, got `{line}`");
             }
@@ -199,7 +206,7 @@ async fn load(clients: usize, requests: usize) -> Result<(), Box<dyn Error>> {
     }
     let took = begun.elapsed();
     println!(
-        "{:20} {:>7} {:>10} {:>10} {:>10}",
+        "{:30} {:>7} {:>10} {:>10} {:>10}",
         "answer", "count", "median", "95 %", "worst"
     );
     let mut total = 0;
@@ -208,7 +215,7 @@ async fn load(clients: usize, requests: usize) -> Result<(), Box<dyn Error>> {
         total += times.len();
         let count = times.len();
         let [median, most, worst] = [count / 2, count * 95 / 100, count - 1].map(|at| times[at]);
-        println!("{kind:20} {count:>7} {median:>10.1?} {most:>10.1?} {worst:>10.1?}");
+        println!("{kind:30} {count:>7} {median:>10.1?} {most:>10.1?} {worst:>10.1?}");
     }
     println!(
         "{total} of {} answered in {took:.1?}, {wrong} wrongly",
