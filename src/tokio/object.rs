@@ -1,8 +1,9 @@
 //! What can be sent of tokio's: the ends of channels, its files and its sockets.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::net::unix::pipe;
 
 use super::channel::{Duplex, Receiver, Sender};
@@ -50,23 +51,35 @@ fn registered<T>(
     register().map_err(|error| decoder.error("what tokio can register", error))
 }
 
+/// Whether a descriptor is non-blocking. Who changes what isn't to be changed asks first: policies
+/// deny the change, whether or not anything changes by it.
+fn is_nonblocking(descriptor: &impl AsFd) -> io::Result<bool> {
+    let flags = fcntl(descriptor, FcntlArg::F_GETFL)?;
+    Ok(OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
+}
+
 /// tokio's sockets travel as those of the standard library, and are checked like them.
 ///
-/// They are non-blocking, which is a property of the open socket: whoever shares it sees it.
+/// They are non-blocking, which is a property of the open socket: whoever shares it sees it. Only a
+/// peer that sends a blocking one in their place has its mode changed.
 macro_rules! sockets {
     ($($tokio:ty as $std:ty;)*) => {$(
         impl Object for $tokio {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-                use std::os::fd::AsFd;
                 encoder.descriptor(self.as_fd());
             }
 
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
                 let socket = <$std>::decode(decoder)?;
-                registered(decoder, || {
-                    socket.set_nonblocking(true)?;
-                    Self::from_std(socket)
-                })
+                if !is_nonblocking(&socket).unwrap_or(false)
+                    && let Err(error) = socket.set_nonblocking(true)
+                {
+                    return Err(decoder.error(
+                        "a socket that is non-blocking, or may be made so",
+                        format_args!("one that is not: {error}"),
+                    ));
+                }
+                registered(decoder, || Self::from_std(socket))
             }
 
             fn describe(shape: &mut Shape) {
@@ -94,7 +107,6 @@ macro_rules! pipes {
     ($($tokio:ty as $std:ty;)*) => {$(
         impl Object for $tokio {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-                use std::os::fd::AsFd;
                 encoder.descriptor(self.as_fd());
             }
 
@@ -123,7 +135,6 @@ pipes! {
 /// it before it is sent.
 impl Object for tokio::fs::File {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        use std::os::fd::AsFd;
         encoder.descriptor(self.as_fd());
     }
 
