@@ -1,7 +1,9 @@
 //! Anything that serde knows.
 
+mod arrival;
 mod bounded;
 mod limited;
+mod told;
 
 use std::ops::{Deref, DerefMut};
 
@@ -9,14 +11,21 @@ use ::serde::Serialize;
 use ::serde::de::DeserializeOwned;
 use postcard::ser_flavors::{AllocVec, Flavor};
 
+use self::arrival::arrives;
 use self::bounded::{Bounded, Bounds};
 use self::limited::{Allowance, Limited};
+use self::told::Told;
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
 /// Carries a value of a type that implements serde's traits and not [`Object`](crate::Object).
 ///
-/// The form on the wire is postcard's. It doesn't describe itself, so types that ask what comes
-/// next don't work: `#[serde(untagged)]`, `#[serde(flatten)]`, `serde_json::Value`.
+/// The form on the wire is postcard's: small and fast, without names or kinds. It can't carry what
+/// some attributes of serde's ask for: a field that is left out (`skip_serializing_if`), a choice by
+/// what is there (`untagged`, `tag`, `flatten`, and types such as `serde_json::Value`), a variant
+/// that is skipped, or names that differ between the two directions. Such a value is refused when it is
+/// sent, by an error that names type, field or variant. Each value is read back before it is sent and
+/// has to tell a serializer the same again, so what arrives is what was sent. Fields that are
+/// skipped in both directions arrive with their default.
 ///
 /// ```
 /// use crossmist::Serde;
@@ -42,7 +51,7 @@ pub struct Serde<T>(pub T);
 
 impl<T: Serialize + DeserializeOwned + 'static> Object for Serde<T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        let allowance = Allowance::new(encoder);
+        let allowance = Allowance::new(encoder, Told::new());
         let mut serializer = postcard::Serializer {
             output: AllocVec::new(),
         };
@@ -50,11 +59,14 @@ impl<T: Serialize + DeserializeOwned + 'static> Object for Serde<T> {
             .0
             .serialize(Limited::new(&mut serializer, &allowance))
             .and_then(|()| serializer.output.finalize());
-        match (bytes, allowance.overstepped()) {
-            (Ok(bytes), _) => {
-                encoder.empty_elements(allowance.elements().saturating_sub(bytes.len()));
-                encoder.bytes_owned(bytes);
-            }
+        match (bytes, allowance.overstepped::<T>()) {
+            (Ok(bytes), _) => match arrives(&self.0, &bytes, allowance.told(), encoder) {
+                Ok(()) => {
+                    encoder.empty_elements(allowance.elements().saturating_sub(bytes.len()));
+                    encoder.bytes_owned(bytes);
+                }
+                Err(kind) => encoder.refuse(kind),
+            },
             (Err(_), Some(kind)) => encoder.refuse(kind),
             (Err(error), None) => encoder.fail(format!(
                 "`{}` can't be serialized: {error}",

@@ -9,6 +9,7 @@ mod frames;
 mod limits;
 mod refusals;
 mod serde;
+mod serde_attributes;
 mod shared;
 mod support;
 mod types;

@@ -249,11 +249,11 @@ fn what_can_not_be_serialized_is_refused_by_the_sender() {
     let error = to_bytes(&Serde(Lengthless)).unwrap_err().to_string();
     assert!(error.starts_with("`codec::serde::"), "{error}");
     assert!(
-        error.contains("Lengthless` can't be serialized: "),
+        error.contains("a map or a sequence whose length isn't known when it begins"),
         "{error}"
     );
-    // One that asks what comes next is serialized and can't be read again.
-    let bytes = body(&Serde(Untagged::Number(1)));
-    let error = refusal::<Serde<Untagged>>(&bytes);
-    assert!(error.expected().ends_with("Untagged`"), "{error}");
+    let error = to_bytes(&Serde(Untagged::Number(1)))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("Untagged` asks what comes next"), "{error}");
 }

@@ -11,7 +11,7 @@ use ::serde::de::{
     DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::super::Decoder;
+use super::super::{Decoder, Encoder};
 
 /// What is left of each bound. Shared by all wrappers of one value.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Bounds {
     announced: Cell<usize>,
     stack: super::super::decode::Stack,
     overstepped: Cell<Option<&'static str>>,
+    /// The type of the innermost part that could not be read.
+    place: Cell<Option<&'static str>>,
 }
 
 impl Bounds {
@@ -44,6 +46,21 @@ impl Bounds {
             announced: Cell::new(bytes),
             stack: decoder.stack(),
             overstepped: Cell::new(None),
+            place: Cell::new(None),
+        }
+    }
+
+    /// The bounds of a value that this process has serialized, within the nesting that there was.
+    pub(super) fn of_own(encoder: &Encoder<'_>, bytes: usize) -> Self {
+        Self {
+            empty_elements: usize::MAX,
+            memory: Cell::new(usize::MAX),
+            nesting: Cell::new(encoder.nesting_left()),
+            elements: Cell::new(usize::MAX),
+            announced: Cell::new(bytes),
+            stack: encoder.stack(),
+            overstepped: Cell::new(None),
+            place: Cell::new(None),
         }
     }
 
@@ -56,6 +73,11 @@ impl Bounds {
     /// Which bound was the reason of the failure, if one was.
     pub(super) fn overstepped(&self) -> Option<&'static str> {
         self.overstepped.get()
+    }
+
+    /// The type of the innermost part that could not be read, if it was a part.
+    pub(super) fn place(&self) -> Option<&'static str> {
+        self.place.get()
     }
 
     fn fail<T, E: Error>(&self, found: &'static str) -> Result<T, E> {
@@ -299,8 +321,14 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        let deserializer = self.wrap(deserializer);
-        self.inner.deserialize(deserializer)
+        let (deserializer, bounds) = (self.wrap(deserializer), self.bounds);
+        self.inner.deserialize(deserializer).inspect_err(|_| {
+            let place = std::any::type_name::<S::Value>();
+            // Not the helpers of serde's derives.
+            if bounds.place.get().is_none() && !place.contains("::__") {
+                bounds.place.set(Some(place));
+            }
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A serializer around another one, which holds a value to the bounds that its receiver will hold
-//! it to: nesting, stack, and elements without bytes.
+//! it to: nesting, stack, and elements without bytes. It notes all that it is told, and refuses what
+//! has no place in the bytes.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,6 +12,7 @@ use ::serde::ser::{
 
 use super::super::decode::Stack;
 use super::super::{EncodeErrorKind, Encoder};
+use super::told::{Step, Tell, Told};
 
 /// What is left of each bound. Shared by all wrappers of one value.
 #[derive(Debug)]
@@ -21,17 +23,23 @@ pub(super) struct Allowance {
     /// How many elements there were.
     elements: Cell<usize>,
     overstepped: Cell<Option<Bound>>,
+    told: Told,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Bound {
     Nesting,
     Stack,
+    /// A field that this value leaves out, and its struct.
+    LeftOut(Step),
+    /// A sequence or a map whose length isn't known when it begins.
+    Lengthless,
 }
 
 impl Allowance {
-    pub(super) fn new(encoder: &Encoder<'_>) -> Self {
+    pub(super) fn new(encoder: &Encoder<'_>, told: Told) -> Self {
         Self {
+            told,
             limit: encoder.limits().nesting,
             nesting: Cell::new(encoder.nesting_left()),
             stack: encoder.stack(),
@@ -45,12 +53,40 @@ impl Allowance {
         self.elements.get()
     }
 
-    /// Which bound was the reason of the failure, if one was.
-    pub(super) fn overstepped(&self) -> Option<EncodeErrorKind> {
-        self.overstepped.get().map(|bound| match bound {
+    /// What was told.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
+    pub(super) fn into_told(self) -> Told {
+        self.told
+    }
+
+    /// Why serializing a `T` failed, if one of the bounds was the reason.
+    pub(super) fn overstepped<T>(&self) -> Option<EncodeErrorKind> {
+        let refused = |what| EncodeErrorKind::Refused {
+            reason: format!(
+                "`{}` can't be sent by `Serde`, which sends no names and no kinds: {what}; {CURE}",
+                std::any::type_name::<T>()
+            ),
+        };
+        Some(match self.overstepped.get()? {
             Bound::Nesting => EncodeErrorKind::TooDeep { limit: self.limit },
             Bound::Stack => EncodeErrorKind::NoStack,
+            Bound::LeftOut((of, field)) => refused(format!(
+                "the value leaves out `{of}::{field}` (`skip_serializing_if`)"
+            )),
+            Bound::Lengthless => refused(
+                "it has a map or a sequence whose length isn't known when it begins (`flatten`, or \
+                 an iterator)"
+                    .to_owned(),
+            ),
         })
+    }
+
+    fn refuse<T, E: Error>(&self, bound: Bound) -> Result<T, E> {
+        self.overstepped.set(Some(bound));
+        Err(E::custom("a bound of the message"))
     }
 
     fn enter<E: Error>(&self) -> Result<(), E> {
@@ -62,8 +98,7 @@ impl Allowance {
                 return Ok(());
             }
         };
-        self.overstepped.set(Some(bound));
-        Err(E::custom("a bound of the message"))
+        self.refuse(bound)
     }
 
     fn leave(&self) {
@@ -75,16 +110,51 @@ impl Allowance {
     }
 }
 
+/// What a user can do about a type that can't be sent.
+pub(super) const CURE: &str = "remove the attribute for both directions, derive `Object` instead, or \
+                               send the value as text, JSON for instance";
+
 /// A serializer or one for the parts of something, limited.
 #[derive(Debug)]
 pub(super) struct Limited<'l, I> {
     inner: I,
     allowance: &'l Allowance,
+    /// The type whose fields are serialized.
+    of: &'static str,
+    /// What was told before the elements of a sequence or a map, and the sum of what they told.
+    before: u64,
+    sum: u64,
 }
 
 impl<'l, I> Limited<'l, I> {
     pub(super) fn new(inner: I, allowance: &'l Allowance) -> Self {
-        Self { inner, allowance }
+        Self {
+            inner,
+            allowance,
+            of: "",
+            before: 0,
+            sum: 0,
+        }
+    }
+
+    /// One for the fields of a type.
+    fn of(inner: I, allowance: &'l Allowance, of: &'static str) -> Self {
+        Self {
+            of,
+            ..Self::new(inner, allowance)
+        }
+    }
+
+    /// One for elements, whose order doesn't matter.
+    fn elements(inner: I, allowance: &'l Allowance) -> Self {
+        Self {
+            before: allowance.told.digest(),
+            ..Self::new(inner, allowance)
+        }
+    }
+
+    fn told(&self) -> &'l Told {
+        &self.allowance.told
     }
 
     fn part<'v, T: ?Sized>(&self, value: &'v T) -> Part<'v, 'l, T> {
@@ -110,27 +180,10 @@ impl<T: Serialize + ?Sized> Serialize for Part<'_, '_, T> {
 
 /// Methods that pass a value without parts on.
 macro_rules! plain {
-    ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
-        fn $method(self, $($argument: $type),*) -> Result<S::Ok, S::Error> {
-            self.inner.$method($($argument),*)
-        }
-    )*};
-}
-
-/// Methods that begin something with parts; the nested ones are those that a recursive type has
-/// to go through, and the same as where it is deserialized.
-macro_rules! begin {
-    ($($method:ident($($argument:ident: $type:ty),*) -> $parts:ident;)*) => {$(
-        fn $method(self, $($argument: $type),*) -> Result<Self::$parts, S::Error> {
-            let inner = self.inner.$method($($argument),*)?;
-            Ok(Limited::new(inner, self.allowance))
-        }
-    )*};
-    (nested: $($method:ident($($argument:ident: $type:ty),*) -> $parts:ident;)*) => {$(
-        fn $method(self, $($argument: $type),*) -> Result<Self::$parts, S::Error> {
-            self.allowance.enter()?;
-            let inner = self.inner.$method($($argument),*)?;
-            Ok(Limited::new(inner, self.allowance))
+    ($($method:ident($type:ty);)*) => {$(
+        fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
+            value.tell(self.told());
+            self.inner.$method(value)
         }
     )*};
 }
@@ -147,47 +200,112 @@ impl<'l, S: Serializer> Serializer for Limited<'l, S> {
     type SerializeStructVariant = Limited<'l, S::SerializeStructVariant>;
 
     plain! {
-        serialize_bool(value: bool);
-        serialize_i8(value: i8);
-        serialize_i16(value: i16);
-        serialize_i32(value: i32);
-        serialize_i64(value: i64);
-        serialize_i128(value: i128);
-        serialize_u8(value: u8);
-        serialize_u16(value: u16);
-        serialize_u32(value: u32);
-        serialize_u64(value: u64);
-        serialize_u128(value: u128);
-        serialize_f32(value: f32);
-        serialize_f64(value: f64);
-        serialize_char(value: char);
-        serialize_str(value: &str);
-        serialize_bytes(value: &[u8]);
-        serialize_unit();
-        serialize_unit_struct(name: &'static str);
+        serialize_bool(bool);
+        serialize_i8(i8);
+        serialize_i16(i16);
+        serialize_i32(i32);
+        serialize_i64(i64);
+        serialize_i128(i128);
+        serialize_u8(u8);
+        serialize_u16(u16);
+        serialize_u32(u32);
+        serialize_u64(u64);
+        serialize_u128(u128);
+        serialize_f32(f32);
+        serialize_f64(f64);
+        serialize_char(char);
+        serialize_str(&str);
+        serialize_bytes(&[u8]);
     }
 
-    begin! {
-        serialize_tuple(length: usize) -> SerializeTuple;
-        serialize_tuple_struct(name: &'static str, length: usize) -> SerializeTupleStruct;
-        serialize_struct(name: &'static str, length: usize) -> SerializeStruct;
+    fn serialize_unit(self) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_unit()
     }
 
-    begin! { nested:
-        serialize_seq(length: Option<usize>) -> SerializeSeq;
-        serialize_map(length: Option<usize>) -> SerializeMap;
-        serialize_tuple_variant(
-            name: &'static str, index: u32, variant: &'static str, length: usize
-        ) -> SerializeTupleVariant;
-        serialize_struct_variant(
-            name: &'static str, index: u32, variant: &'static str, length: usize
-        ) -> SerializeStructVariant;
+    fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_unit_struct(name)
+    }
+
+    fn serialize_tuple(self, length: usize) -> Result<Self::SerializeTuple, S::Error> {
+        let inner = self.inner.serialize_tuple(length)?;
+        Ok(Limited::new(inner, self.allowance))
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        length: usize,
+    ) -> Result<Self::SerializeTupleStruct, S::Error> {
+        let inner = self.inner.serialize_tuple_struct(name, length)?;
+        Ok(Limited::new(inner, self.allowance))
+    }
+
+    fn serialize_struct(
+        self,
+        name: &'static str,
+        length: usize,
+    ) -> Result<Self::SerializeStruct, S::Error> {
+        let inner = self.inner.serialize_struct(name, length)?;
+        Ok(Limited::of(inner, self.allowance, name))
+    }
+
+    // From here on what a recursive type has to go through, the same as where it is deserialized.
+
+    fn serialize_seq(self, length: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
+        self.allowance.enter()?;
+        let Some(known) = length else {
+            return self.allowance.refuse(Bound::Lengthless);
+        };
+        self.told().word(known as u64);
+        let inner = self.inner.serialize_seq(length)?;
+        Ok(Limited::elements(inner, self.allowance))
+    }
+
+    fn serialize_map(self, length: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
+        self.allowance.enter()?;
+        let Some(known) = length else {
+            return self.allowance.refuse(Bound::Lengthless);
+        };
+        self.told().word(known as u64);
+        let inner = self.inner.serialize_map(length)?;
+        Ok(Limited::elements(inner, self.allowance))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Self::SerializeTupleVariant, S::Error> {
+        self.allowance.enter()?;
+        self.told().step(name, variant);
+        let inner = self
+            .inner
+            .serialize_tuple_variant(name, index, variant, length)?;
+        Ok(Limited::new(inner, self.allowance))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Self::SerializeStructVariant, S::Error> {
+        self.allowance.enter()?;
+        self.told().step(name, variant);
+        let inner = self
+            .inner
+            .serialize_struct_variant(name, index, variant, length)?;
+        Ok(Limited::of(inner, self.allowance, variant))
     }
 
     // The receiver can't know yet that nothing is nested in these two.
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
         self.allowance.enter()?;
         self.allowance.leave();
+        self.told().word(0);
         self.inner.serialize_none()
     }
 
@@ -199,11 +317,13 @@ impl<'l, S: Serializer> Serializer for Limited<'l, S> {
     ) -> Result<S::Ok, S::Error> {
         self.allowance.enter()?;
         self.allowance.leave();
+        self.told().step(name, variant);
         self.inner.serialize_unit_variant(name, index, variant)
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
         self.allowance.enter()?;
+        self.told().word(1);
         let part = self.part(value);
         let result = self.inner.serialize_some(&part);
         self.allowance.leave();
@@ -227,6 +347,7 @@ impl<'l, S: Serializer> Serializer for Limited<'l, S> {
         value: &T,
     ) -> Result<S::Ok, S::Error> {
         self.allowance.enter()?;
+        self.told().step(name, variant);
         let part = self.part(value);
         let result = self
             .inner
@@ -236,6 +357,8 @@ impl<'l, S: Serializer> Serializer for Limited<'l, S> {
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        // What fails here fails there.
+        let _ = fmt::write(&mut self.told(), format_args!("{value}"));
         self.inner.collect_str(value)
     }
 
@@ -256,9 +379,14 @@ macro_rules! parts {
                 $($name: $type,)?
                 value: &T,
             ) -> Result<(), S::Error> {
+                $(self.told().step(self.of, $name);)?
                 let part = self.part(value);
                 self.inner.$method($($name,)? &part)
             }
+
+            $(fn skip_field(&mut self, $name: $type) -> Result<(), S::Error> {
+                self.allowance.refuse(Bound::LeftOut((self.of, $name)))
+            })?
 
             fn end(self) -> Result<S::Ok, S::Error> {
                 $(self.allowance.$nested();)?
@@ -282,12 +410,16 @@ impl<S: SerializeSeq> SerializeSeq for Limited<'_, S> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
         self.allowance.element();
+        self.told().part();
         let part = self.part(value);
-        self.inner.serialize_element(&part)
+        self.inner.serialize_element(&part)?;
+        self.sum = self.sum.wrapping_add(self.told().digest());
+        Ok(())
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {
         self.allowance.leave();
+        self.told().parts(self.before, self.sum);
         self.inner.end()
     }
 }
@@ -298,17 +430,21 @@ impl<S: SerializeMap> SerializeMap for Limited<'_, S> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
         self.allowance.element();
+        self.told().part();
         let part = self.part(key);
         self.inner.serialize_key(&part)
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
         let part = self.part(value);
-        self.inner.serialize_value(&part)
+        self.inner.serialize_value(&part)?;
+        self.sum = self.sum.wrapping_add(self.told().digest());
+        Ok(())
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {
         self.allowance.leave();
+        self.told().parts(self.before, self.sum);
         self.inner.end()
     }
 }

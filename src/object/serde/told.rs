@@ -1,0 +1,135 @@
+//! All that a value tells its serializer, as one number: two values that tell the same are the same, as
+//! far as serde can see.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::OnceLock;
+
+/// A type and its field or variant.
+pub(super) type Step = (&'static str, &'static str);
+
+/// What was told so far.
+#[derive(Debug)]
+pub(super) struct Told {
+    digest: Cell<u64>,
+    /// The fields and variants on the way, if somebody wants to know them.
+    steps: Option<RefCell<Vec<Step>>>,
+}
+
+/// Where the digest of a value begins. Drawn at random, so that nobody who chooses a value can choose
+/// its digest.
+fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| RandomState::new().build_hasher().finish())
+}
+
+/// Both halves of a product.
+fn mix(digest: u64, word: u64) -> u64 {
+    let product = u128::from(digest ^ word) * 0x9e37_79b9_7f4a_7c15;
+    (product as u64).rotate_left(29) ^ (product >> 64) as u64
+}
+
+impl Told {
+    pub(super) fn new() -> Self {
+        Self {
+            digest: Cell::new(seed()),
+            steps: None,
+        }
+    }
+
+    /// One that also keeps the steps.
+    pub(super) fn with_steps() -> Self {
+        Self {
+            digest: Cell::new(seed()),
+            steps: Some(RefCell::default()),
+        }
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.digest.get()
+    }
+
+    pub(super) fn into_steps(self) -> Vec<Step> {
+        self.steps.map(RefCell::into_inner).unwrap_or_default()
+    }
+
+    pub(super) fn word(&self, word: u64) {
+        self.digest.set(mix(self.digest.get(), word));
+    }
+
+    pub(super) fn bytes(&self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let digest = words.iter().fold(self.digest.get(), |digest, word| {
+            mix(digest, u64::from_le_bytes(*word))
+        });
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        // The length tells a last zero from none.
+        let digest = mix(digest, u64::from_le_bytes(last));
+        self.digest.set(mix(digest, bytes.len() as u64));
+    }
+
+    /// A field or a variant.
+    pub(super) fn step(&self, of: &'static str, name: &'static str) {
+        self.bytes(name.as_bytes());
+        if let Some(steps) = &self.steps {
+            steps.borrow_mut().push((of, name));
+        }
+    }
+
+    /// Begins with an element, which is told apart from the others.
+    pub(super) fn part(&self) {
+        self.digest.set(seed());
+    }
+
+    /// Goes on after elements whose digests add up to `sum`: the order of a hash map is another one every
+    /// time.
+    pub(super) fn parts(&self, before: u64, sum: u64) {
+        self.digest.set(mix(before, sum));
+    }
+}
+
+impl fmt::Write for &Told {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// A plain value of serde's.
+pub(super) trait Tell {
+    fn tell(&self, told: &Told);
+}
+
+macro_rules! words {
+    ($($type:ty)*) => {$(
+        impl Tell for $type {
+            fn tell(&self, told: &Told) {
+                told.word(*self as u64);
+            }
+        }
+    )*};
+}
+
+words! { bool i8 i16 i32 i64 u8 u16 u32 u64 char }
+
+macro_rules! with_bytes {
+    ($($type:ty: $value:ident => $bytes:expr;)*) => {$(
+        impl Tell for $type {
+            fn tell(&self, told: &Told) {
+                let $value = self;
+                told.bytes($bytes);
+            }
+        }
+    )*};
+}
+
+with_bytes! {
+    i128: value => &value.to_le_bytes();
+    u128: value => &value.to_le_bytes();
+    f32: value => &value.to_le_bytes();
+    f64: value => &value.to_le_bytes();
+    str: value => value.as_bytes();
+    [u8]: value => value;
+}
