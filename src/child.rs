@@ -218,16 +218,19 @@ pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending
         Ok(Err(error)) => Reply::BadArguments(ChildText::new(error.to_string())),
         Err(payload) => Reply::Panicked(panic_seen(Some(payload))),
     };
-    // Before the answer, so that what the function printed is there when its caller goes on.
-    flush();
     // The result's own `encode` may panic, before anything is sent.
-    match catch_unwind(AssertUnwindSafe(|| answer(&reply, limits))) {
+    let ending = match catch_unwind(AssertUnwindSafe(|| answer(&reply, limits))) {
         Ok(ending) => ending,
         Err(payload) => answer(
             &Reply::<()>::Panicked(panic_seen(Some(payload))),
             Limits::default(),
         ),
-    }
+    };
+    // Behind the answer, since another thread may hold the lock of stdout for ever: then the caller
+    // has the answer and ends this process. It waits for the end, so that what the function printed
+    // is there when the caller goes on. Before the result is dropped, which may never end, either.
+    flush();
+    ending
 }
 
 fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
@@ -254,6 +257,8 @@ fn send(outbox: &mut Outbox<'_>) -> bool {
         .is_some_and(|socket| outbox.send(socket.as_fd(), Deadline::NEVER).is_ok())
 }
 
+/// Writes what Rust code has printed. Waits for whoever holds the lock, so nothing may be left to
+/// be sent.
 fn flush() {
     // What can't be written is the reader's loss; the call goes on.
     let _ = std::io::stdout().flush();
@@ -273,8 +278,8 @@ fn watch_for_panics(limits: Limits) {
         before(info);
         if cfg!(panic = "abort") && std::thread::current().id() == thread {
             // Nothing will be caught: this is the last chance to answer.
-            flush();
             answer(&Reply::<()>::Panicked(panic_seen(None)), limits);
+            flush();
         }
     }));
 }
