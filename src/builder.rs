@@ -44,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) kill_on_drop: bool,
+    pub(crate) kill_on_parent_death: bool,
+    pub(crate) process_group: Option<i32>,
     pub(crate) privileged: bool,
     /// The policy of a function that has none of its own.
     pub(crate) policy: Option<SandboxPolicy>,
@@ -167,6 +169,30 @@ impl<F: Func> Builder<F, F::Args> {
     /// Whether dropping the [`Child`] kills it. Default: no, it runs on.
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.options.kill_on_drop = kill;
+        self
+    }
+
+    /// Whether the child is killed when this program ends, however it ends: by SIGKILL, by a signal of
+    /// its own, by `exit`, or because it executes another program. Default: no, it runs on and loses its
+    /// deadline, which this program keeps. A confined child always dies with the program.
+    ///
+    /// The kernel does it, so a child that is stopped or loops is killed as well; what it has started
+    /// itself is not. The thread that calls this function may end: the child belongs to a thread that the
+    /// library starts for this, which stays as long as the program.
+    pub fn kill_on_parent_death(mut self, kill: bool) -> Self {
+        self.options.kill_on_parent_death = kill;
+        self
+    }
+
+    /// Puts the child into a process group, as
+    /// [`CommandExt::process_group`](std::os::unix::process::CommandExt::process_group) does; 0 makes a
+    /// new one. Default: this process's, which a terminal sends Ctrl-C (SIGINT) and hang-ups to: the
+    /// child dies of them, even if this program handles them.
+    ///
+    /// A confined child is in a session apart, where no terminal reaches it; a call that asks for
+    /// another group fails with [`Error::Policy`].
+    pub fn process_group(mut self, group: i32) -> Self {
+        self.options.process_group = Some(group);
         self
     }
 

@@ -16,8 +16,9 @@ use crate::handle::Child;
 use crate::keeper;
 use crate::launch;
 use crate::object::{EncodeError, EncodeErrorKind, Trust, carries};
-use crate::program::{self, CHILD_ARGUMENT, Program};
+use crate::program::{self, CHILD_ARGUMENT, Program, VERSION};
 use crate::running::{ChildProcess, Hold};
+use crate::starter;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::process::{Process, Start, StartError};
@@ -153,7 +154,11 @@ fn send(outbox: &mut Outbox<'_>, socket: BorrowedFd<'_>, wait: Wait) -> io::Resu
 }
 
 /// Starts this executable again, with `socket` as the one descriptor that it gets.
-fn start<F: Func>(program: &Program, socket: OwnedFd, options: &Options) -> Result<Process, Error> {
+fn start<F: Func>(
+    program: &'static Program,
+    socket: OwnedFd,
+    options: &Options,
+) -> Result<Process, Error> {
     use std::os::fd::AsRawFd;
 
     let arguments = [
@@ -161,6 +166,7 @@ fn start<F: Func>(program: &Program, socket: OwnedFd, options: &Options) -> Resu
         c_string(CHILD_ARGUMENT)?,
         c_string(socket.as_raw_fd().to_string())?,
         c_string(F::NAME)?,
+        c_string(VERSION)?,
     ];
     let environment = environment(options)?;
     let directory = options.directory.as_ref().map(c_string).transpose()?;
@@ -170,22 +176,30 @@ fn start<F: Func>(program: &Program, socket: OwnedFd, options: &Options) -> Resu
         .into_iter()
         .collect::<io::Result<_>>()
         .map_err(failed("open a standard descriptor"))?;
-    let borrowed = [0, 1, 2].map(|index| {
-        standard
-            .get(index)
-            .and_then(Option::as_ref)
-            .map(AsFd::as_fd)
-    });
-
-    let started = Process::start(&Start {
-        program: program.as_fd(),
-        arguments: &arguments,
-        environment: &environment,
-        socket: socket.as_fd(),
-        standard: borrowed,
-        directory: directory.as_deref(),
-        no_new_privs: false,
-    });
+    let (process_group, dies_with_thread) = (options.process_group, options.kill_on_parent_death);
+    let start = move || {
+        let borrowed = [0, 1, 2].map(|index| {
+            standard
+                .get(index)
+                .and_then(Option::as_ref)
+                .map(AsFd::as_fd)
+        });
+        Process::start(&Start {
+            program: program.as_fd(),
+            arguments: &arguments,
+            environment: &environment,
+            socket: socket.as_fd(),
+            standard: borrowed,
+            directory: directory.as_deref(),
+            no_new_privs: false,
+            process_group,
+            dies_with_thread,
+        })
+    };
+    let started = match dies_with_thread {
+        true => starter::start(start),
+        false => start(),
+    };
     started.map_err(|StartError { step, source }| Error::Launch { step, source })
 }
 

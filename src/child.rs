@@ -14,7 +14,7 @@ use crate::error::{ChildText, Panic};
 use crate::func::{self, Arguments, Func, Opened};
 use crate::keeper;
 use crate::object::{Decoder, Limits, Object, Trust};
-use crate::program::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT};
+use crate::program::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT, VERSION};
 use crate::reply::Reply;
 use crate::stack::Stack;
 use crate::sys::poll::Deadline;
@@ -29,6 +29,10 @@ use crate::transport::{Arrival, Inbox, Outbox};
 /// can't use the attribute, before anything else: what stands before it is done in every child,
 /// too.
 ///
+/// A program whose dependencies bring several versions of this library along calls the `init` of
+/// each, one after the other: each enters the children that its own version starts. A version whose
+/// `init` wasn't called starts none and fails with [`Error::NotEntered`](crate::Error::NotEntered).
+///
 /// # Panics
 ///
 /// Never in a parent.
@@ -42,7 +46,12 @@ pub fn init() {
         role if role == KEEPER_ARGUMENT => enter_keeper,
         _ => return program::note_entry(),
     };
-    let status = match (arguments.next(), arguments.next()) {
+    let (socket, word) = (arguments.next(), arguments.next());
+    if arguments.next().is_some_and(|version| version != VERSION) {
+        // A child of another version of the library, whose own `init` is still to come.
+        return program::note_child();
+    }
+    let status = match (socket, word) {
         (Some(socket), Some(word)) => serve(&socket, &word),
         _ => fail("is started by the program itself, with a socket"),
     };

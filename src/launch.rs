@@ -37,6 +37,13 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
                 .to_owned(),
         ));
     }
+    if options.process_group.is_some() {
+        return Err(failed(
+            "a confined child is in a session of its keeper's, where no terminal reaches it, and in no \
+             other process group: leave out `process_group`"
+                .to_owned(),
+        ));
+    }
     let mut plan =
         Plan::prepare(policy.compiled(), policy.kept(), &options.bound).map_err(failed)?;
     #[cfg(feature = "learn")]

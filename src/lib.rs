@@ -160,6 +160,7 @@ mod reply;
 mod running;
 mod sandbox;
 mod stack;
+mod starter;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;

@@ -22,6 +22,10 @@ pub(crate) const CHILD_ARGUMENT: &str = "--crossmist-child";
 /// What the keeper's arguments begin with. The number of its socket follows.
 pub(crate) const KEEPER_ARGUMENT: &str = "--crossmist-keeper";
 
+/// What such arguments end with. A program can have several versions of the library, brought along by
+/// its dependencies; each enters its own children.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[derive(Debug)]
 pub(crate) struct Program {
     file: File,
@@ -72,6 +76,13 @@ impl Program {
             "this code is part of a shared object, not of the executable; a child of the \
              executable would not find it",
         )?;
+        if !image::keeps_records_read_only() {
+            return Err(
+                "it was linked without RELRO, so the records by which a child finds its function can be \
+                 overwritten; build it without `-C relro-level=off` and `-z norelro`"
+                    .to_owned(),
+            );
+        }
         if !is_image_of(&file, &image.headers).unwrap_or(false) {
             return Err(
                 "/proc/self/exe is not the running program: it was started by way of a \

@@ -26,7 +26,7 @@ pub(crate) use self::program::{Kept, Parting, launch};
 pub(crate) use self::protocol::{Launch, Piped, Request};
 pub(crate) use self::server::enter;
 use self::surroundings::Surroundings;
-use crate::program::Program;
+use crate::program::{Program, VERSION};
 use crate::sys::process::{Process, Start, StartError};
 use crate::sys::socket;
 
@@ -62,12 +62,15 @@ fn execute(
             word(role),
             word(&socket.as_raw_fd().to_string()),
             word(argument),
+            word(VERSION),
         ],
         environment: &environment,
         socket: socket.as_fd(),
         standard: standard.map(|descriptor| Some(descriptor.unwrap_or(null.as_fd()))),
         directory: Some(c"/"),
         no_new_privs: true,
+        process_group: None,
+        dies_with_thread: false,
     })
 }
 

@@ -74,6 +74,14 @@ impl<V: Copy + 'static> Target<V> {
     }
 }
 
+/// Whether records of this program lie where nothing is written once it runs. They hold addresses,
+/// which the loader fills in: it can protect them afterwards only if the linker told it to (RELRO).
+pub(crate) fn keeps_records_read_only() -> bool {
+    fn anything() {}
+    let record: &'static Target<fn()> = const { &Target::new(anything as fn()) };
+    record.reference().is_some()
+}
+
 /// Where the main program lies.
 #[derive(Debug)]
 pub(crate) struct Image {

@@ -25,6 +25,10 @@ pub(crate) struct Start<'a> {
     pub(crate) directory: Option<&'a CStr>,
     /// Sets no_new_privs first, so that the `execve` of a file with privileges gives none.
     pub(crate) no_new_privs: bool,
+    /// The process group that it moves to; 0 is a new one.
+    pub(crate) process_group: Option<libc::pid_t>,
+    /// The kernel kills it when the thread that starts it ends.
+    pub(crate) dies_with_thread: bool,
 }
 
 /// Why a child could not be started.
@@ -62,6 +66,9 @@ struct Plan {
     standard: [c_int; 3],
     directory: *const c_char,
     no_new_privs: bool,
+    process_group: Option<libc::pid_t>,
+    /// The process whose thread it dies with.
+    dies_with: Option<libc::pid_t>,
     failed: Option<(&'static str, c_int)>,
 }
 
@@ -84,6 +91,10 @@ impl Process {
             standard: start.standard.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd())),
             directory: start.directory.map_or(ptr::null(), CStr::as_ptr),
             no_new_privs: start.no_new_privs,
+            process_group: start.process_group,
+            dies_with: start
+                .dies_with_thread
+                .then(|| nix::unistd::getpid().as_raw()),
             failed: None,
         };
         let stack = Stack::new().map_err(|e| failed("reserve a stack for the child", e))?;
@@ -271,6 +282,23 @@ fn prepare_and_execute(plan: &Plan) -> &'static str {
     // SAFETY: takes numbers only.
     if plan.no_new_privs && unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return "set no_new_privs";
+    }
+    if let Some(group) = plan.process_group
+        // SAFETY: takes numbers only.
+        && unsafe { libc::setpgid(0, group) } == -1
+    {
+        return "move to its process group";
+    }
+    if let Some(parent) = plan.dies_with {
+        // SAFETY: takes numbers only.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } != 0 {
+            return "ask for its death with this program";
+        }
+        // SAFETY: takes nothing, and can't fail.
+        if unsafe { libc::getppid() } != parent {
+            // It has died before: nobody is there to be told.
+            return "find this program alive";
+        }
     }
     // SAFETY: the arrays end with a null and point to C strings, all alive in the parent.
     unsafe {
