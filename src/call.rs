@@ -82,6 +82,9 @@ pub(crate) fn start_child<'a, F: Func>(
     let deadline = time.map_or(Deadline::NEVER, Deadline::after);
     refuse_code_in_result::<F>()?;
     let program = program::own()?;
+    if confined.is_some() || options.clear_environment {
+        refuse_merged_example()?;
+    }
     refuse_privileges(options)?;
 
     let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
@@ -122,6 +125,20 @@ fn refuse_code_in_result<F: Func>() -> Result<(), Error> {
             function: F::NAME,
             type_name: std::any::type_name::<F::Output>(),
             part,
+        }),
+    }
+}
+
+/// rustdoc puts the examples of a crate into one program, which finds the one to run by a variable.
+/// A child without it would run all of them again.
+fn refuse_merged_example() -> Result<(), Error> {
+    match std::env::var_os("RUSTDOC_DOCTEST_RUN_NB_TEST") {
+        None => Ok(()),
+        Some(_) => Err(Error::Unsupported {
+            reason: "it is one of several examples that rustdoc has put into one program, whose `main` \
+                     needs an environment variable that a child of this call doesn't get; begin this \
+                     example with ```standalone_crate"
+                .to_owned(),
         }),
     }
 }

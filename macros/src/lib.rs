@@ -162,6 +162,13 @@ use proc_macro::TokenStream;
 /// it only where its type names them. The child ends as by `_exit(2)` when it has answered: what was
 /// printed is written, but handlers of `atexit(3)` and destructors of thread-locals don't run.
 ///
+/// # Examples in documentation
+///
+/// From edition 2024 on, rustdoc puts the examples of a crate into one program. A child of such a
+/// program finds its example only if it inherits the environment: calls of functions with a sandbox,
+/// and calls with `env_clear`, fail there. Begin the example with ```` ```standalone_crate ````, and it is
+/// a program of its own.
+///
 /// # Arguments of the attribute
 ///
 /// * `tokio`, `tokio(…)`: the runtime of an `async fn`; `tokio` alone is

@@ -94,6 +94,10 @@ kinds! {
     /// waits as long as the peer likes.
     File: Kind::File | Kind::Directory,
         "a regular file or a directory (anything else is sent as an `OwnedFd`)";
+    /// A socket is shared with the sender, and so is whether it is non-blocking. It arrives as it is: one
+    /// that came out of tokio by `into_std` gives the receiver `WouldBlock`. The sender decides, by
+    /// `set_nonblocking(false)` before it sends; most policies deny that to a confined receiver. For a
+    /// function that runs tokio itself, send tokio's own type. This goes for all types of sockets.
     TcpStream: Kind::Socket(Socket::TcpStream), "a TCP socket that doesn't listen";
     TcpListener: Kind::Socket(Socket::TcpListener), "a listening TCP socket";
     UdpSocket: Kind::Socket(Socket::Udp), "a UDP socket";

@@ -52,6 +52,14 @@ pub(crate) enum Socket {
     },
 }
 
+/// Whether a descriptor is non-blocking. A policy denies the change whether or not anything changes by
+/// it, so whoever wants it changed asks first.
+#[cfg(feature = "tokio")]
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
+    fcntl(fd, FcntlArg::F_GETFL)
+        .is_ok_and(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
+}
+
 impl Kind {
     /// The kind of `fd`.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Kind {

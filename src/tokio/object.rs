@@ -3,11 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::net::unix::pipe;
 
 use super::channel::{Duplex, Receiver, Sender};
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
+use crate::sys::kind::is_nonblocking;
 
 /// The ends travel as their blocking kin do.
 macro_rules! ends {
@@ -51,13 +51,6 @@ fn registered<T>(
     register().map_err(|error| decoder.error("what tokio can register", error))
 }
 
-/// Whether a descriptor is non-blocking. Who changes what isn't to be changed asks first: policies
-/// deny the change, whether or not anything changes by it.
-fn is_nonblocking(descriptor: &impl AsFd) -> io::Result<bool> {
-    let flags = fcntl(descriptor, FcntlArg::F_GETFL)?;
-    Ok(OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
-}
-
 /// tokio's sockets travel as those of the standard library, and are checked like them.
 ///
 /// They are non-blocking, which is a property of the open socket: whoever shares it sees it. Only a
@@ -71,7 +64,7 @@ macro_rules! sockets {
 
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
                 let socket = <$std>::decode(decoder)?;
-                if !is_nonblocking(&socket).unwrap_or(false)
+                if !is_nonblocking(socket.as_fd())
                     && let Err(error) = socket.set_nonblocking(true)
                 {
                     return Err(decoder.error(
