@@ -65,11 +65,7 @@ impl Need {
                 .status()
                 .is_ok(),
             Need::Loader => std::path::Path::new(LOADER).exists(),
-            Need::UserNamespaces => Command::new("unshare")
-                .args(["--user", "true"])
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success()),
+            Need::UserNamespaces => raw::has_user_namespaces(),
             Need::WriteExecute => crossmist::can_deny_write_execute(),
             Need::Truncation => crossmist::landlock_abi() >= 3,
             Need::Ports => crossmist::landlock_abi() >= 4,

@@ -545,3 +545,18 @@ pub(crate) fn can_map(protection: i32) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     map(4096, protection, flags, -1).is_ok()
 }
+
+/// Whether this process may make user namespaces. It must have one thread.
+pub(crate) fn has_user_namespaces() -> bool {
+    // SAFETY: as the caller says, there is one thread.
+    match unsafe { nix::unistd::fork() }.expect("fork") {
+        nix::unistd::ForkResult::Child => {
+            let made = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER);
+            exit(i32::from(made.is_err()))
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            let ended = nix::sys::wait::waitpid(child, None).expect("its child");
+            ended == nix::sys::wait::WaitStatus::Exited(child, 0)
+        }
+    }
+}
