@@ -63,9 +63,10 @@ pub(crate) fn apply(
         limits(&[(libc::RLIMIT_NPROC, fixed.tasks, fixed.tasks)]).map_err(step(Step::Limits))?;
         // Pools take a thread for each processor that they may run on, and fail where one can't be
         // started: so there are as many as there may be threads beside this one. Where there may be
-        // none, the kernel is left the choice of the processor.
+        // none, the kernel is left the choice of the processor. It is no bound on anything, so it may
+        // fail: a pool that doesn't fit is told of the limit.
         if fixed.tasks > 1 {
-            sys::run_on_few(fixed.tasks.saturating_sub(1)).map_err(step(Step::Limits))?;
+            let _ = sys::run_on_few(fixed.tasks.saturating_sub(1));
         }
     }
     die_with(fixed, parent).map_err(step(Step::ParentDeath))?;
