@@ -1,7 +1,6 @@
 //! The parent's side of a call, from the arguments to the child.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -23,6 +22,7 @@ use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::process::{Process, Start, StartError};
 use crate::sys::socket::{self, Wait};
+use crate::sys::system_files;
 use crate::transport::{self, Outbox};
 
 /// Calls `F` in a child and waits for its result.
@@ -206,6 +206,7 @@ fn start<F: Func>(
             arguments: &arguments,
             environment: &environment,
             socket: socket.as_fd(),
+            proc: None,
             standard: borrowed,
             directory: directory.as_deref(),
             no_new_privs: false,
@@ -244,10 +245,7 @@ fn environment(options: &Options) -> Result<Vec<CString>, Error> {
 pub(crate) fn standard(stdio: Option<&Stdio>) -> io::Result<Option<OwnedFd>> {
     match stdio {
         None | Some(Stdio::Inherit) => Ok(None),
-        Some(Stdio::Null) => {
-            let null = File::options().read(true).write(true).open("/dev/null")?;
-            socket::above_standard(null.into()).map(Some)
-        }
+        Some(Stdio::Null) => system_files::null()?.as_fd().try_clone_to_owned().map(Some),
         Some(Stdio::Descriptor(descriptor)) => descriptor.try_clone().map(Some),
     }
 }

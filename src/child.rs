@@ -17,10 +17,12 @@ use crate::object::{Decoder, Limits, Object, Trust};
 use crate::program::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT, VERSION};
 use crate::reply::Reply;
 use crate::stack::Stack;
+use crate::sys::memory;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::process;
 use crate::sys::signals;
+use crate::sys::system_files;
 use crate::transport::{Arrival, Inbox, Outbox};
 
 /// Enters the child, if this process is one; the parent goes on after it.
@@ -41,7 +43,7 @@ pub fn init() {
     let Some(role) = arguments.next() else {
         return program::note_entry();
     };
-    let serve = match role {
+    let serve: fn(&OsStr, &OsStr, Option<&OsStr>) -> i32 = match role {
         role if role == CHILD_ARGUMENT => enter_executed,
         role if role == KEEPER_ARGUMENT => enter_keeper,
         _ => return program::note_entry(),
@@ -52,7 +54,7 @@ pub fn init() {
         return program::note_child();
     }
     let status = match (socket, word) {
-        (Some(socket), Some(word)) => serve(&socket, &word),
+        (Some(socket), Some(word)) => serve(&socket, &word, arguments.next().as_deref()),
         _ => fail("is started by the program itself, with a socket"),
     };
     std::process::exit(status);
@@ -69,19 +71,24 @@ pub(crate) enum Ending {
 
 /// A process that was made by `execve`: its parent is the program, or the keeper, whose number it
 /// is told then.
-fn enter_executed(socket: &OsStr, parent: &OsStr) -> i32 {
+fn enter_executed(socket: &OsStr, parent: &OsStr, proc: Option<&OsStr>) -> i32 {
     signals::reset_signals();
     let keeper = parent.to_str().and_then(|number| number.parse().ok());
-    match (adopt(socket), keeper) {
+    match (adopt(socket, proc), keeper) {
         (Ok(socket), None) => run(socket, None),
-        (Ok(socket), Some(keeper)) => run_confined(socket, keeper),
+        (Ok(socket), Some(keeper)) => {
+            // As the keeper does before it forks: `/proc` is closed when the answer is needed, and if
+            // there is none, that is where it is told.
+            let _ = memory::mapped_bytes();
+            run_confined(socket, keeper)
+        }
         (Err(reason), _) => fail(reason),
     }
 }
 
 /// The process that forks the keeper, and the keeper.
-fn enter_keeper(socket: &OsStr, _: &OsStr) -> i32 {
-    match adopt(socket) {
+fn enter_keeper(socket: &OsStr, _: &OsStr, proc: Option<&OsStr>) -> i32 {
+    match adopt(socket, proc) {
         Ok(socket) => keeper::enter(socket, run_confined),
         Err(reason) => fail(reason),
     }
@@ -95,16 +102,17 @@ fn run_confined(socket: OwnedFd, keeper: i32) -> ! {
     process::leave(status)
 }
 
-/// Takes the socket that the program gave.
-fn adopt(socket: &OsStr) -> Result<OwnedFd, &'static str> {
+/// Takes the socket and the `/proc` that the program gave.
+fn adopt(number: &OsStr, proc: Option<&OsStr>) -> Result<OwnedFd, &'static str> {
     if cfg!(feature = "early-entry") && process::fill_standard_descriptors().is_err() {
-        return Err("has no /dev/null for its closed standard descriptors");
+        return Err("has nothing to fill its closed standard descriptors with");
     }
-    let socket = socket
-        .to_str()
-        .and_then(|number| number.parse().ok())
-        .filter(|fd| *fd > 2);
-    let Some(socket) = socket.and_then(|fd| process::inherited(fd).ok()) else {
+    let inherited = |number: &OsStr| {
+        let number = number.to_str().and_then(|number| number.parse().ok());
+        let number = number.filter(|fd| *fd > 2);
+        number.and_then(|fd| process::inherited(fd).ok())
+    };
+    let Some(socket) = inherited(number) else {
         return Err("got no socket from the program that started it");
     };
     if privileges::is_privileged()
@@ -113,6 +121,9 @@ fn adopt(socket: &OsStr) -> Result<OwnedFd, &'static str> {
     {
         // Anybody may start a program with privileges, and would choose what it does with them.
         return Err("was started by a process without its privileges");
+    }
+    if let Some(proc) = proc.filter(|proc| *proc != number).and_then(inherited) {
+        system_files::adopt_proc(proc);
     }
     Ok(socket)
 }

@@ -146,7 +146,7 @@ mod func;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
-mod keeper;
+pub mod keeper;
 mod launch;
 #[cfg(feature = "learn")]
 mod learn;

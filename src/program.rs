@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Error;
-use crate::sys::{image, socket};
+use crate::sys::{image, socket, system_files};
 
 /// Whether this process has been at [`init`](crate::init), where a child would have gone its way.
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -41,7 +41,8 @@ pub(crate) fn note_child() {
 /// Notes that this process has found its entry, and is no child.
 pub(crate) fn note_entry() {
     ENTERED.store(true, Ordering::Relaxed);
-    // Now, while `/proc` is there: the program may change its root directory.
+    // Now, while they are there: the program may change its root directory.
+    system_files::open_all();
     let _ = opened();
 }
 
@@ -65,8 +66,11 @@ impl Program {
     /// Opens the executable of this process.
     pub(crate) fn open() -> Result<Self, String> {
         // The link leads to the file that was executed, even if another has its name by now.
-        let file = File::open("/proc/self/exe").map_err(|error| {
-            format!("the executable can't be opened by /proc/self/exe: {error}")
+        let file = system_files::open("self/exe").map_err(|error| {
+            format!(
+                "the executable can't be opened by /proc/self/exe: {error}; mount /proc, or call \
+                 `crossmist::init` before the program changes its root directory"
+            )
         })?;
         // A child's standard descriptors must not take its place.
         let file = socket::above_standard(file.into())

@@ -255,13 +255,8 @@ fn a_root_without_the_loader_is_an_error_that_says_so() {
     let Err(Error::Launch { step, source }) = result else {
         panic!("{result:?}");
     };
-    assert_eq!(step, "execute this program again");
-    assert_eq!(source.raw_os_error(), Some(libc::ENOENT));
-    let result = add.builder().stdin(Stdio::Null).run(5, 7);
-    let Err(Error::Launch { step, source }) = result else {
-        panic!("{result:?}");
-    };
-    assert_eq!(step, "open a standard descriptor");
+    let said = "its dynamic loader is not below this root directory";
+    assert!(step.contains(said), "{step}");
     assert_eq!(source.raw_os_error(), Some(libc::ENOENT));
 }
 

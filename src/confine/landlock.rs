@@ -19,6 +19,8 @@ use landlock::{
 
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 
+use crate::sys::system_files;
+
 /// What a policy has Landlock handle on a kernel of this ABI: rights on files, rights on ports,
 /// scopes. Everything that the kernel knows, so that what no rule grants is denied.
 pub(super) fn handled(policy: &Compiled, abi: u32) -> [u64; 3] {
@@ -152,7 +154,7 @@ fn open(path: impl AsRef<Path>) -> io::Result<File> {
 
 /// Where an open file lies, by no link.
 fn place(file: &File) -> io::Result<PathBuf> {
-    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    system_files::read_link(&format!("self/fd/{}", file.as_raw_fd())).map(PathBuf::from)
 }
 
 /// The folders in which a child of the policy, or of one that has the same ceiling, can make links.

@@ -1,15 +1,20 @@
-//! The keeper: one small process that makes, watches and buries all confined children.
+//! The keeper: the process that makes, watches and reaps all confined children of a program.
 //!
-//! It is this executable again, started when the first sandboxed function is called. It holds
-//! nothing of the program's: no heap, no secret, no layout. It runs one thread, so that forking
-//! it is sound and cheap; it is the parent of every confined child, so that the program's own
-//! `wait` calls see none of them; and it keeps every deadline, even while all threads of the
-//! program are busy. When the program ends, it sees that by a pidfd, and kills them all. When
-//! it is killed itself, its children are told by PR_SET_PDEATHSIG, which is about the parent's
-//! *thread*: one more reason to have only one.
+//! It is a fork server (zygote) that also supervises: this executable again, started when the first
+//! sandboxed function is called. It has no memory of the program's: no heap, no secret, no layout. It
+//! runs one thread, so that forking it is sound and cheap. It is the parent of every confined child, so
+//! that the program's own `wait` calls see none of them. It keeps every deadline, even while all threads
+//! of the program are busy. When the program ends, it kills every child.
+//!
+//! A library that starts a thread before `main`, in a constructor, keeps it from starting. The known ones
+//! (jemalloc, OpenBLAS, OpenMP, MKL, BLIS) are told by their variables not to; [`env`] sets others.
+//
+// It sees the end of the program by a pidfd. When it is killed itself, its children are told by
+// PR_SET_PDEATHSIG, which is about the parent's *thread*: one more reason to have only one.
 
 mod credentials;
 mod drain;
+mod environment;
 mod hello;
 mod program;
 mod protocol;
@@ -17,10 +22,10 @@ mod server;
 mod surroundings;
 
 use std::ffi::CString;
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use self::credentials::Credentials;
+pub use self::environment::env;
 use self::hello::Hello;
 pub(crate) use self::program::{Kept, Parting, launch};
 pub(crate) use self::protocol::{Launch, Piped, Request};
@@ -28,45 +33,40 @@ pub(crate) use self::server::enter;
 use self::surroundings::Surroundings;
 use crate::program::{Program, VERSION};
 use crate::sys::process::{Process, Start, StartError};
-use crate::sys::socket;
+use crate::sys::system_files;
 
-/// Starts this executable again, to become the keeper or a child of its: with one socket, no
-/// privileges of its file, `/dev/null` or what there is for the standard descriptors, and no
-/// environment but where its libraries are.
+/// Starts this executable again, to become the keeper or a child of its: with one socket and `/proc`,
+/// without privileges of its file. A standard descriptor that isn't given stays what it is.
 fn execute(
     program: &Program,
     socket: OwnedFd,
     role: &str,
     argument: &str,
+    environment: &[CString],
     standard: [Option<BorrowedFd<'_>>; 3],
 ) -> Result<Process, StartError> {
-    let null = File::options().read(true).write(true).open("/dev/null");
-    let null = null
-        .and_then(|null| socket::above_standard(null.into()))
-        .map_err(|source| StartError {
-            step: "open /dev/null",
-            source,
-        })?;
-    // Neither holds a zero byte: numbers, and words of ours.
+    // None holds a zero byte: numbers, and words of ours.
     let word = |text: &str| CString::new(text).unwrap_or_default();
-    let libraries = std::env::var_os("LD_LIBRARY_PATH");
-    let libraries = libraries.and_then(|path| {
-        let path = path.into_encoded_bytes();
-        CString::new([&b"LD_LIBRARY_PATH="[..], &path].concat()).ok()
-    });
-    let environment: Vec<CString> = libraries.into_iter().collect();
+    // Whoever needs it says that it is missing.
+    let proc = system_files::proc().ok();
+    let mut arguments = vec![
+        program.name().clone(),
+        word(role),
+        word(&socket.as_raw_fd().to_string()),
+        word(argument),
+        word(VERSION),
+    ];
+    arguments.extend(
+        proc.iter()
+            .map(|proc| word(&proc.as_fd().as_raw_fd().to_string())),
+    );
     Process::start(&Start {
         program: program.as_fd(),
-        arguments: &[
-            program.name().clone(),
-            word(role),
-            word(&socket.as_raw_fd().to_string()),
-            word(argument),
-            word(VERSION),
-        ],
-        environment: &environment,
+        arguments: &arguments,
+        environment,
         socket: socket.as_fd(),
-        standard: standard.map(|descriptor| Some(descriptor.unwrap_or(null.as_fd()))),
+        proc: proc.as_ref().map(AsFd::as_fd),
+        standard,
         directory: Some(c"/"),
         no_new_privs: true,
         process_group: None,

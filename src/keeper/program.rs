@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::protocol::{Departure, KILL, Report, Request, Step};
-use super::{Credentials, Hello, Surroundings, execute};
+use super::{Credentials, Hello, Surroundings, environment, execute};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
 use crate::program::{KEEPER_ARGUMENT, Program};
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process;
+use crate::sys::process::{self, Ended};
 use crate::sys::socket::{self, Wait};
+use crate::sys::system_files;
 use crate::transport;
 
 /// The keeper of this process.
@@ -148,12 +149,14 @@ impl Keeper {
         let failed = |step| move |source| Error::Launch { step, source };
         let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
         let surroundings = Surroundings::of_this_thread(ours.as_fd());
+        let null = system_files::null().map_err(failed("open /dev/null"))?;
         let starter = execute(
             executable,
             theirs,
             KEEPER_ARGUMENT,
             "crossmist-keeper",
-            [None; 3],
+            &environment::for_keeper(),
+            [Some(null.as_fd()); 3],
         );
         let starter = starter.map_err(|error| Error::Launch {
             step: error.step,
@@ -172,26 +175,23 @@ impl Keeper {
             let _ = starter.wait();
             return Err(late(source));
         }
-        let _ = starter.wait();
+        let ended = starter.wait().unwrap_or(Ended::Unknown);
 
         let mut hello = Vec::new();
         poll::readable(ours.as_fd(), deadline).map_err(late)?;
-        let received = socket::receive(ours.as_fd(), &mut hello, Hello::BYTES, None, Wait::Never);
-        match received {
-            // It has ended and left the greeting unread.
-            Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
-            received => drop(received.map_err(failed("greet the keeper"))?),
-        }
+        receive(ours.as_fd(), &mut hello, Hello::BYTES).map_err(failed("greet the keeper"))?;
         let credentials = match Hello::parse(&hello) {
             Some(Hello::Ready(credentials)) => credentials,
             Some(Hello::Failed(reason)) => {
                 return Err(failed("start the keeper")(io::Error::other(reason)));
             }
             None => {
-                let source = io::Error::other(
-                    "it ended before it was ready; it has none of this program's environment, so \
-                     whatever that decides has to come after `crossmist::init`",
-                );
+                let source = io::Error::other(format!(
+                    "it ended before it was ready ({ended}). It has none of this program's \
+                     environment, so what depends on that has to come after `crossmist::init`; and it \
+                     is started below the root directory as it is now, where perhaps a library is \
+                     missing"
+                ));
                 return Err(failed("start the keeper")(source));
             }
         };
@@ -245,12 +245,18 @@ fn send(
 /// now.
 fn next_report(reports: BorrowedFd<'_>) -> io::Result<Option<Report>> {
     let mut bytes = Vec::new();
+    receive(reports, &mut bytes, Report::BYTES)?;
+    Ok(Report::parse(&bytes))
+}
+
+/// Takes the next packet of the keeper's, nothing where it has died.
+fn receive(socket: BorrowedFd<'_>, bytes: &mut Vec<u8>, room: usize) -> io::Result<()> {
     loop {
-        match socket::receive(reports, &mut bytes, Report::BYTES, None, Wait::Never) {
-            // It died with an order of ours unread; what it has said is still there.
+        match socket::receive(socket, bytes, room, None, Wait::Never) {
+            // It died with something of ours unread, which the kernel tells of once. What it has said
+            // is still there.
             Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Ok(Report::parse(&bytes)),
+            result => return result.map(drop),
         }
     }
 }

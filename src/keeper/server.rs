@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::drain::Drain;
 use super::protocol::{Departure, KILL, Launch, Report, Request, Step};
-use super::{Credentials, Hello, execute};
+use super::{Credentials, Hello, environment, execute};
 use crate::confine::User;
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
@@ -142,7 +142,12 @@ impl Keeper {
         // What every child would do first.
         let _ = (image::image(), io::stdout());
         transport::rehearse()?;
-        memory::mapped_bytes()?;
+        memory::mapped_bytes().map_err(|error| {
+            io::Error::other(format!(
+                "the memory that it starts with can't be read from /proc/self/statm: {error}; mount \
+                 /proc, or call `crossmist::init` before the program changes its root directory"
+            ))
+        })?;
         User::choose(true)?;
 
         // The program sends a pidfd of itself first of all.
@@ -266,7 +271,9 @@ impl Keeper {
                 Program::open()
                     .map_err(io::Error::other)
                     .and_then(|program| {
-                        execute(&program, socket, CHILD_ARGUMENT, &keeper, standard)
+                        let environment = environment::of_keeper();
+                        let role = CHILD_ARGUMENT;
+                        execute(&program, socket, role, &keeper, &environment, standard)
                             .map_err(|error| error.source)
                     })
                     .map_err(|error| (Step::Execute, error))

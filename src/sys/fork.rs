@@ -4,15 +4,19 @@ use std::io;
 use std::sync::Arc;
 
 use super::process::{Process, StartError, open_pidfd};
+use super::{system_files, threads};
 
 /// Forks this process, if it has one thread: in a copy of more, locks may be held by threads that
 /// don't exist. `None` in the child.
 pub(crate) fn fork() -> Result<Option<Process>, StartError> {
     let failed = |step| move |source| StartError { step, source };
     if !is_single_threaded().map_err(failed("count the threads"))? {
-        let source = io::Error::other(
-            "a thread was started before the program's `main`; a copy of it would lack that",
-        );
+        let source = io::Error::other(format!(
+            "it has {}. A library started it before the program's `main`, where a copy by fork would \
+             lack it. Have it start none: `crossmist::keeper::env` sets a variable that tells it so, \
+             if it has one",
+            threads::others(),
+        ));
         return Err(failed("fork")(source));
     }
     // SAFETY: this is the only thread, so the child's copy of the memory is whole.
@@ -69,25 +73,25 @@ pub(crate) fn is_single_threaded() -> io::Result<bool> {
         Some(libc::EINVAL) => Ok(false),
         // A container may forbid the call whatever its flags. The directory has a link for each
         // thread, beside its own two.
-        Some(libc::EPERM | libc::ENOSYS) => {
-            use std::os::unix::fs::MetadataExt;
-            Ok(std::fs::metadata("/proc/self/task")?.nlink() == 3)
-        }
+        Some(libc::EPERM | libc::ENOSYS) => Ok(system_files::links("self/task")? == 3),
         _ => Err(error),
     }
 }
 
 /// Reads a short file of `/proc`.
 pub(crate) fn read_proc(path: &str) -> io::Result<String> {
-    String::from_utf8(read_plainly(path)?).map_err(io::Error::other)
+    let file = system_files::open(path.trim_start_matches("/proc/"))?;
+    String::from_utf8(read_to_end(file)?).map_err(io::Error::other)
 }
 
 /// Reads a file by nothing but `read`.
-///
+pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
+    read_to_end(std::fs::File::open(path)?)
+}
+
 /// std's way of reading a whole file asks for its length by `statx`, and remembers that there is such a
 /// call. A copy of this process that is confined then would believe it, and get no metadata of any file.
-pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
+fn read_to_end(mut file: std::fs::File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -101,7 +105,7 @@ pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
 /// The children of this thread, where the kernel tells (CONFIG_PROC_CHILDREN), by numbers that mean
 /// the same to this process: a `/proc` of another PID namespace has others.
 pub(crate) fn children_of_this_thread() -> io::Result<Vec<libc::pid_t>> {
-    let own = std::fs::read_link("/proc/self")?;
+    let own = system_files::read_link("self")?;
     if own.to_str() != Some(std::process::id().to_string().as_str()) {
         return Err(io::Error::from_raw_os_error(libc::ENOENT));
     }

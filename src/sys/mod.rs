@@ -29,4 +29,6 @@ pub(crate) mod readiness;
 pub(crate) mod signals;
 pub(crate) mod sigsys;
 pub(crate) mod socket;
+pub(crate) mod system_files;
+pub(crate) mod threads;
 pub(crate) mod unwind;

@@ -1,6 +1,7 @@
 //! Children: started without a copy of this process, named by a pidfd.
 
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::raw::{c_char, c_int, c_long, c_void};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::signals::Blocked;
+use super::system_files;
 
 /// What a child is started with. Nothing else reaches it: every other descriptor is closed by
 /// its `execve`.
@@ -20,6 +22,8 @@ pub(crate) struct Start<'a> {
     pub(crate) environment: &'a [CString],
     /// Stays open in the child under its number here, which is at least 3.
     pub(crate) socket: BorrowedFd<'a>,
+    /// As the socket.
+    pub(crate) proc: Option<BorrowedFd<'a>>,
     /// What becomes descriptors 0, 1 and 2, unless they stay as they are. At least 3 each.
     pub(crate) standard: [Option<BorrowedFd<'a>>; 3],
     pub(crate) directory: Option<&'a CStr>,
@@ -63,6 +67,7 @@ struct Plan {
     arguments: *const *const c_char,
     environment: *const *const c_char,
     socket: c_int,
+    proc: c_int,
     standard: [c_int; 3],
     directory: *const c_char,
     no_new_privs: bool,
@@ -74,6 +79,16 @@ struct Plan {
 
 /// The child's stack until its `execve`; it makes a dozen system calls and nothing else.
 const STACK_BYTES: usize = 64 << 10;
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exit status {status}"),
+            Self::Signalled { signal, .. } => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("unknown status"),
+        }
+    }
+}
 
 impl Process {
     /// Starts a child. Safe from any thread: the child shares the memory of this process and runs
@@ -88,6 +103,7 @@ impl Process {
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
             socket: start.socket.as_raw_fd(),
+            proc: start.proc.map_or(-1, |fd| fd.as_raw_fd()),
             standard: start.standard.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd())),
             directory: start.directory.map_or(ptr::null(), CStr::as_ptr),
             no_new_privs: start.no_new_privs,
@@ -131,6 +147,10 @@ impl Process {
             Some((step, errno)) => {
                 // It has ended by now.
                 let _ = process.wait();
+                let step = match (step, errno) {
+                    (EXECUTE, libc::ENOENT) => EXECUTE_WITHOUT_LOADER,
+                    _ => step,
+                };
                 Err(failed(step, io::Error::from_raw_os_error(errno)))
             }
         }
@@ -269,6 +289,10 @@ fn prepare_and_execute(plan: &Plan) -> &'static str {
     if unsafe { libc::fcntl(plan.socket, libc::F_SETFD, 0) } == -1 {
         return "keep the launch socket open";
     }
+    // SAFETY: as above.
+    if plan.proc != -1 && unsafe { libc::fcntl(plan.proc, libc::F_SETFD, 0) } == -1 {
+        return "keep /proc open";
+    }
     for (fd, number) in plan.standard.into_iter().zip(0..) {
         // SAFETY: as above.
         if fd != -1 && unsafe { libc::dup2(fd, number) } == -1 {
@@ -311,8 +335,13 @@ fn prepare_and_execute(plan: &Plan) -> &'static str {
             libc::AT_EMPTY_PATH,
         )
     };
-    "execute this program again"
+    EXECUTE
 }
+
+const EXECUTE: &str = "execute this program again";
+/// The file itself is open, and can't be missing.
+const EXECUTE_WITHOUT_LOADER: &str = "execute this program again (its dynamic loader is not below this \
+     root directory: put it and the libraries there, or link the program statically)";
 
 /// Memory for the child's stack, with a page below it that can't be touched.
 struct Stack(*mut c_void);
@@ -360,10 +389,7 @@ pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
     for number in 0..3 {
         // SAFETY: takes no pointer, and fails where the descriptor is closed.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
-            let null = std::fs::File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/null")?;
+            let null = system_files::open_null()?;
             // It has got the lowest number that was free, which is this one, and keeps it.
             let _ = null.into_raw_fd();
         }

@@ -1,0 +1,187 @@
+//! The system's files that the library needs, `/proc` and `/dev/null`: opened once, then used by
+//! descriptor.
+//!
+//! A program opens them at [`init`](crate::init), since it may change its root directory later. The
+//! keeper, and what it executes, get the descriptor of `/proc` from whoever started them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use super::socket;
+
+static PROC: OnceLock<Option<Kept>> = OnceLock::new();
+static NULL: OnceLock<Option<Kept>> = OnceLock::new();
+
+/// A descriptor, and what it was opened on: a program that closes all its descriptors closes this one,
+/// and opens something else by its number.
+#[derive(Debug)]
+struct Kept {
+    fd: OwnedFd,
+    device_and_inode: (u64, u64),
+}
+
+impl Kept {
+    fn new(fd: OwnedFd) -> io::Result<Self> {
+        let device_and_inode = device_and_inode(fd.as_fd())?;
+        Ok(Self {
+            fd,
+            device_and_inode,
+        })
+    }
+
+    fn get(&self) -> Option<BorrowedFd<'_>> {
+        let now = device_and_inode(self.fd.as_fd());
+        now.is_ok_and(|now| now == self.device_and_inode)
+            .then(|| self.fd.as_fd())
+    }
+}
+
+fn device_and_inode(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let status = fstat(fd)?;
+    Ok((status.st_dev, status.st_ino))
+}
+
+/// A file that is kept open, or one that was opened for this use.
+#[derive(Debug)]
+pub(crate) enum Handle {
+    Kept(BorrowedFd<'static>),
+    New(OwnedFd),
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Kept(kept) => kept.as_fd(),
+            Self::New(new) => new.as_fd(),
+        }
+    }
+}
+
+/// Opens what there is. What is missing is an error of whoever needs it.
+pub(crate) fn open_all() {
+    let _ = (proc(), null());
+}
+
+/// Uses this descriptor of `/proc` from now on, unless there is one.
+pub(crate) fn adopt_proc(proc: OwnedFd) {
+    if is_proc(proc.as_fd()) {
+        let _ = PROC.set(Kept::new(proc).ok());
+    }
+}
+
+/// Returns `/proc`.
+pub(crate) fn proc() -> io::Result<Handle> {
+    kept_or_new(&PROC, || {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let opened = nix::fcntl::open("/proc", flags, Mode::empty())?;
+        match is_proc(opened.as_fd()) {
+            true => socket::above_standard(opened),
+            // A folder to mount it on, and nothing mounted.
+            false => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        }
+    })
+}
+
+/// Returns `/dev/null`, or what can stand in for it where there is none: the end of a pipe that nobody
+/// writes to. Reading it gives the end of the file. Writing to it fails with EBADF, as writing to a
+/// closed descriptor does, and Rust's standard streams take that for success.
+pub(crate) fn null() -> io::Result<Handle> {
+    kept_or_new(&NULL, || open_null().and_then(socket::above_standard))
+}
+
+/// Opens a `/dev/null` of one's own under the lowest number that is free, or its stand-in.
+pub(crate) fn open_null() -> io::Result<OwnedFd> {
+    let opened = File::options().read(true).write(true).open("/dev/null");
+    match opened {
+        // Some images have a plain file there.
+        Ok(null) if is_null(null.as_fd()) => Ok(null.into()),
+        _ => stand_in(),
+    }
+}
+
+fn stand_in() -> io::Result<OwnedFd> {
+    let (reading, _) = io::pipe()?;
+    Ok(reading.into())
+}
+
+/// Opens a file of `/proc` for reading, by its path in there.
+pub(crate) fn open(path: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    Ok(openat(proc()?, path, flags, Mode::empty())?.into())
+}
+
+/// Returns where a link of `/proc` leads.
+pub(crate) fn read_link(path: &str) -> io::Result<OsString> {
+    Ok(readlinkat(proc()?, path)?)
+}
+
+/// Returns how many links a directory of `/proc` has: one for each entry that is a directory, and two.
+pub(crate) fn links(path: &str) -> io::Result<libc::nlink_t> {
+    let status = nix::sys::stat::fstatat(proc()?, path, nix::fcntl::AtFlags::empty())?;
+    Ok(status.st_nlink)
+}
+
+/// Returns the file that is kept, if it is still open, else a new one.
+fn kept_or_new(
+    kept: &'static OnceLock<Option<Kept>>,
+    open: impl Fn() -> io::Result<OwnedFd>,
+) -> io::Result<Handle> {
+    let opened = kept.get_or_init(|| open().and_then(Kept::new).ok());
+    match opened.as_ref().and_then(Kept::get) {
+        Some(kept) => Ok(Handle::Kept(kept)),
+        None => open().map(Handle::New),
+    }
+}
+
+fn is_proc(fd: BorrowedFd<'_>) -> bool {
+    fstatfs(fd).is_ok_and(|status| status.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
+fn is_null(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|status| {
+        status.st_mode & libc::S_IFMT == libc::S_IFCHR && status.st_rdev == libc::makedev(1, 3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn what_stands_in_for_dev_null_is_empty_and_refuses_bytes_softly() {
+        let mut file = File::from(stand_in().unwrap());
+        assert!(!is_null(file.as_fd()));
+        assert_eq!(file.read(&mut [0; 8]).unwrap(), 0);
+        let refused = file.write(b"x").unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn what_is_kept_is_known_again() {
+        assert!(matches!(proc().unwrap(), Handle::Kept(fd) if is_proc(fd)));
+        assert!(matches!(null().unwrap(), Handle::Kept(fd) if is_null(fd)));
+        assert!(!is_proc(null().unwrap().as_fd()));
+        assert!(!is_null(proc().unwrap().as_fd()));
+    }
+
+    #[test]
+    fn what_has_taken_the_number_of_a_closed_one_is_not_taken_for_it() {
+        static CLOSED: OnceLock<Option<Kept>> = OnceLock::new();
+        let other = File::open("/etc/passwd").unwrap();
+        let _ = CLOSED.set(Some(Kept {
+            fd: other.into(),
+            device_and_inode: device_and_inode(null().unwrap().as_fd()).unwrap(),
+        }));
+        let opened = kept_or_new(&CLOSED, open_null).unwrap();
+        assert!(matches!(opened, Handle::New(fd) if is_null(fd.as_fd())));
+    }
+}
