@@ -89,7 +89,9 @@ fn enter_executed(socket: &OsStr, parent: &OsStr, proc: Option<&OsStr>) -> i32 {
 /// The process that forks the keeper, and the keeper.
 fn enter_keeper(socket: &OsStr, _: &OsStr, proc: Option<&OsStr>) -> i32 {
     match adopt(socket, proc) {
-        Ok(socket) => keeper::enter(socket, run_confined),
+        // Handlers of `atexit` are the program's, which this is not: those of a build for coverage, for
+        // one, would write files.
+        Ok(socket) => process::leave(keeper::enter(socket, run_confined)),
         Err(reason) => fail(reason),
     }
 }

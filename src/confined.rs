@@ -8,7 +8,7 @@ use crossmist_policy::Arch;
 
 use crate::confine::Status;
 use crate::error::{ChildText, Claim, Error, Resource, Violation};
-use crate::keeper::{Launch, Parting, Piped, Request};
+use crate::keeper::{self, Launch, Parting, Piped, Request};
 use crate::object::{Limits, Object, carries};
 use crate::printer;
 use crate::reply::Reply;
@@ -92,6 +92,7 @@ impl Confined {
             },
             may_fork: compiled.may_start_processes(Arch::host()) || is_watched(),
             piped: self.piped,
+            oom_score: keeper::oom_score(),
         }
     }
 

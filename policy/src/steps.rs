@@ -182,6 +182,8 @@ pub static STEPS: &[Step] = &[
         "nothing of the parent's is inherited by accident"),
     wall("is scheduled as an ordinary process, whatever the program is (the keeper does this for all its children)", "sched_setscheduler", EVER,
         "deadlines: the keeper has to get its turn"),
+    wall("gets the processors, priorities, limits and umask of the thread that calls", "sched_setaffinity", EVER,
+        "it has no more than its caller, whoever started the keeper"),
     wall("limits descriptors, file size, processor time, core dumps, locked memory", "prlimit64", EVER,
         "resource bombs that no filter sees"),
     wall("gives up capabilities (ambient, effective, permitted, inheritable) and reads them back; the bounding set and securebits as well, if the program has CAP_SETPCAP", "PR_CAP_AMBIENT", Release::new(4, 3),

@@ -35,7 +35,8 @@ pub(crate) struct Applied {
 /// The order matters: what needs a right comes before the right is given up. The standard descriptors
 /// are set before the limit on descriptors; the user before the signal of the parent's death, which
 /// the kernel forgets with the user; no_new_privs before Landlock and seccomp, which ask for it; the
-/// limit on memory after what allocates; the filter last, since it forbids most of the rest.
+/// limit on memory after what allocates; what
+/// the caller has before the policy's own limits, which only lower; the filter last, since it forbids most of the rest.
 pub(crate) fn apply(
     plan: Plan,
     report: BorrowedFd<'_>,
@@ -56,6 +57,7 @@ pub(crate) fn apply(
     let variables = plan.environment.iter();
     sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))
         .map_err(step(Step::Environment))?;
+    plan.inherited.take().map_err(step(Step::Inherit))?;
     limits(&fixed.limits).map_err(step(Step::Limits))?;
     let own_user = privileges::give_up(fixed.capabilities, user)
         .map_err(|(at, error)| Failure::new(at, errno(&error)))?;

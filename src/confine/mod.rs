@@ -6,6 +6,7 @@
 
 mod apply;
 mod fields;
+mod inherited;
 mod landlock;
 mod plan;
 mod privileges;
@@ -17,6 +18,7 @@ mod users;
 #[cfg(feature = "learn")]
 pub(crate) use self::apply::Applied;
 pub(crate) use self::apply::apply;
+pub(crate) use self::inherited::prepare_copies;
 pub(crate) use self::plan::{Kept, Plan};
 pub(crate) use self::status::Failure;
 pub use self::status::{SameUser, Status};

@@ -10,6 +10,7 @@ use crossmist_policy::steps::SecondNet;
 use crossmist_policy::{Arch, Capabilities, Compiled, Kernel, OnViolation};
 
 use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
+use super::inherited::Inherited;
 use super::landlock;
 use crate::object::{DecodeError, Decoder, Encoder, Object};
 use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
@@ -23,6 +24,7 @@ pub(crate) struct Plan {
     /// Standard descriptors; `/dev/null` where there is none.
     pub(super) standard: [Option<OwnedFd>; 3],
     pub(super) environment: Vec<(OsString, OsString)>,
+    pub(super) inherited: Inherited,
 }
 
 /// The part of a plan that is the same for each call of a policy.
@@ -103,6 +105,7 @@ impl Plan {
             ruleset,
             standard: [None, None, None],
             environment: environment(policy),
+            inherited: Inherited::of_caller(makes_files(policy)),
         })
     }
 
@@ -160,6 +163,7 @@ impl Plan {
             encoder.bytes(name.as_bytes());
             encoder.bytes(value.as_bytes());
         }
+        self.inherited.encode(encoder);
     }
 
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -175,11 +179,13 @@ impl Plan {
             let mut text = || decoder.bytes().map(OsString::from_vec);
             environment.push((text()?, text()?));
         }
+        let inherited = Inherited::decode(decoder)?;
         Ok(Self {
             fixed,
             ruleset,
             standard,
             environment,
+            inherited,
         })
     }
 }
@@ -380,6 +386,13 @@ fn environment(policy: &Compiled) -> Vec<(OsString, OsString)> {
         variables.push((name.into(), value.into()));
     }
     variables
+}
+
+/// Whether a policy lets files be made, as far as Landlock tells: by its rights to make something.
+fn makes_files(policy: &Compiled) -> bool {
+    const MAKE: u64 = 0x7f << 6;
+    let rules = policy.filesystem.as_ref();
+    rules.is_none_or(|rules| rules.iter().any(|rule| rule.rights.bits() & MAKE != 0))
 }
 
 /// The error number of a system call.

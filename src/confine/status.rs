@@ -186,6 +186,7 @@ pub(crate) enum Step {
     Descriptors,
     Standard,
     Environment,
+    Inherit,
     Limits,
     BoundingSet,
     Securebits,
@@ -201,11 +202,12 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Threads,
         Self::Descriptors,
         Self::Standard,
         Self::Environment,
+        Self::Inherit,
         Self::Limits,
         Self::BoundingSet,
         Self::Securebits,
@@ -227,6 +229,7 @@ impl Step {
             Self::Descriptors => "close the descriptors that are not its (close_range)",
             Self::Standard => "set up its standard descriptors",
             Self::Environment => "set its environment",
+            Self::Inherit => "take what its caller has: processors, priorities, limits",
             Self::Limits => "set a resource limit (prlimit)",
             Self::BoundingSet => "empty its capability bounding set",
             Self::Securebits => "lock its securebits",
@@ -258,6 +261,10 @@ impl Step {
         Some(match self {
             Self::Threads => {
                 "a library starts a thread before `main`; confine before it does, or leave it out"
+            }
+            Self::Inherit => {
+                "the keeper has what its first caller had, and may not leave it: \
+                 `crossmist::keeper::end` lets the next call start another"
             }
             Self::User => {
                 "root gives each child a user of its own, a random one that its user namespace \
@@ -307,7 +314,7 @@ impl Failure {
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let step = decoder.byte()?;
         let Some(step) = Step::ALL.get(usize::from(step)).copied() else {
-            return Err(decoder.error("a step of the confinement, 0 to 15", step));
+            return Err(decoder.error("a step of the confinement, 0 to 16", step));
         };
         let errno = decoder.array().map(i32::from_le_bytes)?;
         Ok(Self { step, errno })

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use super::apply::apply;
+use super::inherited::Inherited;
 use super::plan::{Fixed, Plan};
 use super::privileges::give_up;
 use super::status::{Failure, Status, Step};
@@ -109,6 +110,7 @@ fn plan(fixed: Fixed) -> Plan {
         ruleset: None,
         standard: [None, None, None],
         environment: Vec::new(),
+        inherited: Inherited::default(),
     }
 }
 

@@ -45,6 +45,11 @@ impl Credentials {
             && self.effective & !other.permitted == 0
     }
 
+    /// Whether it may restrict itself without giving up privileges (CAP_SYS_ADMIN).
+    pub(super) fn may_administer(&self) -> bool {
+        self.permitted & 1 << 21 != 0
+    }
+
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let ids = self.ids.iter().flat_map(|id| id.to_le_bytes());
         ids.chain(self.permitted.to_le_bytes())

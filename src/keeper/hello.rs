@@ -8,7 +8,11 @@ use crate::sys::socket::{self, Wait};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hello {
-    Ready(Credentials),
+    Ready {
+        credentials: Credentials,
+        /// The process that shows which Landlock domain the keeper is in; 0 if there is none.
+        witness: i32,
+    },
     Failed(String),
 }
 
@@ -18,7 +22,13 @@ impl Hello {
 
     fn to_bytes(&self) -> Vec<u8> {
         let (kind, rest) = match self {
-            Self::Ready(credentials) => (b'R', credentials.to_bytes()),
+            Self::Ready {
+                credentials,
+                witness,
+            } => {
+                let witness = witness.to_le_bytes().to_vec();
+                (b'R', [witness, credentials.to_bytes()].concat())
+            }
             Self::Failed(reason) => (b'F', reason.as_bytes().to_vec()),
         };
         let mut bytes = vec![kind];
@@ -29,7 +39,13 @@ impl Hello {
 
     pub(super) fn parse(packet: &[u8]) -> Option<Self> {
         match packet.split_first()? {
-            (b'R', rest) => Credentials::parse(rest).map(Self::Ready),
+            (b'R', rest) => {
+                let (witness, credentials) = rest.split_first_chunk()?;
+                Some(Self::Ready {
+                    credentials: Credentials::parse(credentials)?,
+                    witness: i32::from_le_bytes(*witness),
+                })
+            }
             (b'F', rest) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
             _ => None,
         }
@@ -47,7 +63,10 @@ mod tests {
 
     #[test]
     fn a_hello_survives_the_round_trip() {
-        let ready = Hello::Ready(Credentials::of_this_thread().unwrap());
+        let ready = Hello::Ready {
+            credentials: Credentials::of_this_thread().unwrap(),
+            witness: 1 << 20,
+        };
         let failed = Hello::Failed("no".to_owned());
         for hello in [ready, failed] {
             assert_eq!(Hello::parse(&hello.to_bytes()), Some(hello));

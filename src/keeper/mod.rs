@@ -8,6 +8,13 @@
 //!
 //! A library that starts a thread before `main`, in a constructor, keeps it from starting. The known ones
 //! (jemalloc, OpenBLAS, OpenMP, MKL, BLIS) are told by their variables not to; [`env`] sets others.
+//!
+//! # Coverage
+//!
+//! Confined functions can't be covered in their children: a child may open no file to write its counters
+//! to, and the keeper writes none. Call the function directly in a test, as `parse(input)` instead of
+//! `parse.run(input)`: it is still a function. Children without a sandbox write their counters as other
+//! programs do.
 //
 // It sees the end of the program by a pidfd. When it is killed itself, its children are told by
 // PR_SET_PDEATHSIG, which is about the parent's *thread*: one more reason to have only one.
@@ -16,8 +23,10 @@ mod credentials;
 mod drain;
 mod environment;
 mod hello;
+mod oom;
 mod program;
 mod protocol;
+mod restrictions;
 mod server;
 mod surroundings;
 
@@ -27,8 +36,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use self::credentials::Credentials;
 pub use self::environment::env;
 use self::hello::Hello;
+pub(crate) use self::oom::of_program as oom_score;
+pub use self::program::end;
 pub(crate) use self::program::{Kept, Parting, launch};
 pub(crate) use self::protocol::{Launch, Piped, Request};
+use self::restrictions::Restrictions;
 pub(crate) use self::server::enter;
 use self::surroundings::Surroundings;
 use crate::program::{Program, VERSION};

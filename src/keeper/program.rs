@@ -1,12 +1,12 @@
 //! The program's side: starting the keeper, asking it for children, hearing of their ends.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::protocol::{Departure, KILL, Report, Request, Step};
-use super::{Credentials, Hello, Surroundings, environment, execute};
+use super::{Credentials, Hello, Restrictions, Surroundings, environment, execute};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
@@ -26,6 +26,7 @@ struct Keeper {
     socket: OwnedFd,
     credentials: Credentials,
     surroundings: Surroundings,
+    restrictions: Restrictions,
 }
 
 static KEEPER: Mutex<Option<Arc<Keeper>>> = Mutex::new(None);
@@ -76,6 +77,23 @@ fn lock() -> MutexGuard<'static, Option<Arc<Keeper>>> {
     KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Ends the [keeper](self) and every confined child of this program. The next call starts another.
+///
+/// The keeper gets its restrictions, its control groups and more from the thread that starts it. If what
+/// the program has changed since then isn't noticed at the next call (`SECURITY.md` says what is), end
+/// the keeper after the change.
+///
+/// Calls under way fail with [`Error::KeeperDied`]. Without a keeper, nothing happens.
+pub fn end() {
+    let Some(keeper) = lock().take() else { return };
+    // A copy of the process that it is for has no say.
+    if keeper.program == std::process::id() {
+        // That process may have copies, which hold the socket open.
+        let both = nix::sys::socket::Shutdown::Both;
+        let _ = nix::sys::socket::shutdown(keeper.socket.as_raw_fd(), both);
+    }
+}
+
 /// Held while the keeper is started.
 static STARTING: Mutex<()> = Mutex::new(());
 
@@ -104,9 +122,8 @@ impl Keeper {
         if let Some(keeper) = Self::current(socket)? {
             return Ok(keeper);
         }
-        // What there is is closed first. To a copy of the process that it is for that is nothing; else
-        // it ends, and its children with it: they are more than this process is by now.
-        *lock() = None;
+        // They are more than this process is by now.
+        end();
         let keeper = Arc::new(Self::start(executable, deadline)?);
         *lock() = Some(Arc::clone(&keeper));
         drop(starting);
@@ -133,6 +150,7 @@ impl Keeper {
         })?;
         Ok(self.program == std::process::id()
             && self.credentials.is_at_most(&own)
+            && self.restrictions.cover_this_thread(&own)
             && self.surroundings == Surroundings::of_this_thread(socket))
     }
 
@@ -180,8 +198,11 @@ impl Keeper {
         let mut hello = Vec::new();
         poll::readable(ours.as_fd(), deadline).map_err(late)?;
         receive(ours.as_fd(), &mut hello, Hello::BYTES).map_err(failed("greet the keeper"))?;
-        let credentials = match Hello::parse(&hello) {
-            Some(Hello::Ready(credentials)) => credentials,
+        let (credentials, witness) = match Hello::parse(&hello) {
+            Some(Hello::Ready {
+                credentials,
+                witness,
+            }) => (credentials, witness),
             Some(Hello::Failed(reason)) => {
                 return Err(failed("start the keeper")(io::Error::other(reason)));
             }
@@ -189,8 +210,8 @@ impl Keeper {
                 let source = io::Error::other(format!(
                     "it ended before it was ready ({ended}). It has none of this program's \
                      environment, so what depends on that has to come after `crossmist::init`; and it \
-                     is started below the root directory as it is now, where perhaps a library is \
-                     missing"
+                     is started below the root directory and with the restrictions as they are now, \
+                     where perhaps a library is missing or can't be read"
                 ));
                 return Err(failed("start the keeper")(source));
             }
@@ -206,6 +227,7 @@ impl Keeper {
             socket: ours,
             credentials,
             surroundings,
+            restrictions: Restrictions::of_this_thread(witness),
         })
     }
 

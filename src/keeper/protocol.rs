@@ -23,6 +23,8 @@ pub(crate) struct Request {
     /// Whether the policy lets the child start processes, which may outlive it.
     pub(crate) may_fork: bool,
     pub(crate) piped: Piped,
+    /// The program's `oom_score_adj`, if it is known.
+    pub(crate) oom_score: Option<i16>,
 }
 
 /// Which standard descriptors of a child lead into one pipe, which the keeper drains. The others are
@@ -70,14 +72,26 @@ impl Request {
         };
         let may_fork = u8::from(self.may_fork);
         let Piped(piped) = self.piped;
+        let [low, high] = self.oom_score.unwrap_or(i16::MIN).to_le_bytes();
         [
-            b'Q', launch, may_fork, piped, 0, 0, 0, 0, a, b, c, d, e, f, g, h,
+            b'Q', launch, may_fork, piped, low, high, 0, 0, a, b, c, d, e, f, g, h,
         ]
     }
 
     pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
         let packet = <&[u8; Self::BYTES]>::try_from(packet).ok()?;
-        let [b'Q', launch, may_fork, piped, 0, 0, 0, 0, deadline @ ..] = packet else {
+        let [
+            b'Q',
+            launch,
+            may_fork,
+            piped,
+            low,
+            high,
+            0,
+            0,
+            deadline @ ..,
+        ] = packet
+        else {
             return None;
         };
         let launch = match launch {
@@ -91,6 +105,7 @@ impl Request {
             launch,
             may_fork: *may_fork == 1,
             piped: Piped(*piped),
+            oom_score: Some(i16::from_le_bytes([*low, *high])).filter(|score| *score != i16::MIN),
         })
     }
 }
@@ -133,15 +148,18 @@ pub(crate) enum Step {
     Watch,
     /// See what a child leaves behind that may start processes.
     ListChildren,
+    /// Be ended as readily as the program when memory runs out.
+    OomScore,
 }
 
 impl Step {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Fork,
         Self::Execute,
         Self::OpenPidfd,
         Self::Watch,
         Self::ListChildren,
+        Self::OomScore,
     ];
 
     /// Completes the sentence "can't start the child process: …".
@@ -154,6 +172,10 @@ impl Step {
             Self::ListChildren => {
                 "list the keeper's children, so that what a child starts ends with it \
                  (/proc/thread-self/children, CONFIG_PROC_CHILDREN)"
+            }
+            Self::OomScore => {
+                "give the keeper the program's /proc/self/oom_score_adj (`crossmist::keeper::end` lets \
+                 the next call start another)"
             }
         }
     }
@@ -242,6 +264,7 @@ mod tests {
                         launch,
                         may_fork,
                         piped: Piped(piped),
+                        oom_score: may_fork.then_some(-1000),
                     };
                     assert_eq!(Request::parse(&request.to_bytes()), Some(request));
                 }
@@ -281,11 +304,12 @@ mod tests {
             launch: Launch::Fork,
             may_fork: false,
             piped: Piped::default(),
+            oom_score: None,
         };
         let request = request.to_bytes();
         assert_eq!(Request::parse(&request[..15]), None);
         assert_eq!(Request::parse(&[&request[..], &[0]].concat()), None);
-        for index in 0..8 {
+        for index in [0, 1, 2, 3, 6, 7] {
             let mut wrong = request;
             if let Some(byte) = wrong.get_mut(index) {
                 *byte ^= 0x40;

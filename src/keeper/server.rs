@@ -8,9 +8,10 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::drain::Drain;
+use super::oom::OomScore;
 use super::protocol::{Departure, KILL, Launch, Report, Request, Step};
 use super::{Credentials, Hello, environment, execute};
-use crate::confine::User;
+use crate::confine::{self, User};
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::confinement;
@@ -51,6 +52,10 @@ struct Keeper {
     _program_ended: OwnedFd,
     enter_child: EnterChild,
     epoll: Epoll,
+    /// `None` where there is no file of that.
+    oom_score: Option<OomScore>,
+    /// See [`super::restrictions`].
+    witness: Option<Process>,
     /// By number. A `BTreeMap`, since a `HashMap` would draw its keys here, and every child would
     /// have the same.
     children: BTreeMap<u32, Entry>,
@@ -102,19 +107,18 @@ impl Keeper {
     /// Sets up the process, and tells the program who it is.
     fn new(program: OwnedFd, enter_child: EnterChild) -> Option<Self> {
         match Self::set_up(program.as_fd()) {
-            Ok((program_ended, epoll, credentials)) => {
-                Hello::Ready(credentials).send(program.as_fd());
-                Some(Self {
-                    own_id: nix::unistd::getpid().as_raw(),
-                    program,
-                    _program_ended: program_ended,
-                    enter_child,
-                    epoll,
-                    children: BTreeMap::new(),
-                    next: 0,
-                    has_orphans: false,
-                })
-            }
+            Ok((program_ended, epoll, oom_score, witness)) => Some(Self {
+                own_id: nix::unistd::getpid().as_raw(),
+                program,
+                _program_ended: program_ended,
+                enter_child,
+                epoll,
+                oom_score,
+                witness,
+                children: BTreeMap::new(),
+                next: 0,
+                has_orphans: false,
+            }),
             Err(error) => {
                 Hello::Failed(error.to_string()).send(program.as_fd());
                 None
@@ -122,15 +126,25 @@ impl Keeper {
         }
     }
 
-    fn set_up(program: BorrowedFd<'_>) -> io::Result<(OwnedFd, Epoll, Credentials)> {
+    fn set_up(
+        program: BorrowedFd<'_>,
+    ) -> io::Result<(OwnedFd, Epoll, Option<OomScore>, Option<Process>)> {
         // A session of its own, and no reaction to what a terminal sends to all: it ends with the
         // program, which may want to finish its calls after Ctrl-C, and not before.
         nix::unistd::setsid()?;
         signals::ignore(&signals::FROM_TERMINAL);
         // What its children leave behind comes to it.
         nix::sys::prctl::set_child_subreaper(true)?;
+        let mut oom_score = OomScore::open();
+        if let Some(score) = &mut oom_score {
+            score.follow(score.now()).map_err(|error| {
+                let text = format!("its /proc/self/oom_score_adj can't be raised to 0: {error}");
+                io::Error::other(text)
+            })?;
+        }
         // No reading of its memory by others of the same user.
         nix::sys::prctl::set_dumpable(false)?;
+        confine::prepare_copies();
         // Four descriptors a child.
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -165,7 +179,16 @@ impl Keeper {
         let epoll = Epoll::new()?;
         epoll.add(program, PROGRAM)?;
         epoll.add(program_ended.as_fd(), PROGRAM_ENDED)?;
-        Ok((program_ended, epoll, Credentials::of_this_thread()?))
+        let witness = match confine::landlock_abi() {
+            0 => None,
+            _ => Some(leave_witness()?),
+        };
+        let ready = Hello::Ready {
+            credentials: Credentials::of_this_thread()?,
+            witness: witness.as_ref().map_or(0, |witness| witness.id),
+        };
+        ready.send(program);
+        Ok((program_ended, epoll, oom_score, witness))
     }
 
     /// Runs the keeper, and returns when the program has ended.
@@ -236,6 +259,11 @@ impl Keeper {
             && let Err(error) = fork::children_of_this_thread()
         {
             return refuse(reports.as_fd(), Step::ListChildren, &error);
+        }
+        if let (Some(own), Some(program)) = (&mut self.oom_score, request.oom_score)
+            && let Err(error) = own.follow(program)
+        {
+            return refuse(reports.as_fd(), Step::OomScore, &error);
         }
         // Who asked has given up, and nothing is to run that nobody waits for.
         if poll::readable(reports.as_fd(), Deadline::after(Duration::ZERO)).is_ok() {
@@ -383,7 +411,11 @@ impl Keeper {
         // Again and again: those of one that is killed become the keeper's only then.
         loop {
             let mut orphans = fork::children_of_this_thread().unwrap_or_default();
-            orphans.retain(|pid| !self.children.values().any(|entry| entry.process.id == *pid));
+            orphans.retain(|pid| {
+                let is_witness = |witness: &Process| witness.id == *pid;
+                !self.witness.as_ref().is_some_and(is_witness)
+                    && !self.children.values().any(|entry| entry.process.id == *pid)
+            });
             if orphans.is_empty() {
                 return true;
             }
@@ -468,7 +500,27 @@ impl Keeper {
         while !self.end_orphans(patience) && !patience.has_passed() {
             std::thread::sleep(INTERVAL);
         }
+        if let Some(witness) = &self.witness {
+            let _ = witness.try_wait();
+        }
         0
+    }
+}
+
+/// Makes a process that ends at once and isn't waited for. Others of this user may look at it, but of
+/// its memory nothing is left.
+fn leave_witness() -> io::Result<Process> {
+    let forked = fork::fork();
+    match forked.map_err(|error| io::Error::other(format!("{}: {}", error.step, error.source)))? {
+        Some(witness) => {
+            poll::readable(witness.pidfd.as_fd(), Deadline::after(PATIENCE))?;
+            Ok(witness)
+        }
+        None => {
+            process::set_name(c"crossmist-witness");
+            let set = nix::sys::prctl::set_dumpable(true);
+            process::leave(i32::from(set.is_err()))
+        }
     }
 }
 

@@ -9,14 +9,19 @@ use std::os::unix::fs::MetadataExt;
 use nix::unistd::{Gid, getgroups};
 
 use crate::sys::socket;
+use crate::sys::system_files::OwnFile;
 
-/// The calling thread's groups, root directory and network.
+static CONTROL_GROUPS: OwnFile = OwnFile::new("self/cgroup");
+
+/// The calling thread's groups, root directory and network, and its process's control groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Surroundings {
     groups: Vec<Gid>,
     /// Device and inode.
     root: Option<(u64, u64)>,
     network: Option<u64>,
+    /// As `/proc/self/cgroup` has it: they limit and count what a process and its children use.
+    control_groups: Option<String>,
 }
 
 impl Surroundings {
@@ -27,6 +32,7 @@ impl Surroundings {
             groups: getgroups().unwrap_or_default(),
             root: root.map(|root| (root.dev(), root.ino())),
             network: socket::network(socket).ok(),
+            control_groups: CONTROL_GROUPS.read().ok(),
         }
     }
 }

@@ -80,18 +80,15 @@ pub(crate) fn is_single_threaded() -> io::Result<bool> {
 
 /// Reads a short file of `/proc`.
 pub(crate) fn read_proc(path: &str) -> io::Result<String> {
-    let file = system_files::open(path.trim_start_matches("/proc/"))?;
-    String::from_utf8(read_to_end(file)?).map_err(io::Error::other)
+    system_files::read(path.trim_start_matches("/proc/"))
 }
 
 /// Reads a file by nothing but `read`.
-pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
-    read_to_end(std::fs::File::open(path)?)
-}
-
+///
 /// std's way of reading a whole file asks for its length by `statx`, and remembers that there is such a
 /// call. A copy of this process that is confined then would believe it, and get no metadata of any file.
-fn read_to_end(mut file: std::fs::File) -> io::Result<Vec<u8>> {
+pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {

@@ -15,6 +15,7 @@ pub(crate) mod event;
 pub(crate) mod fd;
 pub(crate) mod fork;
 pub(crate) mod image;
+pub(crate) mod inherited;
 pub(crate) mod kind;
 pub(crate) mod memory;
 #[cfg(feature = "learn")]

@@ -12,7 +12,6 @@ use std::sync::OnceLock;
 
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, fstat};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::socket;
 
@@ -117,6 +116,60 @@ pub(crate) fn open(path: &str) -> io::Result<File> {
     Ok(openat(proc()?, path, flags, Mode::empty())?.into())
 }
 
+/// Opens a file of `/proc` for writing.
+pub(crate) fn open_to_write(path: &str) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    Ok(openat(proc()?, path, flags, Mode::empty())?.into())
+}
+
+/// Reads a short file of `/proc`.
+pub(crate) fn read(path: &str) -> io::Result<String> {
+    read_from_beginning(open(path)?.as_fd())
+}
+
+/// By nothing but reading, for the reason of `fork::read_plainly`.
+fn read_from_beginning(file: BorrowedFd<'_>) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let offset = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        match nix::sys::uio::pread(file, &mut buffer, offset)? {
+            0 => return String::from_utf8(bytes).map_err(io::Error::other),
+            count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+/// A file of `/proc/self` that is read at each call, and so kept open.
+#[derive(Debug)]
+pub(crate) struct OwnFile {
+    path: &'static str,
+    /// And the process that it tells of: a copy of that needs another.
+    kept: OnceLock<Option<(u32, Kept)>>,
+}
+
+impl OwnFile {
+    pub(crate) const fn new(path: &'static str) -> Self {
+        Self {
+            path,
+            kept: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn read(&self) -> io::Result<String> {
+        let own = std::process::id();
+        let open = || {
+            let file = socket::above_standard(open(self.path).ok()?.into());
+            Some((own, Kept::new(file.ok()?).ok()?))
+        };
+        let kept = self.kept.get_or_init(open).as_ref();
+        match kept.and_then(|(process, kept)| kept.get().filter(|_| *process == own)) {
+            Some(file) => read_from_beginning(file),
+            None => read(self.path),
+        }
+    }
+}
+
 /// Returns where a link of `/proc` leads.
 pub(crate) fn read_link(path: &str) -> io::Result<OsString> {
     Ok(readlinkat(proc()?, path)?)
@@ -140,8 +193,9 @@ fn kept_or_new(
     }
 }
 
+/// Whether it is `/proc`, and not the folder where that should be mounted.
 fn is_proc(fd: BorrowedFd<'_>) -> bool {
-    fstatfs(fd).is_ok_and(|status| status.filesystem_type() == PROC_SUPER_MAGIC)
+    readlinkat(fd, "self").is_ok()
 }
 
 fn is_null(fd: BorrowedFd<'_>) -> bool {

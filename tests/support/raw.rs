@@ -299,6 +299,13 @@ pub(crate) fn lose_proc() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Runs this in the new process, first of all. It makes system calls only.
+pub(crate) fn before_exec(command: &mut std::process::Command, begin: fn() -> std::io::Result<()>) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: system calls only.
+    unsafe { command.pre_exec(begin) };
+}
+
 /// Starts a program so.
 pub(crate) fn without_proc(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;

@@ -1,0 +1,191 @@
+//! What a child has from its caller, and not from the keeper, which has it from its first caller.
+
+use std::io;
+use std::sync::OnceLock;
+
+use nix::sys::stat::{Mode, umask};
+
+use super::fields::{number, put_number};
+use crate::object::{DecodeError, Decoder, Encoder};
+use crate::sys::inherited::{self as sys, RESOURCES, Scheduling};
+use crate::sys::system_files;
+
+/// What a process gets from the thread that starts it. `None` is what couldn't be asked for, and isn't
+/// changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    processors: Option<Vec<u8>>,
+    /// 0 to 19: no child comes before the keeper, whose children have no negative value.
+    nice: Option<i32>,
+    scheduling: Option<Scheduling>,
+    io_priority: Option<u32>,
+    timer_slack: Option<u64>,
+    personality: Option<u32>,
+    umask: Option<u32>,
+    limits: Option<[(u64, u64); RESOURCES]>,
+}
+
+/// What this process, and so each copy of it, has of itself.
+static OWN: OnceLock<Inherited> = OnceLock::new();
+
+impl Inherited {
+    /// What the calling thread has. Its umask takes time to find out, and is looked at only if the child
+    /// `makes_files`.
+    pub(super) fn of_caller(makes_files: bool) -> Self {
+        Self {
+            umask: makes_files.then(umask_of_program).flatten(),
+            ..Self::of_this_thread()
+        }
+    }
+
+    fn of_this_thread() -> Self {
+        Self {
+            processors: sys::processors(),
+            nice: sys::nice().map(|nice| nice.max(0)),
+            scheduling: sys::scheduling(),
+            io_priority: sys::io_priority(),
+            timer_slack: sys::timer_slack(),
+            personality: sys::personality(),
+            umask: None,
+            limits: sys::limits(),
+        }
+    }
+
+    /// What this process has, which runs one thread.
+    fn of_this_process() -> Self {
+        let own = umask(Mode::empty());
+        umask(own);
+        Self {
+            umask: Some(own.bits()),
+            ..Self::of_this_thread()
+        }
+    }
+
+    /// Makes it this process's own, as far as it isn't. Where the kernel doesn't let that be more than
+    /// the keeper's, it stays less.
+    pub(super) fn take(&self) -> io::Result<()> {
+        let own = OWN.get_or_init(Self::of_this_process);
+        if let Some(mask) = changed(&self.processors, &own.processors) {
+            sys::set_processors(mask)?;
+        }
+        if let Some(scheduling) = self.scheduling.filter(|now| Some(*now) > own.scheduling) {
+            sys::set_scheduling(scheduling)?;
+        }
+        if let Some(nice) = self.nice.filter(|now| Some(*now) > own.nice) {
+            sys::set_nice(nice)?;
+        }
+        if let Some(priority) = changed(&self.io_priority, &own.io_priority) {
+            sys::set_io_priority(*priority)?;
+        }
+        if let Some(slack) = changed(&self.timer_slack, &own.timer_slack) {
+            sys::set_timer_slack(*slack)?;
+        }
+        if let Some(personality) = changed(&self.personality, &own.personality) {
+            sys::set_personality(*personality)?;
+        }
+        if let Some(mask) = changed(&self.umask, &own.umask) {
+            umask(Mode::from_bits_truncate(*mask));
+        }
+        let Some(limits) = changed(&self.limits, &own.limits) else {
+            return Ok(());
+        };
+        let before = own.limits.unwrap_or_default();
+        for ((resource, now), before) in (0..).zip(limits).zip(before) {
+            if *now != before {
+                sys::set_limit(resource, now.0, now.1)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
+        let processors = self.processors.as_deref().unwrap_or_default();
+        put_number(encoder, processors.len() as u64);
+        encoder.put(processors);
+        for value in [
+            self.nice.map(i32::unsigned_abs).map(u64::from),
+            self.scheduling.map(|scheduling| scheduling as u64),
+            self.io_priority.map(u64::from),
+            self.timer_slack,
+            self.personality.map(u64::from),
+            self.umask.map(u64::from),
+            self.limits.map(|_| 0),
+        ] {
+            put_number(encoder, value.unwrap_or(u64::MAX));
+        }
+        for (soft, hard) in self.limits.iter().flatten() {
+            put_number(encoder, *soft);
+            put_number(encoder, *hard);
+        }
+    }
+
+    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let mut processors = Vec::new();
+        for _ in 0..number(decoder)? {
+            processors.push(decoder.byte()?);
+        }
+        let mut value = || number(decoder).map(|value| (value != u64::MAX).then_some(value));
+        let (nice, scheduling, io_priority) = (value()?, value()?, value()?);
+        let (timer_slack, personality, umask, limits) = (value()?, value()?, value()?, value()?);
+        let small = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
+        let limits = match limits {
+            None => None,
+            Some(_) => {
+                let mut limits = [(0, 0); RESOURCES];
+                for limit in &mut limits {
+                    *limit = (number(decoder)?, number(decoder)?);
+                }
+                Some(limits)
+            }
+        };
+        Ok(Self {
+            processors: (!processors.is_empty()).then_some(processors),
+            nice: nice.and_then(|nice| i32::try_from(nice).ok()),
+            scheduling: match scheduling {
+                None => None,
+                Some(0) => Some(Scheduling::Ordinary),
+                Some(1) => Some(Scheduling::Batch),
+                Some(2) => Some(Scheduling::Idle),
+                Some(other) => return Err(decoder.error("a way of scheduling, 0 to 2", other)),
+            },
+            io_priority: small(io_priority),
+            timer_slack,
+            personality: small(personality),
+            umask: small(umask),
+            limits,
+        })
+    }
+}
+
+/// Notes what copies of this process start with, and makes that ordinary where the kernel lets it: it
+/// comes from whoever called first.
+pub(crate) fn prepare_copies() {
+    let _ = sys::set_nice(sys::nice().unwrap_or(0).min(0));
+    if sys::scheduling() != Some(Scheduling::Ordinary) {
+        let _ = sys::set_scheduling(Scheduling::Ordinary);
+    }
+    let _ = OWN.set(Inherited::of_this_process());
+}
+
+fn changed<'a, T: PartialEq>(now: &'a Option<T>, own: &Option<T>) -> Option<&'a T> {
+    now.as_ref().filter(|now| Some(*now) != own.as_ref())
+}
+
+/// The umask of this process, which may have more threads: only `/proc` tells it without changing it.
+fn umask_of_program() -> Option<u32> {
+    let status = system_files::read("thread-self/status").ok()?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(mask.trim(), 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_umask_is_as_the_kernel_has_it() {
+        assert_eq!(umask_of_program(), Inherited::of_this_process().umask);
+    }
+}

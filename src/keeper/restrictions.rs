@@ -1,0 +1,64 @@
+//! What the calling thread has put on itself since the keeper was started: Landlock, and filters of
+//! system calls.
+//!
+//! The kernel tells nobody which Landlock domain a thread is in. But a thread may look only at processes
+//! that are in its domain, or in one within it. So the keeper leaves a process to be looked at: one that
+//! has ended and isn't waited for, which costs nothing, and of which nothing is left but what it was.
+
+use super::Credentials;
+use crate::sys::{inherited, system_files};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Restrictions {
+    /// How many filters the thread had that started the keeper, if that is known.
+    filters: Option<u32>,
+    /// The process to look at, if that can be told apart from not being able to look at anything.
+    witness: Option<i32>,
+}
+
+impl Restrictions {
+    /// Those of the calling thread, which has started the keeper a moment ago.
+    pub(super) fn of_this_thread(witness: i32) -> Self {
+        let is_known =
+            witness > 0 && is_in_namespace_of_children() && inherited::may_look_at(witness).is_ok();
+        Self {
+            filters: filters(),
+            witness: is_known.then_some(witness),
+        }
+    }
+
+    /// Whether the calling thread has none beyond these.
+    pub(super) fn cover_this_thread(&self, credentials: &Credentials) -> bool {
+        let is_outside = |witness| inherited::may_look_at(witness).is_err();
+        !self.witness.is_some_and(is_outside) && !self.has_more_filters(credentials)
+    }
+
+    fn has_more_filters(&self, credentials: &Credentials) -> bool {
+        match self.filters {
+            _ if !inherited::has_filters() => false,
+            Some(0) => true,
+            // Then it can't have added one, and needs not be counted.
+            _ if !inherited::has_no_new_privs() && !credentials.may_administer() => false,
+            Some(before) => filters().is_some_and(|now| now > before),
+            None => false,
+        }
+    }
+}
+
+/// How many filters the calling thread has; `None` if there is no `/proc` to tell.
+fn filters() -> Option<u32> {
+    if !inherited::has_filters() {
+        return Some(0);
+    }
+    let status = system_files::read("thread-self/status").ok()?;
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("Seccomp_filters:"))?;
+    count.trim().parse().ok()
+}
+
+/// Whether the numbers of its children's processes mean to this thread what they mean to those.
+fn is_in_namespace_of_children() -> bool {
+    let own = system_files::read_link("thread-self/ns/pid");
+    let of_children = system_files::read_link("thread-self/ns/pid_for_children");
+    own.is_ok_and(|own| of_children.is_ok_and(|of_children| own == of_children))
+}
