@@ -101,6 +101,17 @@ where
 #[::crossmist::func]
 fn nothing() {}
 
+/// Called as what is written out for it may call something of its own.
+#[::crossmist::func]
+fn f(x: i32) -> i32 {
+    x + 1
+}
+
+#[::crossmist::func]
+fn arguments(x: i32) -> i32 {
+    x + 2
+}
+
 #[::crossmist::func]
 fn leave(status: i32) -> ! {
     ::std::process::exit(status)
@@ -228,6 +239,9 @@ fn main() -> ::std::process::ExitCode {
     );
     ::std::assert_eq!(both(1, [2, 3]), (1, [2, 3]));
     ::std::assert_eq!(nothing.run().ok(), ::core::option::Option::Some(()));
+    ::std::assert_eq!(f.run(1).ok(), ::core::option::Option::Some(2));
+    ::std::assert_eq!(arguments.run(1).ok(), ::core::option::Option::Some(3));
+    ::std::assert_eq!(::std::format!("{f:?}"), "hygiene::f");
     ::std::assert!(::core::matches!(
         leave.run(3),
         ::core::result::Result::Err(::crossmist::Error::Exited { status: 3, .. })

@@ -172,7 +172,7 @@ fn helper_interrupts_its_group() {
         };
         (go, call.spawn(gone).unwrap())
     };
-    let (_, hit) = start(None);
+    let (_kept, hit) = start(None);
     let (go, spared) = start(Some(0));
     let own = nix::unistd::getpgrp();
     nix::sys::signal::killpg(own, nix::sys::signal::Signal::SIGINT).unwrap();

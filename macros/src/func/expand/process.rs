@@ -31,7 +31,7 @@ impl Parts<'_> {
                     _ => quote!(::core::result::Result::Ok(#call)),
                 };
                 let enter = quote! {
-                    let (#(#names,)*) = #krate::__private::decode::<Self>(arguments)?;
+                    let (#(#names,)*) = #krate::__private::decode::<Self>(__crossmist_arguments)?;
                     #returned
                 };
                 (TokenStream::new(), enter)
@@ -58,7 +58,7 @@ impl Parts<'_> {
                 #sandbox
 
                 fn enter(
-                    arguments: #krate::__private::Arguments<'_>,
+                    __crossmist_arguments: #krate::__private::Arguments<'_>,
                 ) -> ::core::result::Result<#output, #krate::DecodeError> {
                     #enter
                 }
@@ -97,16 +97,19 @@ impl Parts<'_> {
         let entered = quote! {
             #runtime
             async fn __crossmist_entered #impl_generics (
-                arguments: #krate::__private::Arguments<'_>,
+                __crossmist_arguments: #krate::__private::Arguments<'_>,
             ) -> ::core::result::Result<#output, #krate::DecodeError>
             #where_clause
             {
                 let (#(#names,)*) =
-                    #krate::__private::decode::<#this>(arguments)?;
+                    #krate::__private::decode::<#this>(__crossmist_arguments)?;
                 ::core::result::Result::Ok(#call.await)
             }
         };
-        (entered, quote!(__crossmist_entered #turbofish (arguments)))
+        (
+            entered,
+            quote!(__crossmist_entered #turbofish (__crossmist_arguments)),
+        )
     }
 
     /// `run`, `spawn` and `builder`, with the names and the types that the user gave.

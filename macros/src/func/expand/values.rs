@@ -25,8 +25,12 @@ impl Parts<'_> {
 
             #[automatically_derived]
             impl #impl_generics ::core::fmt::Debug for #this #where_clause {
-                fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                    f.write_str(#path)
+                // Not `f`: a function may be called that, and would be taken for a constant here.
+                fn fmt(
+                    &self,
+                    __crossmist_formatter: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    __crossmist_formatter.write_str(#path)
                 }
             }
         }
