@@ -117,10 +117,7 @@ fn adopt(number: &OsStr, proc: Option<&OsStr>) -> Result<OwnedFd, &'static str> 
     let Some(socket) = inherited(number) else {
         return Err("got no socket from the program that started it");
     };
-    if privileges::is_privileged()
-        && !(privileges::is_privileged_by_ids()
-            && privileges::was_made_with_our_ids(socket.as_fd()))
-    {
+    if privileges::is_privileged() && !privileges::starter_had_them(socket.as_fd()) {
         // Anybody may start a program with privileges, and would choose what it does with them.
         return Err("was started by a process without its privileges");
     }

@@ -11,13 +11,29 @@ pub(crate) fn is_privileged() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Whether what this program's file gives are the ids of a user or a group, not capabilities. Those of a
+/// Whether this program's file gives the ids of a user or a group, not capabilities. Those of a
 /// process whose real or effective user is root come with that.
 pub(crate) fn is_privileged_by_ids() -> bool {
     let (user, group) = effective_ids();
     // SAFETY: both calls can't fail and take nothing.
     let real = (unsafe { libc::getuid() }, unsafe { libc::getgid() });
     real != (user, group) && (user == 0 || real.0 == 0 || !has_capabilities())
+}
+
+/// Whether whoever started this program had its privileges already: it was root, or has made `socket` with
+/// the ids that the file gives.
+///
+/// Linux 6.1, for one, makes the effective id of a process with two user ids the real one when it executes
+/// a program under no_new_privs. The socket tells whether it was root then; a file gives nothing.
+pub(crate) fn starter_had_them(socket: BorrowedFd<'_>) -> bool {
+    // SAFETY: the call can't fail and takes nothing.
+    if unsafe { libc::getuid() } == 0 {
+        return true;
+    }
+    let maker = maker_of(socket);
+    let file_gives_nothing = nix::sys::prctl::get_no_new_privs().unwrap_or(false);
+    let was_root = maker.is_some_and(|(user, _)| user == 0);
+    (file_gives_nothing && was_root) || (is_privileged_by_ids() && maker == Some(effective_ids()))
 }
 
 fn effective_ids() -> (libc::uid_t, libc::gid_t) {
@@ -89,8 +105,8 @@ impl Capabilities {
     }
 }
 
-/// Whether who made `socket` had the ids that this program's file gives it, at that time.
-pub(crate) fn was_made_with_our_ids(socket: BorrowedFd<'_>) -> bool {
+/// The effective user and group of who made `socket`, at that time.
+fn maker_of(socket: BorrowedFd<'_>) -> Option<(libc::uid_t, libc::gid_t)> {
     let mut maker = libc::ucred {
         pid: 0,
         uid: libc::uid_t::MAX,
@@ -107,7 +123,7 @@ pub(crate) fn was_made_with_our_ids(socket: BorrowedFd<'_>) -> bool {
             &raw mut length,
         )
     };
-    result == 0 && (maker.uid, maker.gid) == effective_ids()
+    (result == 0).then_some((maker.uid, maker.gid))
 }
 
 /// What may be in the bounding set of this process: all that there is, until it has been looked at.
