@@ -15,6 +15,11 @@ use crate::sys::fd::disarm_linger;
 use crate::sys::kind::{Access, Kind, Socket};
 
 /// Any descriptor, of whatever kind.
+///
+/// # Security
+///
+/// Look at what a peer has sent before you use it. A descriptor that was opened by O_PATH, for one,
+/// can name a folder that its sender had no right to list; `openat` from it uses your rights.
 impl Object for OwnedFd {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.descriptor(self.as_fd());
@@ -86,7 +91,7 @@ macro_rules! kinds {
 
 kinds! {
     /// A regular file or a directory; offset and flags are shared with the sender. Send anything
-    /// else as an [`OwnedFd`].
+    /// else as an [`OwnedFd`]: devices, namespaces, what was opened by O_PATH.
     ///
     /// # Security
     ///

@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
+use nix::sys::statfs::fstatfs;
 
 use super::socket::option;
 
@@ -20,8 +21,11 @@ pub(crate) enum Kind {
     Socket(Socket),
     CharacterDevice,
     BlockDevice,
-    /// A symbolic link, opened by O_PATH.
-    Link,
+    /// Something that was opened by O_PATH: a place, which its opener need not have had the right to
+    /// read, write or list.
+    Path,
+    /// A namespace.
+    Namespace,
     /// No file at all: an eventfd, an epoll instance, a pidfd.
     Other,
 }
@@ -32,8 +36,6 @@ pub(crate) enum Access {
     Read,
     Write,
     Both,
-    /// Opened by O_PATH.
-    Neither,
 }
 
 /// A socket, by protocol and by whether it listens.
@@ -63,30 +65,43 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
 impl Kind {
     /// The kind of `fd`.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Kind {
-        // It fails only for a descriptor that isn't open, which a `BorrowedFd` can't be, and where
-        // a network file system does.
+        // It fails only for a descriptor that isn't open, which a `BorrowedFd` can't be.
+        let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_retain);
+        // Before anything that asks the file: a place can lie in a file system that never answers.
+        if flags.contains(OFlag::O_PATH) {
+            return Kind::Path;
+        }
+        // It fails as above, and if a network file system does.
         let Ok(stat) = fstat(fd) else {
             return Kind::Other;
         };
         match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-            SFlag::S_IFREG => Kind::File,
+            SFlag::S_IFREG => Kind::of_regular(fd),
             SFlag::S_IFDIR => Kind::Directory,
-            SFlag::S_IFIFO => Kind::Pipe(Access::of(fd)),
+            SFlag::S_IFIFO => Kind::Pipe(Access::of(flags)),
             SFlag::S_IFSOCK => Kind::Socket(Socket::of(fd)),
             SFlag::S_IFCHR => Kind::CharacterDevice,
             SFlag::S_IFBLK => Kind::BlockDevice,
-            SFlag::S_IFLNK => Kind::Link,
             _ => Kind::Other,
+        }
+    }
+
+    /// The kind of what calls itself a regular file, as some objects of the kernel do.
+    fn of_regular(fd: BorrowedFd<'_>) -> Kind {
+        // From the kernel's uapi/linux/magic.h.
+        const NSFS: i64 = 0x6e73_6673;
+        const PIDFS: i64 = 0x5049_4446;
+        const DMA_BUF: i64 = 0x444d_4142;
+        match fstatfs(fd).map(|stat| i64::from(stat.filesystem_type().0)) {
+            Ok(NSFS) => Kind::Namespace,
+            Ok(PIDFS | DMA_BUF) | Err(_) => Kind::Other,
+            Ok(_) => Kind::File,
         }
     }
 }
 
 impl Access {
-    fn of(fd: BorrowedFd<'_>) -> Access {
-        let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::O_PATH, OFlag::from_bits_retain);
-        if flags.contains(OFlag::O_PATH) {
-            return Access::Neither;
-        }
+    fn of(flags: OFlag) -> Access {
         match flags & OFlag::O_ACCMODE {
             OFlag::O_RDONLY => Access::Read,
             OFlag::O_WRONLY => Access::Write,
@@ -138,7 +153,6 @@ impl fmt::Display for Kind {
             Kind::Pipe(Access::Read) => "the reading end of a pipe",
             Kind::Pipe(Access::Write) => "the writing end of a pipe",
             Kind::Pipe(Access::Both) => "a pipe that is open for reading and writing",
-            Kind::Pipe(Access::Neither) => "a pipe that is open for neither reading nor writing",
             Kind::Socket(Socket::TcpStream) => "a TCP socket",
             Kind::Socket(Socket::TcpListener) => "a listening TCP socket",
             Kind::Socket(Socket::Udp) => "a UDP socket",
@@ -157,7 +171,8 @@ impl fmt::Display for Kind {
             }
             Kind::CharacterDevice => "a character device",
             Kind::BlockDevice => "a block device",
-            Kind::Link => "a symbolic link",
+            Kind::Path => "a path that was opened by O_PATH",
+            Kind::Namespace => "a namespace",
             Kind::Other => "a descriptor that is no file",
         })
     }

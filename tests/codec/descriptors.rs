@@ -33,6 +33,25 @@ fn tcp_pair() -> (TcpStream, TcpStream, TcpListener) {
     (client, server, listener)
 }
 
+/// A place, opened without the right to do anything there.
+fn path(path: &str) -> OwnedFd {
+    use nix::fcntl::{OFlag, open};
+    use nix::sys::stat::Mode;
+    open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap()
+}
+
+/// One of this process.
+#[expect(unsafe_code, reason = "it asks the system directly")]
+fn pidfd() -> OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: pidfd_open(2) takes two numbers, and looks at no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+    let fd = i32::try_from(fd).unwrap();
+    assert!(fd >= 0);
+    // SAFETY: the call has just opened it, and nobody else knows of it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// One descriptor of each kind, with the words for it.
 fn kinds() -> Vec<(&'static str, OwnedFd)> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -83,6 +102,19 @@ fn kinds() -> Vec<(&'static str, OwnedFd)> {
         ),
         ("a socket of family 1, type 5, protocol 0", seqpacket.into()),
         ("a descriptor that is no file", epoll.0),
+        // This calls itself a regular file from Linux 6.9 on.
+        ("a descriptor that is no file", pidfd()),
+        (
+            "a namespace",
+            File::open("/proc/self/ns/net").unwrap().into(),
+        ),
+        ("a path that was opened by O_PATH", path("/proc/self/exe")),
+        ("a path that was opened by O_PATH", path("/root")),
+        ("a path that was opened by O_PATH", path("/dev/null")),
+        (
+            "a path that was opened by O_PATH",
+            path("/proc/self/ns/net"),
+        ),
     ]
 }
 
