@@ -236,8 +236,52 @@ fn memory_limits_hold_for_a_type_much_larger_than_its_bytes() {
         &error,
         4,
         "a value of at most 9437184 bytes (`Limits::memory_bytes`)",
-        &format!("one that wants {wanted} more than 9437184"),
+        // And what the allocation takes beside its contents.
+        &format!(
+            "one that wants {} more, with 9437184 left",
+            (wanted + 23) & !15
+        ),
     );
+}
+
+#[test]
+fn small_allocations_count_for_what_they_take() {
+    /// Receives `count` elements under a limit of 4 MiB.
+    fn receive<T: Object + Send + Sync>(
+        count: usize,
+        element: impl Fn() -> T,
+    ) -> Result<Option<Vec<T>>, ChannelError> {
+        let (mut tx, mut rx) = channel::<Vec<T>>().unwrap();
+        rx.set_limits(Limits {
+            memory_bytes: 4 << 20,
+            ..Limits::default()
+        });
+        let elements = (0..count).map(|_| element()).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| tx.send(&elements).unwrap());
+            rx.recv()
+        })
+    }
+
+    #[track_caller]
+    fn check<T: Object + Send + Sync>(fits: usize, too_many: usize, element: impl Fn() -> T) {
+        let received = receive(fits, &element).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(received.unwrap().len(), fits);
+        let Err(ChannelError::Decode(error)) = receive(too_many, &element) else {
+            panic!("not the value is refused")
+        };
+        let expected = "a value of at most 4194304 bytes (`Limits::memory_bytes`)";
+        assert_eq!(error.expected(), expected);
+    }
+    // 8 bytes in the list and 32 of the heap.
+    check::<Box<u8>>(100_000, 110_000, || Box::new(7));
+    // 24 and 32.
+    check::<Vec<u8>>(70_000, 80_000, || vec![7]);
+    check::<String>(70_000, 80_000, || "7".to_owned());
+    // 24 and 64: a node holds two links, and a box, which is another allocation.
+    check::<LinkedList<Box<u8>>>(40_000, 50_000, || LinkedList::from([Box::new(7)]));
+    // What is empty takes no memory.
+    check::<Vec<u8>>(170_000, 180_000, Vec::new);
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl<T: Object> Object for LinkedList<T> {
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let count = decoder.count(T::least_bytes())?;
         let node = size_of::<T>().saturating_add(2 * size_of::<usize>());
-        decoder.reserve(count.saturating_mul(node))?;
+        decoder.reserve_each(count, node)?;
         decoder.nested(|decoder| {
             let mut list = LinkedList::new();
             for _ in 0..count {

@@ -44,14 +44,29 @@ impl<'m> Decoder<'m> {
         self.stack
     }
 
-    /// Accounts for memory that a value is about to reserve.
+    /// Accounts for one allocation of `bytes` bytes, before it is made.
+    ///
+    /// An allocation costs more than its contents: the allocator rounds up and keeps a header. Both
+    /// are counted, so a value of many small allocations can't take several times the limit. No
+    /// bytes are no allocation, and cost nothing.
     ///
     /// # Errors
     ///
-    /// Where [`Limits::memory_bytes`] has been used up.
+    /// If that is more than [`Limits::memory_bytes`] leaves.
     #[inline]
     pub fn reserve(&mut self, bytes: usize) -> Result<(), DecodeError> {
-        match self.memory_left.checked_sub(bytes) {
+        self.reserve_each(1, bytes)
+    }
+
+    /// The same for `count` allocations of `bytes` bytes each.
+    #[inline]
+    pub(in crate::object) fn reserve_each(
+        &mut self,
+        count: usize,
+        bytes: usize,
+    ) -> Result<(), DecodeError> {
+        let cost = count.saturating_mul(allocation_cost(bytes));
+        match self.memory_left.checked_sub(cost) {
             Some(left) => {
                 self.memory_left = left;
                 Ok(())
@@ -62,7 +77,7 @@ impl<'m> Decoder<'m> {
                     "a value of at most {} bytes (`Limits::memory_bytes`)",
                     self.limits.memory_bytes
                 ),
-                format_args!("one that wants {bytes} more than {}", self.memory_left),
+                format_args!("one that wants {cost} more, with {} left", self.memory_left),
             )),
         }
     }
@@ -142,6 +157,19 @@ impl<'m> Decoder<'m> {
     /// How many bytes were read, those of runs included.
     pub(super) fn taken(&self) -> usize {
         self.position().saturating_add(self.run_bytes)
+    }
+}
+
+/// What an allocation of `bytes` bytes takes of the heap.
+///
+/// By glibc's malloc, the most wasteful of the common allocators for small sizes: a header of one
+/// word, rounded up to 16 bytes, and never less than 32.
+#[inline]
+fn allocation_cost(bytes: usize) -> usize {
+    const HEADER: usize = size_of::<usize>();
+    match bytes {
+        0 => 0,
+        _ => (bytes.saturating_add(HEADER).saturating_add(15) & !15).max(32),
     }
 }
 
