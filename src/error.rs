@@ -309,7 +309,8 @@ fn signal_name(signal: i32) -> &'static str {
     nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str())
 }
 
-/// Text from a child: bounded, shown with control characters escaped, and not to be believed.
+/// Text from a child: bounded, shown on one line with everything invisible escaped, and not to be
+/// believed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChildText(String);
 
@@ -321,31 +322,55 @@ impl ChildText {
         Self(text)
     }
 
-    /// The text as the child sent it, control characters and all.
+    /// The text as the child sent it, line ends and control characters included.
     #[must_use]
     pub fn as_raw(&self) -> &str {
         &self.0
     }
 }
 
+/// Shows line ends, control characters and whatever else can't be seen as escapes: a log takes the
+/// text for one entry, and a terminal for text.
 impl std::fmt::Display for ChildText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         use std::fmt::Write;
-        for character in self.0.chars() {
-            match character {
-                '\n' => f.write_char(character)?,
-                // Those that turn the direction of the text around, and two more line ends.
-                '\u{61c}'
-                | '\u{200e}'
-                | '\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2066}'..='\u{2069}' => write!(f, "{}", character.escape_unicode())?,
-                _ if character.is_control() => write!(f, "{}", character.escape_default())?,
-                _ => f.write_char(character)?,
+        // `escape_debug` escapes what isn't printable, and what people quote by besides.
+        for part in self.0.split_inclusive(is_shown_otherwise) {
+            let last = part
+                .chars()
+                .next_back()
+                .filter(|last| is_shown_otherwise(*last));
+            let length = last.map_or(0, char::len_utf8);
+            let plain = part.get(..part.len().saturating_sub(length));
+            write!(f, "{}", plain.unwrap_or_default().escape_debug())?;
+            match last {
+                Some(quote @ ('"' | '\'' | '\\')) => f.write_char(quote)?,
+                Some(invisible) => write!(f, "{}", invisible.escape_unicode())?,
+                None => {}
             }
         }
         Ok(())
     }
+}
+
+/// Whether `escape_debug` is wrong for a character: it escapes quotes, and leaves letters that by
+/// Unicode's `Default_Ignorable_Code_Point` nobody sees.
+fn is_shown_otherwise(character: char) -> bool {
+    matches!(
+        character,
+        '"' | '\''
+            | '\\'
+            | '\u{34f}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 impl std::fmt::Debug for ChildText {

@@ -664,8 +664,18 @@ fn text_of_a_panic_is_bounded_and_shown_escaped() {
     let message = told("a\x1b[31m\r\u{9b}\u{7f}\0\nb \u{202e}c\u{2028}d \\ 'é' 日本".to_owned());
     assert_eq!(
         message.to_string(),
-        "a\\u{1b}[31m\\r\\u{9b}\\u{7f}\\u{0}\nb \\u{202e}c\\u{2028}d \\ 'é' 日本"
+        "a\\u{1b}[31m\\r\\u{9b}\\u{7f}\\0\\nb \\u{202e}c\\u{2028}d \\ 'é' 日本"
     );
+    // Nothing of a message looks like another line of a log, and nothing of it is there unseen.
+    let unseen = told(
+        "a\n2026-11-26 INFO granted\u{200b}\u{feff}\u{ad}\u{e0041}\u{3164}\u{2060}".to_owned(),
+    );
+    assert_eq!(
+        unseen.to_string(),
+        "a\\n2026-11-26 INFO granted\\u{200b}\\u{feff}\\u{ad}\\u{e0041}\\u{3164}\\u{2060}"
+    );
+    // Letters of several characters stay letters.
+    assert_eq!(told("नमस्ते é".to_owned()).to_string(), "नमस्ते é");
     assert!(message.as_raw().contains('\x1b'));
     assert!(!format!("{message:?}").contains(['\x1b', '\u{202e}']));
 }
