@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
-use nix::sys::statfs::fstatfs;
+use nix::sys::statfs::{FsType, fstatfs};
 
 use super::socket::option;
 
@@ -89,10 +89,10 @@ impl Kind {
     /// The kind of what calls itself a regular file, as some objects of the kernel do.
     fn of_regular(fd: BorrowedFd<'_>) -> Kind {
         // From the kernel's uapi/linux/magic.h.
-        const NSFS: i64 = 0x6e73_6673;
-        const PIDFS: i64 = 0x5049_4446;
-        const DMA_BUF: i64 = 0x444d_4142;
-        match fstatfs(fd).map(|stat| i64::from(stat.filesystem_type().0)) {
+        const NSFS: FsType = FsType(0x6e73_6673);
+        const PIDFS: FsType = FsType(0x5049_4446);
+        const DMA_BUF: FsType = FsType(0x444d_4142);
+        match fstatfs(fd).map(|stat| stat.filesystem_type()) {
             Ok(NSFS) => Kind::Namespace,
             Ok(PIDFS | DMA_BUF) | Err(_) => Kind::Other,
             Ok(_) => Kind::File,
