@@ -164,9 +164,8 @@ fn refuse_privileges(options: &Options) -> Result<(), Error> {
 /// Sends what the socket takes; the rest, where it is full or descriptors are too many, another time.
 fn send(outbox: &mut Outbox<'_>, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
     match outbox.advance(socket, wait) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) if transport::is_crowded(&error) => Ok(()),
-        result => result,
+        result => result.map(drop),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::reply::Reply;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{Ended, Process};
 use crate::sys::socket::{Connection, Wait};
-use crate::transport::{self, Arrival, Fault, Inbox, Outbox};
+use crate::transport::{self, Arrival, Fault, Inbox, Outbox, Sent};
 use crate::wire::FrameError;
 
 /// A child whose end hasn't been seen.
@@ -89,6 +89,31 @@ pub(crate) enum Glance<T> {
 #[derive(Debug)]
 pub(crate) struct StillRunning;
 
+/// The wait for the rest of a message whose sender has ended.
+///
+/// It lies in the socket, and a few looks are enough for it. Whoever goes on sending is another
+/// process, which may never stop.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    looks: u32,
+    until: Option<Deadline>,
+}
+
+impl Rest {
+    /// However slow this process is.
+    const LOOKS: u32 = 8;
+    const TIME: Duration = Duration::from_millis(200);
+
+    /// Whether to look once more.
+    pub(crate) fn is_awaited(&mut self) -> bool {
+        let until = *self
+            .until
+            .get_or_insert_with(|| Deadline::after(Self::TIME));
+        self.looks = self.looks.saturating_add(1);
+        self.looks <= Self::LOOKS || !until.has_passed()
+    }
+}
+
 impl Running {
     pub(crate) fn new(
         process: ChildProcess,
@@ -119,7 +144,12 @@ impl Running {
     pub(crate) fn send(&self, outbox: &mut Outbox<'_>) -> io::Result<()> {
         loop {
             match outbox.advance(self.socket.as_fd(), Wait::Never) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(Sent::All) => return Ok(()),
+                // A child that reads slowly, and never stops, is no reason to wait longer.
+                Ok(_) if self.deadline.has_passed() => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Ok(Sent::Full | Sent::Partly) => {}
                 Err(error) if transport::is_crowded(&error) => {
                     if self.deadline.has_passed() || self.process.has_ended() {
                         return Err(error);
@@ -127,7 +157,7 @@ impl Running {
                     std::thread::sleep(transport::CROWD_INTERVAL);
                     continue;
                 }
-                result => return result,
+                Err(error) => return Err(error),
             }
             // A process that doesn't read may hold the child's end of the socket.
             let mut entries = [
@@ -189,6 +219,7 @@ impl Running {
         or_note: bool,
     ) -> Result<Option<Look<T>>, Error> {
         let mut ended = false;
+        let mut rest = Rest::default();
         loop {
             let glance = self.look()?;
             match glance {
@@ -197,7 +228,7 @@ impl Running {
                 Glance::Noted => continue,
                 Glance::Partly | Glance::Nothing => {}
             }
-            if ended {
+            if ended && !(matches!(glance, Glance::Partly) && rest.is_awaited()) {
                 // It is gone, and what it had sent is read.
                 return Ok(Some(Look::Closed));
             }
@@ -208,8 +239,10 @@ impl Running {
                     return Ok(None);
                 }
                 // Nor is a process that it has left behind.
-                let now = Deadline::after(Duration::ZERO);
-                ended = poll::poll(&mut [self.process.end_entry()], now).is_ok();
+                if !ended {
+                    let now = Deadline::after(Duration::ZERO);
+                    ended = poll::poll(&mut [self.process.end_entry()], now).is_ok();
+                }
                 continue;
             }
             // The answer wakes, and so does the end of the process: another holder of its socket

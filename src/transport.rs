@@ -66,6 +66,20 @@ pub(crate) struct Outbox<'a> {
     packet_bytes: usize,
 }
 
+/// How far a message has gone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    All,
+    /// The socket can't take more now.
+    Full,
+    /// The socket may take more at once; the caller looks at the time first.
+    Partly,
+}
+
+/// How long packets are sent or received at a stretch. What one packet costs, the peer decides: by
+/// how many wait for the socket, for one. So the clock is looked at after each.
+const SLICE: Duration = Duration::from_millis(20);
+
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     First,
@@ -118,11 +132,20 @@ impl<'a> Outbox<'a> {
         self.next == Next::First
     }
 
-    /// Sends packets until all are sent or the socket can't take one now (EAGAIN).
-    pub(crate) fn advance(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
+    /// Sends packets until all are sent, the socket can't take one now, or, with [`Wait::Never`],
+    /// time has passed.
+    pub(crate) fn advance(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<Sent> {
+        let mut slice = None;
         while self.next != Next::Done {
             match self.send_next(socket, wait) {
-                Ok(()) => {}
+                Ok(()) if self.next == Next::Done || wait == Wait::Block => {}
+                Ok(()) => {
+                    let slice = slice.get_or_insert_with(|| Deadline::after(SLICE));
+                    if slice.has_passed() {
+                        return Ok(Sent::Partly);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Full),
                 // The socket's buffer is smaller than usual, or memory is in small pieces.
                 Err(error)
                     if matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::ENOBUFS))
@@ -140,7 +163,7 @@ impl<'a> Outbox<'a> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(Sent::All)
     }
 
     fn send_next(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
@@ -221,9 +244,11 @@ impl<'a> Outbox<'a> {
         let mut crowded = None;
         loop {
             match self.advance(socket, wait) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll::writable(socket, deadline)?;
-                }
+                Ok(Sent::All) => return Ok(()),
+                // A peer that reads slowly, and never stops, is no reason to wait longer.
+                Ok(_) if deadline.has_passed() => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(Sent::Partly) => {}
+                Ok(Sent::Full) => poll::writable(socket, deadline)?,
                 Err(error) if is_crowded(&error) => {
                     // Who waits for ever may be the one that would receive.
                     let patience = || deadline.min(Deadline::after(CROWD_PATIENCE));
@@ -232,7 +257,7 @@ impl<'a> Outbox<'a> {
                     }
                     std::thread::sleep(CROWD_INTERVAL);
                 }
-                result => return result,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -272,16 +297,12 @@ pub(crate) enum Arrival<R> {
     Message(R),
     /// What a child was denied, said by its signal handler at any point of any message.
     Note(Note),
-    /// Many pieces of a message that isn't whole yet. There may be more at once; the caller sees
-    /// to the time first, since a peer that never stops would keep it here.
+    /// Some pieces of a message that isn't whole yet. There may be more at once; the caller looks at
+    /// the time first, since a peer that never stops would keep it here.
     Partly,
     /// The peer, and everybody who holds its socket, has closed it.
     End,
 }
-
-/// How many pieces are received at a stretch: more than the buffer of an ordinary socket holds, so
-/// that a message whose sender has ended is received whole.
-const STRETCH: usize = 512;
 
 /// Why nothing could be received.
 #[derive(Debug)]
@@ -331,8 +352,8 @@ impl Inbox {
         self.assembly.is_some()
     }
 
-    /// Receives packets until a message is whole, and gives it to `read`, or until there have been
-    /// many. With [`Wait::Never`] it fails with EAGAIN as soon as no packet is there. It goes on at
+    /// Receives packets until a message is whole, and gives it to `read`. With [`Wait::Never`] it
+    /// fails with EAGAIN as soon as no packet is there, and stops once time has passed. It goes on at
     /// the next call.
     pub(crate) fn advance<R>(
         &mut self,
@@ -342,7 +363,7 @@ impl Inbox {
         wait: Wait,
         read: impl FnOnce(Message<'_>) -> R,
     ) -> Result<Arrival<R>, Fault> {
-        let mut pieces = 0;
+        let mut slice = None;
         loop {
             let Some(assembly) = &mut self.assembly else {
                 let mut buffer = kept(&RECEIVED);
@@ -381,10 +402,12 @@ impl Inbox {
                 self.assembly = None;
                 return Ok(Arrival::Message(result));
             }
-            if pieces == STRETCH {
-                return Ok(Arrival::Partly);
+            // At least one piece is received each time.
+            match &slice {
+                Some(slice) if Deadline::has_passed(*slice) => return Ok(Arrival::Partly),
+                Some(_) => {}
+                None => slice = (wait == Wait::Never).then(|| Deadline::after(SLICE)),
             }
-            pieces += 1;
             let mut head = Vec::with_capacity(Piece::BYTES);
             let (target, room) = assembly.target();
             let packet = match socket::receive(

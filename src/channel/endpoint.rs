@@ -7,7 +7,7 @@ use super::ChannelError;
 use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::socket::{Connection, Wait};
-use crate::transport::{Arrival, Fault, Inbox, Outbox};
+use crate::transport::{Arrival, Fault, Inbox, Outbox, Sent};
 use crate::wire::FrameError;
 
 #[derive(Debug)]
@@ -98,14 +98,14 @@ impl Endpoint {
         if !outbox.is_one_packet() {
             return Err(ChannelError::TooLongToTry);
         }
-        match outbox.advance(self.socket.as_fd(), Wait::Never) {
-            Err(error)
-                if error.kind() == std::io::ErrorKind::WouldBlock && outbox.is_untouched() =>
-            {
-                Ok(false)
-            }
-            result => self.sent(&outbox, result).map(|()| true),
-        }
+        let result = match outbox.advance(self.socket.as_fd(), Wait::Never) {
+            Ok(Sent::All) => Ok(()),
+            Ok(_) if outbox.is_untouched() => return Ok(false),
+            // The system took a part of it only.
+            Ok(_) => Err(std::io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        };
+        self.sent(&outbox, result).map(|()| true)
     }
 
     pub(crate) fn recv<T: Object>(

@@ -13,11 +13,11 @@ use crate::confined::Confined;
 use crate::error::Error;
 use crate::handle::KillHandle;
 use crate::object::Object;
-use crate::running::{Glance, Look, Running, StillRunning};
+use crate::running::{Glance, Look, Rest, Running, StillRunning};
 use crate::sys::process::Ended;
 use crate::sys::readiness::{Held, Readiness};
 use crate::sys::socket::Wait;
-use crate::transport::{CROWD_INTERVAL, Outbox, is_crowded};
+use crate::transport::{CROWD_INTERVAL, Outbox, Sent, is_crowded};
 
 /// A function that runs in a child process; see [`crossmist::Child`](crate::Child).
 ///
@@ -189,8 +189,20 @@ impl<T: Object> Child<T> {
             };
             let result = outbox.advance(running.socket.as_fd(), Wait::Never);
             match result {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(Sent::All) => return Ok(()),
+                Ok(Sent::Full) => {}
+                // A child that reads slowly, and never stops, is no reason to wait longer.
+                Ok(Sent::Partly) if running.check_deadline().is_ok() => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Ok(Sent::Partly) => {
+                    let late = running.check_deadline();
+                    if let Err(error) = &late {
+                        self.child.end_for(error);
+                    }
+                    return late;
+                }
                 Err(error) if is_crowded(&error) && running.check_deadline().is_ok() => {
                     tokio::time::sleep(CROWD_INTERVAL).await;
                     continue;
@@ -252,6 +264,7 @@ async fn wait_for_answer<T: Object>(
     let deadline = running.deadline.instant();
     let first = until.into_iter().chain(deadline).min();
     let mut has_ended = false;
+    let mut rest = Rest::default();
     loop {
         let start_by = running.process.start_by().instant();
         let first = first.into_iter().chain(start_by).min();
@@ -273,8 +286,8 @@ async fn wait_for_answer<T: Object>(
             Glance::Noted if or_note => return Ok(None),
             // What comes next may be there already.
             Glance::Noted => {}
-            // More than a child leaves in its socket: another process goes on for it.
-            Glance::Partly if has_ended => return Ok(Some(Look::Closed)),
+            // Another process goes on for it.
+            Glance::Partly if has_ended && !rest.is_awaited() => return Ok(Some(Look::Closed)),
             Glance::Partly => {
                 running.check_deadline()?;
                 if until.is_some_and(|until| until <= Instant::now()) {

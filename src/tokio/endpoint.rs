@@ -1,12 +1,12 @@
 //! One end of a channel that waits in a runtime.
 
-use std::io;
 use std::sync::Arc;
 
 use crate::channel::{ChannelError, Endpoint, Tried};
 use crate::object::Object;
 use crate::sys::readiness::{Held, Readiness};
 use crate::sys::socket::Wait;
+use crate::transport::Sent;
 
 /// An end, and what its runtime knows of it.
 #[derive(Debug)]
@@ -55,21 +55,29 @@ impl AsyncEndpoint {
         let mut outbox = self.endpoint.outbox(value)?;
         loop {
             let result = outbox.advance(self.endpoint.socket(), Wait::Never);
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return self.endpoint.sent(&outbox, result),
-            }
+            let is_full = match result {
+                Ok(Sent::Full) => true,
+                Ok(Sent::Partly) => false,
+                result => return self.endpoint.sent(&outbox, result.map(drop)),
+            };
             let (endpoint, registration) = self.parts()?;
             // Should this future be dropped while it waits, the peer is left with a part. The flag
             // says so until the rest has gone out.
             endpoint.half_sent = !outbox.is_untouched();
+            if !is_full {
+                // Others want their turn, and a timeout has to be seen.
+                tokio::task::yield_now().await;
+                endpoint.half_sent = false;
+                continue;
+            }
             let ready = registration.writable().await;
             let mut ready = ready.map_err(ChannelError::sending)?;
             endpoint.half_sent = false;
             // Another try tells: if the socket is still full, the runtime has to ask again.
             match outbox.advance(endpoint.socket(), Wait::Never) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                result => return endpoint.sent(&outbox, result),
+                Ok(Sent::Full) => ready.clear_ready(),
+                Ok(Sent::Partly) => {}
+                result => return endpoint.sent(&outbox, result.map(drop)),
             }
         }
     }

@@ -325,6 +325,13 @@ pub(crate) fn leave_another(time: std::time::Duration, status: i32) -> ! {
     exit(status)
 }
 
+/// Another descriptor of what is open under a number.
+pub(crate) fn copy_of(fd: RawFd) -> OwnedFd {
+    // SAFETY: takes numbers only.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    adopt(check(copy).expect("a copy"))
+}
+
 /// Sets the limit of open descriptors.
 pub(crate) fn limit_descriptors(limit: u64) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
