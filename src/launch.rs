@@ -12,6 +12,7 @@ use crate::confined::Confined;
 use crate::error::Error;
 use crate::func::Func;
 use crate::keeper::Piped;
+use crate::object::sends_descriptors;
 
 /// The confinement of a call of `F`, if it is to be confined, and what its child is to do.
 pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined, Plan)>, Error> {
@@ -44,8 +45,14 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
                 .to_owned(),
         ));
     }
-    let mut plan =
-        Plan::prepare(policy.compiled(), policy.kept(), &options.bound).map_err(failed)?;
+    let sends_descriptors = sends_descriptors::<F::Args, F::Output>();
+    let mut plan = Plan::prepare(
+        policy.compiled(),
+        policy.kept(),
+        &options.bound,
+        sends_descriptors,
+    )
+    .map_err(failed)?;
     #[cfg(feature = "learn")]
     if crate::learn::is_on() {
         plan = plan.watched().map_err(failed)?;
@@ -90,5 +97,36 @@ fn own(number: usize) -> io::Result<Option<OwnedFd>> {
     match copy {
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(None),
         copy => copy.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use crate::object::{Object, sends_descriptors};
+    use crate::{Blob, Duplex, Receiver, Sender};
+
+    #[test]
+    fn a_function_sends_descriptors_only_if_a_type_of_its_names_one() {
+        fn of<Args: Object, Output: Object>() -> bool {
+            sends_descriptors::<Args, Output>()
+        }
+        assert!(!of::<(), ()>());
+        // What it is given is not what it gives.
+        assert!(!of::<(File, Blob), Vec<String>>());
+        assert!(!of::<(Sender<u64>, Receiver<File>), u8>());
+        assert!(!of::<(Duplex<String, File>,), u8>());
+
+        assert!(of::<(), Option<File>>());
+        assert!(of::<(), Sender<u8>>());
+        assert!(of::<(u8, Vec<Sender<Blob>>), ()>());
+        assert!(of::<(Duplex<File, u8>,), ()>());
+        // An end that arrives over a channel is as good as one among the arguments.
+        assert!(of::<(Receiver<Sender<File>>,), ()>());
+        assert!(!of::<(Receiver<Sender<u8>>,), ()>());
+        assert!(!of::<(Receiver<(Receiver<File>, Sender<u8>)>,), ()>());
+        // What code has bound is not in its type.
+        assert!(of::<(Box<dyn crate::FnOnceObject<(), Output = ()>>,), ()>());
     }
 }

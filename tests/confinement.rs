@@ -904,7 +904,7 @@ fn bytes(count: usize) -> Vec<u8> {
 }
 
 #[func(sandbox = "pure")]
-fn sends_up(what: Attempt, file: File) -> u64 {
+fn sends_up(what: Attempt, file: File, _may_send: crossmist::Sender<File>) -> u64 {
     let socket = raw::launch_socket();
     let _ = raw::send_with(socket, &[0; 32], &[file.as_raw_fd()], 0);
     make(what, "").unwrap_or(0)
@@ -919,8 +919,10 @@ fn an_answer_is_held_to_the_policy() {
     assert!(matches!(result, Err(Error::BadResult { .. })), "{result:?}");
     // A descriptor that the type doesn't name ends the call, and is closed.
     let sleep = attempt(libc::SYS_getpid, &[]);
-    let result = sends_up.run(sleep, File::open("/etc/passwd").unwrap());
+    let (files, receiver) = channel::<File>().unwrap();
+    let result = sends_up.run(sleep, File::open("/etc/passwd").unwrap(), files);
     assert!(matches!(result, Err(Error::Malformed(_))), "{result:?}");
+    drop(receiver);
     holdings.assert_same();
 }
 
@@ -1087,9 +1089,14 @@ fn a_mapped_file_is_read_and_not_written() {
     assert_eq!(std::fs::read(&path).unwrap(), b"what it is");
 }
 
-/// Sends a datagram to a path, out of a pair; or out of a pair of streams.
+/// Sends a datagram to a path, out of a pair; or out of a pair of streams. By its types it can send
+/// descriptors, and so by `sendmsg`.
 #[func(sandbox = "worker")]
-fn sends_elsewhere(path: String, datagram: bool) -> Result<(), Option<i32>> {
+fn sends_elsewhere(
+    path: String,
+    datagram: bool,
+    _may_send: Option<crossmist::Sender<File>>,
+) -> Result<(), Option<i32>> {
     use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
     let kind = if datagram {
         SockType::Datagram
@@ -1114,12 +1121,17 @@ fn no_datagram_leaves_a_pair() {
     let mut buffer = [0; 8];
     let path = path.to_str().unwrap().to_owned();
     // The control: it would arrive.
-    sends_elsewhere.call_unconfined(path.clone(), true).unwrap();
+    sends_elsewhere
+        .call_unconfined(path.clone(), true, None)
+        .unwrap();
     assert_eq!(socket.recv(&mut buffer).unwrap(), 3);
-    let denied = sends_elsewhere.run(path.clone(), true).unwrap();
+    let denied = sends_elsewhere.run(path.clone(), true, None).unwrap();
     assert_eq!(denied, Err(Some(libc::EPERM)));
     // The kernel sends these to the other end, whatever name they bear.
-    sends_elsewhere.run(path.clone(), false).unwrap().unwrap();
+    sends_elsewhere
+        .run(path.clone(), false, None)
+        .unwrap()
+        .unwrap();
     assert!(socket.recv(&mut buffer).is_err());
 }
 

@@ -157,6 +157,15 @@ impl Policy {
         })
     }
 
+    /// The same policy for functions that can't send a descriptor by their types.
+    pub(crate) fn without_descriptors(&self) -> Self {
+        let mut policy = self.clone();
+        for rules in policy.calls.values_mut() {
+            rules.allow.retain(|grant| !grant.depends_on_types());
+        }
+        policy
+    }
+
     /// The line and the group that a grant comes from, in words.
     pub(crate) fn source_of(&self, grant: &Grant) -> String {
         match (grant.origin.place, grant.origin.group) {

@@ -80,7 +80,7 @@ pub(super) fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
 
 /// What the three kinds of ends have in common.
 macro_rules! ends {
-    ($([$($parameter:ident),*] $end:ty;)*) => {$(
+    ($([$($parameter:ident),*] $end:ty: $sends:ty => $receives:ty;)*) => {$(
         impl<$($parameter: Object),*> Object for $end {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 self.endpoint.encode(encoder);
@@ -93,7 +93,7 @@ macro_rules! ends {
             // What an end will carry is no part of the message that the end is in; whether it may
             // carry code was settled when it was made.
             fn describe(shape: &mut Shape) {
-                shape.descriptor();
+                shape.end_of_channel::<$sends, $receives>();
             }
 
             fn least_bytes() -> usize {
@@ -136,7 +136,7 @@ macro_rules! ends {
 }
 
 ends! {
-    [T] Sender<T>;
-    [T] Receiver<T>;
-    [S, R] Duplex<S, R>;
+    [T] Sender<T>: T => ();
+    [T] Receiver<T>: () => T;
+    [S, R] Duplex<S, R>: S => R;
 }

@@ -15,6 +15,7 @@ use crate::sys::fork;
 use crate::sys::memory;
 use crate::sys::signals;
 use crate::sys::sigsys;
+use crate::sys::socket;
 use crate::wire::Note;
 
 /// What a process has done to itself.
@@ -92,6 +93,9 @@ pub(crate) fn apply(
             tells_places: fixed.tells_places,
         };
         sigsys::install(report, setup).map_err(step(Step::Handler))?;
+    }
+    if !fixed.sends_descriptors {
+        socket::do_without_sendmsg();
     }
     // Made here, as there is little to be had from here on.
     let status = Status::of(fixed, user, own_user, denies_write_execute);

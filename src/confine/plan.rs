@@ -64,20 +64,25 @@ pub(super) struct Fixed {
     pub(super) is_watched: bool,
     /// Whether the child tells where in the program it panicked, or was denied a call.
     pub(super) tells_places: bool,
+    /// Whether the filter allows `sendmsg`, by which descriptors are sent.
+    pub(super) sends_descriptors: bool,
 }
 
 /// What is kept of a policy between its calls.
+///
+/// For functions that can't send a descriptor by their types, and for those that can.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(OnceLock<Arc<Fixed>>);
+pub(crate) struct Kept([OnceLock<Arc<Fixed>>; 2]);
 
 impl Plan {
-    /// Makes the plan for one call.
+    /// Makes the plan for one call, of a function that can send a descriptor by its types, or can't.
     ///
     /// Fails with what stands in the way, in words.
     pub(crate) fn prepare(
         policy: &Compiled,
         kept: &Kept,
         bound: &[(String, String)],
+        sends_descriptors: bool,
     ) -> Result<Self, String> {
         for (name, _) in bound {
             if !policy.variables.iter().any(|rule| rule.name == *name) {
@@ -92,11 +97,13 @@ impl Plan {
                 });
             }
         }
-        let fixed = match kept.0.get() {
+        let [data, descriptors] = &kept.0;
+        let kept = if sends_descriptors { descriptors } else { data };
+        let fixed = match kept.get() {
             Some(fixed) => Arc::clone(fixed),
             None => {
-                let fixed = Arc::new(Fixed::of(policy)?);
-                Arc::clone(kept.0.get_or_init(|| fixed))
+                let fixed = Arc::new(Fixed::of(policy, sends_descriptors)?);
+                Arc::clone(kept.get_or_init(|| fixed))
             }
         };
         let ruleset = landlock::ruleset(policy, fixed.landlock_abi, bound)?;
@@ -121,6 +128,7 @@ impl Plan {
             dies_with_parent: self.fixed.dies_with_parent,
             dumpable: true,
             is_watched: true,
+            sends_descriptors: true,
             ..Fixed::default()
         };
         Ok(Self {
@@ -191,8 +199,8 @@ impl Plan {
 }
 
 impl Fixed {
-    fn of(policy: &Compiled) -> Result<Self, String> {
-        let program = Arch::host().and_then(|arch| policy.program(arch));
+    fn of(policy: &Compiled, sends_descriptors: bool) -> Result<Self, String> {
+        let program = Arch::host().and_then(|arch| policy.program_for(arch, sends_descriptors));
         let program = program.ok_or("it was compiled for another architecture")?;
         let kernel = kernel();
         let abi = kernel.landlock_abi;
@@ -259,6 +267,8 @@ impl Fixed {
             reports: policy.on_violation != OnViolation::Trap,
             is_watched: false,
             tells_places: policy.environment.backtrace,
+            // A policy may allow it whatever the types are.
+            sends_descriptors: sends_descriptors || policy.programs == policy.data_programs,
         })
     }
 
@@ -295,6 +305,7 @@ impl Fixed {
             self.reports,
             self.tells_places,
             self.is_watched,
+            self.sends_descriptors,
         ] {
             put_flag(encoder, flag);
         }
@@ -341,6 +352,7 @@ impl Fixed {
             reports: flag(decoder)?,
             tells_places: flag(decoder)?,
             is_watched: flag(decoder)?,
+            sends_descriptors: flag(decoder)?,
             missing: nets(decoder)?,
         })
     }

@@ -31,7 +31,7 @@ pub use self::shape::Shape;
 pub(crate) use self::decode::Parts;
 pub(crate) use self::encode::Encoded;
 
-pub(crate) use self::shape::carries;
+pub(crate) use self::shape::{carries, sends_descriptors};
 
 /// Whether code references may stand in a message.
 ///

@@ -19,10 +19,35 @@ pub struct Shape {
 }
 
 /// What a value of a type may hold beside bytes. A path tells where, for the error.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Carries {
     pub(crate) code: Option<String>,
     pub(crate) descriptors: Option<String>,
+    /// The channel ends in it, whose messages are no part of the value.
+    ends: Vec<End>,
+}
+
+/// A channel end in a value: what its holder can send, and what it can receive.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    sends: Walk,
+    receives: Walk,
+}
+
+/// A walk over a type that is yet to be made.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    id: TypeId,
+    carries: fn() -> Carries,
+}
+
+impl Walk {
+    fn of<T: Object>() -> Self {
+        Self {
+            id: TypeId::of::<T>(),
+            carries: carries::<T>,
+        }
+    }
 }
 
 impl Shape {
@@ -65,11 +90,60 @@ impl Shape {
         self.carries.descriptors.get_or_insert(path);
     }
 
+    /// Says that a value carries the end of a channel, whose holder sends `S` and receives `R`.
+    pub(crate) fn end_of_channel<S: Object, R: Object>(&mut self) {
+        self.descriptor();
+        self.carries.ends.push(End {
+            sends: Walk::of::<S>(),
+            receives: Walk::of::<R>(),
+        });
+    }
+
     /// Says that a value carries a code reference.
     pub(crate) fn code(&mut self) {
         let path = self.path.join(".");
         self.carries.code.get_or_insert(path);
     }
+}
+
+/// Whether a function can send a descriptor by its types: in its answer, or over a channel that comes
+/// with its arguments, or with what arrives over one.
+///
+/// Code among the arguments hides the types of what it has bound, so it counts as naming one.
+pub(crate) fn sends_descriptors<Args: Object, Output: Object>() -> bool {
+    static KNOWN: LazyLock<RwLock<HashMap<[TypeId; 2], bool>>> = LazyLock::new(RwLock::default);
+
+    let id = [TypeId::of::<Args>(), TypeId::of::<Output>()];
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = known.get(&id) {
+        return *known;
+    }
+    drop(known);
+    let sends = carries::<Output>().descriptors.is_some() || is_given_a_way::<Args>();
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    *known.entry(id).or_insert(sends)
+}
+
+/// Whether whoever receives a `T` can send a descriptor over what is in it.
+fn is_given_a_way<T: Object>() -> bool {
+    let mut visited = HashSet::new();
+    let mut next = vec![Walk::of::<T>()];
+    while let Some(walk) = next.pop() {
+        if !visited.insert(walk.id) {
+            continue;
+        }
+        let received = (walk.carries)();
+        if received.code.is_some() {
+            return true;
+        }
+        for end in received.ends {
+            if (end.sends.carries)().descriptors.is_some() {
+                return true;
+            }
+            next.push(end.receives);
+        }
+    }
+    false
 }
 
 /// What values of `T` can carry; walked once, then remembered.

@@ -169,14 +169,21 @@ fn send(socket: c_int, head: &[u8], path: u64, room: usize) -> Option<()> {
             iov_len: room,
         },
     ];
-    // SAFETY: all-zero is a valid `msghdr`.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = parts.as_ptr().cast_mut();
-    message.msg_iovlen = if room > 0 { 2 } else { 1 };
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: `sendmsg(2)` reads the header and the parts; where the path isn't readable it fails
-    // with EFAULT and sends nothing.
-    let sent = unsafe { libc::sendmsg(socket, &raw const message, flags) };
+    let mut wanted = libc::pollfd {
+        fd: socket,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // What isn't read is not worth waiting for.
+    // SAFETY: `poll(2)` reads and writes the one structure.
+    if unsafe { libc::poll(&raw mut wanted, 1, 0) } < 1 {
+        return None;
+    }
+    let count = if room > 0 { 2 } else { 1 };
+    // Not `sendmsg(2)`, which the filter may deny.
+    // SAFETY: `writev(2)` reads the parts, of which there are two; if the path isn't readable, it
+    // fails with EFAULT and sends nothing.
+    let sent = unsafe { libc::writev(socket, parts.as_ptr(), count) };
     (sent >= 0).then_some(())
 }
 

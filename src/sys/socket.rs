@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fd::Received;
 
@@ -90,6 +91,16 @@ pub(crate) fn send(
         // The kernel has less to copy.
         return send_plain(socket, part, flags);
     }
+    if descriptors.is_empty() && !MAY_USE_SENDMSG.load(Ordering::Relaxed) {
+        return match wait {
+            Wait::Block => send_parts(socket, parts),
+            Wait::Never => {
+                let mut joined = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+                parts.iter().for_each(|part| joined.extend_from_slice(part));
+                send_plain(socket, &joined, flags)
+            }
+        };
+    }
     let mut control = Control {
         bytes: [const { MaybeUninit::uninit() }; CONTROL_BYTES],
     };
@@ -126,6 +137,29 @@ pub(crate) fn send(
         match check(sent) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
+        }
+    }
+}
+
+/// Whether this process may call `sendmsg(2)`, which can carry descriptors. A confined one may not if
+/// no type of its function names any.
+static MAY_USE_SENDMSG: AtomicBool = AtomicBool::new(true);
+
+/// Has packets without descriptors sent by calls that can't carry any, from now on. A packet with some
+/// is still sent by `sendmsg(2)`.
+pub(crate) fn do_without_sendmsg() {
+    MAY_USE_SENDMSG.store(false, Ordering::Relaxed);
+}
+
+/// Sends one packet of bytes in several parts, waiting until it can be sent.
+///
+/// It raises SIGPIPE if the peer has gone, which confined processes ignore: no call but `sendmsg(2)`
+/// takes parts and MSG_NOSIGNAL.
+fn send_parts(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        match nix::sys::uio::writev(socket, parts) {
+            Err(nix::Error::EINTR) => {}
+            result => return Ok(result?),
         }
     }
 }

@@ -22,7 +22,7 @@ macro_rules! ends {
             }
 
             fn describe(shape: &mut Shape) {
-                shape.descriptor();
+                crate::$end::<$($parameter),*>::describe(shape);
             }
 
             fn least_bytes() -> usize {

@@ -134,7 +134,16 @@ pub(crate) fn send_with(
 
 /// Sends one packet.
 pub(crate) fn send(socket: RawFd, bytes: &[u8]) -> std::io::Result<()> {
-    send_with(socket, bytes, &[], 0)
+    // SAFETY: reads the bytes, whose number it is told.
+    let sent = unsafe {
+        libc::send(
+            socket,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+        )
+    };
+    check(sent as i32).map(drop)
 }
 
 /// Sends one packet with this process's credentials.

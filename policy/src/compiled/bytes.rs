@@ -134,7 +134,7 @@ macro_rules! fields {
 }
 fields! {
     Compiled {
-        name description programs on_violation filesystem network scopes needs required relaxed variables
+        name description programs data_programs on_violation filesystem network scopes needs required relaxed variables
         ceilings limits channel capabilities environment process provenance sources
     }
     PathRule { path rights optional line }

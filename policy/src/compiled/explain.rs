@@ -69,8 +69,12 @@ fn said(policy: &Policy, name: &str, rules: &Rules) -> Vec<String> {
             .condition
             .as_ref()
             .map(|condition| format!("{WHEN}{}", condition.text));
+        let types = match grant.depends_on_types() {
+            true => ", if a type of the function names a descriptor",
+            false => "",
+        };
         format!(
-            "{verb}{} ({})",
+            "{verb}{}{types} ({})",
             when.unwrap_or_default(),
             policy.source_of(grant)
         )

@@ -20,8 +20,10 @@ impl Policy {
     /// If the filter becomes longer than the kernel takes.
     pub fn compile(&self) -> Result<Compiled, Report> {
         let programs = self.programs();
+        let data_programs = self.without_descriptors().programs();
         if let Some(long) = programs
             .iter()
+            .chain(&data_programs)
             .find(|program| program.code.len() > MAX_INSTRUCTIONS)
         {
             let message = format!(
@@ -35,6 +37,7 @@ impl Policy {
             name: self.name.clone(),
             description: self.description.clone().unwrap_or_default(),
             programs,
+            data_programs,
             on_violation: self.on_violation.value,
             filesystem: self
                 .filesystem_unconfined

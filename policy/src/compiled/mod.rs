@@ -30,6 +30,9 @@ pub struct Compiled {
     pub description: String,
     /// The filters, one for each architecture that it was compiled for.
     pub programs: Vec<Program>,
+    /// The filters for functions that can't send a descriptor by their types; see
+    /// [`Compiled::program_for`].
+    pub data_programs: Vec<Program>,
     /// What a denied call leads to.
     pub on_violation: OnViolation,
     /// The only paths that may be used; `None` leaves the filesystem unconfined.
@@ -243,9 +246,21 @@ impl Compiled {
         self.programs.iter().find(|program| program.arch == arch)
     }
 
+    /// The filter for a function that can send a descriptor by its types, or can't: without
+    /// `sendmsg`, which carries descriptors, no end of a channel and no socket can be parked where
+    /// the parent would have to close it.
+    pub fn program_for(&self, arch: Arch, sends_descriptors: bool) -> Option<&Program> {
+        let programs = match sends_descriptors {
+            true => &self.programs,
+            false => &self.data_programs,
+        };
+        programs.iter().find(|program| program.arch == arch)
+    }
+
     /// The same for one architecture only.
     pub fn only(mut self, arch: Arch) -> Self {
         self.programs.retain(|program| program.arch == arch);
+        self.data_programs.retain(|program| program.arch == arch);
         self
     }
 

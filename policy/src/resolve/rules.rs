@@ -8,7 +8,9 @@ use crate::file::{Entry, PathKind, Target, parse_entry};
 use crate::names;
 use crate::settings::Values;
 use crate::source::Place;
-use crate::syscalls::groups::{self, ALWAYS, EVERYTHING, Group, NEVER, SOFT, Soft};
+use crate::syscalls::groups::{
+    self, ALWAYS, EVERYTHING, Group, NEVER, SEND_DESCRIPTORS, SOFT, Soft,
+};
 use crate::syscalls::{self, Syscall};
 
 /// What is said about one call.
@@ -24,6 +26,13 @@ pub(crate) struct Rules {
 pub(crate) struct Grant {
     pub(crate) condition: Option<Condition>,
     pub(crate) origin: Origin,
+}
+
+impl Grant {
+    /// Whether it is for functions that can send a descriptor by their types, and for no others.
+    pub(crate) fn depends_on_types(&self) -> bool {
+        self.origin.place.is_none() && self.origin.group == Some(SEND_DESCRIPTORS)
+    }
 }
 
 /// The line, and the group, that says something.
@@ -60,7 +69,7 @@ pub(super) fn collect(family: &mut Family<'_>, values: &Values) -> RuleMap {
     });
     let last = family.members.len() - 1;
     if !everything {
-        for name in ALWAYS {
+        for name in ALWAYS.iter().chain([&SEND_DESCRIPTORS]) {
             let origin = Origin {
                 place: None,
                 group: None,
@@ -232,6 +241,7 @@ impl Rules {
         let known = self.allow.iter().any(|known| {
             known.condition == grant.condition
                 && known.origin.group.is_some() == grant.origin.group.is_some()
+                && known.depends_on_types() == grant.depends_on_types()
         });
         if !known {
             self.allow.push(grant);

@@ -29,6 +29,9 @@ pub fn all() -> &'static [Group] {
 /// oneself.
 pub(crate) const ALWAYS: &[&str] = &["@runtime", "@channel", "@self"];
 
+/// What every policy has besides, for functions that can send a descriptor by their types.
+pub(crate) const SEND_DESCRIPTORS: &str = "@send-descriptors";
+
 /// Every known call but the forbidden ones. Only for policies that confine nothing.
 pub(crate) const EVERYTHING: &str = "@all";
 
@@ -330,7 +333,6 @@ static GROUPS: &[Group] = &[
     Group { name: "@channel", about: "the channel to the parent; part of every policy", entries: &[
         "read", "readv", "write", "writev", "close", "fstat", "poll", "ppoll", "shutdown",
         "recvmsg(flags only MSG_CMSG_CLOEXEC|MSG_DONTWAIT|MSG_WAITALL|MSG_TRUNC|MSG_PEEK)",
-        "sendmsg(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR)",
         "recvfrom(flags only MSG_DONTWAIT|MSG_WAITALL|MSG_TRUNC|MSG_PEEK && addr == NULL)",
         "sendto(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR && addr == NULL)",
         "fcntl(cmd in {F_GETFD, F_SETFD, F_GETFL, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS})",
@@ -354,6 +356,9 @@ static GROUPS: &[Group] = &[
         "prctl(option in {PR_GET_NAME, PR_GET_DUMPABLE, PR_GET_PDEATHSIG, PR_GET_KEEPCAPS, PR_GET_SECCOMP, PR_CAPBSET_READ, PR_GET_SECUREBITS, PR_GET_TIMERSLACK, PR_GET_NO_NEW_PRIVS, PR_GET_THP_DISABLE, PR_GET_SPECULATION_CTRL, PR_GET_MDWE})",
         // What it is, and nothing else.
         "personality(personality == 0xffffffff)",
+    ] },
+    Group { name: "@send-descriptors", about: "sending descriptors over a channel; part of every policy if the function's answer, or a channel that it is given, can hold one by its type", entries: &[
+        "sendmsg(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR)",
     ] },
     Group { name: "@memory", about: "private memory, never executable, never shared", entries: &[
         "brk", "munmap", "mremap(flags only MREMAP_MAYMOVE)",
@@ -446,7 +451,7 @@ static GROUPS: &[Group] = &[
         // No SO_LINGER: it makes whoever closes the socket wait. No TCP_FASTOPEN: it connects past Landlock.
         "setsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT} || level == SOL_SOCKET && optname in {SO_REUSEADDR, SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF} || level == IPPROTO_IPV6 && optname == IPV6_V6ONLY)",
         "getsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT} || level == SOL_SOCKET && optname in {SO_ERROR, SO_REUSEADDR, SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF})",
-        "sendto(flags lacks MSG_FASTOPEN|MSG_OOB)", "sendmsg(flags lacks MSG_FASTOPEN|MSG_OOB)",
+        "sendto(flags lacks MSG_FASTOPEN|MSG_OOB)",
         "recvfrom(flags lacks MSG_OOB)", "recvmsg(flags lacks MSG_OOB)",
     ] },
     Group { name: "@net-tcp-server", about: "accepting TCP connections; listen without bind takes a port of the kernel's choice", entries: &[
