@@ -25,7 +25,8 @@ use super::{DecodeError, Decoder, Encoder, Object, Shape};
 /// that is skipped, or names that differ between the two directions. Such a value is refused when it is
 /// sent, by an error that names type, field or variant. Each value is read back before it is sent and
 /// has to tell a serializer the same again, so what arrives is what was sent. Fields that are
-/// skipped in both directions arrive with their default.
+/// skipped in both directions arrive with their default. Sending takes two to four times as long as
+/// receiving for that; `#[derive(Object)]` and `Vec<u8>` have no such cost.
 ///
 /// ```
 /// use crossmist::Serde;

@@ -13,6 +13,7 @@ pub(super) type Step = (&'static str, &'static str);
 #[derive(Debug)]
 pub(super) struct Told {
     digest: Cell<u64>,
+    seed: u64,
     /// The fields and variants on the way, if somebody wants to know them.
     steps: Option<RefCell<Vec<Step>>>,
 }
@@ -32,8 +33,10 @@ fn mix(digest: u64, word: u64) -> u64 {
 
 impl Told {
     pub(super) fn new() -> Self {
+        let seed = seed();
         Self {
-            digest: Cell::new(seed()),
+            digest: Cell::new(seed),
+            seed,
             steps: None,
         }
     }
@@ -41,8 +44,8 @@ impl Told {
     /// One that also keeps the steps.
     pub(super) fn with_steps() -> Self {
         Self {
-            digest: Cell::new(seed()),
             steps: Some(RefCell::default()),
+            ..Self::new()
         }
     }
 
@@ -54,6 +57,7 @@ impl Told {
         self.steps.map(RefCell::into_inner).unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn word(&self, word: u64) {
         self.digest.set(mix(self.digest.get(), word));
     }
@@ -80,7 +84,7 @@ impl Told {
 
     /// Begins with an element, which is told apart from the others.
     pub(super) fn part(&self) {
-        self.digest.set(seed());
+        self.digest.set(self.seed);
     }
 
     /// Goes on after elements whose digests add up to `sum`: the order of a hash map is another one every
