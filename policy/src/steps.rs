@@ -1,4 +1,4 @@
-//! The steps of a confinement: what each is for, which kernel brought it, and what is lost without it.
+//! The steps of a confinement: what each is for, which kernel introduced it, and what is lost without it.
 //!
 //! One table, from which errors, `cargo crossmist kernel`, `explain` and the table in SECURITY.md are
 //! made. The steps of the *wall* are never optional. A *second net* denies what the wall denies already:
@@ -41,7 +41,7 @@ impl fmt::Display for Release {
 pub struct Step {
     /// What the child does, or has done to it, such as "sets no_new_privs".
     pub what: &'static str,
-    /// What it is for; of a second net, what is left without it.
+    /// What it is for; for a second net, what the protection rests on without it.
     pub purpose: &'static str,
     /// What it asks of the kernel: a system call or an option of one.
     pub asks_for: &'static str,
@@ -51,10 +51,10 @@ pub struct Step {
     pub layer: Layer,
 }
 
-/// What a step is to a policy.
+/// Whether a child can run without a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// Never optional: a child for which it fails doesn't run.
+    /// Never optional: if it fails, the child doesn't run.
     Wall,
     /// Used if the kernel has it.
     Second(SecondNet),
@@ -69,7 +69,7 @@ impl fmt::Display for Layer {
     }
 }
 
-/// A layer below the wall, which denies again what the filter and the limits deny.
+/// A layer that denies again what the filter and the limits deny.
 ///
 /// Its [`name`](Self::name) is what `[kernel] require` calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,7 @@ pub enum SecondNet {
 }
 
 impl SecondNet {
-    /// All of them, in the order in which a child sets them up.
+    /// All second nets, in the order in which a child sets them up.
     pub const ALL: [Self; 4] = [
         Self::DenyWriteExecute,
         Self::LandlockFs,
@@ -95,7 +95,7 @@ impl SecondNet {
         Self::LandlockScope,
     ];
 
-    /// What a policy calls it.
+    /// Returns the name that policies use.
     pub fn name(self) -> &'static str {
         match self {
             Self::DenyWriteExecute => "deny_write_execute",
@@ -105,12 +105,12 @@ impl SecondNet {
         }
     }
 
-    /// The one of a name.
+    /// Finds a net by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|net| net.name() == name)
     }
 
-    /// The step that sets it up.
+    /// Returns the step that sets it up.
     pub fn step(self) -> &'static Step {
         let mut steps = STEPS.iter();
         let found = steps.find(|step| step.layer == Layer::Second(self));
@@ -118,7 +118,7 @@ impl SecondNet {
         found.unwrap_or(&STEPS[0])
     }
 
-    /// The Landlock ABI that brought it; 0 if it is no part of Landlock.
+    /// Returns the Landlock ABI that introduced it; 0 if it isn't part of Landlock.
     pub fn landlock_abi(self) -> u32 {
         match self {
             Self::DenyWriteExecute => 0,
@@ -166,42 +166,42 @@ const fn second(
     }
 }
 
-/// Before everything that is told apart here.
+/// Older than any kernel that matters here.
 const EVER: Release = Release::new(2, 6);
 
 /// Every step, in the order in which it is taken.
 #[rustfmt::skip] // A table.
 pub static STEPS: &[Step] = &[
     wall("checks that it has one thread", "unshare", EVER,
-        "Landlock and seccomp bind a thread and those that it starts"),
+        "Landlock and seccomp bind a thread and the threads that it starts, not its siblings"),
     wall("is waited for and killed by a descriptor", "pidfd_open, waitid(P_PIDFD)", Release::new(5, 4),
         "no signal hits another process that got the same number"),
     wall("closes all descriptors but the call's", "close_range(CLOSE_RANGE_CLOEXEC)", Release::new(5, 11),
         "an open file needs no path"),
     wall("gets standard descriptors, environment and signals of its own", "dup2, rt_sigaction", EVER,
-        "nothing of the parent's is inherited by accident"),
+        "the child inherits nothing from the parent by accident"),
     wall("is scheduled as an ordinary process, whatever the program is (the keeper does this for all its children)", "sched_setscheduler", EVER,
-        "deadlines: the keeper has to get its turn"),
+        "deadlines: children must not keep the keeper from running"),
     wall("gets the processors, priorities, limits and umask of the thread that calls", "sched_setaffinity", EVER,
         "it has no more than its caller, whoever started the keeper"),
     wall("limits descriptors, file size, processor time, core dumps, locked memory", "prlimit64", EVER,
         "resource bombs that no filter sees"),
     wall("gives up capabilities (ambient, effective, permitted, inheritable) and reads them back; the bounding set and securebits as well, if the program has CAP_SETPCAP", "PR_CAP_AMBIENT", Release::new(4, 3),
-        "root without its privileges. The bounding set matters to what is executed, which no_new_privs keeps from capabilities"),
-    wall("takes a user of its own, if the program is root and can end such a child: a random id that its user namespace maps and nobody alive has", "setresuid", EVER,
-        "other processes of the same user; RLIMIT_NPROC. Otherwise it keeps the program's user, and the status says why"),
-    wall("dies with the keeper, and checks that it hasn't died before", "PR_SET_PDEATHSIG", EVER,
-        "no orphans. It comes after the change of user, which undoes it"),
+        "root loses its privileges. The bounding set limits only programs that are executed, and no_new_privs keeps capabilities from those"),
+    wall("takes a user of its own, if the program is root and can end such a child: a random id that its user namespace maps and no live process has", "setresuid", EVER,
+        "it can't touch other processes of the program's user, and RLIMIT_NPROC counts its threads alone. Otherwise it keeps the program's user, and the status says why"),
+    wall("dies with the keeper, and checks that the keeper is still alive", "PR_SET_PDEATHSIG", EVER,
+        "no orphans. The step follows the change of user, which would undo it"),
     wall("sets no_new_privs", "PR_SET_NO_NEW_PRIVS", Release::new(3, 5),
-        "no privilege by `execve`; Landlock and seccomp ask for it"),
-    wall("limits memory: what is private and writable (RLIMIT_DATA), and what is mapped (RLIMIT_AS)", "prlimit64", Release::new(4, 7),
-        "memory bombs. RLIMIT_DATA forgets pages that become read-only, RLIMIT_AS doesn't"),
-    second(SecondNet::DenyWriteExecute, "denies memory that is written and executed", "PR_SET_MDWE", Release::new(6, 3),
+        "no privilege is gained by `execve`; Landlock and seccomp require it"),
+    wall("limits private writable memory (RLIMIT_DATA) and all that is mapped (RLIMIT_AS)", "RLIMIT_DATA for mappings", Release::new(4, 7),
+        "memory bombs. RLIMIT_DATA stops counting pages that become read-only, RLIMIT_AS doesn't"),
+    second(SecondNet::DenyWriteExecute, "denies memory that was writable from becoming executable", "PR_SET_MDWE", Release::new(6, 3),
         "the filter alone denies executable memory"),
     wall("stops being dumpable", "PR_SET_DUMPABLE", EVER,
-        "no other process of the user looks in"),
+        "no other process of the user can look into it"),
     wall("handles SIGSYS", "rt_sigaction", EVER,
-        "reports, and what is answered in a call's place: `fstat` as C libraries spell it, `sysinfo`, `uname`. A thread that blocks SIGSYS dies of these"),
+        "denied calls are reported, and some calls are answered in the kernel's place: `fstat` as C libraries spell it, shared mappings for reading, `sysinfo`, `uname`. A thread that blocks SIGSYS dies of any of these"),
     second(SecondNet::LandlockFs, "Landlock: every right on files that the kernel knows", "landlock_create_ruleset, ABI 1", Release::new(5, 13),
         "the filter alone denies paths"),
     second(SecondNet::LandlockNet, "Landlock: TCP ports", "landlock_create_ruleset, ABI 4", Release::new(6, 7),
@@ -212,32 +212,36 @@ pub static STEPS: &[Step] = &[
         "what isn't allowed doesn't happen; other architectures and x32 are killed"),
 ];
 
-/// The step that asks the kernel for something, by the beginning of its name.
+/// Finds a step by the beginning of what it asks of the kernel.
 pub fn asking_for(name: &str) -> Option<&'static Step> {
     STEPS.iter().find(|step| step.asks_for.starts_with(name))
 }
 
-/// The step of the wall that the newest kernel brought.
+/// Returns the step of the wall that needs the newest kernel.
 pub fn newest_of_the_wall() -> &'static Step {
     let wall = STEPS.iter().filter(|step| step.layer == Layer::Wall);
     wall.max_by_key(|step| step.since).unwrap_or(&STEPS[0])
 }
 
-/// The oldest kernel on which anything runs.
+/// Returns the oldest kernel on which a confined call runs.
 pub fn oldest_kernel() -> Release {
     newest_of_the_wall().since
 }
 
-/// The steps as a table in Markdown, as SECURITY.md has it.
+/// Returns the steps as a table in Markdown, as SECURITY.md has it.
 pub fn table() -> String {
     let mut text = "| the child | layer | what it is for | since |\n|---|---|---|---|\n".to_owned();
     for step in STEPS {
+        let without = match step.layer {
+            Layer::Wall => "",
+            Layer::Second(_) => "without it, ",
+        };
         let since = match step.since {
             EVER => String::new(),
             since => format!("{since} (`{}`)", step.asks_for),
         };
         text.push_str(&format!(
-            "| {} | {} | {} | {since} |\n",
+            "| {} | {} | {without}{} | {since} |\n",
             step.what, step.layer, step.purpose
         ));
     }
