@@ -17,12 +17,12 @@ use crate::object::{Decoder, Limits, Object, Trust};
 use crate::program::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT, VERSION};
 use crate::reply::Reply;
 use crate::stack::Stack;
-use crate::sys::memory;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::process;
 use crate::sys::signals;
 use crate::sys::system_files;
+use crate::sys::usage::usage;
 use crate::transport::{Arrival, Inbox, Outbox};
 
 /// Enters the child, if this process is one; the parent goes on after it.
@@ -77,9 +77,9 @@ fn enter_executed(socket: &OsStr, parent: &OsStr, proc: Option<&OsStr>) -> i32 {
     match (adopt(socket, proc), keeper) {
         (Ok(socket), None) => run(socket, None),
         (Ok(socket), Some(keeper)) => {
-            // As the keeper does before it forks: `/proc` is closed when the answer is needed, and if
-            // there is none, that is where it is told.
-            let _ = memory::mapped_bytes();
+            // As the keeper does before it forks; if there is no answer, that is told where it is
+            // needed.
+            let _ = usage();
             run_confined(socket, keeper)
         }
         (Err(reason), _) => fail(reason),

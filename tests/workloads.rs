@@ -3,7 +3,4 @@
 
 mod support;
 
-/// It takes memory as it needs it.
-const LIMITS: &str = "";
-
 include!("workloads/matrix.rs");

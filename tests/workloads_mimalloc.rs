@@ -1,11 +1,8 @@
-//! The same work with another allocator, which asks the kernel for memory in other ways.
+//! The same work with another allocator, which reserves a gigabyte when the program starts.
 
 mod support;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// It reserves a gigabyte ahead, which counts.
-const LIMITS: &str = "[limits]\nmemory = \"4GiB\"\n";
 
 include!("workloads/matrix.rs");

@@ -61,7 +61,7 @@ const fn setting(
 
 #[rustfmt::skip] // A table.
 pub(crate) static SETTINGS: &[Setting] = &[
-    setting("limits", "memory", Size, "256MiB", "Private writable memory of the process (RLIMIT_DATA). An allocation beyond it fails."),
+    setting("limits", "memory", Size, "256MiB", "Private memory that the process may write beyond what was written when it was confined (RLIMIT_DATA). An allocation beyond it fails. What an allocator has reserved by then is a part of it."),
     setting("limits", "reserved", Size, "256MiB", "What may be mapped beyond `memory` and beyond what the process has at first (RLIMIT_AS): files, reservations of allocators, stacks; and so what can be kept out of the count of `memory`, by making it read-only."),
     setting("limits", "address_space", Size, "none", "All of the address space (RLIMIT_AS), reservations included."),
     setting("limits", "stack", Size, "8MiB", "The stack of the first thread (RLIMIT_STACK), and the default of the others."),

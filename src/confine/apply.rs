@@ -12,10 +12,10 @@ use super::status::{Failure, Status, Step};
 use super::users::User;
 use crate::sys::confinement as sys;
 use crate::sys::fork;
-use crate::sys::memory;
 use crate::sys::signals;
 use crate::sys::sigsys;
 use crate::sys::socket;
+use crate::sys::usage::{Usage, usage};
 use crate::wire::Note;
 
 /// What a process has done to itself.
@@ -50,6 +50,8 @@ pub(crate) fn apply(
     one_thread().map_err(step(Step::Threads))?;
     // Before the limit on descriptors, as it may read files.
     let user = User::choose(fixed.own_user).map_err(step(Step::User))?;
+    // Before `/proc` is closed with the rest. What comes to it afterwards is next to nothing.
+    let usage = usage();
     sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
     standard_descriptors(&plan).map_err(step(Step::Standard))?;
     // The rest is as it was made when the keeper, or this process by `execve`, began.
@@ -74,14 +76,7 @@ pub(crate) fn apply(
     }
     die_with(fixed, parent).map_err(step(Step::ParentDeath))?;
     sys::set_no_new_privs().map_err(step(Step::NoNewPrivs))?;
-    limits(&fixed.memory_limits).map_err(step(Step::Limits))?;
-    if let Some(mappable) = fixed.mappable {
-        let most = memory::mapped_bytes().map(|own| own.saturating_add(mappable));
-        let limit = most.map(|most| [(libc::RLIMIT_AS, most, most)]);
-        limit
-            .and_then(|limit| limits(&limit))
-            .map_err(step(Step::Limits))?;
-    }
+    bound_memory(fixed, usage.map_err(step(Step::Memory)))?;
     let denies_write_execute = fixed.deny_write_execute
         && deny_write_execute(fixed).map_err(step(Step::DenyWriteExecute))?;
     sys::set_dumpable(fixed.dumpable).map_err(step(Step::Dumpable))?;
@@ -165,6 +160,35 @@ fn standard_descriptors(plan: &Plan) -> io::Result<()> {
 fn limits(limits: &[(sys::Resource, u64, u64)]) -> io::Result<()> {
     let mut limits = limits.iter();
     limits.try_for_each(|(resource, soft, hard)| sys::lower_limit(*resource, *soft, *hard))
+}
+
+/// Bounds memory by what this process has now: from here on it can write to `memory` more, and map
+/// `mappable` more.
+///
+/// RLIMIT_DATA counts private memory when it becomes writable, and nobody is asked when it is written.
+/// What an allocator has reserved, or the program's own `.bss`, is such memory. So the limit is
+/// what was written plus what may be, of which the reserve is a part; a reserve that is larger is beyond
+/// any limit, and an error.
+fn bound_memory(fixed: &Fixed, usage: Result<Usage, Failure>) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::new(Step::Memory, errno(&error));
+    limits(&fixed.memory_limits).map_err(failed)?;
+    if fixed.memory.is_none() && fixed.mappable.is_none() {
+        return Ok(());
+    }
+    let usage = usage?;
+    if let Some(memory) = fixed.memory {
+        let most = usage.written.saturating_add(memory);
+        if usage.writable > most {
+            let reserved = usage.writable.saturating_sub(usage.written);
+            return Err(Failure::unbounded(reserved, memory));
+        }
+        limits(&[(libc::RLIMIT_DATA, most, most)]).map_err(failed)?;
+    }
+    if let Some(mappable) = fixed.mappable {
+        let most = usage.mapped.saturating_add(mappable);
+        limits(&[(libc::RLIMIT_AS, most, most)]).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Has the kernel kill this process with its parent, which may have died before.

@@ -38,6 +38,8 @@ pub(super) struct Fixed {
     pub(super) limits: Vec<(Resource, u64, u64)>,
     /// Limits on memory, which are set when nothing more is to be allocated.
     pub(super) memory_limits: Vec<(Resource, u64, u64)>,
+    /// How much private memory may be written beyond what was, if that is bounded.
+    pub(super) memory: Option<u64>,
     /// How much may be mapped beyond what is, if that is bounded.
     pub(super) mappable: Option<u64>,
     /// The capabilities that stay, as a mask.
@@ -230,13 +232,8 @@ impl Fixed {
             .into_iter()
             .flatten()
             .collect(),
-            memory_limits: [
-                limit(libc::RLIMIT_DATA, limits.memory),
-                limit(libc::RLIMIT_AS, limits.address_space),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
+            memory_limits: Vec::from_iter(limit(libc::RLIMIT_AS, limits.address_space)),
+            memory: limits.memory,
             mappable: limits
                 .memory
                 .zip(limits.reserved)
@@ -287,6 +284,7 @@ impl Fixed {
                 put_number(encoder, *hard);
             }
         }
+        put_number(encoder, self.memory.unwrap_or(u64::MAX));
         put_number(encoder, self.mappable.unwrap_or(u64::MAX));
         put_number(encoder, self.capabilities);
         put_number(encoder, self.landlock_abi.into());
@@ -337,6 +335,7 @@ impl Fixed {
             own_pid,
             limits,
             memory_limits,
+            memory: Some(number(decoder)?).filter(|most| *most != u64::MAX),
             mappable: Some(number(decoder)?).filter(|most| *most != u64::MAX),
             capabilities: number(decoder)?,
             landlock_abi: small(decoder)?,

@@ -88,6 +88,7 @@ impl Status {
             limits: length(
                 fixed.limits.len()
                     + fixed.memory_limits.len()
+                    + usize::from(fixed.memory.is_some())
                     + usize::from(fixed.mappable.is_some()),
             ),
             denies_write_execute,
@@ -194,6 +195,7 @@ pub(crate) enum Step {
     Capabilities,
     ParentDeath,
     NoNewPrivs,
+    Memory,
     DenyWriteExecute,
     Dumpable,
     Handler,
@@ -202,7 +204,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Threads,
         Self::Descriptors,
         Self::Standard,
@@ -215,6 +217,7 @@ impl Step {
         Self::Capabilities,
         Self::ParentDeath,
         Self::NoNewPrivs,
+        Self::Memory,
         Self::DenyWriteExecute,
         Self::Dumpable,
         Self::Handler,
@@ -237,6 +240,7 @@ impl Step {
             Self::Capabilities => "give up its capabilities",
             Self::ParentDeath => "bind its life to the keeper's (PR_SET_PDEATHSIG)",
             Self::NoNewPrivs => "set no_new_privs",
+            Self::Memory => "bound its memory (prlimit)",
             Self::DenyWriteExecute => "forbid writable and executable memory (PR_SET_MDWE)",
             Self::Dumpable => "keep others from looking into it (PR_SET_DUMPABLE)",
             Self::Handler => "handle SIGSYS",
@@ -291,16 +295,44 @@ impl Step {
     }
 }
 
+/// A number of bytes in words.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes < 1 << 20 => write!(f, "{}KiB", bytes.div_ceil(1 << 10)),
+            bytes => write!(f, "{}MiB", bytes.div_ceil(1 << 20)),
+        }
+    }
+}
+
 /// The step that failed, and the system's reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     step: Step,
     errno: i32,
+    /// Memory that was reserved before the start, and how much of it may be used; both 0 if the failure
+    /// isn't about that.
+    reserve: [u64; 2],
 }
 
 impl Failure {
     pub(crate) fn new(step: Step, errno: i32) -> Self {
-        Self { step, errno }
+        Self {
+            step,
+            errno,
+            reserve: [0; 2],
+        }
+    }
+
+    /// The process started with more memory to write to than it may write.
+    pub(super) fn unbounded(reserved: u64, memory: u64) -> Self {
+        Self {
+            step: Step::Memory,
+            errno: libc::ENOMEM,
+            reserve: [reserved, memory],
+        }
     }
 
     pub(crate) fn encode(&self, encoder: &mut Encoder<'_>) {
@@ -309,20 +341,39 @@ impl Failure {
             .and_then(|step| u8::try_from(step).ok())
             .unwrap_or(u8::MAX)]);
         encoder.put(&self.errno.to_le_bytes());
+        self.reserve
+            .iter()
+            .for_each(|bytes| put_number(encoder, *bytes));
     }
 
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let step = decoder.byte()?;
         let Some(step) = Step::ALL.get(usize::from(step)).copied() else {
-            return Err(decoder.error("a step of the confinement, 0 to 16", step));
+            return Err(decoder.error("a step of the confinement, 0 to 17", step));
         };
         let errno = decoder.array().map(i32::from_le_bytes)?;
-        Ok(Self { step, errno })
+        Ok(Self {
+            step,
+            errno,
+            reserve: [number(decoder)?, number(decoder)?],
+        })
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [reserved, memory] = self.reserve;
+        if reserved != 0 {
+            return write!(
+                f,
+                "it could not bound its memory: the process starts with {} that it could write to \
+                 without asking for more, and the policy's `limits.memory` is {}; allow that much, or have \
+                 less reserved: large static arrays count, and what an allocator maps ahead, for which it \
+                 may have a variable (`crossmist::keeper::env`)",
+                Size(reserved),
+                Size(memory)
+            );
+        }
         let error = io::Error::from_raw_os_error(self.errno);
         write!(f, "it could not {}: {error}", self.step.name())?;
         // What a kernel answers that doesn't know a call, or an option of one.

@@ -1,4 +1,5 @@
-//! The variables of the keeper, which decide whether libraries start threads in it.
+//! The variables of the keeper, which decide whether libraries start threads in it, and what allocators
+//! map ahead.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -15,6 +16,13 @@ const ONE_THREAD: [(&str, &str); 7] = [
     ("BLIS_NUM_THREADS", "1"),
     ("MKL_NUM_THREADS", "1"),
     ("OMP_NUM_THREADS", "1"),
+];
+
+/// What tells allocators to map no memory for writing before they need it: a child could fill it, and it
+/// counts towards its `limits.memory`.
+const NO_RESERVE: [(&str, &str); 1] = [
+    // mimalloc would map a gigabyte.
+    ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
 ];
 
 /// What the program has set.
@@ -62,11 +70,12 @@ pub fn env(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
 }
 
 /// What the program starts the keeper with: where its libraries are, what keeps the known ones from
-/// starting threads, and what the program has set.
+/// starting threads and from reserving memory, and what the program has set.
 pub(super) fn for_keeper() -> Vec<CString> {
     let libraries =
         std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH".into(), path));
-    let known = ONE_THREAD.map(|(name, value)| (name.into(), value.into()));
+    let known = ONE_THREAD.into_iter().chain(NO_RESERVE);
+    let known = known.map(|(name, value)| (name.into(), value.into()));
     let set = SET.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut variables: Vec<(OsString, OsString)> = libraries.into_iter().chain(known).collect();
     variables.retain(|(name, _)| !set.iter().any(|(other, _)| other == name));

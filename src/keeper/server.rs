@@ -18,12 +18,12 @@ use crate::sys::confinement;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork;
 use crate::sys::image;
-use crate::sys::memory;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::privileges;
 use crate::sys::process::{self, Ended, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Wait};
+use crate::sys::usage::usage;
 use crate::transport;
 
 /// What a new child does with its launch socket and the number of its parent, the keeper: see
@@ -156,9 +156,9 @@ impl Keeper {
         // What every child would do first.
         let _ = (image::image(), io::stdout());
         transport::rehearse()?;
-        memory::mapped_bytes().map_err(|error| {
+        usage().map_err(|error| {
             io::Error::other(format!(
-                "the memory that it starts with can't be read from /proc/self/statm: {error}; mount \
+                "the memory that it starts with can't be read from /proc/self/status: {error}; mount \
                  /proc, or call `crossmist::init` before the program changes its root directory"
             ))
         })?;

@@ -5,9 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::raw::{c_int, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::fork;
 
 /// All seals together: the contents can't change any more, nor the size, nor that.
 const SEALS: c_int =
@@ -173,24 +170,6 @@ impl Drop for Unshared {
         // SAFETY: the mapping is this value's own, and nothing refers to it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
     }
-}
-
-/// How much this process had mapped when it was first asked, or the one that it is a copy of.
-pub(crate) fn mapped_bytes() -> io::Result<u64> {
-    static MAPPED: AtomicU64 = AtomicU64::new(0);
-    let known = MAPPED.load(Ordering::Relaxed);
-    if known != 0 {
-        return Ok(known);
-    }
-    let sizes = fork::read_proc("/proc/self/statm")?;
-    let pages: Option<u64> = sizes.split(' ').next().and_then(|pages| pages.parse().ok());
-    // SAFETY: takes a number.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let bytes = pages.zip(u64::try_from(page).ok());
-    let bytes = bytes.and_then(|(pages, page)| pages.checked_mul(page));
-    let bytes = bytes.ok_or_else(|| io::Error::other("/proc/self/statm has no size"))?;
-    MAPPED.store(bytes, Ordering::Relaxed);
-    Ok(bytes)
 }
 
 fn size(fd: BorrowedFd<'_>) -> io::Result<u64> {

@@ -33,3 +33,4 @@ pub(crate) mod socket;
 pub(crate) mod system_files;
 pub(crate) mod threads;
 pub(crate) mod unwind;
+pub(crate) mod usage;

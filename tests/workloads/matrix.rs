@@ -17,6 +17,8 @@ fn main() {
             ends_are_what_they_are_outside,
             passed_files_and_sockets_work_under_every_policy,
             an_event_loop_runs_in_a_worker,
+            a_child_writes_as_much_memory_as_its_policy_says_and_no_more,
+            memory_that_ends_is_told_as_the_limit_that_it_is,
             a_client_reaches_the_ports_that_are_granted_and_no_other needs Ports,
         ],
         cases![],
@@ -25,9 +27,15 @@ fn main() {
 
 const POLICIES: [&str; 5] = ["pure", "parser", "worker", "file-reader", "unconfined"];
 
-/// A built-in policy, with the limits that the allocator needs.
+/// A built-in policy, as it is: no allocator needs another one.
 fn policy(name: &str) -> SandboxPolicy {
-    let text = format!("format = 1\ndescription = \"{name}\"\nextends = [\"{name}\"]\n{LIMITS}");
+    SandboxPolicy::builtin(name).unwrap()
+}
+
+/// A built-in policy with another limit on memory.
+fn with_memory(name: &str, memory: &str) -> SandboxPolicy {
+    let limit = format!("[limits]\nmemory = \"{memory}\"\n");
+    let text = format!("format = 1\ndescription = \"x\"\nextends = [\"{name}\"]\n{limit}");
     SandboxPolicy::from_toml("extended", &text).unwrap()
 }
 
@@ -306,6 +314,63 @@ fn passed_files_and_sockets_work_under_every_policy() {
         let found = child.join().unwrap().unwrap();
         assert_eq!(found, ("twelve bytesping".to_owned(), 12), "{name}");
     }
+}
+
+const MIB: usize = 1 << 20;
+
+/// Writes to all the memory that it is given, at most so much, and tells how much that was.
+#[func(sandbox = dynamic)]
+fn fill(most: usize) -> usize {
+    let mut parts = Vec::new();
+    while parts.len() * MIB < most {
+        let mut part = Vec::new();
+        if part.try_reserve_exact(MIB).is_err() {
+            break;
+        }
+        part.resize(MIB, 1u8);
+        parts.push(std::hint::black_box(part));
+    }
+    parts.len() * MIB
+}
+
+/// The same, but it takes for granted that it is given memory.
+#[func(sandbox = dynamic)]
+fn fill_without_a_doubt(most: usize) -> usize {
+    let parts: Vec<_> = (0..most / MIB).map(|_| std::hint::black_box(vec![1u8; MIB])).collect();
+    parts.len() * MIB
+}
+
+fn a_child_writes_as_much_memory_as_its_policy_says_and_no_more() {
+    for name in ["pure", "parser", "worker", "file-reader"] {
+        for launch in ["fork", "exec"] {
+            let allowed = |memory: &str| {
+                let policy = with_memory(name, memory);
+                let policy = policy.narrow(&[("launch", launch)]).unwrap();
+                fill.sandbox(&policy).run(200 * MIB).unwrap()
+            };
+            // The control: it is the limit that ends it.
+            assert_eq!(allowed("512MiB"), 200 * MIB, "{name}, {launch}");
+            let written = allowed("64MiB");
+            // Allocators take memory in pieces, of which some is left.
+            assert!(
+                (40 * MIB..=64 * MIB).contains(&written),
+                "{name}, {launch}: {written}"
+            );
+        }
+    }
+}
+
+fn memory_that_ends_is_told_as_the_limit_that_it_is() {
+    let policy = with_memory("parser", "64MiB");
+    assert_eq!(fill_without_a_doubt.sandbox(&policy).run(30 * MIB).unwrap(), 30 * MIB);
+    let result = fill_without_a_doubt.sandbox(&policy).run(200 * MIB);
+    assert!(
+        matches!(
+            result,
+            Err(Error::Limit { resource: crossmist::Resource::Memory, .. })
+        ),
+        "{result:?}"
+    );
 }
 
 #[func(sandbox = dynamic)]
