@@ -37,6 +37,7 @@ const UNSAFE: &[(&str, &str)] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("backtrace", &["stack.rs"]),
     ("bytemuck", &["object/"]),
+    ("caps", &["sys/"]),
     ("crossmist_macros", &["lib.rs"]),
     (
         "crossmist_policy",

@@ -5,14 +5,14 @@ use std::io;
 use super::status::Step;
 use super::users::{Ids, User};
 use crate::sys::confinement as sys;
-use crate::sys::privileges::{self, Capabilities};
+use crate::sys::privileges::{self, Capabilities, Capability, bit};
 
 /// No root by user id, no capabilities kept or fixed up over a change of it, none ambient; all of it
 /// for good.
 const SECUREBITS: i32 = 0xef;
 
-/// CAP_SETPCAP, by which the bounding set and the securebits are changed.
-const SETPCAP: u64 = 1 << 8;
+/// What changes the bounding set and the securebits.
+const SETPCAP: u64 = bit(Capability::CAP_SETPCAP);
 
 /// How many ids a process draws before it gives up, each of which somebody alive has.
 const DRAWS: usize = 32;

@@ -10,13 +10,13 @@ use std::sync::OnceLock;
 
 use super::status::SameUser;
 use crate::sys::fork::{read_plainly, read_proc};
-use crate::sys::privileges::Capabilities;
+use crate::sys::privileges::{Capabilities, Capability, bit};
 use crate::sys::random;
 
-/// CAP_SETGID and CAP_SETUID, to become another user; CAP_KILL, which the keeper needs to end a
-/// process of another user: without it there would be no deadline, and no death with the keeper.
-const NEEDED: u64 = 1 << 6 | SETUID | 1 << 5;
-const SETUID: u64 = 1 << 7;
+/// The first two to become another user, the third for the keeper to end a process of another user:
+/// without it there would be no deadline, and no death with the keeper.
+const NEEDED: u64 = bit(Capability::CAP_SETGID) | SETUID | bit(Capability::CAP_KILL);
+const SETUID: u64 = bit(Capability::CAP_SETUID);
 
 /// The ids that are tried, the best first; the first range of which enough ids can be had is used.
 ///

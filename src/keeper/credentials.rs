@@ -4,7 +4,7 @@ use std::io;
 
 use nix::unistd::{getresgid, getresuid};
 
-use crate::sys::privileges::Capabilities;
+use crate::sys::privileges::{Capabilities, Capability, bit};
 
 /// The ids of a thread and its capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,9 @@ impl Credentials {
             && self.effective & !other.permitted == 0
     }
 
-    /// Whether it may restrict itself without giving up privileges (CAP_SYS_ADMIN).
+    /// Whether it may restrict itself without giving up privileges.
     pub(super) fn may_administer(&self) -> bool {
-        self.permitted & 1 << 21 != 0
+        self.permitted & bit(Capability::CAP_SYS_ADMIN) != 0
     }
 
     pub(crate) fn to_bytes(self) -> Vec<u8> {

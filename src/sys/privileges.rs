@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use caps::Capability;
+
 /// Whether this program was started with more privilege than its caller had (AT_SECURE): set-user-
 /// ID, or file capabilities.
 pub(crate) fn is_privileged() -> bool {
@@ -53,6 +55,11 @@ pub(crate) struct Capabilities {
     pub(crate) effective: u64,
     pub(crate) permitted: u64,
     pub(crate) inheritable: u64,
+}
+
+/// The bit of a capability.
+pub(crate) const fn bit(capability: Capability) -> u64 {
+    1 << capability as u8
 }
 
 /// `_LINUX_CAPABILITY_VERSION_3`, and 0 for this thread.
