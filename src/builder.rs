@@ -177,8 +177,9 @@ impl<F: Func> Builder<F, F::Args> {
     /// deadline, which this program keeps. A confined child always dies with the program.
     ///
     /// The kernel does it, so a child that is stopped or loops is killed as well; what it has started
-    /// itself is not. The thread that calls this function may end: the child belongs to a thread that the
-    /// library starts for this, which stays as long as the program.
+    /// itself is not. The thread that makes the call may end: the child belongs to a thread that the library
+    /// starts for it, from the calling one and with the restrictions of that, and that stays as long as
+    /// the child.
     pub fn kill_on_parent_death(mut self, kill: bool) -> Self {
         self.options.kill_on_parent_death = kill;
         self

@@ -16,6 +16,7 @@ fn main() {
             a_child_dies_with_its_program_if_it_is_asked_to,
             it_dies_when_the_program_exits_or_becomes_another,
             it_survives_the_thread_that_started_it,
+            it_has_the_restrictions_of_the_thread_that_calls,
             it_dies_with_a_forked_copy_that_started_it,
             a_process_group_of_its_own_is_spared_by_ctrl_c,
             a_process_group_can_be_joined,
@@ -136,8 +137,28 @@ fn it_survives_the_thread_that_started_it() {
     });
 }
 
+/// Whether this thread has no_new_privs, which it passes on as it does Landlock and seccomp.
+#[func]
+fn is_restricted() -> bool {
+    nix::sys::prctl::get_no_new_privs().unwrap()
+}
+
+fn it_has_the_restrictions_of_the_thread_that_calls() {
+    let call = || is_restricted.builder().kill_on_parent_death(true).run();
+    // The first call of all decides nothing for the others.
+    assert!(!call().unwrap());
+    let restricted = std::thread::spawn(move || {
+        nix::sys::prctl::set_no_new_privs().unwrap();
+        // The control: a child without the option.
+        assert!(is_restricted.run().unwrap());
+        call().unwrap()
+    });
+    assert!(restricted.join().unwrap());
+    assert!(!call().unwrap());
+}
+
 fn it_dies_with_a_forked_copy_that_started_it() {
-    // So that the thread is there, which the copy doesn't have.
+    // A call before the copy, which lacks its thread.
     let call = || add.builder().kill_on_parent_death(true);
     assert_eq!(call().run(1, 2).unwrap(), 3);
     let (reader, writer) = std::io::pipe().unwrap();
