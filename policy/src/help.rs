@@ -189,7 +189,7 @@ impl Code {
                 "`{ what = \"landlock-net\", reason = \"…\" }`.",
             ),
             Self::BadRequirement => (
-                "`[kernel] require` names no second net, or one that this policy, or one that it extends, does without.",
+                "`[kernel] require` names something that isn't a second net, or a second net that this policy or one that it extends turns off.",
                 "[kernel]\nrequire = [\"seccomp\"]",
                 "Name one of those in the reference. The wall (seccomp, capabilities, limits, no_new_privs) is always required.",
             ),

@@ -13,7 +13,7 @@ use crate::steps::{Release, SecondNet, Step, newest_of_the_wall};
 /// What a kernel offers to a confinement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// Its release, if it is to be judged by its number; `None` if the calls will tell.
+    /// Its release; `None` if that isn't checked, because a call that the kernel lacks will fail.
     pub release: Option<Release>,
     /// Its Landlock ABI; 0 if it has none.
     pub landlock_abi: u32,
@@ -22,8 +22,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// What a release such as `6.7` or `6.18.3-custom` offers as it comes from kernel.org, with
-    /// Landlock built in and started; `None` if that isn't a release.
+    /// Returns what a release such as `6.7` or `6.18.3-custom` offers if it comes from kernel.org and
+    /// has Landlock built in and started; `None` if the text isn't a release.
     pub fn of_release(text: &str) -> Option<Self> {
         let release = Release::parse(text)?;
         Some(Self {
@@ -33,7 +33,7 @@ impl Kernel {
         })
     }
 
-    /// Whether it has a second net.
+    /// Returns whether it has a second net.
     pub fn has(&self, net: SecondNet) -> bool {
         match net {
             SecondNet::DenyWriteExecute => self.denies_write_execute,
@@ -45,9 +45,9 @@ impl Kernel {
 /// A second net that a policy insists on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
-    /// Which.
+    /// The second net.
     pub net: SecondNet,
-    /// The line that says so.
+    /// The line that insists.
     pub line: String,
 }
 
@@ -55,16 +55,16 @@ pub struct Requirement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unenforceable {
-    /// Nothing but a Landlock that it doesn't have denies something.
+    /// The policy depends on a part of Landlock that the kernel doesn't have.
     Landlock {
         /// The ABI that it has, 0 for none.
         kernel_abi: u32,
         /// What it lacks.
         need: Need,
     },
-    /// The policy insists on a second net.
+    /// The policy insists on a second net that the kernel doesn't have.
     SecondNet(Requirement),
-    /// It lacks a part of the wall.
+    /// The kernel lacks a part of the wall.
     Wall {
         /// The kernel's release.
         release: Release,
@@ -91,7 +91,7 @@ impl fmt::Display for Unenforceable {
                 } = newest_of_the_wall();
                 write!(
                     f,
-                    "no call runs on {release}: {asks_for} needs {since}, and the wall is never optional"
+                    "no confined call runs on {release}: {asks_for} needs {since}, and can't be done without"
                 )
             }
         }

@@ -341,7 +341,7 @@ pub fn group_page(group: &groups::Group) -> String {
     text
 }
 
-/// The page of all calls, in Markdown: what becomes of each under the baseline, and why.
+/// Returns the page of all calls, in Markdown: what each results in under the baseline, and why.
 pub fn verdict_page() -> String {
     use syscalls::verdicts::{self, Answer};
 
@@ -356,9 +356,9 @@ pub fn verdict_page() -> String {
         words.collect::<Vec<_>>().join(", ")
     };
     let mut text = String::from(
-        "## Every call\n\nWhat becomes of a call under `pure`, and of what it asks. Where there are \
-         several answers, the arguments decide. Other policies allow more: `cargo crossmist explain \
-         POLICY --syscall CALL` tells what becomes of it there.\n\n\
+        "## Every call\n\nWhat each call results in under `pure`, and why. If there are several \
+         answers, the arguments decide. Other policies allow more: `cargo crossmist explain POLICY \
+         --syscall CALL` shows the answer there.\n\n\
          | calls | answer | why |\n|---|---|---|\n",
     );
     for verdict in verdicts::all() {
