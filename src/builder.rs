@@ -172,14 +172,15 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
-    /// Whether the child is killed when this program ends, however it ends: by SIGKILL, by a signal of
-    /// its own, by `exit`, or because it executes another program. Default: no, it runs on and loses its
-    /// deadline, which this program keeps. A confined child always dies with the program.
+    /// Sets whether the kernel kills the child when this program ends, in whatever way: by a signal
+    /// (SIGKILL included), by `exit`, or because it executes another program.
     ///
-    /// The kernel does it, so a child that is stopped or loops is killed as well; what it has started
-    /// itself is not. The thread that makes the call may end: the child belongs to a thread that the library
-    /// starts for it, from the calling one and with the restrictions of that, and that stays as long as
-    /// the child.
+    /// By default the child runs on, without its deadline, which this program enforces. A confined child
+    /// always dies with the program.
+    ///
+    /// A child that is stopped or loops is killed as well. Processes that the child has started are not.
+    /// The thread that makes the call may end earlier: the child is started by a thread that the library
+    /// creates for it, which has the calling thread's restrictions and lives as long as the child.
     pub fn kill_on_parent_death(mut self, kill: bool) -> Self {
         self.options.kill_on_parent_death = kill;
         self
@@ -187,11 +188,13 @@ impl<F: Func> Builder<F, F::Args> {
 
     /// Puts the child into a process group, as
     /// [`CommandExt::process_group`](std::os::unix::process::CommandExt::process_group) does; 0 makes a
-    /// new one. Default: this process's, which a terminal sends Ctrl-C (SIGINT) and hang-ups to: the
-    /// child dies of them, even if this program handles them.
+    /// new one.
     ///
-    /// A confined child is in a session apart, where no terminal reaches it; a call that asks for
-    /// another group fails with [`Error::Policy`].
+    /// By default the child is in this process's group. If a terminal sends that group Ctrl-C (SIGINT) or
+    /// a hang-up, the child dies of it, even if this program handles the signal.
+    ///
+    /// A confined child is in a session of its own, where no terminal reaches it. If a call of a confined
+    /// function asks for another group, it fails with [`Error::Policy`].
     pub fn process_group(mut self, group: i32) -> Self {
         self.options.process_group = Some(group);
         self

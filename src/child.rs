@@ -31,9 +31,9 @@ use crate::transport::{Arrival, Inbox, Outbox};
 /// can't use the attribute, before anything else: what stands before it is done in every child,
 /// too.
 ///
-/// A program whose dependencies bring several versions of this library along calls the `init` of
-/// each, one after the other: each enters the children that its own version starts. A version whose
-/// `init` wasn't called starts none and fails with [`Error::NotEntered`](crate::Error::NotEntered).
+/// If the program contains several versions of this library, call the `init` of each, one after the other:
+/// each version enters only the children that it has started itself. Calls of a version whose `init` wasn't
+/// called fail with [`Error::NotEntered`](crate::Error::NotEntered).
 ///
 /// # Panics
 ///

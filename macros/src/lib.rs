@@ -164,10 +164,10 @@ use proc_macro::TokenStream;
 ///
 /// # Examples in documentation
 ///
-/// From edition 2024 on, rustdoc puts the examples of a crate into one program. A child of such a
-/// program finds its example only if it inherits the environment: calls of functions with a sandbox,
-/// and calls with `env_clear`, fail there. Begin the example with ```` ```standalone_crate ````, and it is
-/// a program of its own.
+/// From edition 2024 on, rustdoc merges the examples of a crate into one program. A child of that program
+/// finds its example only if it inherits the environment, so calls of functions with a sandbox, and calls
+/// with `env_clear`, fail there. To make an example a program of its own, begin it with
+/// ```` ```standalone_crate ````.
 ///
 /// # Arguments of the attribute
 ///

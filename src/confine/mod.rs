@@ -34,8 +34,8 @@ pub fn landlock_abi() -> u32 {
     crate::sys::confinement::landlock_abi()
 }
 
-/// Returns whether the kernel that this runs on can deny memory that is written and executed
-/// (`PR_SET_MDWE`, Linux 6.3): the [second net](SecondNet::DenyWriteExecute) of that name.
+/// Returns whether the running kernel can keep memory that was writable from becoming executable
+/// (`PR_SET_MDWE`, Linux 6.3): the second net [`DenyWriteExecute`](SecondNet::DenyWriteExecute).
 pub fn can_deny_write_execute() -> bool {
     crate::sys::confinement::can_deny_write_execute()
 }

@@ -32,10 +32,10 @@ pub struct Status {
     pub landlock_scopes: u64,
     /// The capabilities that stay, as a mask.
     pub capabilities: u64,
-    /// The user id of its own that it took, which is its group id as well; `None` if it keeps its
-    /// parent's. Files that it creates belong to it.
+    /// The user id that the child has for itself, which is also its group id; `None` if it keeps its
+    /// parent's user. Files that the child creates belong to this id.
     pub own_user: Option<u32>,
-    /// Why it keeps its parent's user; `None` if it has one of its own.
+    /// Why the child keeps its parent's user; `None` if it has one of its own.
     pub same_user: Option<SameUser>,
     /// How many resource limits were set.
     pub limits: u32,
@@ -50,13 +50,13 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether everything that the policy asks for is in place: no promise was given up by `[kernel]
-    /// relax`, and the kernel has every second net.
+    /// Returns whether everything that the policy asks for is in place: no promise was given up by
+    /// `[kernel] relax`, and the kernel has every second net.
     ///
-    /// A child for which this is false is behind the whole wall all the same (seccomp, capabilities,
-    /// limits, closed descriptors, no_new_privs), or it wouldn't run; [`missing`](Self::missing) says
-    /// what would have denied the same once more. A policy that is to run only with a second net says
-    /// so by `[kernel] require`.
+    /// If this is false, the whole wall is still in place (seccomp, capabilities, limits, closed
+    /// descriptors, no_new_privs): without it the child wouldn't run. [`missing`](Self::missing) names the
+    /// second nets that the kernel doesn't have. A policy can insist on a second net by
+    /// `[kernel] require`.
     #[must_use]
     pub fn is_fully_enforced(&self) -> bool {
         self.relaxed == 0 && self.missing.is_empty()
@@ -155,10 +155,10 @@ pub enum SameUser {
     Policy,
     /// The program isn't root: none of its user ids is 0, and it has no CAP_SETUID.
     NotRoot,
-    /// The program is root without CAP_SETUID or CAP_SETGID, so that it can't change users, or
-    /// without CAP_KILL, so that it could not end a process of another user.
+    /// The program is root, but lacks CAP_SETUID or CAP_SETGID to change users, or CAP_KILL to end a
+    /// process of another user.
     NoCapability,
-    /// The program is root of a user namespace that has too few other ids.
+    /// The program is root of a user namespace that maps too few other ids.
     NoOtherIds,
 }
 
@@ -232,7 +232,7 @@ impl Step {
             Self::Descriptors => "close the descriptors that are not its (close_range)",
             Self::Standard => "set up its standard descriptors",
             Self::Environment => "set its environment",
-            Self::Inherit => "take what its caller has: processors, priorities, limits",
+            Self::Inherit => "take over the processors, priorities and limits of its caller",
             Self::Limits => "set a resource limit (prlimit)",
             Self::BoundingSet => "empty its capability bounding set",
             Self::Securebits => "lock its securebits",
@@ -249,7 +249,7 @@ impl Step {
         }
     }
 
-    /// What it asks of the kernel, if some kernels don't have it.
+    /// The entry of what it asks of the kernel, if some kernels don't have that.
     fn asks(self) -> Option<&'static steps::Step> {
         match self {
             Self::Descriptors => steps::asking_for("close_range"),
@@ -264,16 +264,17 @@ impl Step {
     fn cure(self) -> Option<&'static str> {
         Some(match self {
             Self::Threads => {
-                "a library starts a thread before `main`; confine before it does, or leave it out"
+                "a library starts a thread before `main`; set the variable that stops it by \
+                 `crossmist::keeper::env`, or leave the library out"
             }
             Self::Inherit => {
-                "the keeper has what its first caller had, and may not leave it: \
-                 `crossmist::keeper::end` lets the next call start another"
+                "the child has the settings of the keeper's first caller, and may not change them: \
+                 after `crossmist::keeper::end`, the next call starts another keeper"
             }
             Self::User => {
-                "root gives each child a user of its own, a random one that its user namespace \
-                 maps by /proc/self/uid_map and gid_map: mount /proc, or do without by `[process] \
-                 user = \"same\"` in the policy"
+                "under root each child takes a random user id that /proc/self/uid_map and gid_map \
+                 allow: mount /proc, or let the child keep root's user by `[process] user = \
+                 \"same\"` in the policy"
             }
             Self::BoundingSet | Self::Securebits => {
                 "a process with capabilities needs CAP_SETPCAP to give them up for good: run the \
@@ -376,7 +377,7 @@ impl fmt::Display for Failure {
         }
         let error = io::Error::from_raw_os_error(self.errno);
         write!(f, "it could not {}: {error}", self.step.name())?;
-        // What a kernel answers that doesn't know a call, or an option of one.
+        // A kernel answers so if it doesn't know a call, or an option of one.
         if let (libc::ENOSYS | libc::EINVAL, Some(asks)) = (self.errno, self.step.asks()) {
             write!(f, "; {} needs {}", asks.asks_for, asks.since)?;
         }

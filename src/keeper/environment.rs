@@ -30,11 +30,11 @@ static SET: Mutex<Vec<(OsString, OsString)>> = Mutex::new(Vec::new());
 
 /// Sets an environment variable of the [keeper](self).
 ///
-/// It is there while libraries are loaded and constructors run, up to [`init`](crate::init). A confined
-/// function doesn't see it: the environment of that is what its policy says.
+/// The variable is set while the keeper loads its libraries and runs constructors, up to
+/// [`init`](crate::init). A confined function doesn't see it: the policy decides the function's environment.
 ///
-/// Call it before the first call of a confined function. Later, it takes effect when the keeper is next
-/// started.
+/// Call this before the first call of a confined function. Otherwise it takes effect when the next keeper
+/// starts.
 ///
 /// # Panics
 ///
@@ -43,14 +43,14 @@ static SET: Mutex<Vec<(OsString, OsString)>> = Mutex::new(Vec::new());
 /// # Security
 ///
 /// The bytes of the variable stay in the memory of every confined child, as those of
-/// `LD_LIBRARY_PATH` do. Put no secret there.
+/// `LD_LIBRARY_PATH` do. Don't put a secret there.
 ///
 /// # Examples
 ///
 /// ```
 /// #[crossmist::main]
 /// fn main() {
-///     // This library starts its threads when it is loaded, unless it is told not to.
+///     // By default, this library starts threads when it is loaded.
 ///     crossmist::keeper::env("MYLIB_THREADS", "0");
 /// }
 /// ```
@@ -62,7 +62,7 @@ pub fn env(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
         && !value.as_bytes().contains(&0);
     assert!(
         is_sound,
-        "not a variable of an environment: {name:?}={value:?}"
+        "not a valid environment variable: {name:?}={value:?}"
     );
     let mut set = SET.lock().unwrap_or_else(PoisonError::into_inner);
     set.retain(|(known, _)| known != name);

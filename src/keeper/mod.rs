@@ -6,15 +6,15 @@
 //! that the program's own `wait` calls see none of them. It keeps every deadline, even while all threads
 //! of the program are busy. When the program ends, it kills every child.
 //!
-//! A library that starts a thread before `main`, in a constructor, keeps it from starting. The known ones
-//! (jemalloc, OpenBLAS, OpenMP, MKL, BLIS) are told by their variables not to; [`env`] sets others.
+//! The keeper can't start if a library starts a thread before `main`, in a constructor. The variables of
+//! the libraries that are known to do so (jemalloc, OpenBLAS, OpenMP, MKL, BLIS) are set to keep them from
+//! it. [`env()`] sets further variables.
 //!
 //! # Coverage
 //!
-//! Confined functions can't be covered in their children: a child may open no file to write its counters
-//! to, and the keeper writes none. Call the function directly in a test, as `parse(input)` instead of
-//! `parse.run(input)`: it is still a function. Children without a sandbox write their counters as other
-//! programs do.
+//! Code coverage isn't recorded in confined children: they may open no file for their counters. To cover
+//! a confined function, call it in the test's own process, by `parse.call_unconfined(input)` instead of
+//! `parse.run(input)`. Children without a sandbox write their counters as other programs do.
 //
 // It sees the end of the program by a pidfd. When it is killed itself, its children are told by
 // PR_SET_PDEATHSIG, which is about the parent's *thread*: one more reason to have only one.

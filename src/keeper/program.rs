@@ -77,13 +77,14 @@ fn lock() -> MutexGuard<'static, Option<Arc<Keeper>>> {
     KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the [keeper](self) and every confined child of this program. The next call starts another.
+/// Ends the [keeper](self) and every confined child of this program. The next call of a confined function
+/// starts another keeper.
 ///
-/// The keeper gets its restrictions, its control groups and more from the thread that starts it. If what
-/// the program has changed since then isn't noticed at the next call (`SECURITY.md` says what is), end
-/// the keeper after the change.
+/// The keeper inherits restrictions, namespaces and more from the thread that starts it. Most later changes
+/// are noticed at the next call; `SECURITY.md` lists those that aren't. Call this function after such a
+/// change.
 ///
-/// Calls under way fail with [`Error::KeeperDied`]. Without a keeper, nothing happens.
+/// Calls under way fail with [`Error::KeeperDied`]. If there is no keeper, nothing happens.
 pub fn end() {
     let Some(keeper) = lock().take() else { return };
     // A copy of the process that it is for has no say.

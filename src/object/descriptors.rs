@@ -99,10 +99,11 @@ kinds! {
     /// waits as long as the peer likes.
     File: Kind::File | Kind::Directory,
         "a regular file or a directory (anything else is sent as an `OwnedFd`)";
-    /// A socket is shared with the sender, and so is whether it is non-blocking. It arrives as it is: one
-    /// that came out of tokio by `into_std` gives the receiver `WouldBlock`. The sender decides, by
-    /// `set_nonblocking(false)` before it sends; most policies deny that to a confined receiver. For a
-    /// function that runs tokio itself, send tokio's own type. This goes for all types of sockets.
+    /// A socket is shared with the sender, and so is its non-blocking mode. A socket that was taken out of
+    /// tokio by `into_std` is non-blocking and gives the receiver `WouldBlock`. Call
+    /// `set_nonblocking(false)` before sending it, since most policies deny that to a confined receiver.
+    /// To pass a socket to a function that runs tokio, send tokio's own type. All of this holds for every
+    /// type of socket.
     TcpStream: Kind::Socket(Socket::TcpStream), "a TCP socket that doesn't listen";
     TcpListener: Kind::Socket(Socket::TcpListener), "a listening TCP socket";
     UdpSocket: Kind::Socket(Socket::Udp), "a UDP socket";

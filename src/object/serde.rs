@@ -19,14 +19,19 @@ use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
 /// Carries a value of a type that implements serde's traits and not [`Object`](crate::Object).
 ///
-/// The form on the wire is postcard's: small and fast, without names or kinds. It can't carry what
-/// some attributes of serde's ask for: a field that is left out (`skip_serializing_if`), a choice by
-/// what is there (`untagged`, `tag`, `flatten`, and types such as `serde_json::Value`), a variant
-/// that is skipped, or names that differ between the two directions. Such a value is refused when it is
-/// sent, by an error that names type, field or variant. Each value is read back before it is sent and
-/// has to tell a serializer the same again, so what arrives is what was sent. Fields that are
-/// skipped in both directions arrive with their default. Sending takes two to four times as long as
-/// receiving for that; `#[derive(Object)]` and `Vec<u8>` have no such cost.
+/// The wire format is postcard's: small and fast, without names or type tags. It can't carry values that
+/// use some of serde's attributes:
+///
+/// * a field that is left out (`skip_serializing_if`);
+/// * a choice that depends on the input (`untagged`, `tag`, `flatten`, and types such as
+///   `serde_json::Value`);
+/// * a variant that is skipped;
+/// * names that differ between the two directions.
+///
+/// Sending such a value fails with an error that names the type, field or variant. To make sure that what
+/// arrives is what was sent, each value is deserialized again before it is sent, and compared by serializing
+/// the copy. Sending therefore takes two to four times as long as receiving; `#[derive(Object)]` and
+/// `Vec<u8>` have no such cost. Fields that are skipped in both directions arrive with their default.
 ///
 /// ```
 /// use crossmist::Serde;

@@ -53,8 +53,8 @@ fn registered<T>(
 
 /// tokio's sockets travel as those of the standard library, and are checked like them.
 ///
-/// They are non-blocking, which is a property of the open socket: whoever shares it sees it. Only a
-/// peer that sends a blocking one in their place has its mode changed.
+/// They are non-blocking, and everybody who shares the socket sees that mode. The mode is set on arrival
+/// only if a peer has sent a blocking socket instead.
 macro_rules! sockets {
     ($($tokio:ty as $std:ty;)*) => {$(
         impl Object for $tokio {
