@@ -28,7 +28,7 @@ const NO_RESERVE: [(&str, &str); 1] = [
 /// What the program has set.
 static SET: Mutex<Vec<(OsString, OsString)>> = Mutex::new(Vec::new());
 
-/// Sets an environment variable of the [keeper](self).
+/// Sets an environment variable of the [keeper](crate::keeper).
 ///
 /// The variable is set while the keeper loads its libraries and runs constructors, up to
 /// [`init`](crate::init). A confined function doesn't see it: the policy decides the function's environment.

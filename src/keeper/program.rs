@@ -77,7 +77,7 @@ fn lock() -> MutexGuard<'static, Option<Arc<Keeper>>> {
     KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the [keeper](self) and every confined child of this program. The next call of a confined function
+/// Ends the [keeper](crate::keeper) and every confined child of this program. The next call of a confined function
 /// starts another keeper.
 ///
 /// The keeper inherits restrictions, namespaces and more from the thread that starts it. Most later changes
