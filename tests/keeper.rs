@@ -109,15 +109,12 @@ fn helper_holds_children() {
 }
 
 fn helper(argument: &str) -> (std::process::Child, Vec<u32>) {
-    use std::io::{BufRead, BufReader};
     let mut program = this_program("helper_holds_children")
         .arg(argument)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    let mut output = BufReader::new(program.stdout.take().unwrap());
-    output.read_line(&mut line).unwrap();
+    let line = support::first_line(&mut program);
     let ids = line
         .split_whitespace()
         .map(|id| id.parse().unwrap())
@@ -368,7 +365,6 @@ fn helper_calls_on_interrupt() {
 }
 
 fn what_a_terminal_sends_leaves_the_keeper_alone() {
-    use std::io::{BufRead, BufReader};
     let mut program: std::process::Child = {
         let mut command: Command = this_program("helper_calls_on_interrupt");
         command
@@ -377,10 +373,7 @@ fn what_a_terminal_sends_leaves_the_keeper_alone() {
             .spawn()
             .unwrap()
     };
-    let mut line = String::new();
-    BufReader::new(program.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    support::first_line(&mut program);
     let group = nix::unistd::Pid::from_raw(program.id().try_into().unwrap());
     for signal in [libc::SIGINT, libc::SIGTSTP] {
         let signal = nix::sys::signal::Signal::try_from(signal).unwrap();
@@ -734,15 +727,11 @@ fn what_children_leave_behind_is_gone_with_them() {
         ids.into_iter().for_each(wait_until_gone)
     });
     // And when the program ends, by SIGKILL.
-    use std::io::{BufRead, BufReader};
     let mut program = this_program("helper_forks")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(program.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    let line = support::first_line(&mut program);
     let ids: Vec<u32> = line
         .split_whitespace()
         .map(|id| id.parse().unwrap())

@@ -82,10 +82,7 @@ fn helper(how: &str, end: &str) -> (std::process::Child, u32) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(program.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    let line = support::first_line(&mut program);
     (program, line.trim().parse().unwrap())
 }
 

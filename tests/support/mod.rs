@@ -173,6 +173,15 @@ pub(crate) fn case_arguments() -> Vec<String> {
     std::env::args().skip(3).collect()
 }
 
+/// Reads the first line that a program prints. Its standard output is a pipe, which is closed then.
+pub(crate) fn first_line(program: &mut std::process::Child) -> String {
+    use std::io::{BufRead, BufReader};
+    let mut line = String::new();
+    let mut output = BufReader::new(program.stdout.take().expect("a pipe"));
+    output.read_line(&mut line).expect("a line of text");
+    line
+}
+
 /// What this process holds: descriptors by what they are open on, children, memory.
 #[derive(Debug)]
 pub(crate) struct Holdings {
