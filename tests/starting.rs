@@ -138,7 +138,8 @@ fn a_variable_of_the_keepers_stops_threads_before_main() {
 }
 
 fn helper_calls_with_a_variable() {
-    forked.run(1).unwrap_err();
+    let error = with_causes(&forked.run(1).unwrap_err());
+    assert!(error.contains("2 threads beside its first one"), "{error}");
     crossmist::keeper::env("MYLIB_THREADS", "0");
     assert_eq!(forked.run(1).unwrap(), 2);
     assert_eq!(executed.run(1).unwrap(), 2);
