@@ -193,8 +193,8 @@ impl<F: Func> Builder<F, F::Args> {
     /// By default the child is in this process's group. If a terminal sends that group Ctrl-C (SIGINT) or
     /// a hang-up, the child dies of it, even if this program handles the signal.
     ///
-    /// A confined child is in a session of its own, where no terminal reaches it. If a call of a confined
-    /// function asks for another group, it fails with [`Error::Policy`].
+    /// A confined child is in the keeper's session, where no terminal reaches it. If a call of a confined
+    /// function asks for a group, it fails with [`Error::Policy`].
     pub fn process_group(mut self, group: i32) -> Self {
         self.options.process_group = Some(group);
         self

@@ -40,8 +40,8 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
     }
     if options.process_group.is_some() {
         return Err(failed(
-            "a confined child is in a session of its keeper's, where no terminal reaches it, and in no \
-             other process group: leave out `process_group`"
+            "a confined child is in the session of the keeper, where no terminal reaches it, and can't join \
+             another process group: leave out `process_group`"
                 .to_owned(),
         ));
     }

@@ -45,7 +45,7 @@ pub(crate) fn start(
 
 fn failed(source: io::Error) -> StartError {
     StartError {
-        step: "start a thread that the child dies with",
+        step: "start the thread to which the child's life is bound",
         source,
     }
 }

@@ -119,7 +119,7 @@ fn lacks_landlock(f: &mut fmt::Formatter<'_>, kernel_abi: u32, need: &Need) -> f
         "" => Ok(()),
         relaxation => write!(
             f,
-            ", or give the promise up by `[kernel] relax = [{{ what = \"{relaxation}\", reason = \
+            ", or give up the promise by `[kernel] relax = [{{ what = \"{relaxation}\", reason = \
              \"…\" }}]`"
         ),
     }
@@ -158,22 +158,22 @@ impl Policy {
         required_abi(&self.all_needs(), &self.requirements())
     }
 
-    /// Whether a kernel can enforce the policy.
+    /// Checks that a kernel can enforce the policy.
     ///
     /// # Errors
     ///
-    /// What it can't deny, and the policy's line that makes that necessary.
+    /// Names what the kernel can't deny, and the line of the policy that needs it.
     pub fn check_kernel(&self, kernel: &Kernel) -> Result<(), Unenforceable> {
         check(kernel, &self.all_needs(), &self.requirements())
     }
 
-    /// The second nets that the policy uses if the kernel has them.
+    /// Returns the second nets that the policy uses if the kernel has them.
     pub fn second_nets(&self) -> Vec<SecondNet> {
         let used = SecondNet::ALL.into_iter().filter(|net| self.uses(*net));
         used.collect()
     }
 
-    /// The second nets that the policy insists on, each once.
+    /// Returns the second nets that the policy insists on, each once.
     pub fn requirements(&self) -> Vec<Requirement> {
         let mut all: Vec<Requirement> = Vec::new();
         for (net, place) in &self.require {
@@ -198,7 +198,7 @@ impl Policy {
         }
     }
 
-    /// Why a policy can't insist on a second net: it does without it itself.
+    /// Returns why a policy can't insist on a second net, if another line of it turns that off.
     pub(crate) fn contradiction(&self, net: SecondNet) -> Option<&'static str> {
         let is_landlock = net.landlock_abi() > 0;
         if is_landlock && self.landlock.value == LandlockWish::Off {
@@ -228,26 +228,26 @@ impl Policy {
 }
 
 impl Compiled {
-    /// The least Landlock ABI that enforces the whole policy; 0 if it needs no Landlock at all.
+    /// Returns the least Landlock ABI that enforces the whole policy; 0 if it doesn't need Landlock.
     pub fn required_abi(&self) -> u32 {
         required_abi(&self.needs, &self.required)
     }
 
-    /// Whether a kernel can enforce the policy.
+    /// Checks that a kernel can enforce the policy.
     ///
     /// # Errors
     ///
-    /// What it can't deny, and the policy's line that makes that necessary.
+    /// Names what the kernel can't deny, and the line of the policy that needs it.
     pub fn check_kernel(&self, kernel: &Kernel) -> Result<(), Unenforceable> {
         check(kernel, &self.needs, &self.required)
     }
 
-    /// Whether the policy insists on a second net.
+    /// Returns whether the policy insists on a second net.
     pub fn requires(&self, net: SecondNet) -> bool {
         self.required.iter().any(|required| required.net == net)
     }
 
-    /// The second nets that the policy uses and a kernel doesn't have.
+    /// Returns the second nets that the policy uses and a kernel doesn't have.
     pub fn missing_on(&self, kernel: &Kernel) -> Vec<SecondNet> {
         let missing = SecondNet::ALL.into_iter();
         let missing = missing.filter(|net| self.uses(*net) && !kernel.has(*net));

@@ -147,7 +147,7 @@ impl Policy {
         let net = SecondNet::from_name(name).ok_or_else(|| {
             let known = SecondNet::ALL.map(SecondNet::name);
             bad(format!(
-                "`{name}` is no second net; there are {}",
+                "`{name}` isn't a second net; the second nets are {}",
                 known.join(", ")
             ))
         })?;

@@ -132,7 +132,7 @@ fn a_call_can_insist_where_its_policy_does_not() {
     let written_and_read = crossmist_policy::Compiled::from_bytes(&compiled.to_bytes());
     assert_eq!(written_and_read.unwrap(), compiled);
     for (name, reason) in [
-        ("seccomp", "no second net"),
+        ("seccomp", "isn't a second net"),
         (
             "deny_write_execute",
             "`process.deny_write_execute` is false",

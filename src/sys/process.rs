@@ -316,12 +316,12 @@ fn prepare_and_execute(plan: &Plan) -> &'static str {
     if let Some(parent) = plan.dies_with {
         // SAFETY: takes numbers only.
         if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } != 0 {
-            return "ask for its death with this program";
+            return "bind its life to this program's (PR_SET_PDEATHSIG)";
         }
         // SAFETY: takes nothing, and can't fail.
         if unsafe { libc::getppid() } != parent {
             // It has died before: nobody is there to be told.
-            return "find this program alive";
+            return "start before this program ended";
         }
     }
     // SAFETY: the arrays end with a null and point to C strings, all alive in the parent.

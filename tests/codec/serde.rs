@@ -255,5 +255,8 @@ fn what_can_not_be_serialized_is_refused_by_the_sender() {
     let error = to_bytes(&Serde(Untagged::Number(1)))
         .unwrap_err()
         .to_string();
-    assert!(error.contains("Untagged` asks what comes next"), "{error}");
+    assert!(
+        error.contains("Untagged` depends on what the input holds"),
+        "{error}"
+    );
 }

@@ -340,9 +340,12 @@ fn variants_behind_a_skipped_one_are_refused() {
 
 #[test]
 fn what_asks_what_comes_next_is_refused() {
-    is_refused(Tagged::A { x: 1 }, &["Tagged` asks what comes next"]);
+    is_refused(
+        Tagged::A { x: 1 },
+        &["Tagged` depends on what the input holds"],
+    );
     for value in [Untagged::Number(1), Untagged::Text("text".into())] {
-        is_refused(value, &["Untagged` asks what comes next"]);
+        is_refused(value, &["Untagged` depends on what the input holds"]);
     }
     is_refused(PartlyUntagged::B(1), &["PartlyUntagged`"]);
     is_refused(

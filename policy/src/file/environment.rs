@@ -265,7 +265,7 @@ pub(super) fn kernel(reader: &mut Reader, section: Section<'_, '_>, file: &mut F
                 let names = || SecondNet::ALL.into_iter().map(SecondNet::name);
                 let known: Vec<_> = names().collect();
                 let message = format!(
-                    "`{}` is no second net; there are {}",
+                    "`{}` isn't a second net; the second nets are {}",
                     name.value,
                     known.join(", ")
                 );

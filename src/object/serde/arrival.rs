@@ -38,8 +38,8 @@ pub(super) fn arrives<T: Serialize + DeserializeOwned>(
             match bounds.overstepped() {
                 Some(found) => format!("its receiver would find {found} in `{place}`"),
                 None if error == postcard::Error::WontImplement => format!(
-                    "`{place}` asks what comes next (`untagged`, `tag`, `flatten`, or a value of any \
-                     kind such as `serde_json::Value`)"
+                    "`{place}` depends on what the input holds (`untagged`, `tag`, `flatten`, or a value of any \
+                     type, such as `serde_json::Value`)"
                 ),
                 None => format!("`{place}` could not be read again ({ATTRIBUTES}): {error}"),
             }
@@ -47,7 +47,7 @@ pub(super) fn arrives<T: Serialize + DeserializeOwned>(
     };
     Err(EncodeErrorKind::Refused {
         reason: format!(
-            "`{}` can't be sent by `Serde`, which sends no names and no kinds: {what}; {CURE}",
+            "`{}` can't be sent by `Serde`, which sends neither names nor type tags: {what}; {CURE}",
             type_name::<T>()
         ),
     })

@@ -66,7 +66,7 @@ impl Allowance {
     pub(super) fn overstepped<T>(&self) -> Option<EncodeErrorKind> {
         let refused = |what| EncodeErrorKind::Refused {
             reason: format!(
-                "`{}` can't be sent by `Serde`, which sends no names and no kinds: {what}; {CURE}",
+                "`{}` can't be sent by `Serde`, which sends neither names nor type tags: {what}; {CURE}",
                 std::any::type_name::<T>()
             ),
         };
