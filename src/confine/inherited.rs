@@ -1,4 +1,5 @@
-//! What a child has from its caller, and not from the keeper, which has it from its first caller.
+//! What a child takes over from its calling thread. Without this it would have the settings of the keeper,
+//! and so of the program's first caller.
 
 use std::io;
 use std::sync::OnceLock;
@@ -10,12 +11,12 @@ use crate::object::{DecodeError, Decoder, Encoder};
 use crate::sys::inherited::{self as sys, RESOURCES, Scheduling};
 use crate::sys::system_files;
 
-/// What a process gets from the thread that starts it. `None` is what couldn't be asked for, and isn't
-/// changed.
+/// What a process inherits from the thread that starts it. A setting that couldn't be read is `None`, and
+/// isn't changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inherited {
     processors: Option<Vec<u8>>,
-    /// 0 to 19: no child comes before the keeper, whose children have no negative value.
+    /// 0 to 19: no child may be favoured over the keeper, so none has a negative value.
     nice: Option<i32>,
     scheduling: Option<Scheduling>,
     io_priority: Option<u32>,
@@ -25,11 +26,11 @@ pub(crate) struct Inherited {
     limits: Option<[(u64, u64); RESOURCES]>,
 }
 
-/// What this process, and so each copy of it, has of itself.
+/// What this process has, and so each copy of it starts with.
 static OWN: OnceLock<Inherited> = OnceLock::new();
 
 impl Inherited {
-    /// What the calling thread has. Its umask takes time to find out, and is looked at only if the child
+    /// Returns what the calling thread has. Reading the umask takes time, so it is read only if the child
     /// `makes_files`.
     pub(super) fn of_caller(makes_files: bool) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl Inherited {
         }
     }
 
-    /// What this process has, which runs one thread.
+    /// Returns what this process has, which must have one thread.
     fn of_this_process() -> Self {
         let own = umask(Mode::empty());
         umask(own);
@@ -61,8 +62,8 @@ impl Inherited {
         }
     }
 
-    /// Makes it this process's own, as far as it isn't. Where the kernel doesn't let that be more than
-    /// the keeper's, it stays less.
+    /// Gives this process these settings, where its own differ. If the kernel doesn't allow a setting to be
+    /// raised above the keeper's, it stays lower.
     pub(super) fn take(&self) -> io::Result<()> {
         let own = OWN.get_or_init(Self::of_this_process);
         if let Some(mask) = changed(&self.processors, &own.processors) {
@@ -157,8 +158,8 @@ impl Inherited {
     }
 }
 
-/// Notes what copies of this process start with, and makes that ordinary where the kernel lets it: it
-/// comes from whoever called first.
+/// Records what copies of this process start with. Before that, resets the settings of the first caller to
+/// ordinary ones, if the kernel allows it.
 pub(crate) fn prepare_copies() {
     let _ = sys::set_nice(sys::nice().unwrap_or(0).min(0));
     if sys::scheduling() != Some(Scheduling::Ordinary) {
@@ -171,7 +172,7 @@ fn changed<'a, T: PartialEq>(now: &'a Option<T>, own: &Option<T>) -> Option<&'a 
     now.as_ref().filter(|now| Some(*now) != own.as_ref())
 }
 
-/// The umask of this process, which may have more threads: only `/proc` tells it without changing it.
+/// Reads the umask of this process from `/proc`. The call `umask` would change it for other threads.
 fn umask_of_program() -> Option<u32> {
     let status = system_files::read("thread-self/status").ok()?;
     let mask = status

@@ -1,8 +1,8 @@
-//! Which user a confined process becomes: whether it can have one of its own, and which ids there are.
+//! Decides which user a confined process becomes: whether it can have one of its own, and from which ids.
 //!
-//! Children of root take a random id that nobody else has. Random, since a number derived from a
-//! process id repeats in other PID namespaces and over time, and files that a child leaves behind
-//! belong to its id. [`privileges`](super::privileges) makes sure that nobody alive has it.
+//! Children of root take a random id. An id derived from a process id would repeat in other PID namespaces
+//! and over time, and files that a child leaves behind belong to its id.
+//! [`privileges`](super::privileges) makes sure that no live process has the id.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -18,9 +18,9 @@ use crate::sys::random;
 const NEEDED: u64 = bit(Capability::CAP_SETGID) | SETUID | bit(Capability::CAP_KILL);
 const SETUID: u64 = bit(Capability::CAP_SETUID);
 
-/// The ids that are tried, the best first; the first range of which enough ids can be had is used.
+/// The ranges of ids, the best first. The first range with enough usable ids is taken.
 ///
-/// The first one has 134,086,656 ids that no known scheme hands out. It lies above systemd's ranges
+/// The first one has 134,086,656 ids that no known scheme assigns. It lies above systemd's ranges
 /// for containers (up to 0x6fff_ffff), the subordinate ids of shadow-utils (up to 600,100,000) and
 /// the ids of FreeIPA and SSSD (up to 2,000,200,000), and below systemd's range for foreign images
 /// (from 0x7ffe_0000) and the ids that are negative as signed numbers.
@@ -43,9 +43,10 @@ pub(crate) enum User {
 }
 
 impl User {
-    /// Decides by what this process is and may do; `is_wanted` is what the policy says.
+    /// Decides by the ids and capabilities of this process. `is_wanted` says whether the policy wants a
+    /// user for the child alone.
     ///
-    /// A copy of this process remembers the ids, so that it reads no files.
+    /// The usable ids are read once; copies of this process have them and read no files.
     pub(crate) fn choose(is_wanted: bool) -> io::Result<Self> {
         if !is_wanted {
             return Ok(Self::Same(SameUser::Policy));
@@ -140,7 +141,7 @@ impl Ids {
         self.0.iter().map(length).sum()
     }
 
-    /// Draws one. Nobody can tell which, and copies of a process don't draw the same.
+    /// Draws an id at random. Nobody can predict it, and copies of a process draw different ones.
     pub(super) fn draw(&self) -> io::Result<u32> {
         let mut index = random::number()?
             .checked_rem(self.count())

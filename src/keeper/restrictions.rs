@@ -1,9 +1,9 @@
-//! What the calling thread has put on itself since the keeper was started: Landlock, and filters of
-//! system calls.
+//! Finds restrictions that the calling thread has gained since the keeper was started: Landlock domains and
+//! seccomp filters.
 //!
-//! The kernel tells nobody which Landlock domain a thread is in. But a thread may look only at processes
-//! that are in its domain, or in one within it. So the keeper leaves a process to be looked at: one that
-//! has ended and isn't waited for, which costs nothing, and of which nothing is left but what it was.
+//! No call tells which Landlock domain a thread is in. But a thread may inspect only processes in its own
+//! domain, or in one within it. So the keeper leaves a zombie, the *witness*, as a process to inspect: it
+//! costs nothing, and it has no memory that could be read.
 
 use super::Credentials;
 use crate::sys::{inherited, system_files};
@@ -12,7 +12,7 @@ use crate::sys::{inherited, system_files};
 pub(super) struct Restrictions {
     /// How many filters the thread had that started the keeper, if that is known.
     filters: Option<u32>,
-    /// The process to look at, if that can be told apart from not being able to look at anything.
+    /// The witness; `None` if the thread that started the keeper couldn't inspect it either.
     witness: Option<i32>,
 }
 
@@ -27,7 +27,7 @@ impl Restrictions {
         }
     }
 
-    /// Whether the calling thread has none beyond these.
+    /// Returns whether the calling thread has no restrictions beyond these.
     pub(super) fn cover_this_thread(&self, credentials: &Credentials) -> bool {
         let is_outside = |witness| inherited::may_look_at(witness).is_err();
         !self.witness.is_some_and(is_outside) && !self.has_more_filters(credentials)
@@ -56,7 +56,7 @@ fn filters() -> Option<u32> {
     count.trim().parse().ok()
 }
 
-/// Whether the numbers of its children's processes mean to this thread what they mean to those.
+/// Returns whether this thread's children are in its own PID namespace, so that ids mean the same to both.
 fn is_in_namespace_of_children() -> bool {
     let own = system_files::read_link("thread-self/ns/pid");
     let of_children = system_files::read_link("thread-self/ns/pid_for_children");

@@ -1,13 +1,13 @@
-//! What is done in the place of calls that aren't allowed, by the handler of SIGSYS.
+//! Answers some calls that the filter doesn't allow, in the handler of SIGSYS.
 //!
-//! It runs at any point of any code of the process, so it makes system calls, and touches nothing but
-//! its own stack and where the caller asked for an answer.
+//! The handler can interrupt any code of the process. So this code only makes system calls, and writes only
+//! to its own stack and to where the caller asked for the answer.
 
 use std::ffi::CStr;
 
 use libc::{c_char, c_int, c_long};
 
-/// What a process is told of the machine that it runs on: what it has of it.
+/// What a process is told about its machine: the share that its limits leave it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
     memory: u64,
@@ -34,7 +34,7 @@ impl Machine {
     }
 }
 
-/// Does what a call that isn't allowed is harmlessly replaced by, and returns what the kernel would.
+/// Answers a call that isn't allowed in a harmless way, and returns what the kernel would.
 pub(crate) fn emulate(machine: &Machine, number: c_long, arguments: [u64; 6]) -> c_long {
     match number {
         libc::SYS_mmap => map_privately(arguments),
@@ -81,8 +81,8 @@ fn tell_a_name([answer, ..]: [u64; 6]) -> c_long {
     0
 }
 
-/// Maps a file for reading that was to be mapped shared: what others write is seen the same way, but
-/// the mapping can't be made one that writes to the file.
+/// Maps a file privately instead of shared, for reading. What others write to the file is seen the same way,
+/// but the mapping can't be turned into one that writes to the file.
 fn map_privately(arguments: [u64; 6]) -> c_long {
     let [address, length, protection, flags, fd, offset] = arguments;
     let flags = flags & !(libc::MAP_TYPE as u64) | libc::MAP_PRIVATE as u64;
