@@ -72,8 +72,9 @@
 //!
 //! # Where it runs
 //!
-//! Linux 5.11 or newer, on x86-64 and AArch64, in a program that can start itself again: not in a
-//! shared object that another program loads (that is an [`Error::Unsupported`]).
+//! Linux 5.11 or newer, on x86-64. It also builds and makes calls on AArch64, where not all tests have been
+//! run. The program must be able to start itself again: a shared object that another program loads can't
+//! (its calls fail with [`Error::Unsupported`]).
 //!
 //! # Features
 //!
