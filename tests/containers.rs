@@ -698,6 +698,10 @@ fn what_an_engines_filter_denies_is_named() {
         ("execveat", "exec"),
         ("pidfd_open", "pidfd"),
         ("pidfd_send_signal", "pidfd_send_signal"),
+        ("setsid", "setsid"),
+        ("capset", "capset"),
+        ("prlimit64", "prlimit"),
+        ("sched_setscheduler", "sched_setscheduler"),
     ] {
         let enter = || enter::load_filter(&[(call, Answer::Errno(libc::EPERM))], Answer::Allow);
         let mut program = this_program("helper_pure");

@@ -131,10 +131,12 @@ impl Keeper {
     ) -> io::Result<(OwnedFd, Epoll, Option<OomScore>, Option<Process>)> {
         // A session of its own, and no reaction to what a terminal sends to all: it ends with the
         // program, which may want to finish its calls after Ctrl-C, and not before.
-        nix::unistd::setsid()?;
+        nix::unistd::setsid().map_err(failed("begin a session of its own (setsid)"))?;
         signals::ignore(&signals::FROM_TERMINAL);
         // What its children leave behind comes to it.
-        nix::sys::prctl::set_child_subreaper(true)?;
+        nix::sys::prctl::set_child_subreaper(true).map_err(failed(
+            "adopt what its children leave behind (PR_SET_CHILD_SUBREAPER)",
+        ))?;
         let mut oom_score = OomScore::open();
         if let Some(score) = &mut oom_score {
             score.follow(score.now()).map_err(|error| {
@@ -143,48 +145,60 @@ impl Keeper {
             })?;
         }
         // No reading of its memory by others of the same user.
-        nix::sys::prctl::set_dumpable(false)?;
+        nix::sys::prctl::set_dumpable(false)
+            .map_err(failed("keep others from looking into it (PR_SET_DUMPABLE)"))?;
         confine::prepare_copies();
         // Four descriptors a child.
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        privileges::pass_on_by_inheritance()?;
+        getrlimit(Resource::RLIMIT_NOFILE)
+            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
+            .map_err(failed("raise its limit of descriptors (prlimit)"))?;
+        privileges::pass_on_by_inheritance().map_err(failed("set its capabilities (capset)"))?;
         process::set_name(c"crossmist-keeper");
         // Deadlines hold only if the keeper runs, so no child is to come before it: none is a real-time
         // process, nor has it a negative nice value (sched(7)).
-        process::reset_scheduling_on_fork()?;
+        process::reset_scheduling_on_fork().map_err(failed(
+            "be scheduled ahead of its children (sched_setscheduler)",
+        ))?;
         // What every child would do first.
         let _ = (image::image(), io::stdout());
-        transport::rehearse()?;
+        transport::rehearse().map_err(failed("send itself a message (socketpair)"))?;
         usage().map_err(|error| {
             io::Error::other(format!(
                 "the memory that it starts with can't be read from /proc/self/status: {error}; mount \
                  /proc, or call `crossmist::init` before the program changes its root directory"
             ))
         })?;
-        User::choose(true)?;
+        User::choose(true).map_err(failed("find out which users its children can have"))?;
 
         // The program sends a pidfd of itself first of all.
         let mut greeting = Vec::new();
-        let packet = socket::receive(program, &mut greeting, 1, None, Wait::Block)?;
+        let packet = socket::receive(program, &mut greeting, 1, None, Wait::Block)
+            .map_err(failed("hear from the program"))?;
         let program_ended = packet.descriptors.into_iter().flatten().next();
         let program_ended = program_ended
             .ok_or_else(|| io::Error::other("the program sent no pidfd of itself"))?
             .into_owned();
         // What can't be killed is not made, and a container's filter may forbid it.
-        let own = process::open_pidfd(nix::unistd::getpid().as_raw())?;
-        process::signal_by_pidfd(own.as_fd(), 0).map_err(|error| {
-            io::Error::other(format!("can't end children (pidfd_send_signal): {error}"))
-        })?;
-        let epoll = Epoll::new()?;
-        epoll.add(program, PROGRAM)?;
-        epoll.add(program_ended.as_fd(), PROGRAM_ENDED)?;
+        process::open_pidfd(nix::unistd::getpid().as_raw())
+            .map_err(failed("open a pidfd (pidfd_open)"))
+            .and_then(|own| {
+                let signalled = process::signal_by_pidfd(own.as_fd(), 0);
+                signalled.map_err(failed("end children (pidfd_send_signal)"))
+            })?;
+        let watch = || {
+            let epoll = Epoll::new()?;
+            epoll.add(program, PROGRAM)?;
+            epoll.add(program_ended.as_fd(), PROGRAM_ENDED)?;
+            io::Result::Ok(epoll)
+        };
+        let epoll = watch().map_err(failed("watch the program (epoll)"))?;
         let witness = match confine::landlock_abi() {
             0 => None,
-            _ => Some(leave_witness()?),
+            _ => Some(leave_witness().map_err(failed("leave a process to be looked at"))?),
         };
         let ready = Hello::Ready {
-            credentials: Credentials::of_this_thread()?,
+            credentials: Credentials::of_this_thread()
+                .map_err(failed("read its own credentials"))?,
             witness: witness.as_ref().map_or(0, |witness| witness.id),
         };
         ready.send(program);
@@ -505,6 +519,11 @@ impl Keeper {
         }
         0
     }
+}
+
+/// What a step of the set-up could not do, and why.
+fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> io::Error {
+    move |error| io::Error::other(format!("it could not {step}: {}", error.into()))
 }
 
 /// Makes a process that ends at once and isn't waited for. Others of this user may look at it, but of
