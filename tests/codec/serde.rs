@@ -204,6 +204,28 @@ fn memory_is_counted_for_a_type_much_larger_than_its_bytes() {
 }
 
 #[test]
+fn small_allocations_count_for_what_they_take() {
+    use crossmist::{ChannelError, Limits, channel};
+    // 8 bytes in the list, 32 of the heap, and one for the number itself.
+    for (count, fits) in [(100_000, true), (110_000, false)] {
+        let (mut tx, mut rx) = channel::<Serde<Vec<Box<u8>>>>().unwrap();
+        rx.set_limits(Limits {
+            memory_bytes: 4 << 20,
+            ..Limits::default()
+        });
+        tx.send(&Serde(vec![Box::new(7); count])).unwrap();
+        match rx.recv() {
+            Ok(value) => assert!(fits && value.unwrap().0.len() == count),
+            Err(ChannelError::Decode(error)) => {
+                assert!(!fits, "{error}");
+                assert_eq!(error.found(), "more memory than `Limits::memory_bytes`");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
 fn announced_lengths_reserve_no_more_than_the_bytes_justify() {
     // Lists within one another, of which each announces as many elements as there are bytes left.
     let mut bytes = Vec::new();

@@ -111,9 +111,16 @@ impl Bounds {
         result
     }
 
-    /// Accounts for a value in memory.
+    /// Accounts for a value in memory: for what it is in place, and for an allocation if it may own one.
+    /// serde tells of none, and the least of glibc's takes 32 bytes.
     fn charge<T, E: Error>(&self) -> Result<(), E> {
-        match self.memory.get().checked_sub(size_of::<T>()) {
+        const LEAST_ALLOCATION: usize = 32;
+        let owned = match std::mem::needs_drop::<T>() {
+            true => LEAST_ALLOCATION,
+            false => 0,
+        };
+        let bytes = size_of::<T>().saturating_add(owned);
+        match self.memory.get().checked_sub(bytes) {
             Some(left) => {
                 self.memory.set(left);
                 Ok(())
