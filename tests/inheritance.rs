@@ -23,6 +23,7 @@ fn main() {
             a_program_in_another_control_group_takes_its_children_along needs Root,
             what_landlock_denies_the_program_it_denies_its_children,
             what_landlock_denies_a_plain_user_it_denies_its_children needs Root,
+            a_program_that_may_execute_nothing_is_told_so,
             what_a_filter_denies_the_program_it_denies_its_children,
             threads_that_restrict_nothing_share_a_keeper,
             a_keeper_is_ended_and_the_next_call_has_another,
@@ -312,6 +313,20 @@ fn what_landlock_denies_a_plain_user_it_denies_its_children() {
     // As of a program that a user has started.
     nix::sys::prctl::set_dumpable(true).unwrap();
     what_landlock_denies_the_program_it_denies_its_children();
+}
+
+fn a_program_that_may_execute_nothing_is_told_so() {
+    use landlock::{AccessFs, Ruleset, RulesetAttr};
+    assert_eq!(add.run(1, 2).unwrap(), 3);
+    let ruleset = Ruleset::default().handle_access(AccessFs::Execute);
+    let ruleset = ruleset.and_then(Ruleset::create).unwrap();
+    ruleset.restrict_self().unwrap();
+    let Err(Error::Launch { step, source }) = add.run(1, 2) else {
+        panic!("it was executed");
+    };
+    assert_eq!(source.raw_os_error(), Some(libc::EACCES));
+    assert!(step.contains("Landlock"), "{step}");
+    assert!(step.contains("let it execute its own file"), "{step}");
 }
 
 /// `getsid`, or the error of a filter.

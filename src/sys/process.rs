@@ -149,6 +149,7 @@ impl Process {
                 let _ = process.wait();
                 let step = match (step, errno) {
                     (EXECUTE, libc::ENOENT) => EXECUTE_WITHOUT_LOADER,
+                    (EXECUTE, libc::EACCES) => EXECUTE_WITHOUT_RIGHT,
                     _ => step,
                 };
                 Err(failed(step, io::Error::from_raw_os_error(errno)))
@@ -342,6 +343,9 @@ const EXECUTE: &str = "execute this program again";
 /// The file itself is open, and can't be missing.
 const EXECUTE_WITHOUT_LOADER: &str = "execute this program again (its dynamic loader is not below this \
      root directory: put it and the libraries there, or link the program statically)";
+const EXECUTE_WITHOUT_RIGHT: &str = "execute this program again (something denies that: Landlock or \
+     another security module, a file system that is mounted `noexec`, or the file's mode; if the program \
+     has restricted itself, let it execute its own file and its dynamic loader, and read its libraries)";
 
 /// Memory for the child's stack, with a page below it that can't be touched.
 struct Stack(*mut c_void);
