@@ -73,6 +73,20 @@ impl Need {
     }
 }
 
+impl Need {
+    /// Whether the environment names it as what may be missing.
+    fn may_be_missing(self) -> bool {
+        let named = std::env::var(MAY_SKIP).unwrap_or_default();
+        let own = format!("{self:?}");
+        named.split(',').any(|name| name.eq_ignore_ascii_case(&own))
+    }
+
+    /// Whether a part of a case is to be left out. What is missing and may not be is left in, to fail.
+    pub(crate) fn is_excused(self) -> bool {
+        !self.is_there() && self.may_be_missing()
+    }
+}
+
 pub(crate) const LOADER: &str = if cfg!(target_arch = "x86_64") {
     "/lib64/ld-linux-x86-64.so.2"
 } else {
@@ -122,12 +136,7 @@ pub(crate) fn main(cases: &'static [Case], helpers: &'static [Case]) {
     }
     let trials = cases.iter().map(|case| {
         let missing = case.needs.iter().find(|need| !need.is_there());
-        let skipped = missing.is_some_and(|need| {
-            let named = std::env::var(MAY_SKIP).unwrap_or_default();
-            named
-                .split(',')
-                .any(|name| name.eq_ignore_ascii_case(&format!("{need:?}")))
-        });
+        let skipped = missing.is_some_and(|need| need.may_be_missing());
         Trial::test(case.name, move || match missing {
             Some(need) => Err(Failed::from(format!(
                 "this machine has no {need:?}; to skip, set {MAY_SKIP}={need:?}"
