@@ -197,7 +197,8 @@ fn confine(
     arguments: &Arguments<'_>,
     keeper: i32,
 ) -> Result<(), Ending> {
-    let report = match confine::apply(plan, socket, &arguments.descriptors(), keeper) {
+    let (keep, received) = (arguments.descriptors(), arguments.bytes());
+    let report = match confine::apply(plan, socket, &keep, keeper, received) {
         Ok(applied) => {
             #[cfg(feature = "learn")]
             let applied = hand_over(applied);

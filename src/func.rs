@@ -43,6 +43,11 @@ impl<'m> Arguments<'m> {
         self.0.descriptors()
     }
 
+    /// How many bytes the message has that they came in, runs included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.message_bytes()
+    }
+
     /// Decodes them.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::sys::fork;
 use crate::sys::signals;
 use crate::sys::sigsys;
 use crate::sys::socket;
-use crate::sys::usage::{Usage, usage};
+use crate::sys::usage::{Usage, first_usage, usage};
 use crate::wire::Note;
 
 /// What a process has done to itself.
@@ -31,18 +31,19 @@ pub(crate) struct Applied {
 /// be undone then, so the process has to end.
 ///
 /// `report` is where denied calls are told of, `keep` what else stays open. `parent` is the process
-/// that this one dies with.
+/// that this one dies with, `received` how many bytes it has received.
 ///
 /// The order matters: what needs a right comes before the right is given up. The standard descriptors
 /// are set before the limit on descriptors; the user before the signal of the parent's death, which
 /// the kernel forgets with the user; no_new_privs before Landlock and seccomp, which ask for it; the
-/// limit on memory after what allocates; what
-/// the caller has before the policy's own limits, which only lower; the filter last, since it forbids most of the rest.
+/// limit on memory after what allocates; what the caller has before the policy's own limits, which only
+/// lower; the filter last, since it forbids most of the rest.
 pub(crate) fn apply(
     plan: Plan,
     report: BorrowedFd<'_>,
     keep: &[RawFd],
     parent: i32,
+    received: usize,
 ) -> Result<Applied, Failure> {
     let step = |step| move |error: io::Error| Failure::new(step, errno(&error));
     let fixed: &Fixed = &plan.fixed;
@@ -50,8 +51,12 @@ pub(crate) fn apply(
     one_thread().map_err(step(Step::Threads))?;
     // Before the limit on descriptors, as it may read files.
     let user = User::choose(fixed.own_user).map_err(step(Step::User))?;
-    // Before `/proc` is closed with the rest. What comes to it afterwards is next to nothing.
-    let usage = usage();
+    // Before `/proc` is closed with the rest. What comes to it afterwards is next to nothing. Nor is what
+    // little it has received worth reading a file for.
+    let usage = match received > RECEIVED_UNCOUNTED {
+        true => usage(),
+        false => first_usage(),
+    };
     sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
     standard_descriptors(&plan).map_err(step(Step::Standard))?;
     // The rest is as it was made when the keeper, or this process by `execve`, began.
@@ -116,6 +121,10 @@ pub(crate) fn apply(
         listener: None,
     })
 }
+
+/// How much a process may have received that its memory is taken for that of the process that it is a copy
+/// of. Up to twice as much counts towards its limit then.
+const RECEIVED_UNCOUNTED: usize = 256 << 10;
 
 /// Landlock and seccomp are about this thread and those that it starts.
 fn one_thread() -> io::Result<()> {

@@ -125,7 +125,7 @@ fn confine(plan: Plan) -> Result<Status, Failure> {
 
 fn confine_below(plan: Plan, parent: i32) -> Result<Status, Failure> {
     let (report, peer) = UnixDatagram::pair().unwrap();
-    let status = apply(plan, report.as_fd(), &[], parent);
+    let status = apply(plan, report.as_fd(), &[], parent, 0);
     // The sweep has closed the peer, whoever thinks to own it.
     std::mem::forget((report, peer));
     status.map(|applied| applied.status)
@@ -256,7 +256,7 @@ alone! {
         let (report, peer) = UnixDatagram::pair().unwrap();
         let environment = vec![("KEPT".into(), "yes".into())];
         let plan = Plan { environment, ..plan(nothing()) };
-        apply(plan, report.as_fd(), &[kept.as_raw_fd()], parent()).unwrap();
+        apply(plan, report.as_fd(), &[kept.as_raw_fd()], parent(), 0).unwrap();
         let link = |fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok();
         assert!(link(kept.as_raw_fd()) && link(report.as_raw_fd()));
         assert!(!link(file.as_raw_fd()) && !link(peer.as_raw_fd()));

@@ -6,8 +6,7 @@
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 
-use nix::unistd::{Gid, getgroups};
-
+use crate::sys::privileges;
 use crate::sys::socket;
 use crate::sys::system_files::OwnFile;
 
@@ -16,7 +15,7 @@ static CONTROL_GROUPS: OwnFile = OwnFile::new("self/cgroup");
 /// The calling thread's groups, root directory and network, and its process's control groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Surroundings {
-    groups: Vec<Gid>,
+    groups: Vec<u32>,
     /// Device and inode.
     root: Option<(u64, u64)>,
     network: Option<u64>,
@@ -29,7 +28,7 @@ impl Surroundings {
     pub(super) fn of_this_thread(socket: BorrowedFd<'_>) -> Self {
         let root = std::fs::metadata("/").ok();
         Self {
-            groups: getgroups().unwrap_or_default(),
+            groups: privileges::groups().unwrap_or_default(),
             root: root.map(|root| (root.dev(), root.ino())),
             network: socket::network(socket).ok(),
             control_groups: CONTROL_GROUPS.read().ok(),

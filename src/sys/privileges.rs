@@ -38,6 +38,20 @@ pub(crate) fn starter_had_them(socket: BorrowedFd<'_>) -> bool {
     (file_gives_nothing && was_root) || (is_privileged_by_ids() && maker == Some(effective_ids()))
 }
 
+/// The supplementary groups of this thread.
+///
+/// nix's `getgroups` reads a file of `/proc` each time, for the most that there can be.
+pub(crate) fn groups() -> io::Result<Vec<libc::gid_t>> {
+    // SAFETY: asks for the number only, and writes nothing.
+    let count = unsafe { libc::getgroups(0, std::ptr::null_mut()) };
+    let length = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    let mut groups = vec![0; length];
+    // SAFETY: writes at most `count` numbers, for which there is room.
+    let written = unsafe { libc::getgroups(count, groups.as_mut_ptr()) };
+    groups.truncate(usize::try_from(written).map_err(|_| io::Error::last_os_error())?);
+    Ok(groups)
+}
+
 fn effective_ids() -> (libc::uid_t, libc::gid_t) {
     // SAFETY: both calls can't fail and take nothing.
     (unsafe { libc::geteuid() }, unsafe { libc::getegid() })

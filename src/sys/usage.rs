@@ -19,7 +19,6 @@ pub(crate) struct Usage {
 /// What this process has now; or, where `/proc` is out of reach, what it had when that was first asked,
 /// or the process that it is a copy of. That is less, so limits that are made from it are tighter.
 pub(crate) fn usage() -> io::Result<Usage> {
-    static FIRST: OnceLock<Usage> = OnceLock::new();
     let now = fork::read_proc("/proc/self/status");
     let now = now.and_then(|status| parse(&status).ok_or_else(incomplete));
     match now {
@@ -30,6 +29,16 @@ pub(crate) fn usage() -> io::Result<Usage> {
         Err(error) => FIRST.get().copied().ok_or(error),
     }
 }
+
+/// What this process had when that was first asked, or the process that it is a copy of; asked now, if it
+/// never was.
+///
+/// A copy that hasn't done much has little more, and needs not read `/proc` for that.
+pub(crate) fn first_usage() -> io::Result<Usage> {
+    FIRST.get().copied().map_or_else(usage, Ok)
+}
+
+static FIRST: OnceLock<Usage> = OnceLock::new();
 
 fn incomplete() -> io::Error {
     io::Error::other("/proc/self/status doesn't tell how much memory this process has")

@@ -256,6 +256,12 @@ impl<'m> Decoder<'m> {
         (self.limits, self.trust)
     }
 
+    /// How many bytes the message has, with the runs that weren't read yet.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let runs = self.bulk.as_slice().iter().map(Vec::len);
+        runs.fold(self.length, usize::saturating_add)
+    }
+
     /// Whether the peer is this program, unconfined.
     pub(crate) fn is_trusted(&self) -> bool {
         self.trust == Trust::Code
