@@ -104,12 +104,12 @@ fn nothing() {}
 /// Called as what is written out for it may call something of its own.
 #[::crossmist::func]
 fn f(x: i32) -> i32 {
-    x + 1
+    x.wrapping_add(1)
 }
 
 #[::crossmist::func]
 fn arguments(x: i32) -> i32 {
-    x + 2
+    x.wrapping_add(2)
 }
 
 #[::crossmist::func]

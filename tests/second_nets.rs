@@ -266,7 +266,7 @@ fn an_older_kernel_is_refused_by_name() {
 
 fn helper_on_5_10() {
     // It has the call, and not the flag.
-    const CLOEXEC: u32 = libc::CLOSE_RANGE_CLOEXEC as u32;
+    const CLOEXEC: u32 = libc::CLOSE_RANGE_CLOEXEC;
     let flag = Refused::with(libc::SYS_close_range, 2, CLOEXEC, libc::EINVAL);
     raw::play_a_kernel_without(&[flag]);
     names_5_11();

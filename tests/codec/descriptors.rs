@@ -45,7 +45,7 @@ fn path(path: &str) -> OwnedFd {
 fn pidfd() -> OwnedFd {
     use std::os::fd::FromRawFd;
     // SAFETY: pidfd_open(2) takes two numbers, and looks at no memory.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
     let fd = i32::try_from(fd).unwrap();
     assert!(fd >= 0);
     // SAFETY: the call has just opened it, and nobody else knows of it.
