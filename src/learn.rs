@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crossmist_policy::syscalls::{self, Syscall};
 use crossmist_policy::{Arch, learn};
 
+use crate::background;
 use crate::stack;
 use crate::sys::image;
 use crate::sys::notify::{self, Answer, Asked};
@@ -79,9 +80,7 @@ pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str)
         }
     };
     // Without it the child's calls fail by ENOSYS, when the descriptor is closed.
-    let _ = std::thread::Builder::new()
-        .name("crossmist-learn".to_owned())
-        .spawn(watch);
+    let _ = background::spawn("crossmist-learn", watch);
 }
 
 /// What is the same of a call each time.

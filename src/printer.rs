@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::background;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::signals::Blocked;
 
 /// How long a caller waits until its text is written: so that it comes before what that prints next.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -68,13 +68,8 @@ impl Printer {
             changed: Condvar::new(),
         });
         let for_thread = Arc::clone(&printer);
-        // The program's signals are none of its business, nor is SIGPIPE, where nobody reads.
-        let _blocked = Blocked::all();
-        std::thread::Builder::new()
-            .name("crossmist-stderr".to_owned())
-            .stack_size(64 << 10)
-            .spawn(move || for_thread.run())
-            .ok()?;
+        // It meets no SIGPIPE if nobody reads: its signals are blocked.
+        background::spawn("crossmist-stderr", move || for_thread.run()).ok()?;
         Some(printer)
     }
 

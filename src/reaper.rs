@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::background;
 use crate::running::ChildProcess;
 use crate::sys::event;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::signals::Blocked;
 
 /// A child, and what is to be done about it.
 #[derive(Debug)]
@@ -126,13 +126,7 @@ impl Reaper {
             wake: event::new().ok(),
         });
         let for_thread = Arc::clone(&reaper);
-        // The program's signals are none of its business: it starts with all of them blocked.
-        let _blocked = Blocked::all();
-        std::thread::Builder::new()
-            .name("crossmist-reaper".to_owned())
-            .stack_size(64 << 10)
-            .spawn(move || for_thread.run())
-            .ok()?;
+        background::spawn("crossmist-reaper", move || for_thread.run()).ok()?;
         Some(reaper)
     }
 

@@ -6,28 +6,20 @@
 //! no_new_privs), its credentials, its processors and priority. A thread that is shared by callers would
 //! give a child what its own first caller had, which may be more.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
-use std::{io, thread};
 
+use crate::background;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{Process, StartError};
-use crate::sys::signals::Blocked;
-
-/// It starts a child and waits; its stack is for that.
-const STACK_BYTES: usize = 64 << 10;
 
 /// Starts a child on a thread that ends after the child does, or with the program.
 pub(crate) fn start(
     start: impl FnOnce() -> Result<Process, StartError> + Send + 'static,
 ) -> Result<Process, StartError> {
     let (tell, told) = channel();
-    // The program's signals are for its own threads.
-    let blocked = Blocked::all();
-    let thread = thread::Builder::new()
-        .name("crossmist-starter".to_owned())
-        .stack_size(STACK_BYTES);
-    let spawned = thread.spawn(move || {
+    let spawned = background::spawn("crossmist-starter", move || {
         let started = start();
         let pidfd = started.as_ref().ok().map(|process| process.pidfd.clone());
         // Whoever asked waits for it.
@@ -37,7 +29,6 @@ pub(crate) fn start(
             let _ = poll::readable(pidfd.as_fd(), Deadline::NEVER);
         }
     });
-    drop(blocked);
     spawned.map_err(failed)?;
     told.recv()
         .unwrap_or_else(|error| Err(failed(io::Error::other(error))))
