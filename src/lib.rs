@@ -1,5 +1,5 @@
-//! Run a function in a child process that can do nothing else; or call one in any child process, over
-//! typed channels that trust nobody.
+//! Run Rust functions in sandboxed child processes, and talk to them over typed channels that treat every
+//! peer as hostile.
 //!
 //! ```standalone_crate
 //! use std::fs::File;
@@ -19,10 +19,13 @@
 //! }
 //! ```
 //!
-//! With a [`sandbox`](macro@func#sandboxes) the child confines itself by a policy that was compiled with the
-//! program: after it has received its descriptors, before it looks at its arguments. What it is denied
-//! is an [`Error::Violation`], what it could not set up an [`Error::Confine`], and either way the
-//! function has done nothing else. Without one the child has the rights of its parent:
+//! A function with a [`sandbox`](macro@func#sandboxes) runs in a child that confines itself by a policy,
+//! which was checked and compiled with the program. The child does so after it has received its descriptors,
+//! and before it looks at its arguments. If the function does something that its policy denies, the call
+//! returns [`Error::Violation`]. If a step of the confinement fails, it returns [`Error::Confine`], and the
+//! function has not run.
+//!
+//! Without a sandbox, the child has the rights of its parent:
 //!
 //! ```
 //! use crossmist::func;
@@ -40,51 +43,49 @@
 //! }
 //! ```
 //!
-//! [`#[func]`](func) makes a function callable in a child process: `run` waits for its result,
-//! `spawn` gives a [`Child`], `builder` a [`Builder`] for deadlines, standard descriptors,
-//! environment and limits. What goes there and back is an [`Object`]: numbers, strings,
-//! containers, own types with `#[derive(Object)]`, open files and sockets, callbacks, and the ends
-//! of channels.
+//! [`#[func]`](func) makes a function callable in a child process. `run` waits for its result. `spawn`
+//! returns a [`Child`]. `builder` returns a [`Builder`], which sets deadlines, standard descriptors, the
+//! environment and limits. Arguments and results are [`Object`]s: numbers, strings, containers, your own
+//! types with `#[derive(Object)]`, open files and sockets, callbacks, and the ends of channels.
 //!
-//! [`channel`] and [`duplex`] make typed channels, whose ends can be passed to children and over
-//! other channels. [`trusted`] makes those that carry code: callbacks, and boxes of traits marked
-//! with [`#[object]`](object). [`Blob`] shares memory instead of copying it.
+//! [`channel`] and [`duplex`] create typed channels. You can pass their ends to children and over other
+//! channels. [`trusted`] channels carry code as well: callbacks, and boxes of traits that are marked with
+//! [`#[object]`](object). A [`Blob`] shares memory instead of copying it.
 //!
 //! # What happens in a call
 //!
-//! The arguments are encoded into bytes, descriptors and code references, three sections of one
-//! message. The program's own executable is started again, with one socket and nothing else of the
-//! program's; the child goes its own way at the top of `main`, where
-//! [`#[crossmist::main]`](main) or [`init`] stands. It receives the message, decodes it, calls the
-//! function and sends back an answer, which is data and never code. However it ends instead, the
-//! caller gets an [`Error`] that says so.
+//! The arguments are encoded as bytes, descriptors and code references, the three sections of one message.
+//! The program starts its own executable again with one socket, and the child branches off at the top of
+//! `main`, at [`#[crossmist::main]`](main) or [`init`]. The child receives the message, decodes it, calls the
+//! function and sends an answer. The answer is data, never code. If the call ends in any other way, the caller
+//! gets an [`Error`] that says how.
 //!
-//! # What it protects from
+//! # Security
 //!
-//! From whatever a peer sends. Bytes are checked wherever they become values, lengths and counts
-//! before anything is allocated, nesting before the stack is used up, descriptors before they
-//! become files; [`Limits`] bound the rest. A peer can cause a typed error, and no undefined
-//! behaviour, panic, signal, or wait beyond a deadline.
+//! Whatever a peer sends, you receive a value or a typed error. There is no undefined behaviour, panic or
+//! signal, and no wait beyond a deadline. Bytes are checked before they become values, counts and lengths
+//! before anything is allocated, nesting before the stack is used up, and descriptors before they become
+//! files. [`Limits`] bound the rest.
 //!
-//! A child without a sandbox is not confined: it has the rights of its parent. Nothing hides how long
-//! something takes, or tells a true answer from a lie. `SECURITY.md` has the promises, each
-//! with the test that holds it.
+//! A child without a sandbox is not confined: it has the rights of its parent. Nothing hides how long a call
+//! takes, or tells a true answer from a lie. `SECURITY.md` lists what is promised, and names a test for each
+//! promise.
 //!
-//! # Where it runs
+//! # Platforms
 //!
 //! Linux 5.11 or newer, on x86-64. It also builds and makes calls on AArch64, where not all tests have been
-//! run. The program must be able to start itself again: a shared object that another program loads can't
-//! (its calls fail with [`Error::Unsupported`]).
+//! run. The program must be able to start itself again. A shared object that another program loads cannot, and
+//! its calls fail with [`Error::Unsupported`].
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what calls without it do.
+//! No feature is on by default, and none changes what calls without it do.
 //!
-//! * `tokio`: the same channels and children under tokio, in the module `tokio`.
-//! * `backtrace`: [`Panic::backtrace`] and [`Claim::at`] give names, files and lines, and so does the
-//!   message of a [`Violation`]. A child sends addresses either way, unless its policy says
-//!   `backtrace = "off"`; the parent looks them up, in its own executable.
-//! * `tracing`: events for subscribers of `tracing`, with the target `crossmist`:
+//! * `tokio`: asynchronous channels and children, in the module `tokio`.
+//! * `backtrace`: [`Panic::backtrace`], [`Claim::at`] and the message of a [`Violation`] give names, files and
+//!   lines. Every child sends addresses, unless its policy says `backtrace = "off"`; the parent looks them up in
+//!   its own executable.
+//! * `tracing`: events with the target `crossmist`:
 //!
 //!   | message | level | fields |
 //!   |---|---|---|
@@ -98,23 +99,22 @@
 //!   | the keeper was started | debug | |
 //!   | the keeper was started again | warn | |
 //!
-//!   What becomes of a child is told when somebody waits for it. Arguments, results and what a child
-//!   prints are not told, but paths in a denied call are.
-//! * `learn`: where the variable `CROSSMIST_LEARN` names a folder, functions are watched and **not
-//!   confined**, and what they do is written down there, for `cargo crossmist learn` to make a policy
-//!   of. It is for development: don't release what was built with it.
-//! * `early-entry`: children enter before `main`, by a constructor in `.init_array`. So a library
-//!   can call functions in children without its users' knowing, and so can a plain `#[test]`,
-//!   whose `main` is the test runner's. A child then has not been through Rust's runtime before
-//!   `main`: a stack overflow in it ends without its message. Nor have the constructors run that come
-//!   later in the program, such as those of statics in C++ libraries that are linked in; a function
-//!   that needs those belongs into a program with an entry in `main`. Constructors that come
-//!   earlier run in every child.
+//!   The end of a child is reported when somebody waits for it. Events do not contain arguments, results, or
+//!   what a child prints. They do contain the paths in a denied call.
+//! * `learn`: if the variable `CROSSMIST_LEARN` names a folder, functions are watched and **not confined**.
+//!   What they do is recorded in that folder, and `cargo crossmist learn` makes a policy of it. The feature is
+//!   for development: do not release a program that was built with it.
+//! * `early-entry`: children branch off before `main`, in a constructor in `.init_array`. A library can then
+//!   call functions in children without the help of its users, and so can a plain `#[test]`, whose `main`
+//!   belongs to the test runner. Such a child has not run Rust's set-up before `main`, so a stack overflow ends
+//!   it without a message. It has not run later constructors either, such as those of statics in linked C++
+//!   libraries. A function that needs them belongs in a program with an entry in `main`. Earlier
+//!   constructors run in every child.
 //!
 //! # Names
 //!
-//! `#[func] fn add` makes `add` a constant. As with every constant, `let add = …` is then a pattern
-//! that can't match, not a new variable: choose another name for the variable.
+//! `#[func] fn add` makes `add` a constant. As with every constant, `let add = …` is then a pattern that
+//! cannot match, not a new variable. Choose another name for the variable.
 
 // What a library does not do; its tests may.
 #![deny(
