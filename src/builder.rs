@@ -1,4 +1,4 @@
-//! How a child is started: what differs from the default, and the call itself.
+//! `Builder`: the options of a call, and the call itself.
 
 use std::ffi::{OsStr, OsString};
 use std::marker::PhantomData;
@@ -12,16 +12,16 @@ use crate::handle::Child;
 use crate::object::Limits;
 use crate::sandbox::SandboxPolicy;
 
-/// What one of a child's standard descriptors is.
+/// What to use as a standard descriptor of a child.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum Stdio {
-    /// That of this process.
+    /// The descriptor of this process.
     #[default]
     Inherit,
     /// `/dev/null`.
     Null,
-    /// This one: a file, the end of a pipe, a socket.
+    /// The given descriptor: a file, the end of a pipe, a socket.
     Descriptor(OwnedFd),
 }
 
@@ -31,14 +31,14 @@ impl<T: Into<OwnedFd>> From<T> for Stdio {
     }
 }
 
-/// Everything that a child is started with, but for function and arguments.
+/// Everything that a child is started with, except for the function and its arguments.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
-    /// Standard input, output and error; `None` is the default: this process's, or what a policy
-    /// says.
+    /// Standard input, output and error. `None` is the default: this process's descriptor, or what
+    /// the policy says.
     pub(crate) standard: [Option<Stdio>; 3],
     pub(crate) clear_environment: bool,
-    /// What is set, or with `None` removed, in this order.
+    /// Variables to set, or to remove if `None`, in this order.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) deadline: Option<Duration>,
@@ -49,11 +49,11 @@ pub(crate) struct Options {
     pub(crate) privileged: bool,
     /// The policy of a function that has none of its own.
     pub(crate) policy: Option<SandboxPolicy>,
-    /// The values of a policy's variables.
+    /// The values of the policy's variables.
     pub(crate) bound: Vec<(String, String)>,
 }
 
-/// A call that is being prepared; made by the method `builder` of a function.
+/// A call that is being prepared. The method `builder` of a function creates it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,7 +75,7 @@ pub struct Builder<F, Args> {
     call: PhantomData<fn(F, Args)>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<F, Args> std::fmt::Debug for Builder<F, Args> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
@@ -95,36 +95,38 @@ impl<F: Func> Builder<F, F::Args> {
         }
     }
 
-    /// Bounds the whole call: the child is killed when it isn't done after `time`, and the call
-    /// fails with [`Error::Deadline`]. It counts from `run` or `spawn`, and holds after a
-    /// [`Child`] is dropped, too. A policy's `wall_time` holds as well; the shorter one counts.
+    /// Bounds the time of the whole call, counted from `run` or `spawn`. If the child has not
+    /// finished after `time`, it is killed, and the call fails with [`Error::Deadline`].
+    ///
+    /// The deadline holds even if the [`Child`] has been dropped. If the policy has a `wall_time`
+    /// as well, the shorter of the two applies.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.options.deadline = Some(time);
         self
     }
 
-    /// What the child's standard input is. Default: this process's, or what a policy says.
+    /// Sets the child's standard input. By default it is this process's, or what the policy says.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.options.standard[0] = Some(stdin.into());
         self
     }
 
-    /// What the child's standard output is. Default: this process's, or what a policy says.
+    /// Sets the child's standard output. By default it is this process's, or what the policy says.
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.options.standard[1] = Some(stdout.into());
         self
     }
 
-    /// What the child's standard error is. Default: this process's, or what a policy says.
+    /// Sets the child's standard error. By default it is this process's, or what the policy says.
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
         self.options.standard[2] = Some(stderr.into());
         self
     }
 
-    /// Gives a variable of the function's policy its value: a path, or a port's number.
+    /// Sets a variable of the function's policy: a path, or the number of a port.
     ///
-    /// A variable that the policy doesn't have, or a value that it can't have, is an
-    /// [`Error::Policy`] of the call.
+    /// If the policy has no such variable, or the variable cannot have this value, the call fails
+    /// with [`Error::Policy`].
     pub fn bind(mut self, variable: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.bound.push((variable.into(), value.into()));
         self
@@ -145,28 +147,31 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
-    /// Gives the child none of this process's environment variables. A confined one gets only those
-    /// that its policy names anyway.
+    /// Starts the child without this process's environment variables, and drops what earlier calls
+    /// of [`env`](Self::env) have set. A confined child only ever gets the variables that its
+    /// policy names.
     pub fn env_clear(mut self) -> Self {
         self.options.clear_environment = true;
         self.options.environment.clear();
         self
     }
 
-    /// The directory that the child works in. Default: this process's. A confined child works in
-    /// `/`, and the call fails where this asks for another: pass it what it is to open.
+    /// Sets the child's working directory. By default it is this process's.
+    ///
+    /// A confined child works in `/`. If a call of a confined function sets another directory, it
+    /// fails: pass the function what it is to open instead.
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.options.directory = Some(directory.as_ref().to_owned());
         self
     }
 
-    /// What arguments and answer are held to.
+    /// Sets the limits on the arguments and the answer.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
     }
 
-    /// Whether dropping the [`Child`] kills it. Default: no, it runs on.
+    /// Sets whether dropping the [`Child`] kills the process. By default it keeps running.
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.options.kill_on_drop = kill;
         self
@@ -205,13 +210,14 @@ impl<F: Func> Builder<F, F::Args> {
         self.options
     }
 
-    /// Starts a child although this program's file has privileges (set-user-ID or set-group-ID).
-    /// A program whose file has capabilities can't have children.
+    /// Allows the call even though this program's file is privileged (set-user-ID or set-group-ID).
+    /// A program whose file has capabilities cannot start children.
     ///
     /// # Security
     ///
-    /// The child gets them by its `execve`. It refuses to run for a process that doesn't have them,
-    /// or has dropped them: anybody can start such a program, and would choose what it does.
+    /// The child gains the file's privileges through `execve`. It refuses to run if the process
+    /// that started it does not have them, or has dropped them: anybody can start such a program,
+    /// and could otherwise choose what it does.
     pub fn allow_privileged(mut self) -> Self {
         self.options.privileged = true;
         self
@@ -234,12 +240,16 @@ macro_rules! calls {
                 crate::call::run::<Fun>(($($name,)*), &self.options)
             }
 
-            /// Starts the function in a child process.
+            /// Starts the function in a child process, and returns without waiting for it.
+            ///
+            /// For a function with a sandbox, `spawn` returns before the child exists. If the child
+            /// cannot be started, the methods that wait for it report that, such as
+            /// [`Child::join`].
             ///
             /// # Errors
             ///
-            /// Those of [`Error`] up to [`Error::Launch`]. Of a function with a sandbox, that the child
-            /// could not be made is said by whoever waits for it: it has only been asked for by now.
+            /// The variants of [`Error`] up to [`Error::Policy`], and [`Error::Deadline`] if the
+            /// deadline passes while large arguments are being sent.
             pub fn spawn(self, $($name: $type),*) -> Result<Child<Fun::Output>, Error> {
                 crate::call::spawn::<Fun>(($($name,)*), &self.options)
             }

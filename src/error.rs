@@ -1,4 +1,4 @@
-//! How a call can fail: one variant a stage.
+//! The errors of a call, with one variant for each stage.
 
 use std::io;
 use std::time::Duration;
@@ -8,27 +8,28 @@ use crate::object::{DecodeError, EncodeError};
 use crate::stack::{Frame, Place, Stack};
 use crate::wire::FrameError;
 
-/// Why a call gave no result.
+/// Why a call failed.
 ///
-/// The variants tell how far it came. What stands after [`Launch`](Error::Launch) happened with a
-/// child, whose end is certain by the time that the error is returned.
+/// The variants follow the stages of a call. Those after [`Launch`](Error::Launch), except
+/// [`Policy`](Error::Policy) and [`Channel`](Error::Channel), concern a child that was started. It
+/// has ended, or has been killed, by the time that the error is returned.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The program has no entry for its children.
+    /// The program has no entry for child processes.
     #[error(
         "this program has no entry for child processes: put `#[crossmist::main]` on `fn main`, or \
          call `crossmist::init()` first thing in it; a library or a `#[test]` enables the feature \
          `early-entry` instead"
     )]
     NotEntered,
-    /// The program can't be started again as a child.
+    /// The program cannot start itself again as a child.
     #[error("this program can't start itself as a child process: {reason}")]
     Unsupported {
-        /// What stands in the way.
+        /// What prevents it.
         reason: String,
     },
-    /// The function's result could hold code, and code is never accepted from a child.
+    /// The function returns a type that can hold code. Code is never accepted from a child.
     #[error(
         "`{function}` returns a `{type_name}`, which can hold code{}; code is not accepted from a child process, so return data, or pass a `crossmist::trusted` channel",
         in_part(part)
@@ -36,33 +37,33 @@ pub enum Error {
     ReturnsCode {
         /// The function.
         function: &'static str,
-        /// The type of its result.
+        /// The type that it returns.
         type_name: &'static str,
         /// The field that holds the code.
         part: String,
     },
-    /// The arguments can't be sent. Nothing was started.
+    /// The arguments cannot be sent. No child was started.
     #[error("the arguments can't be sent")]
     Encode(#[from] EncodeError),
-    /// No child could be started.
+    /// The child could not be started.
     #[error("can't start the child process: {step}")]
     Launch {
         /// The step that failed.
         step: &'static str,
-        /// The system's reason.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The function's policy can't be used for this call: this kernel can't enforce it, or one of
-    /// its variables has no value. Nothing was started.
+    /// The function's policy cannot be used for this call: this kernel cannot enforce it, or one of
+    /// its variables has no value. No child was started.
     #[error("the policy `{policy}` can't be used: {reason}")]
     Policy {
         /// The policy's name.
         policy: String,
-        /// What stands in the way, and what to do.
+        /// What prevents it, and what to do.
         reason: String,
     },
-    /// The child could not confine itself as its policy demands. It has looked at nothing of the
-    /// call and ended.
+    /// The child could not confine itself as its policy demands. It has ended, without looking at
+    /// its arguments.
     #[error(
         "`{function}` was not run, since its process could not be confined by the policy \
          `{policy}`: {reason}"
@@ -72,24 +73,24 @@ pub enum Error {
         function: &'static str,
         /// The policy's name.
         policy: String,
-        /// The step that failed, why, and what to do.
+        /// The step that failed, the cause, and what to do.
         reason: String,
     },
-    /// The child did what its policy denies, and was ended for it.
+    /// The child did something that its policy denies, and was ended for it.
     #[error(transparent)]
     Violation(Box<Violation>),
-    /// The child used up what its policy gives it of something, and was ended.
+    /// The child used up a resource that its policy limits, and was ended.
     #[error("`{function}` was ended: it used up its {resource} of the policy `{policy}`")]
     Limit {
         /// The function.
         function: &'static str,
         /// The policy's name.
         policy: String,
-        /// What there is no more of.
+        /// The resource.
         resource: Resource,
     },
-    /// The helper process that watches over all confined children was killed, and they with it. The
-    /// next call starts another.
+    /// The keeper, which supervises all confined children, was killed, and this child with it. The
+    /// next call starts another keeper.
     #[error(
         "the process that watches over confined children was killed, and the child process with it"
     )]
@@ -97,20 +98,19 @@ pub enum Error {
     /// The function panicked.
     #[error("the function panicked in the child process: {0}")]
     Panicked(Panic),
-    /// The child could not make sense of the arguments: they hold what its own limits don't
-    /// allow.
+    /// The child refused the arguments: they exceed its own limits, or are not valid values.
     #[error("the child process refused the arguments, saying: {reason}")]
     BadArguments {
-        /// The child's words.
+        /// The reason that the child gave.
         reason: ChildText,
     },
-    /// The result can't be sent.
+    /// The child could not send the result.
     #[error("the child process could not send the result, saying: {reason}")]
     BadResult {
-        /// The child's words.
+        /// The reason that the child gave.
         reason: ChildText,
     },
-    /// The child was ended by a signal before it gave a result.
+    /// A signal ended the child before it returned a result.
     #[error("the child process was ended by signal {signal} ({}){}", signal_name(*signal), if *core_dumped { ", with a core dump" } else { "" })]
     Signalled {
         /// The signal's number.
@@ -118,65 +118,68 @@ pub enum Error {
         /// Whether a core was dumped.
         core_dumped: bool,
     },
-    /// The child ended without a result.
+    /// The child exited without returning a result.
     #[error("the child process exited with status {status} and gave no result")]
     Exited {
         /// Its exit status.
         status: i32,
     },
-    /// The child has ended without a result, and how is not known: another part of this program
-    /// waited for it, SIGCHLD is ignored, or a debugger has the status.
+    /// The child ended without returning a result, and its exit status is not known: another part
+    /// of this program waited for it, SIGCHLD is ignored, or a debugger has the status.
     #[error(
         "the child process ended and gave no result; its status was taken by another `wait` in this program, or by a debugger"
     )]
     StatusTaken,
-    /// The child closed its side and gave no result, but did not exit. It was killed.
+    /// The child closed its end of the socket without returning a result, and did not exit. It was
+    /// killed.
     #[error("the child process closed its channel and gave no result")]
     Silent,
-    /// The call took too long. The child was killed.
+    /// The call missed its deadline. The child was killed.
     #[error("the call was not done within {after:?}")]
     Deadline {
-        /// The time that it had.
+        /// The time that the call was given.
         after: Duration,
     },
     /// The child was killed by [`Child::kill`](crate::Child::kill) or a
     /// [`KillHandle`](crate::KillHandle).
     #[error("the child process was killed on request")]
     Killed,
-    /// The answer is not a message. The child was killed.
+    /// The child sent something that is not a message. It was killed.
     #[error("the child process sent something that is no answer")]
     Malformed(#[source] FrameError),
-    /// The answer is a message, but not of the function's type. The child was killed.
+    /// The child sent an answer that is not of the function's type. It was killed.
     #[error("the child process sent an answer that is not of the function's type")]
     Decode(#[source] DecodeError),
-    /// A system call on this side failed. The child was killed.
+    /// A system call in this process failed. If it failed while waiting for the child, the child
+    /// was killed.
     #[error("can't {operation}")]
     Io {
-        /// What was to be done.
+        /// What this process was trying to do.
         operation: &'static str,
-        /// The system's reason.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A channel failed, where a function that returns this error used one.
+    /// A channel failed. No call returns this variant; it lets functions that use both calls and
+    /// channels return one error type.
     #[error(transparent)]
     Channel(#[from] ChannelError),
 }
 
-// What `unwrap` and `main` show is for people, and should have the cure in it.
+// `unwrap` and `main` show this text to people, so it includes the cure.
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         crate::channel::show_with_sources(self, f)
     }
 }
 
-/// What a policy limits.
+/// A resource that a policy limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resource {
-    /// Time on a processor, of all its threads together: `limits.cpu_time`.
+    /// Processor time of all threads together: `limits.cpu_time`.
     CpuTime,
-    /// Memory: `limits.memory`. By the child's own words: it printed that an allocation failed and
-    /// aborted.
+    /// Memory: `limits.memory`. This is the child's own claim: it printed that an allocation
+    /// failed, and aborted.
     Memory,
 }
 
@@ -189,8 +192,10 @@ impl std::fmt::Display for Resource {
     }
 }
 
-/// A system call that was denied. That there was one, the kernel says, by the signal that ended the
-/// child; which one, the child says, and one that was taken over can lie.
+/// A system call that was denied.
+///
+/// The signal that ended the child proves that there was one; the kernel reports it. Which call it
+/// was, only the child says, and a child that an attacker controls can lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
@@ -200,12 +205,13 @@ pub struct Violation {
     pub policy: String,
     /// The id of the child process.
     pub process: u32,
-    /// What the child said of the call; `None` where it said nothing: it was killed at once, since
-    /// honest code never makes such a call, or was in a place where signals are blocked.
+    /// What the child said about the call. `None` if it said nothing: it was killed at once,
+    /// because honest code never makes such a call, or the call was made while signals were
+    /// blocked.
     pub claim: Option<Claim>,
 }
 
-/// A denied system call in the child's words, explained by its policy.
+/// A denied system call as the child reports it, explained by its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claim {
@@ -217,22 +223,23 @@ pub struct Claim {
     pub call: String,
     /// Which line of which policy denies it.
     pub denied_by: String,
-    /// What to add to a policy to allow it. `None` if no policy may, a line denies it, or code that
-    /// tries it does without. A path in it is the child's word: grant none that you don't know.
+    /// What to add to a policy to allow it. `None` if no policy may allow it, if a line denies it,
+    /// or if code that tries it does without. A path in it comes from the child: do not grant a
+    /// path that you do not know.
     pub allow_with: Option<String>,
-    /// What speaks against adding it, where it is dangerous.
+    /// Why adding it is dangerous, if it is.
     pub caution: Option<&'static str>,
-    /// The id of the thread that made it.
+    /// The id of the thread that made the call.
     pub thread: u32,
     pub(crate) place: Place,
 }
 
 impl Claim {
-    /// The function of this program that made the call, or that called the C library for it; `None`
-    /// where that is not known: it was in a shared library, or the policy says `backtrace = "off"`.
+    /// Returns the function of this program that made the call, or that called the C library for
+    /// it. Returns `None` if that is not known: the function is in a shared library, or the policy
+    /// says `backtrace = "off"`.
     ///
-    /// With the feature `backtrace` this opens the program's own file, the first time that anything
-    /// is looked up.
+    /// With the feature `backtrace`, the first lookup opens the program's own file.
     #[must_use]
     pub fn at(&self) -> Option<Frame> {
         self.place.frame()
@@ -309,8 +316,9 @@ fn signal_name(signal: i32) -> &'static str {
     nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str())
 }
 
-/// Text from a child: bounded, shown on one line with everything invisible escaped, and not to be
-/// believed.
+/// Text from a child. Its length is bounded, and it may be a lie.
+///
+/// Displayed on one line, with every invisible character escaped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChildText(String);
 
@@ -322,19 +330,19 @@ impl ChildText {
         Self(text)
     }
 
-    /// The text as the child sent it, line ends and control characters included.
+    /// Returns the text as the child sent it, line breaks and control characters included.
     #[must_use]
     pub fn as_raw(&self) -> &str {
         &self.0
     }
 }
 
-/// Shows line ends, control characters and whatever else can't be seen as escapes: a log takes the
-/// text for one entry, and a terminal for text.
+/// Escapes line breaks, control characters and everything else that is invisible, so that a log
+/// takes the text for one entry and a terminal takes it for text.
 impl std::fmt::Display for ChildText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         use std::fmt::Write;
-        // `escape_debug` escapes what isn't printable, and what people quote by besides.
+        // `escape_debug` escapes what is not printable, and quotes as well.
         for part in self.0.split_inclusive(is_shown_otherwise) {
             let last = part
                 .chars()
@@ -353,8 +361,8 @@ impl std::fmt::Display for ChildText {
     }
 }
 
-/// Whether `escape_debug` is wrong for a character: it escapes quotes, and leaves letters that by
-/// Unicode's `Default_Ignorable_Code_Point` nobody sees.
+/// Whether `escape_debug` is wrong for a character: it escapes quotes, and it does not escape
+/// letters that are invisible (Unicode's `Default_Ignorable_Code_Point`).
 fn is_shown_otherwise(character: char) -> bool {
     matches!(
         character,
@@ -379,25 +387,25 @@ impl std::fmt::Debug for ChildText {
     }
 }
 
-/// A panic in a child. What it says is the child's word.
+/// A panic in a child, as the child reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panic {
-    /// The message, where it is text.
+    /// The message, if it is text.
     pub message: ChildText,
     /// File, line and column, as `file:line:column`.
     pub location: ChildText,
     pub(crate) stack: Stack,
-    /// Which limit may be the cause, in the parent's words.
+    /// Which limit may be the cause; the parent's text.
     pub(crate) limit: Option<String>,
 }
 
 impl Panic {
-    /// The functions that the panic was raised in, the innermost first: of at most 64 frames, the
-    /// panic's own included. Empty where the policy says `backtrace = "off"`, or the panic was
-    /// seen by no hook of ours.
+    /// Returns the functions that the panic was raised in, the innermost first. At most 64 frames
+    /// are recorded, including those of the panic machinery itself. Empty if the policy says
+    /// `backtrace = "off"`, or if the panic did not reach this library's hook.
     ///
-    /// With the feature `backtrace` this opens the program's own file, the first time that anything
-    /// is looked up, and takes milliseconds; without it, a frame is an offset only.
+    /// With the feature `backtrace`, the first lookup opens the program's own file and takes
+    /// milliseconds. Without it, a frame holds only an offset.
     #[must_use]
     pub fn backtrace(&self) -> Vec<Frame> {
         self.stack.frames_of_panic()

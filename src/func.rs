@@ -1,4 +1,4 @@
-//! What `#[func]` makes of a function, and how a child finds it.
+//! What `#[func]` generates for a function, and how a child finds the function.
 
 use std::os::fd::RawFd;
 
@@ -7,29 +7,29 @@ use crate::object::{Auto, DecodeError, Decoder, Encoder, Limits, Object, Shape};
 use crate::sandbox::Sandbox;
 use crate::sys::image::Target;
 
-/// A function that can run in a child process; implemented by `#[func]`.
+/// A function that can run in a child process. Implemented by `#[func]`.
 pub trait Func: Object + Copy {
-    /// Its arguments, as a tuple.
+    /// The arguments, as a tuple.
     type Args: Object;
-    /// Its result.
+    /// The result.
     type Output: Object;
-    /// Its path, for messages.
+    /// The function's path, for messages.
     const NAME: &'static str;
 
-    /// Whether each call is given a policy.
+    /// Whether each call is given a policy of its own.
     const DYNAMIC: bool = false;
 
-    /// What confines the child, if the attribute says so.
+    /// Returns what confines the child, if the attribute names a policy.
     #[must_use]
     fn sandbox() -> Option<&'static Sandbox> {
         None
     }
 
-    /// Decodes the arguments and runs the body. In the child, after everything else.
+    /// Decodes the arguments and runs the body. Called in the child, as its last step.
     ///
     /// # Errors
     ///
-    /// That of the arguments.
+    /// The error of decoding the arguments.
     fn enter(arguments: Arguments<'_>) -> Result<Self::Output, DecodeError>;
 }
 
@@ -38,27 +38,27 @@ pub trait Func: Object + Copy {
 pub struct Arguments<'m>(Decoder<'m>);
 
 impl<'m> Arguments<'m> {
-    /// The descriptors that came with them.
+    /// Returns the descriptors that came with the arguments.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         self.0.descriptors()
     }
 
-    /// How many bytes the message has that they came in, runs included.
+    /// Returns the length of the message that they came in, runs included.
     pub(crate) fn bytes(&self) -> usize {
         self.0.message_bytes()
     }
 
-    /// Decodes them.
+    /// Decodes the arguments.
     ///
     /// # Errors
     ///
-    /// Where they are no `T`.
+    /// A [`DecodeError`] if they are not a valid `T`.
     pub fn decode<T: Object>(self) -> Result<T, DecodeError> {
         self.0.message()
     }
 }
 
-/// Where a child goes for one function: a record that the launch message refers to.
+/// The record of one function, to which a launch message refers. It says where the child goes.
 pub(crate) type Entry = Target<EntryPoint>;
 
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +68,8 @@ pub(crate) struct EntryPoint {
     pub(crate) enter: fn(Arguments<'_>, Limits) -> crate::child::Ending,
 }
 
-/// The launch message: where to go, how large the answer may be, what the child is to do to itself
-/// first, and the arguments.
+/// The launch message: which function to run, how large the answer may be, how the child confines
+/// itself first, and the arguments.
 #[derive(Debug)]
 pub(crate) struct Launch<F: Func> {
     pub(crate) limits: Limits,
@@ -97,7 +97,7 @@ impl<F: Func> Object for Launch<F> {
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        // A child reads the parts apart, with other things in between: `open`.
+        // A child reads the parts separately, with other steps in between: see `open`.
         Err(decoder.error("nothing: a launch message is opened, not decoded", "one"))
     }
 
@@ -110,13 +110,13 @@ impl<F: Func> Object for Launch<F> {
 #[derive(Debug)]
 pub(crate) struct Opened<'m> {
     pub(crate) entry: EntryPoint,
-    /// What the answer is held to.
+    /// The limits on the answer.
     pub(crate) limits: Limits,
     pub(crate) plan: Option<Plan>,
     pub(crate) arguments: Arguments<'m>,
 }
 
-/// Takes everything but the arguments off a launch message.
+/// Reads everything but the arguments from a launch message.
 pub(crate) fn open(mut decoder: Decoder<'_>) -> Result<Opened<'_>, DecodeError> {
     let (reference, _) = decoder.code()?;
     let Some(entry) = Entry::resolve(reference) else {

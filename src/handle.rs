@@ -1,4 +1,4 @@
-//! The parent's hold on a child: waiting for its answer, and for its end.
+//! `Child`: waits for a child's answer and for its end.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,17 +17,18 @@ use crate::sys::poll::Deadline;
 use crate::sys::process::Ended;
 use crate::transport::Outbox;
 
-/// A function that runs in a child process.
+/// A function that is running in a child process.
 ///
-/// Dropping it lets the child run on, as with a thread; what it returns is lost then. Its end
-/// leaves no zombie either way. A builder's
-/// [`kill_on_drop`](crate::Builder::kill_on_drop) makes the drop end it.
+/// Dropping a `Child` does not end the process, just as dropping a `JoinHandle` does not end a
+/// thread. The result is then lost. To kill the process on drop, set
+/// [`kill_on_drop`](crate::Builder::kill_on_drop) on the builder. In both cases, the process leaves
+/// no zombie.
 pub struct Child<T> {
     running: Option<Running>,
     said: Option<Said<T>>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<T> std::fmt::Debug for Child<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Child")
@@ -36,15 +37,15 @@ impl<T> std::fmt::Debug for Child<T> {
     }
 }
 
-/// What a child has said, while it takes its time to exit.
+/// What a child has said before it exits.
 #[derive(Debug)]
 struct Said<T> {
     look: Look<T>,
-    /// Until when it may.
+    /// When it has to have exited.
     linger: Deadline,
 }
 
-/// How long a child that has answered may take to exit before it is killed. The answer counts
+/// How long a child may take to exit after it has answered, before it is killed. The answer counts
 /// either way.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -61,14 +62,14 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Sends the rest of the arguments, while the child reads them.
+    /// Sends the rest of the arguments while the child reads them.
     pub(crate) fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
         let Some(running) = &mut self.running else {
             return Ok(());
         };
         match running.send(outbox) {
             Ok(()) => Ok(()),
-            // Why it went away, its end will tell.
+            // Its exit status will tell why it went away.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
             Err(error) => {
@@ -87,7 +88,7 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Sees to it that its deadline is kept while nobody waits for it.
+    /// Makes the reaper enforce the deadline while nobody waits for the child.
     pub(crate) fn watch(&self) {
         if let Some(running) = self
             .running
@@ -98,10 +99,10 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Its process id.
+    /// Returns the child's process id.
     ///
-    /// A confined child's waits until it has one, some tens of microseconds after `spawn`; 0 where it
-    /// doesn't get one, which [`join`](Self::join) tells more of.
+    /// For a confined child, this waits until it has one, some tens of microseconds after `spawn`.
+    /// Returns 0 if the child could not be started; [`join`](Self::join) returns the reason.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.running
@@ -109,19 +110,19 @@ impl<T: Object> Child<T> {
             .map_or(0, |running| running.process.id())
     }
 
-    /// Kills the child, by SIGKILL. [`join`](Self::join) then says [`Error::Killed`], unless the
-    /// answer was there before.
+    /// Kills the child with SIGKILL. [`join`](Self::join) then returns [`Error::Killed`], unless
+    /// the answer had already arrived. Killing a child that has already exited is not an error.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; not where the child has ended already.
+    /// [`Error::Io`] if the child cannot be killed.
     pub fn kill(&self) -> Result<(), Error> {
         self.running
             .as_ref()
             .map_or(Ok(()), |running| running.process.kill())
     }
 
-    /// A handle that can kill the child from another thread.
+    /// Returns a handle that can kill the child from another thread.
     #[must_use]
     pub fn kill_handle(&self) -> KillHandle {
         KillHandle {
@@ -132,20 +133,21 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Waits for the child's end and gives the function's result.
+    /// Waits until the child has exited, and returns the function's result.
     ///
     /// # Errors
     ///
-    /// How the child ended where it gave no result: see [`Error`].
+    /// An [`Error`] that says how the child ended, if it returned no result.
     pub fn join(mut self) -> Result<T, Error> {
         match self.join_until(Deadline::NEVER)? {
             Some(value) => Ok(value),
-            // Without a deadline of its own the wait ends with a result or an error.
+            // A wait without a deadline ends only with a result or an error.
             None => Err(Error::StatusTaken),
         }
     }
 
-    /// Gives the function's result if it is there; `None` while the child runs.
+    /// Returns the function's result if it has arrived, or `None` while the child is running. Does
+    /// not wait.
     ///
     /// # Errors
     ///
@@ -154,7 +156,8 @@ impl<T: Object> Child<T> {
         self.join_until(Deadline::after(Duration::ZERO))
     }
 
-    /// Waits for the child's end no longer than `timeout`; `None` where it still runs then.
+    /// Waits for at most `timeout` until the child has exited, and returns the function's result.
+    /// Returns `None` if the child is still running.
     ///
     /// # Errors
     ///
@@ -186,12 +189,15 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// What is enforced on the child of a function with a sandbox; `None` for any other. It waits
-    /// until the child has confined itself, some tenths of a millisecond after its start.
+    /// Waits until the sandbox is in place, and returns what it enforces. Returns `None` for a
+    /// function without a sandbox.
+    ///
+    /// A child confines itself within some tenths of a millisecond after its start.
     ///
     /// # Errors
     ///
-    /// [`Error::Confine`] where it could not; else how the call failed so early.
+    /// [`Error::Confine`] if the child could not confine itself. Otherwise the error that ended the
+    /// call so early.
     pub fn confinement(&mut self) -> Result<Option<Status>, Error> {
         loop {
             let Some(running) = &mut self.running else {
@@ -203,7 +209,7 @@ impl<T: Object> Child<T> {
                 Some(None) => {}
             }
             if self.said.is_some() {
-                // It has closed its channel before it said anything.
+                // The child closed its channel before it said anything.
                 let ended = running.wait_for_end(Deadline::after(LINGER));
                 return self.finish(ended).map(|_| None);
             }
@@ -212,8 +218,8 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Notes down what a look at the child gave, and tells until when it may linger then. After an
-    /// error it is killed.
+    /// Records what the child has said, and returns until when it may linger. Kills the child if
+    /// there was an error.
     pub(crate) fn note(
         &mut self,
         look: Result<Option<Look<T>>, Error>,
@@ -232,7 +238,7 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// The result of the call, once the child has said what it had to and has ended, or should
+    /// Returns the result of the call, after the child has said everything and has ended, or should
     /// have.
     pub(crate) fn finish(&mut self, ended: Result<Ended, StillRunning>) -> Result<T, Error> {
         let (Some(running), Some(said)) = (&mut self.running, self.said.take()) else {
@@ -242,7 +248,7 @@ impl<T: Object> Child<T> {
             Look::Answer(reply) => running.conclude(reply),
             Look::Closed => Err(running.verdict(ended)),
         };
-        // What still runs by now is killed.
+        // If the child is still running, it is killed.
         match &result {
             Ok(_) => self.end_now(),
             Err(error) => self.end_for(error),
@@ -263,7 +269,7 @@ impl<T: Object> Child<T> {
 }
 
 impl<T> Child<T> {
-    /// Kills a child that is of no more use, if it still runs, and forgets it.
+    /// Kills the child if it is still running, and forgets it.
     pub(crate) fn end_now(&mut self) {
         if let Some(running) = &mut self.running {
             running.kill_on_drop = true;
@@ -272,7 +278,7 @@ impl<T> Child<T> {
     }
 }
 
-/// What a join needs that waits in another way.
+/// What a join under another runtime needs.
 #[cfg(feature = "tokio")]
 impl<T> Child<T> {
     pub(crate) fn running(&self) -> Option<&Running> {
@@ -283,27 +289,28 @@ impl<T> Child<T> {
         self.running.as_mut()
     }
 
-    /// Until when a child may linger that has said what it had to.
+    /// Returns until when a child that has said everything may linger.
     pub(crate) fn linger(&self) -> Option<Deadline> {
         self.said.as_ref().map(|said| said.linger)
     }
 }
 
-/// Kills a child from another thread, or after its [`Child`] has gone; see
+/// Kills a child from another thread, or after its [`Child`] has been dropped. Created by
 /// [`Child::kill_handle`].
 ///
-/// It never hits another process: the kernel names the child by a pidfd, not by its number.
+/// It never kills another process: a pidfd identifies the child, not its process id, which can be
+/// reused.
 #[derive(Clone, Debug)]
 pub struct KillHandle {
     process: Option<Arc<ChildProcess>>,
 }
 
 impl KillHandle {
-    /// Kills the child, by SIGKILL. Nothing happens where it has ended.
+    /// Kills the child with SIGKILL. Killing a child that has already exited is not an error.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`].
+    /// [`Error::Io`] if the child cannot be killed.
     pub fn kill(&self) -> Result<(), Error> {
         self.process
             .as_ref()

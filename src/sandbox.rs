@@ -1,4 +1,4 @@
-//! The policy of a function: what the macro compiled in, or what the program loads while it runs.
+//! The policy of a function, which was compiled in by the macro or is loaded at run time.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crossmist_policy::{BuiltinOnly, Compiled, Folder, NarrowError, Policy, Repor
 use crate::confine::Kept;
 use crate::error::Error;
 
-/// What `#[func(sandbox = "…")]` left in the program: a policy, compiled when the program was.
+/// The policy that `#[func(sandbox = "…")]` compiled into the program.
 #[derive(Debug)]
 pub struct Sandbox {
     bytes: &'static [u8],
@@ -17,7 +17,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// For the macro, which has the bytes of [`Compiled::to_bytes`].
+    /// Called by the macro, with the bytes of [`Compiled::to_bytes`].
     #[must_use]
     pub const fn new(bytes: &'static [u8]) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl Sandbox {
         }
     }
 
-    /// The policy; read once.
+    /// Returns the policy, which is read once.
     pub(crate) fn policy(&self) -> Result<&SandboxPolicy, Error> {
         let policy = self.policy.get_or_init(|| {
             Compiled::from_bytes(self.bytes)
@@ -40,9 +40,9 @@ impl Sandbox {
     }
 }
 
-/// A policy that the program chooses while it runs, for a `#[func(sandbox = dynamic)]`.
+/// A policy that the program chooses at run time, for a `#[func(sandbox = dynamic)]`.
 ///
-/// Checked when it is made, as the macro checks those that it compiles in.
+/// The constructors check it as thoroughly as the macro checks a policy that it compiles in.
 ///
 /// ```standalone_crate
 /// use crossmist::{SandboxPolicy, func};
@@ -64,7 +64,7 @@ pub struct SandboxPolicy(Arc<Inner>);
 
 struct Inner {
     compiled: Compiled,
-    /// What it was made of, to be narrowed; not where it was compiled in.
+    /// The source, so that it can be narrowed. `None` if the policy was compiled in.
     source: Option<Policy>,
     kept: Kept,
 }
@@ -83,54 +83,57 @@ impl SandboxPolicy {
         Ok(Self::new(compiled, Some(policy)))
     }
 
-    /// A policy that comes with this library: `pure`, `parser`, `worker`, `file-reader`,
-    /// `network-client`, `unconfined`.
+    /// Returns a policy that is built in: `pure`, `parser`, `worker`, `file-reader`,
+    /// `network-client` or `unconfined`.
     ///
     /// # Errors
     ///
-    /// Where there is none of that name.
+    /// A [`PolicyError`] if there is no built-in policy of that name.
     pub fn builtin(name: &str) -> Result<Self, PolicyError> {
         Self::of(Policy::builtin(name)?)
     }
 
-    /// A policy from its text, which may extend those that come with this library. `name` is what
-    /// messages call it.
+    /// Creates a policy from its text, which may extend built-in policies. Messages call the policy
+    /// `name`.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, at once.
+    /// A [`PolicyError`] that lists everything that is wrong with it.
     pub fn from_toml(name: &str, text: &str) -> Result<Self, PolicyError> {
         Self::of(Policy::from_toml(&BuiltinOnly, name, text)?)
     }
 
-    /// The policy `NAME.toml` of a folder, which may extend others of that folder.
+    /// Loads the policy `NAME.toml` from a folder. It may extend other policies of that folder, and
+    /// built-in ones.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it and with those that it extends, at once.
+    /// A [`PolicyError`] that lists everything that is wrong with it and with the policies that it
+    /// extends.
     ///
     /// # Security
     ///
-    /// Who can write to the folder decides what the function may do.
+    /// Anyone who can write to the folder decides what the function may do.
     pub fn load(folder: impl Into<PathBuf>, name: &str) -> Result<Self, PolicyError> {
         Self::of(Policy::load(&Folder::new(folder), name)?)
     }
 
-    /// The same with some values made stricter, such as `("wall_time", "2s")`; the attribute's
-    /// arguments have the same names.
+    /// Returns a copy with some values made stricter, such as `("wall_time", "2s")`. The names are
+    /// those of the arguments of the attribute.
     ///
     /// # Errors
     ///
-    /// Where a key is unknown, a value can't be read, or allows more than the policy does.
+    /// A [`PolicyError`] if a key is unknown, a value cannot be read, or a value allows more than
+    /// the policy does.
     pub fn narrow(&self, changes: &[(&str, &str)]) -> Result<Self, PolicyError> {
         match &self.0.source {
             Some(source) => Self::of(source.narrow(changes)?),
-            // Those are nobody's to hold outside of this crate.
+            // Outside this crate, nobody holds a policy that was compiled in.
             None => Ok(self.clone()),
         }
     }
 
-    /// What it is called.
+    /// Returns the policy's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.compiled.name
@@ -151,7 +154,7 @@ impl fmt::Debug for SandboxPolicy {
     }
 }
 
-/// What is wrong with a policy, in full: files, lines, and what to write instead.
+/// Everything that is wrong with a policy: files, lines, and what to write instead.
 #[derive(Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyError(String);
@@ -168,7 +171,7 @@ impl From<NarrowError> for PolicyError {
     }
 }
 
-// What `unwrap` and `main` show is for people.
+// `unwrap` and `main` show this text to people.
 impl fmt::Debug for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
