@@ -8,12 +8,12 @@ use quote::ToTokens;
 pub(crate) struct Errors(Option<syn::Error>);
 
 impl Errors {
-    /// Notes an error at `span`.
+    /// Adds an error at `span`.
     pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.add(syn::Error::new(span, message));
     }
 
-    /// Notes an error under all of `tokens`.
+    /// Adds an error that covers all of `tokens`.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.add(syn::Error::new_spanned(tokens, message));
     }
@@ -25,7 +25,7 @@ impl Errors {
         }
     }
 
-    /// Takes over the errors of `other`.
+    /// Moves the errors of `other` here.
     pub(crate) fn append(&mut self, other: Errors) {
         if let Some(error) = other.0 {
             self.add(error);
@@ -36,7 +36,7 @@ impl Errors {
         self.0.is_none()
     }
 
-    /// The errors as tokens for the compiler: none where there are none.
+    /// Returns the errors as tokens for the compiler. There are none if there is no error.
     pub(crate) fn into_tokens(self) -> TokenStream {
         self.0
             .map(|errors| errors.to_compile_error())

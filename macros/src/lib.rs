@@ -1,7 +1,7 @@
 //! The attributes and derives of crossmist. Use them through the crate `crossmist`, which exports
-//! them all: what they write names its items.
+//! all of them: the code that they generate names its items.
 
-// What a library does not do; its tests may.
+// Library code must not do these things. Tests may.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,7 @@ mod words;
 
 use proc_macro::TokenStream;
 
-/// Makes a function one that can run in a child process.
+/// Makes a function callable in a child process.
 ///
 /// ```
 /// use crossmist::func;
@@ -48,33 +48,34 @@ use proc_macro::TokenStream;
 ///
 /// # What the function becomes
 ///
-/// A value of its name, which can be copied, sent and called. Its methods take the arguments that
-/// the function takes:
+/// The function becomes a value of the same name, which can be copied, sent and called. Its methods
+/// take the function's arguments:
 ///
 /// | | |
 /// |---|---|
-/// | `sum(numbers)` | calls it in this process |
-/// | `sum.run(numbers)` | runs it in a child process and gives its result |
-/// | `sum.spawn(numbers)` | starts it in a child process and gives the child |
-/// | `sum.builder()` | the same with a deadline, an environment, other standard streams |
-/// | `sum.run_tokio(numbers).await`, `sum.spawn_tokio(numbers).await` | under tokio, with the feature `tokio` |
+/// | `sum(numbers)` | calls the function in this process |
+/// | `sum.run(numbers)` | runs it in a child process and returns its result |
+/// | `sum.spawn(numbers)` | starts it in a child process and returns the `Child` |
+/// | `sum.builder()` | returns a `Builder`, for a deadline, an environment, other standard streams |
+/// | `sum.run_tokio(numbers).await`, `sum.spawn_tokio(numbers).await` | the same under tokio, with the feature `tokio` |
 ///
-/// It is also a callback: a `FnObject`, `FnMutObject` and `FnOnceObject`, whose arguments can be
-/// bound, and which can be sent in a `Box<dyn FnObject<(Vec<i32>,), Output = i32>>`.
+/// The value is also a callback: a `FnObject`, `FnMutObject` and `FnOnceObject`. You can bind its
+/// arguments, and send it in a `Box<dyn FnObject<(Vec<i32>,), Output = i32>>`.
 ///
-/// In its own body the name means this value, too. A value can't be shadowed as a function can:
-/// `let sum = sum.run(numbers)` is an error, where the variable wants another name.
+/// In the function's own body, the name also means this value. A value cannot be shadowed as a
+/// function can: `let sum = sum.run(numbers)` is an error. Choose another name for the variable.
 ///
 /// # Arguments and result
 ///
-/// Each is an `Object`: see there for what is one. An end of a channel, a file or a socket can be
-/// passed, and the child has it then, too. Nothing can be borrowed: there is no memory that both
-/// processes have. A result type of `!` is fine; so are up to 16 arguments, `mut` ones among them.
+/// Each argument and the result must be an `Object`, such as a number, a string, a container, or
+/// your own type with `#[derive(Object)]`. If you pass the end of a channel, a file or a socket,
+/// the child receives it. Nothing can be borrowed, because the two processes have no memory in
+/// common. There may be up to 16 arguments, and they may be `mut`. The result type may be `!`.
 ///
 /// # Generic functions
 ///
-/// A function can have type parameters and constants. What it takes and returns has to be an
-/// `Object` for each of them, which a bound says:
+/// A function can have type parameters and const parameters. Its arguments and its result must be
+/// `Object`s for each of them, which a bound ensures:
 ///
 /// ```
 /// use crossmist::{Object, func};
@@ -95,9 +96,9 @@ use proc_macro::TokenStream;
 ///
 /// # Async functions
 ///
-/// An `async fn` needs a runtime in the child. Either `#[func(tokio)]` starts it, for which the
-/// feature `tokio` is needed, and takes the arguments of `#[tokio::main]`:
-/// `#[func(tokio(flavor = "multi_thread"))]`. Or an attribute below does:
+/// An `async fn` needs a runtime in the child. `#[func(tokio)]` starts one; it needs the feature
+/// `tokio`, and takes the arguments of `#[tokio::main]`: `#[func(tokio(flavor = "multi_thread"))]`.
+/// An attribute below `#[func]` can start one instead:
 ///
 /// ```
 /// use crossmist::func;
@@ -118,17 +119,20 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// The arguments are decoded within the runtime, as the objects of tokio need it. The direct call
-/// gives the future in a box.
+/// The arguments are decoded within the runtime, because tokio's own types need it. A direct call
+/// returns the future in a box.
 ///
 /// # Sandboxes
 ///
 /// `#[func(sandbox = "parser")]` runs the function in a child that confines itself by the policy
-/// `parser`, or not at all. The name is that of a built-in policy (`pure`, `parser`, `worker`,
-/// `file-reader`, `network-client`, `unconfined`), or of a file `NAME.toml` in the crate's folder
-/// `policies/`; the environment variable `CROSSMIST_POLICY_DIR`, or `policies = "…"` under
-/// `[package.metadata.crossmist]` in its `Cargo.toml`, says where else, and a workspace's `policies/`
-/// comes last. Policies are checked while the crate is compiled, and a change of one compiles it again.
+/// `parser`. If it cannot confine itself, the function does not run.
+///
+/// The name is that of a built-in policy (`pure`, `parser`, `worker`, `file-reader`,
+/// `network-client`, `unconfined`), or of a file `NAME.toml` in the crate's folder `policies/`. To
+/// use another folder, set `policies = "…"` under `[package.metadata.crossmist]` in `Cargo.toml`,
+/// or the environment variable `CROSSMIST_POLICY_DIR`. If there is none of these, the folder
+/// `policies/` of the workspace is used. Policies are checked when the crate is compiled, and a
+/// changed policy causes it to be compiled again.
 ///
 /// ```standalone_crate
 /// use crossmist::func;
@@ -149,18 +153,20 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// Further arguments make the policy stricter for this function: `wall_time = "1s"`,
-/// `cpu_time = "500ms"`, `memory = "64MiB"`, `threads = 0`, `open_files = 8`, `message_bytes = "1MiB"`,
-/// `launch = "exec"`, and every other key of its tables `limits`, `limits.channel`, `process`,
-/// `environment` and `scope`; `deny = "madvise"` takes a call or a group away. One that would allow more
-/// is an error.
+/// `cpu_time = "500ms"`, `memory = "64MiB"`, `threads = 0`, `open_files = 8`,
+/// `message_bytes = "1MiB"`, `launch = "exec"`, and every other key of the policy's tables
+/// `limits`, `limits.channel`, `process`, `environment` and `scope`. `deny = "madvise"` removes a
+/// system call or a group of them. An argument that would allow more is an error.
 ///
-/// `sandbox = dynamic` leaves the policy to each call, which is set up by
-/// `longest.sandbox(&policy)` with a `crossmist::SandboxPolicy`.
+/// With `sandbox = dynamic`, each call chooses its policy: `longest.sandbox(&policy)` takes a
+/// `crossmist::SandboxPolicy` and returns a `Builder`.
 ///
-/// A function with a sandbox isn't called directly: the call in this process is
-/// `longest.call_unconfined(…)`. It is no callback either. Its result is data; descriptors come up in
-/// it only where its type names them. The child ends as by `_exit(2)` when it has answered: what was
-/// printed is written, but handlers of `atexit(3)` and destructors of thread-locals don't run.
+/// A function with a sandbox cannot be called directly. To call it in this process, without
+/// confinement, use `longest.call_unconfined(…)`. It is not a callback either.
+///
+/// Its result is data. It can contain descriptors only if its type names them. After the child has
+/// answered, it ends as by `_exit(2)`: what it printed is written, but handlers of `atexit(3)` and
+/// destructors of thread-locals do not run.
 ///
 /// # Examples in documentation
 ///
@@ -171,34 +177,35 @@ use proc_macro::TokenStream;
 ///
 /// # Arguments of the attribute
 ///
-/// * `tokio`, `tokio(…)`: the runtime of an `async fn`; `tokio` alone is
+/// * `tokio`, `tokio(…)`: the runtime of an `async fn`. `tokio` alone means
 ///   `tokio(flavor = "current_thread")`.
 /// * `sandbox = "name"`, `sandbox = dynamic`: see above.
-/// * `callback`: the function is a callback only, without `run` and its like. Its arguments may
-///   then be borrowed, for `bind_ref` and `bind_mut`.
-/// * `crate = path`: where the library is found, if not at `::crossmist`; for a crate that
-///   exports it under a name of its own.
+/// * `callback`: the function is only a callback, without `run` and the other methods. Its
+///   arguments may then be borrowed, for `bind_ref` and `bind_mut`.
+/// * `crate = path`: the path of the library, if it is not `::crossmist`. For a crate that exports
+///   it under a name of its own.
 ///
-/// Attributes below `#[func]` stay on the function. Of those, `#[cfg]` goes for all that it
-/// becomes, and `#[deprecated]` and the levels of lints for the value, too.
+/// Attributes below `#[func]` stay on the function. `#[cfg]` applies to everything that is
+/// generated for it, and `#[deprecated]` and lint levels also apply to the value.
 ///
 /// # Where it can stand
 ///
-/// Wherever a function can, in the blocks of other functions as well, but not in an `impl` or a
-/// trait: the value itself would have to be passed as an argument there.
+/// The attribute can be used wherever a function can stand, including in the bodies of other
+/// functions. It cannot be used in an `impl` or a trait, because the value itself would have to be
+/// passed as an argument there.
 ///
-/// A generic function is imported by a glob (`use …::*`) into the place where it is written. So
-/// another glob import there must not have the same name.
+/// For a generic function, the macro generates a glob import (`use …::*`) in the place where the
+/// function is written. Another glob import in that place must not import the same name.
 #[proc_macro_attribute]
 pub fn func(arguments: TokenStream, item: TokenStream) -> TokenStream {
     func::func(arguments.into(), item.into()).into()
 }
 
-/// Makes a struct or an enum one that can be sent.
+/// Implements `Object` for a struct or an enum, so that it can be sent.
 ///
-/// All its fields have to be such. A type parameter is bounded by `Object`; lifetimes can't be
-/// had, as nothing that is borrowed can be sent. Recursive types, by way of a `Box` or a `Vec`,
-/// need nothing special, whether they refer to themselves or to each other.
+/// All its fields must be `Object`s. Each type parameter gets the bound `Object`. The type cannot
+/// have lifetimes, since nothing that is borrowed can be sent. Recursive types work without further
+/// attributes, whether they refer to themselves or to each other through a `Box` or a `Vec`.
 ///
 /// ```
 /// use crossmist::Object;
@@ -222,21 +229,22 @@ pub fn func(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// assert_eq!(crossmist::from_bytes::<Figure>(&bytes).unwrap(), circle);
 /// ```
 ///
-/// A value is its fields in the order in which they are written, an enum the number of its
-/// variant, in one byte or in two, and that variant's fields. An unknown number is an error of
-/// the decoder; what else a field has to be, beside a value of its type, the type has to check by
-/// an implementation of its own.
+/// A struct is encoded as its fields, in the order in which they are written. An enum is encoded as
+/// the number of its variant, in one or two bytes, followed by that variant's fields. If the number
+/// is unknown, decoding returns an error. If a type promises more than its fields do, implement
+/// `Object` by hand and check the promise in `decode`.
 ///
-/// `#[object(crate = path)]` on the type says where the library is found, if not at `::crossmist`.
+/// `#[object(crate = path)]` on the type sets the path of the library, if it is not `::crossmist`.
 #[proc_macro_derive(Object, attributes(object))]
 pub fn derive_object(item: TokenStream) -> TokenStream {
     object::derive(item.into()).into()
 }
 
-/// Lets child processes in at the top of `main`.
+/// Makes child processes branch off at the top of `main`.
 ///
-/// A child is this same program, started again. The attribute has it go its way before anything
-/// of `main` is done; without it, every attempt to start a child is an error that says so.
+/// A child process is this same program, started again. With the attribute, it branches off before
+/// anything in `main` runs. Without it, every attempt to start a child returns an error that says
+/// so.
 ///
 /// ```
 /// use crossmist::func;
@@ -252,7 +260,7 @@ pub fn derive_object(item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// It comes before other attributes, so that no child starts a runtime that it has no use for:
+/// Write it above other attributes, so that a child does not start a runtime that it does not need:
 ///
 /// ```
 /// #[crossmist::main]
@@ -262,16 +270,16 @@ pub fn derive_object(item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// Where the attribute can't stand, call `crossmist::init()` first of all.
-/// `#[crossmist::main(crate = path)]` says where the library is found, if not at `::crossmist`.
+/// If you cannot use the attribute, call `crossmist::init()` as the first thing in `main`.
+/// `#[crossmist::main(crate = path)]` sets the path of the library, if it is not `::crossmist`.
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     main_attr::main(arguments.into(), item.into()).into()
 }
 
-/// Lets the boxed trait objects of a trait be sent.
+/// Makes the boxed trait objects of a trait sendable.
 ///
-/// With it, `Box<dyn Trait>` is an `Object`; so are `Box<dyn Trait + Send>`,
+/// With this attribute, `Box<dyn Trait>` is an `Object`, and so are `Box<dyn Trait + Send>`,
 /// `Box<dyn Trait + Sync>` and `Box<dyn Trait + Send + Sync>`.
 ///
 /// ```
@@ -305,14 +313,15 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// The trait gets `Object` as a supertrait, whether it says so or not: a type without it can't
-/// implement the trait. The trait can have parameters, types and constants; it can't have
-/// associated types, generic methods for trait objects, or anything else that `dyn Trait` can't.
+/// `Object` becomes a supertrait of the trait, whether or not you write it. A type that is not an
+/// `Object` cannot implement the trait. The trait can have type parameters and const parameters. It
+/// cannot have associated types, methods that are generic and callable on trait objects, or
+/// anything else that `dyn Trait` cannot have.
 ///
-/// A trait object is code: it can be passed to a function that is run or spawned, and over the
-/// channels of `crossmist::trusted`, but never comes back as a result.
+/// A trait object is code. It can be passed to a function that is run or spawned, and over the
+/// channels of `crossmist::trusted`, but it is never accepted as a result.
 ///
-/// `#[crossmist::object(crate = path)]` says where the library is found, if not at `::crossmist`.
+/// `#[crossmist::object(crate = path)]` sets the path of the library, if it is not `::crossmist`.
 #[proc_macro_attribute]
 pub fn object(arguments: TokenStream, item: TokenStream) -> TokenStream {
     trait_object::object(arguments.into(), item.into()).into()

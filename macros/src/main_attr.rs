@@ -1,4 +1,4 @@
-//! `#[crossmist::main]`: a child goes its way at the top of `main`.
+//! `#[crossmist::main]`: a child branches off at the top of `main`.
 
 use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -30,8 +30,8 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let is_refused = !errors.is_empty();
     let errors = errors.into_tokens();
 
-    // What is below the attribute, a runtime say, is for the user's function. What has to be said
-    // of `main` itself is copied.
+    // Attributes below this one, such as that of a runtime, belong on the user's function. Those
+    // that concern `main` itself are copied.
     let Main {
         attrs,
         vis,
@@ -44,7 +44,8 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut inner = sig.clone();
     inner.ident = Ident::new("__crossmist_main", Span::call_site());
     if is_refused {
-        // A `main` that the compiler has nothing to say about, and the user's body to be looked at.
+        // A `main` that the compiler does not complain about, and the user's body, so that it is
+        // checked.
         return quote! {
             #errors
             #(#outer)*

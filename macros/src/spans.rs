@@ -1,17 +1,19 @@
-//! Tokens of the user's in places where only we are to blame for what the compiler says of them.
+//! The user's tokens, in places where only this macro can be to blame for what the compiler
+//! reports.
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::Visibility;
 
-/// `word`, as if it were ours.
+/// Returns `word` as if the macro had written it.
 pub(crate) fn generated(word: &Ident) -> Ident {
     let mut word = word.clone();
     word.set_span(word.span().resolved_at(Span::call_site()));
     word
 }
 
-/// `vis`, as if it were ours: a hidden item isn't to be told that it is more public than needed.
+/// Returns `vis` as if the macro had written it, so that no lint says that a hidden item is more
+/// public than needed.
 pub(crate) fn generated_visibility(vis: &Visibility) -> Visibility {
     let tokens = relocate(vis.to_token_stream());
     syn::parse2(tokens).unwrap_or_else(|_| vis.clone())

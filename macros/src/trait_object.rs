@@ -1,7 +1,7 @@
 //! `#[crossmist::object]`: boxed trait objects of a trait that can be sent.
 //!
 //! A hidden supertrait, which every type with the trait has, leads from the vtable of a trait
-//! object to a record of the type that it was made of. A reference to that record travels before
+//! object to a record of the type that it was made of. A reference to that record is sent before
 //! the value.
 
 use proc_macro2::{Ident, Span, TokenStream};
@@ -66,7 +66,7 @@ fn check(user: &ItemTrait, errors: &mut Errors) {
     }
 }
 
-/// What a trait object can't be called with. The rest is for the compiler to find.
+/// Reports methods that a trait object cannot have. The compiler finds the rest.
 fn method(sig: &Signature, errors: &mut Errors) {
     let cure = "with `where Self: Sized` it is not called on trait objects";
     if sig.receiver().is_none() {
@@ -106,7 +106,7 @@ fn expand(krate: &Path, mut user: ItemTrait) -> TokenStream {
         .cloned()
         .collect();
 
-    // What a trait object is `'static` for, its parameters are.
+    // A trait object is `'static` only if its parameters are.
     let mut generics = user.generics.clone();
     let parameters: Vec<Ident> = user
         .generics

@@ -1,12 +1,12 @@
-//! Which types can't be sent, as far as their spelling tells: those that borrow, and those that
-//! have no size. The rest is for the compiler to find out, by the trait `Object`.
+//! Types that cannot be sent, as far as their spelling tells: those that borrow, and those without
+//! a size. The compiler finds the rest through the trait `Object`.
 
 use quote::ToTokens;
 use syn::{GenericArgument, Lifetime, PathArguments, Type, TypePath, TypeReference};
 
 use crate::errors::Errors;
 
-/// Notes what is wrong with the type of an argument, a result or a field.
+/// Reports what is wrong with the type of an argument, a result or a field.
 pub(crate) fn check(ty: &Type, errors: &mut Errors) {
     match ty {
         Type::Slice(slice) => errors.on(
@@ -30,7 +30,7 @@ pub(crate) fn check(ty: &Type, errors: &mut Errors) {
     }
 }
 
-/// The same for what stands within another type, where `Box<dyn …>` and `Box<[T]>` are fine.
+/// Does the same for a type within another type, where `Box<dyn …>` and `Box<[T]>` are allowed.
 fn check_part(ty: &Type, errors: &mut Errors) {
     match ty {
         Type::Reference(reference) => errors.on(ty, borrowed(reference)),
@@ -45,7 +45,7 @@ fn check_part(ty: &Type, errors: &mut Errors) {
         Type::Slice(slice) => check_part(&slice.elem, errors),
         Type::Tuple(tuple) => tuple.elems.iter().for_each(|elem| check_part(elem, errors)),
         Type::Path(path) => check_path(path, errors),
-        // What the bounds of a trait object or the signature of a function pointer mention isn't
+        // What the bounds of a trait object or the signature of a function pointer mention is not
         // part of the value.
         _ => {}
     }
@@ -56,7 +56,7 @@ fn check_path(path: &TypePath, errors: &mut Errors) {
         check_part(&qself.ty, errors);
     }
     for segment in &path.path.segments {
-        // It has no value of the type it names, which may borrow then.
+        // It holds no value of the type that it names, so that type may borrow.
         if segment.ident == "PhantomData" {
             continue;
         }
@@ -74,7 +74,7 @@ fn check_path(path: &TypePath, errors: &mut Errors) {
 }
 
 fn check_lifetime(lifetime: &Lifetime, errors: &mut Errors) {
-    // One with a name is a parameter, and refused there.
+    // A lifetime with a name is a parameter, and is refused there.
     if lifetime.ident == "_" {
         errors.at(
             lifetime.span(),
@@ -84,7 +84,7 @@ fn check_lifetime(lifetime: &Lifetime, errors: &mut Errors) {
     }
 }
 
-/// What is wrong with a reference, and what to use instead.
+/// Says what is wrong with a reference, and what to use instead.
 pub(crate) fn borrowed(reference: &TypeReference) -> String {
     let elem = peel(&reference.elem);
     let owned = match elem {
@@ -120,7 +120,7 @@ fn peel(ty: &Type) -> &Type {
     }
 }
 
-/// Tokens as somebody would write them.
+/// Returns tokens as a person would write them.
 pub(crate) fn text(tokens: &impl ToTokens) -> String {
     let mut text = tokens.to_token_stream().to_string();
     for (wide, narrow) in [

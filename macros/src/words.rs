@@ -1,4 +1,4 @@
-//! The words that an attribute accepts, and what a misspelt one may have meant.
+//! The words that an attribute accepts, and suggestions for misspelt ones.
 
 use proc_macro2::TokenStream;
 use syn::parse::Parser;
@@ -8,12 +8,12 @@ use syn::{Expr, ExprLit, Lit, Meta, Path, Token, parse_quote};
 
 use crate::errors::Errors;
 
-/// How the user's crate names ours, when it doesn't say otherwise.
+/// Returns the path of the library in the user's crate, if it does not name another.
 pub(crate) fn default_crate() -> Path {
     parse_quote!(::crossmist)
 }
 
-/// The arguments of an attribute: `word`, `word = …`, `word(…)`, separated by commas.
+/// Parses the arguments of an attribute: `word`, `word = …`, `word(…)`, separated by commas.
 pub(crate) fn arguments(tokens: TokenStream, errors: &mut Errors) -> Vec<Meta> {
     match Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens) {
         Ok(arguments) => arguments.into_iter().collect(),
@@ -24,7 +24,7 @@ pub(crate) fn arguments(tokens: TokenStream, errors: &mut Errors) -> Vec<Meta> {
     }
 }
 
-/// The arguments of an attribute that knows `crate = path` and nothing else.
+/// Parses the arguments of an attribute that accepts only `crate = path`.
 pub(crate) fn crate_only(attribute: &str, tokens: TokenStream, errors: &mut Errors) -> Path {
     let mut krate = default_crate();
     for argument in arguments(tokens, errors) {
@@ -39,7 +39,7 @@ pub(crate) fn crate_only(attribute: &str, tokens: TokenStream, errors: &mut Erro
     krate
 }
 
-/// The path in `crate = path` or `crate = "path"`.
+/// Returns the path in `crate = path` or `crate = "path"`.
 pub(crate) fn crate_path(argument: &Meta, errors: &mut Errors) -> Option<Path> {
     let path = match argument {
         Meta::NameValue(pair) => match &pair.value {
@@ -61,7 +61,7 @@ pub(crate) fn crate_path(argument: &Meta, errors: &mut Errors) -> Option<Path> {
     path
 }
 
-/// Notes that `argument` is none of `accepted`.
+/// Reports that `argument` is none of `accepted`.
 pub(crate) fn unknown(attribute: &str, argument: &Meta, accepted: &[&str], errors: &mut Errors) {
     let word = argument
         .path()
@@ -92,7 +92,7 @@ fn first_word(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// How many letters have to be put in, left out or changed to make one word of the other.
+/// Returns how many letters have to be added, removed or changed to turn one word into the other.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

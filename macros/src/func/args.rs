@@ -18,16 +18,16 @@ const ACCEPTED: &[&str] = &[
     "tokio(…)",
 ];
 
-/// What the attribute says.
+/// The arguments of the attribute.
 pub(crate) struct Args {
     pub(crate) krate: Path,
     pub(crate) tokio: Option<Tokio>,
-    /// `callback`: the function is called where it has been sent to, and can borrow there.
+    /// `callback`: the function is called in the process that it was sent to, and may borrow there.
     pub(crate) callback: bool,
     pub(crate) sandbox: sandbox::Words,
 }
 
-/// `tokio(…)`: the runtime that an `async fn` wants, with the arguments of `#[tokio::main]`.
+/// `tokio(…)`: the runtime of an `async fn`, with the arguments of `#[tokio::main]`.
 pub(crate) struct Tokio {
     pub(crate) span: Span,
     pub(crate) arguments: TokenStream,
@@ -61,7 +61,7 @@ impl Args {
             } else if path.is_ident("sandbox") {
                 args.sandbox.sandbox(&argument, errors);
             } else if is_confined && args.sandbox.narrowing(&argument) {
-                // It is looked at with the policy.
+                // It is checked together with the policy.
             } else {
                 words::unknown("func", &argument, ACCEPTED, errors);
             }
@@ -78,7 +78,7 @@ impl Tokio {
                 span,
                 arguments: list.tokens.clone(),
             }),
-            // The runtime that every build of tokio with a runtime has.
+            // Every build of tokio that has runtimes has this one.
             Meta::Path(_) => Some(Tokio {
                 span,
                 arguments: quote!(flavor = "current_thread"),

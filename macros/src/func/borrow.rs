@@ -1,10 +1,11 @@
-//! The lifetimes that a callback's arguments leave out, by name: an `impl` has to name them.
+//! Names for the lifetimes that a callback's arguments leave out, because an `impl` has to name
+//! them.
 
 use proc_macro2::Span;
 use quote::format_ident;
 use syn::{GenericArgument, Lifetime, PathArguments, Type};
 
-/// The types with every left-out lifetime named, and the names.
+/// Returns the types with every elided lifetime named, and the names.
 pub(super) fn named(types: &[&Type]) -> (Vec<Type>, Vec<Lifetime>) {
     let mut names = Vec::new();
     let mut types: Vec<Type> = types.iter().map(|ty| (*ty).clone()).collect();
@@ -40,7 +41,7 @@ fn name(ty: &mut Type, names: &mut Vec<Lifetime>) {
                 }
             }
         }
-        // Function pointers and trait objects bind their own.
+        // Function pointers and trait objects bind their own lifetimes.
         _ => {}
     }
 }

@@ -14,15 +14,15 @@ use super::signature::Parsed;
 use crate::errors::Errors;
 use crate::types;
 
-/// A tuple can be sent up to this size.
+/// The size of the largest tuple that can be sent.
 const MAX_ARGUMENTS: usize = 16;
 
 /// A function that satisfies the rules.
 pub(crate) struct Function {
     pub(crate) krate: Path,
-    /// Whether it is called where it has been sent to, and never starts a process.
+    /// Whether it is called in the process that it was sent to, and never starts a process.
     pub(crate) callback: bool,
-    /// What confines the process that it runs in.
+    /// What confines the child.
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) attrs: Attrs,
     pub(crate) vis: Visibility,
@@ -32,18 +32,18 @@ pub(crate) struct Function {
     pub(crate) output: Output,
     pub(crate) is_async: bool,
     /// For an `async fn`, the attribute that starts the runtime in the child. A callback needs
-    /// none: it runs where there is one.
+    /// none, because it runs in an existing runtime.
     pub(crate) runtime: Option<Runtime>,
     pub(crate) sig: Signature,
     pub(crate) body: Group,
 }
 
-/// The user's attributes by where they go.
+/// The user's attributes, sorted by where they go.
 #[derive(Default)]
 pub(crate) struct Attrs {
-    /// On everything that the function becomes.
+    /// On everything that is generated for the function.
     pub(crate) cfg: Vec<Attribute>,
-    /// On what is called by the user's name.
+    /// On the item that has the user's name.
     pub(crate) docs: Vec<Attribute>,
     pub(crate) value: Vec<Attribute>,
     /// On the function with the user's body.
@@ -62,7 +62,7 @@ pub(crate) enum Output {
 }
 
 pub(crate) enum Runtime {
-    /// The attribute below ours, such as `#[tokio::main]`.
+    /// The attribute below `#[func]`, such as `#[tokio::main]`.
     Below(Box<Attribute>),
     /// `#[func(tokio(…))]`
     Ours(Tokio),
@@ -150,7 +150,7 @@ fn sort_attrs(attrs: Vec<Attribute>, is_async: bool) -> (Attrs, Option<Attribute
             Some("cfg") => sorted.cfg.push(attr),
             Some("doc") => sorted.docs.push(attr),
             Some("deprecated") => sorted.value.push(attr),
-            // Where a lint is about the name or its use, it is about the value.
+            // A lint about the name or its use concerns the value.
             Some("allow" | "warn" | "deny" | "forbid") => {
                 sorted.value.push(attr.clone());
                 sorted.body.push(attr);
@@ -265,7 +265,7 @@ fn arguments(sig: &Signature, callback: bool, errors: &mut Errors) -> Vec<Argume
             FnArg::Typed(input) => {
                 argument_attrs(input, errors);
                 match &*input.ty {
-                    // What a callback borrows is where the callback is.
+                    // What a callback borrows is in the same process.
                     Type::Reference(_) if callback && sig.asyncness.is_none() => {}
                     Type::Reference(_) if callback => errors.on(
                         &input.ty,
@@ -351,8 +351,8 @@ fn output(output: &ReturnType, errors: &mut Errors) -> Output {
     }
 }
 
-/// `Self` in the signature means that the function stands in an `impl`, where it can't become
-/// the items that it has to become.
+/// `Self` in the signature means that the function is in an `impl`, where the items that the macro
+/// generates cannot stand.
 fn self_types(sig: &Signature, errors: &mut Errors) {
     if sig.receiver().is_some() {
         return;

@@ -1,8 +1,8 @@
 //! `#[func]`: a function that can run in a child process.
 //!
-//! A small compiler: [`args`] and [`signature`] parse, [`sandbox`] compiles a policy, [`check`] knows all the rules and gives a
-//! [`Function`](check::Function) that satisfies them, [`expand`] writes it out, [`fallback`] is what comes out
-//! otherwise.
+//! A small compiler: [`args`] and [`signature`] parse, [`sandbox`] compiles a policy, [`check`]
+//! applies all the rules and returns a [`Function`](check::Function) that satisfies them, and
+//! [`expand`] generates the output. If there are errors, [`fallback`] does so.
 
 mod args;
 mod borrow;
@@ -30,8 +30,8 @@ pub(crate) fn func(arguments: TokenStream, item: TokenStream) -> TokenStream {
         }
     };
     match check::check(parsed, args, &mut errors) {
-        // Errors here are those of the attribute alone. The function itself is fine: without it,
-        // each of its calls would be one error more.
+        // These errors concern only the attribute. The function itself is fine, and without it each
+        // of its calls would be one more error.
         Some(function) => {
             let mut tokens = errors.into_tokens();
             tokens.extend(expand::expand(&function));

@@ -1,4 +1,5 @@
-//! The policy of `#[func(sandbox = …)]`: found, checked and compiled while the user's crate is.
+//! The policy of `#[func(sandbox = …)]`, which is found, checked and compiled together with the
+//! user's crate.
 
 use std::path::PathBuf;
 
@@ -12,24 +13,24 @@ use crate::errors::Errors;
 
 /// How a function is confined.
 pub(crate) enum Sandbox {
-    /// By a policy that is known now.
+    /// By a policy that is known at compile time.
     Policy(Box<Compiled>),
-    /// By one that each call is given.
+    /// By a policy that each call chooses.
     Dynamic,
 }
 
-/// A policy that was checked, and what the compiler is to watch.
+/// A checked policy, and the files that the compiler has to watch.
 pub(crate) struct Compiled {
     /// For each architecture, the policy as bytes.
     bytes: Vec<(Arch, Vec<u8>)>,
     files: Vec<PathBuf>,
 }
 
-/// What the attribute says of the sandbox, not looked at yet.
+/// The arguments of the attribute that concern the sandbox, not yet checked.
 #[derive(Default)]
 pub(crate) struct Words {
     name: Option<Name>,
-    /// `key = value`, in the order in which they stand.
+    /// The `key = value` arguments, in order.
     narrowing: Vec<Narrowing>,
 }
 
@@ -71,7 +72,7 @@ impl Words {
         }
     }
 
-    /// Takes `key = value`, if that is what an argument is.
+    /// Takes an argument if it is `key = value`.
     pub(crate) fn narrowing(&mut self, argument: &Meta) -> bool {
         let (Meta::NameValue(pair), Some(key)) = (argument, argument.path().get_ident()) else {
             return false;
@@ -87,7 +88,7 @@ impl Words {
         true
     }
 
-    /// Whether there is a sandbox.
+    /// Returns the span of the sandbox, if there is one.
     pub(crate) fn span(&self) -> Option<Span> {
         self.name.as_ref().map(|name| match name {
             Name::Policy(name) => name.span(),
@@ -130,7 +131,7 @@ impl Words {
             }
         };
         for Narrowing { key, value, span } in &self.narrowing {
-            // Each by itself, so that each error is where its cause is.
+            // One by one, so that each error has the span of its cause.
             match policy.narrow(&[(&key.to_string(), value)]) {
                 Ok(narrower) => policy = narrower,
                 Err(error @ crossmist_policy::NarrowError::UnknownKey { .. }) => {
@@ -145,7 +146,7 @@ impl Words {
                     .into_iter()
                     .map(|arch| (arch, compiled.clone().only(arch).to_bytes()))
                     .collect(),
-                // The manifest may come to name another folder.
+                // The manifest may be changed to name another folder.
                 files: policy.files().iter().cloned().chain(manifest()).collect(),
             }),
             Err(report) => {
@@ -160,7 +161,7 @@ fn unusable(name: &LitStr, report: &crossmist_policy::Report) -> String {
     format!("the policy `{}` can't be used\n\n{report}", name.value())
 }
 
-/// A value as a policy would have it between quotes.
+/// Returns a value as a policy writes it between quotes.
 fn text(value: &Expr) -> Option<String> {
     if let Expr::Unary(unary) = value
         && let syn::UnOp::Neg(_) = unary.op
@@ -179,7 +180,8 @@ fn text(value: &Expr) -> Option<String> {
 }
 
 impl Compiled {
-    /// The items that hold the policy, and have the user's crate compiled again when it changes.
+    /// Returns the items that hold the policy, and that cause the user's crate to be compiled again
+    /// when it changes.
     pub(crate) fn items(&self, krate: &syn::Path) -> TokenStream {
         let files = self.files.iter().map(|file| {
             let file = file.to_string_lossy();
@@ -209,7 +211,7 @@ impl Compiled {
     }
 }
 
-/// Code that a result names, which never comes from a confined function.
+/// Refuses code in the type of the result: a confined function never returns code.
 pub(crate) fn refuse_code(output: &syn::Type, errors: &mut Errors) {
     const CODE: &[&str] = &["StaticRef", "BoundValue", "BoundRef", "BoundMut"];
     struct Finder<'e>(&'e mut Errors);
@@ -246,13 +248,13 @@ pub(crate) fn refuse_code(output: &syn::Type, errors: &mut Errors) {
     Finder(errors).visit(output);
 }
 
-/// The manifest of the crate that is being compiled, if cargo compiles it.
+/// Returns the manifest of the crate that is being compiled, if cargo compiles it.
 fn manifest() -> Option<PathBuf> {
     let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
     manifest.is_file().then_some(manifest)
 }
 
-/// The folder of the policies of the crate that is being compiled.
+/// Returns the folder with the policies of the crate that is being compiled.
 fn folder() -> Result<PathBuf, String> {
     let named = std::env::var_os(home::VARIABLE).filter(|folder| !folder.is_empty());
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);

@@ -1,12 +1,12 @@
-//! The user's function, as it was written. The body stays tokens: it is none of our business, and
-//! a half-written one still gets its completions in an editor.
+//! The user's function, as it was written. Its body stays unparsed tokens: the macro does not need
+//! to understand it, and an unfinished body still gets completions in an editor.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Item, Signature, Token, Visibility};
 
-/// A function before any rule was applied to it.
+/// A function before the rules are applied to it.
 pub(crate) struct Parsed {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
@@ -15,7 +15,7 @@ pub(crate) struct Parsed {
 }
 
 impl Parsed {
-    /// Parses a function; where the item is something else, the error says so at its first word.
+    /// Parses a function. If the item is something else, the error is at its first word.
     pub(crate) fn parse(item: TokenStream) -> syn::Result<Self> {
         syn::parse2(item.clone()).map_err(|error| match syn::parse2::<Item>(item.clone()) {
             Ok(Item::Fn(_)) | Err(_) => error,
@@ -44,7 +44,7 @@ impl Parse for Parsed {
     }
 }
 
-/// The block, which is a group within a group where a `macro_rules!` macro matched it.
+/// Parses the block. It is a group within a group if a `macro_rules!` macro matched it.
 pub(crate) fn body(input: ParseStream<'_>) -> syn::Result<Group> {
     let span = input.span();
     let mut tokens: TokenStream = input.parse()?;
@@ -73,7 +73,7 @@ fn not_a_function(item: TokenStream) -> syn::Error {
     )
 }
 
-/// The first word of an item behind attributes and visibility.
+/// The first word of an item after attributes and visibility.
 struct Keyword(TokenStream);
 
 impl Parse for Keyword {

@@ -7,7 +7,7 @@ use crate::errors::Errors;
 use crate::types;
 use crate::words;
 
-/// A tag has two bytes at most.
+/// A tag has at most two bytes.
 const MAX_VARIANTS: usize = 1 << 16;
 
 /// A type that satisfies the rules.
@@ -33,7 +33,7 @@ pub(crate) struct Field<'i> {
     pub(crate) ty: &'i Type,
 }
 
-/// Applies the rules. `None` means that the item has no shape that could be derived for.
+/// Applies the rules. Returns `None` if the item has no shape that `Object` can be derived for.
 pub(crate) fn check<'i>(input: &'i DeriveInput, errors: &mut Errors) -> Option<Object<'i>> {
     let krate = attributes(&input.attrs, errors);
     for param in &input.generics.params {
@@ -77,7 +77,7 @@ pub(crate) fn check<'i>(input: &'i DeriveInput, errors: &mut Errors) -> Option<O
     })
 }
 
-/// `#[object(crate = path)]`; and no `#[repr(packed)]`.
+/// Parses `#[object(crate = path)]`, and refuses `#[repr(packed)]`.
 fn attributes(attrs: &[Attribute], errors: &mut Errors) -> Path {
     let mut arguments = TokenStream::new();
     for attr in attrs {

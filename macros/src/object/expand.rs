@@ -57,7 +57,7 @@ struct Methods {
     least_bytes: TokenStream,
 }
 
-/// The user's generics with `T: Object` for each type.
+/// Returns the user's generics with `T: Object` for each type.
 fn bounded(generics: &Generics, krate: &Path) -> Generics {
     let parameters: Vec<Ident> = generics
         .type_params()
@@ -114,7 +114,7 @@ fn of_enum(krate: &Path, name: &Ident, variants: &[Variant<'_>]) -> Methods {
         };
     }
 
-    // One byte where that is enough.
+    // One byte if that is enough.
     let tag = if variants.len() <= 1 << 8 {
         "u8"
     } else {
@@ -153,7 +153,7 @@ fn of_enum(krate: &Path, name: &Ident, variants: &[Variant<'_>]) -> Methods {
         "the number of a variant of `{name}`, below {}",
         variants.len()
     );
-    // With as many variants as the tag has values, there is no other.
+    // If there are as many variants as the tag has values, no value is unknown.
     let other = (variants.len() != 1 << 8 && variants.len() != 1 << 16).then(|| {
         quote! {
             tag => ::core::result::Result::Err(decoder.error(#expected, tag)),

@@ -16,7 +16,7 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     match check::check(&input, &mut errors) {
         Some(data) if errors.is_empty() => expand::expand(&data),
-        // The item itself is none of a derive's output.
+        // The output of a derive does not include the item itself.
         _ => errors.into_tokens(),
     }
 }

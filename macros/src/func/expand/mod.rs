@@ -1,9 +1,9 @@
-//! What a function becomes: a value that bears its name, and the function itself out of sight.
+//! What a function becomes: a value with its name, and the function itself in a hidden place.
 //!
-//! A function that isn't generic becomes a constant of a hidden unit type. A generic one becomes
-//! the unit variant of a hidden enum: of the things that are called like a value it alone can have
-//! its type arguments inferred, `add.spawn(5, 7)`, or written, `add::<u8>.spawn(5, 7)`. It is
-//! imported by glob, so that another item of its name, such as a module, takes precedence among
+//! A function that is not generic becomes a constant of a hidden unit type. A generic one becomes
+//! the unit variant of a hidden enum. Of all items that are called like a value, only a variant can
+//! have its type arguments inferred (`add.spawn(5, 7)`) or written (`add::<u8>.spawn(5, 7)`). It is
+//! imported by a glob, so that another item of its name, such as a module, takes precedence among
 //! the types.
 
 mod process;
@@ -24,7 +24,7 @@ pub(crate) fn expand(function: &Function) -> TokenStream {
     let cfg = &function.attrs.cfg;
     let mut items = vec![parts.body(), parts.value_impls(), parts.object_impl()];
     match &function.sandbox {
-        // A call in this process has a name that says that nothing confines it.
+        // The name of a call in this process says that nothing confines it.
         Some(_) => items.push(parts.unconfined_call()),
         None => items.extend([parts.direct_call(), parts.callable_impls()]),
     }
@@ -40,14 +40,14 @@ pub(crate) fn expand(function: &Function) -> TokenStream {
     quote! {
         #declaration
 
-        // Here the body and the rest are out of sight, but see what the function would see.
+        // Here the body and the rest are hidden, but see what the function would see.
         #(#cfg)*
         #[doc(hidden)]
         const _: () = { #(#items)* };
     }
 }
 
-/// The tokens that several of the items are made of.
+/// The tokens that several of the items share.
 struct Parts<'f> {
     function: &'f Function,
     krate: &'f Path,
@@ -59,12 +59,12 @@ struct Parts<'f> {
     /// The function as a pointer.
     pointer: TokenStream,
     vis: Visibility,
-    /// The user's generics, whose types are `'static` in addition: those of a function object are.
+    /// The user's generics, with types that are also `'static`, as those of a function object are.
     generics: Generics,
     names: Vec<&'f Ident>,
     types: Vec<&'f Type>,
     output: TokenStream,
-    /// What the direct call gives.
+    /// What the direct call returns.
     direct: TokenStream,
 }
 
@@ -144,9 +144,9 @@ impl<'f> Parts<'f> {
 
     /// The hidden type, and the value with the user's name.
     ///
-    /// The type has the function's pointer type as a parameter. So where the function's signature
-    /// names a type that is less visible than the function, so does every implementation, and the
-    /// compiler takes it as it takes the function.
+    /// The type has the function's pointer type as a parameter. If the function's signature names a
+    /// type that is less visible than the function, so does every implementation, and the compiler
+    /// accepts it as it accepts the function.
     fn declaration(&self) -> TokenStream {
         let Parts {
             object,
@@ -156,7 +156,7 @@ impl<'f> Parts<'f> {
             vis,
             ..
         } = self;
-        // What the compiler says of the value is said at the user's name for it.
+        // The compiler's messages about the value point at the user's name for it.
         let span = spans::generated(&self.function.name).span();
         let Function {
             attrs,
@@ -212,7 +212,8 @@ impl<'f> Parts<'f> {
         }
     }
 
-    /// The function that the user wrote, by another name: in its body the old one means the value.
+    /// The function that the user wrote, under another name: in its body, the original name means
+    /// the value.
     fn body(&self) -> TokenStream {
         let Function {
             attrs, sig, body, ..
@@ -221,7 +222,7 @@ impl<'f> Parts<'f> {
         let mut sig = sig.clone();
         sig.ident = self.body_name();
         if let (true, Output::Never) = (self.function.is_async, &self.function.output) {
-            // A future of `!` can't be named.
+            // A future of `!` cannot be named.
             let output = &self.output;
             sig.output = parse_quote!(-> #output);
         }
@@ -257,14 +258,14 @@ impl<'f> Parts<'f> {
         quote!(#body #turbofish (#arguments))
     }
 
-    /// Backtraces take the beginning off again.
+    /// Backtraces remove the prefix again.
     fn body_name(&self) -> Ident {
         let name = self.function.name.unraw();
         format_ident!("__crossmist_body_{}", name, span = Span::call_site())
     }
 }
 
-/// The function that gives the future of an `async fn` in a box.
+/// The function that returns the future of an `async fn` in a box.
 fn boxed_name() -> Ident {
     Ident::new("__crossmist_boxed", Span::call_site())
 }

@@ -1,4 +1,4 @@
-//! The function in a child process: the ways to start it, and its way in.
+//! The function in a child process: the methods that start it, and its entry.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
@@ -26,7 +26,7 @@ impl Parts<'_> {
             None => {
                 let call = self.call(quote!(#(#names),*));
                 let returned = match self.function.output {
-                    // The call doesn't return, so it is of every type.
+                    // The call does not return, so it has every type.
                     Output::Never => call,
                     _ => quote!(::core::result::Result::Ok(#call)),
                 };
@@ -68,8 +68,8 @@ impl Parts<'_> {
         }
     }
 
-    /// The way in of an `async fn`: what its arguments are made of may need the runtime, so they
-    /// are decoded within it.
+    /// The entry of an `async fn`. Its arguments are decoded within the runtime, because they may
+    /// need it.
     fn enter_async(&self, runtime: &Runtime) -> (TokenStream, TokenStream) {
         let Parts {
             this,
@@ -160,7 +160,7 @@ impl Parts<'_> {
         }
     }
 
-    /// The one method of a function whose policy each call is given.
+    /// The only method of a function whose calls choose their policies.
     pub(super) fn dynamic_methods(&self) -> TokenStream {
         let Parts {
             this, krate, vis, ..
@@ -183,7 +183,7 @@ impl Parts<'_> {
         }
     }
 
-    /// The same for tokio, where our crate was built with it.
+    /// The same for tokio, if the library was built with it.
     pub(super) fn tokio_methods(&self) -> TokenStream {
         let Parts {
             this,
@@ -228,7 +228,7 @@ impl Parts<'_> {
         }
     }
 
-    /// Documentation of a method: what it does, then what the user says of the function.
+    /// The documentation of a method: what it does, then what the user wrote about the function.
     pub(super) fn docs(&self, verb: &str, rest: &str) -> TokenStream {
         let first = format!("{verb} `{}` {rest}", self.function.name.unraw());
         let docs: &[Attribute] = &self.function.attrs.docs;
@@ -242,7 +242,7 @@ impl Parts<'_> {
         let types = &self.types;
         let tuple = quote!(#(#types,)*);
         let mut group = Group::new(Delimiter::Parenthesis, tuple);
-        // Where an argument can't be sent, the compiler points at the tuple.
+        // If an argument cannot be sent, the compiler points at the tuple.
         group.set_span(self.function.sig.paren_token.span.join());
         quote!(#group)
     }
@@ -253,7 +253,7 @@ fn errors_section() -> TokenStream {
         #[doc = ""]
         #[doc = "# Errors"]
         #[doc = ""]
-        #[doc = "Where the child can't be started, or ends without a result."]
+        #[doc = "An error if the child cannot be started, or ends without a result."]
     }
 }
 

@@ -1,4 +1,4 @@
-//! The function as a value: to be copied, sent, and called in the process that holds it.
+//! The function as a value that can be copied, sent, and called in the process that holds it.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,7 +9,8 @@ use super::super::check::Output;
 use super::{Parts, boxed_name};
 
 impl Parts<'_> {
-    /// `Clone`, `Copy` and `Debug`: written out, as a derive would put bounds on the parameters.
+    /// `Clone`, `Copy` and `Debug`, written out, because a derive would put bounds on the
+    /// parameters.
     pub(super) fn value_impls(&self) -> TokenStream {
         let Parts { this, .. } = self;
         let (impl_generics, _, where_clause) = self.generics.split_for_impl();
@@ -25,7 +26,7 @@ impl Parts<'_> {
 
             #[automatically_derived]
             impl #impl_generics ::core::fmt::Debug for #this #where_clause {
-                // Not `f`: a function may be called that, and would be taken for a constant here.
+                // Not `f`: a function may have that name, and would be taken for a constant here.
                 fn fmt(
                     &self,
                     __crossmist_formatter: &mut ::core::fmt::Formatter<'_>,
@@ -36,7 +37,7 @@ impl Parts<'_> {
         }
     }
 
-    /// A function object is all type: there is nothing to be sent.
+    /// A function object is only a type. Nothing needs to be sent.
     pub(super) fn object_impl(&self) -> TokenStream {
         let Parts {
             this, krate, value, ..
@@ -58,7 +59,7 @@ impl Parts<'_> {
         }
     }
 
-    /// `add(5, 7)` in this process: a callee is dereferenced until it is something to call.
+    /// `add(5, 7)` in this process: a callee is dereferenced until it can be called.
     pub(super) fn direct_call(&self) -> TokenStream {
         let Parts { this, pointer, .. } = self;
         let (impl_generics, _, where_clause) = self.generics.split_for_impl();
@@ -78,7 +79,7 @@ impl Parts<'_> {
         }
     }
 
-    /// The function that gives the future of an `async fn` in a box.
+    /// The function that returns the future of an `async fn` in a box.
     fn boxed(&self) -> Option<TokenStream> {
         let Parts {
             krate,
@@ -131,7 +132,7 @@ impl Parts<'_> {
         }
     }
 
-    /// The function as a callback: of one object, or of a shared one, it makes no difference.
+    /// The function as a callback. All three traits do the same.
     pub(super) fn callable_impls(&self) -> TokenStream {
         let Parts {
             this, krate, names, ..
