@@ -1,4 +1,4 @@
-//! Bytes that are shared with another process instead of copied to it.
+//! `Blob`: bytes that are shared with another process instead of copied to it.
 
 use std::fmt;
 use std::io;
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
 use crate::sys::memory::{self, Exclusive, Mapping, Sealed};
 
-/// Bytes in memory that can be sent without being copied: a sealed memfd, mapped for reading.
+/// Immutable bytes that can be sent without being copied: a sealed memfd, mapped for reading.
 ///
-/// Sending one passes a descriptor; both sides then see the same pages, which nobody can change any
-/// more. It pays where a large buffer is read in place, or sent to several processes. An ordinary
-/// `Vec<u8>` is the faster way to hand bytes over for good, at every size that was measured: the
-/// kernel makes the pages of a new memfd one by one.
+/// Sending a `Blob` passes a descriptor. Both sides then see the same pages, which nobody can
+/// change any more.
+///
+/// A `Blob` pays off if a large buffer is read in place, or sent to several processes. To hand
+/// bytes over for good, an ordinary `Vec<u8>` is faster at every size that was measured, because
+/// the kernel creates the pages of a new memfd one by one.
 ///
 /// ```
 /// use crossmist::{Blob, BlobBuf, func};
@@ -39,9 +41,11 @@ use crate::sys::memory::{self, Exclusive, Mapping, Sealed};
 ///
 /// # Security
 ///
-/// A received one was checked to be sealed against every change, and to be as long as it says,
-/// before it was mapped: no peer can alter it under its reader, nor cut it short, which would be a
-/// SIGBUS. A confined process may not be allowed to make one; it can receive one where its policy
+/// A received `Blob` is checked before it is mapped: it must be sealed against every change, and as
+/// long as it claims. So no peer can change the bytes while you read them, or cut them short, which
+/// would raise SIGBUS.
+///
+/// A confined process may not be allowed to create a `Blob`. It can receive one if its policy
 /// allows shared memory.
 #[derive(Clone)]
 pub struct Blob(Arc<Shared>);
@@ -52,11 +56,11 @@ struct Shared {
 }
 
 impl Blob {
-    /// Copies bytes into a new blob.
+    /// Copies bytes into a new `Blob`.
     ///
     /// # Errors
     ///
-    /// Where no memory or no descriptor is to be had.
+    /// An [`io::Error`] if there is no memory or no free descriptor.
     pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
         let mut buffer = BlobBuf::with_capacity(bytes.len())?;
         buffer.extend_from_slice(bytes)?;
@@ -98,7 +102,7 @@ impl Object for Blob {
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let memory = decoder.descriptor()?;
         let length = usize::decode(decoder)?;
-        // Mapped or not, it is as good as received.
+        // Its bytes count as received, although they are only mapped.
         decoder.reserve(length)?;
         if !memory::is_sealed(memory.as_fd()) {
             return Err(decoder.error("a memfd with all its seals", "a descriptor without"));
@@ -119,7 +123,7 @@ impl Object for Blob {
     }
 }
 
-/// A [`Blob`] that is being filled, like a `Vec<u8>`.
+/// A growable buffer, like a `Vec<u8>`, that becomes a [`Blob`].
 pub struct BlobBuf {
     memory: OwnedFd,
     mapping: Mapping<Exclusive>,
@@ -127,21 +131,21 @@ pub struct BlobBuf {
 }
 
 impl BlobBuf {
-    /// An empty one.
+    /// Creates an empty buffer.
     ///
     /// # Errors
     ///
-    /// Where no descriptor is to be had.
+    /// An [`io::Error`] if there is no free descriptor.
     pub fn new() -> io::Result<Self> {
         Self::with_capacity(0)
     }
 
-    /// An empty one that takes `capacity` bytes before it has to grow.
+    /// Creates an empty buffer that holds `capacity` bytes before it has to grow.
     ///
     /// # Errors
     ///
-    /// Where no memory or no descriptor is to be had. In a confined process EPERM or EACCES
-    /// says that its policy doesn't allow shared memory.
+    /// An [`io::Error`] if there is no memory or no free descriptor. In a confined process, EPERM
+    /// or EACCES means that the policy does not allow shared memory.
     pub fn with_capacity(capacity: usize) -> io::Result<Self> {
         let memory = memory::create()?;
         let mapping = Mapping::exclusive(&memory, capacity)?;
@@ -156,7 +160,7 @@ impl BlobBuf {
     ///
     /// # Errors
     ///
-    /// Where no memory is to be had; nothing was appended then.
+    /// An [`io::Error`] if there is no memory. The buffer is then unchanged.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) -> io::Result<()> {
         let start = self.length;
         self.resize(
@@ -170,20 +174,20 @@ impl BlobBuf {
         Ok(())
     }
 
-    /// Makes it `length` bytes long; new ones are zero.
+    /// Changes the length to `length` bytes. New bytes are zero.
     ///
     /// # Errors
     ///
-    /// Where no memory is to be had; nothing was changed then.
+    /// An [`io::Error`] if there is no memory. The buffer is then unchanged.
     pub fn resize(&mut self, length: usize) -> io::Result<()> {
         let capacity = self.mapping.as_slice().len();
         if length > capacity {
-            // Twice as much, as a `Vec` does.
+            // Doubles, as a `Vec` does.
             let capacity = length.max(capacity.saturating_mul(2)).max(4096);
             self.mapping = Mapping::exclusive(&self.memory, capacity)?;
         }
         if length < self.length {
-            // What becomes visible again later is zero again.
+            // These bytes must be zero if they become visible again.
             let end = self.length;
             if let Some(cut) = self.mapping.as_mut_slice().get_mut(length..end) {
                 cut.fill(0);
@@ -193,18 +197,19 @@ impl BlobBuf {
         Ok(())
     }
 
-    /// Ends the filling. From then on nobody can change it, which is what lets it be sent.
+    /// Turns the buffer into a [`Blob`], which nobody can change any more, and which can therefore
+    /// be sent.
     ///
     /// # Errors
     ///
-    /// Where the system refuses to seal or map the memory.
+    /// An [`io::Error`] if the memory cannot be sealed or mapped.
     pub fn freeze(self) -> io::Result<Blob> {
         let Self {
             memory,
             mapping,
             length,
         } = self;
-        // A mapping for writing is in the way of the seals.
+        // A memfd with a writable mapping cannot be sealed.
         drop(mapping);
         let file = std::fs::File::from(memory);
         file.set_len(u64::try_from(length).map_err(io::Error::other)?)?;
@@ -302,7 +307,7 @@ mod tests {
         assert!(blob.0.memory.as_raw_fd() > 2);
     }
 
-    /// What a peer could send in place of a blob.
+    /// What a peer could send instead of a blob.
     #[derive(Debug)]
     struct Forged(OwnedFd, usize);
 

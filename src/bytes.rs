@@ -1,29 +1,28 @@
-//! A value as one string of bytes, for what doesn't travel over a channel of ours.
+//! Values as byte strings, for transports other than this library's channels.
 
 use crate::object::{DecodeError, EncodeError, Encoder, Limits, Object, Trust};
 use crate::wire::{self, FrameError, Header};
 
-/// Encodes a value that is data only: no descriptors, no code.
+/// Encodes a value of pure data: no descriptors, no code.
 ///
-/// The form is that of the wire. It can change with every build of the program: it is for another
-/// process of the same executable, not for a file.
+/// The encoding is the one that channels use. It can change with every build of the program, so it
+/// is for another process of the same executable, not for a file.
 ///
 /// # Errors
 ///
-/// An [`EncodeError`] where the value holds a descriptor or code, or exceeds the default
-/// [`Limits`].
+/// An [`EncodeError`] if the value holds a descriptor or code, or exceeds the default [`Limits`].
 pub fn to_bytes<T: Object>(value: &T) -> Result<Vec<u8>, EncodeError> {
     let mut bytes = Vec::new();
     encode_into(value, &mut bytes)?;
     Ok(bytes)
 }
 
-/// Encodes a value like [`to_bytes`], into a buffer that is kept: its contents are replaced, its
-/// memory is used again.
+/// Encodes a value like [`to_bytes`], into an existing buffer. Its contents are replaced, and its
+/// memory is reused.
 ///
 /// # Errors
 ///
-/// Those of [`to_bytes`]; the buffer is empty then.
+/// Those of [`to_bytes`]. The buffer is then empty.
 pub fn encode_into<T: Object>(value: &T, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
     let limits = Limits {
         descriptors: 0,
@@ -51,11 +50,11 @@ pub fn encode_into<T: Object>(value: &T, bytes: &mut Vec<u8>) -> Result<(), Enco
 ///
 /// # Errors
 ///
-/// A [`BytesError`] where the bytes are not a value of `T`, or exceed the default [`Limits`].
+/// A [`BytesError`] if the bytes are not a valid `T`, or exceed the default [`Limits`].
 ///
 /// # Security
 ///
-/// The bytes may come from anybody.
+/// The bytes may come from an attacker.
 pub fn from_bytes<T: Object>(bytes: &[u8]) -> Result<T, BytesError> {
     let limits = Limits {
         descriptors: 0,
@@ -65,14 +64,14 @@ pub fn from_bytes<T: Object>(bytes: &[u8]) -> Result<T, BytesError> {
     Ok(assembly.message().decode(limits, Trust::Data)?)
 }
 
-/// Why bytes are not an encoded value.
+/// Why bytes could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BytesError {
-    /// They are not a message at all.
+    /// The bytes are not a message.
     #[error(transparent)]
     Malformed(#[from] FrameError),
-    /// They are a message of another type.
+    /// The bytes are a message, but not of this type.
     #[error(transparent)]
     Decode(#[from] DecodeError),
 }

@@ -1,14 +1,14 @@
 //! Channels that carry code: callbacks, trait objects, other trusted channels.
 //!
-//! They are for processes of this executable that run unconfined, such as the workers of a pool
-//! that execute whatever function they are sent. An end can't be put into a message to anybody
-//! else: the send fails.
+//! These channels are for processes of this executable that run unconfined, such as the workers of
+//! a pool that execute whatever function they are sent. An end cannot be sent to anybody else: the
+//! send fails.
 //!
 //! # Security
 //!
-//! Bytes are checked here as everywhere. But whoever holds one end decides which of the program's
-//! functions the other side calls, with which arguments: give it to nobody whom you would not let
-//! into the process itself.
+//! Bytes are checked as on every channel. But whoever holds one end decides which of the program's
+//! functions the other side calls, and with which arguments. Give an end only to those whom you
+//! would let into the process itself.
 
 use std::os::fd::OwnedFd;
 
@@ -19,7 +19,7 @@ use crate::object::{Object, Trust};
 ///
 /// # Errors
 ///
-/// [`ChannelError::Io`] where no socket can be made.
+/// [`ChannelError::Io`] if no socket can be created.
 pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
     channel::channel_with(Trust::Code)
 }
@@ -28,21 +28,21 @@ pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
 ///
 /// # Errors
 ///
-/// [`ChannelError::Io`] where no socket can be made.
+/// [`ChannelError::Io`] if no socket can be created.
 pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
     channel::duplex_with(Trust::Code)
 }
 
-/// Makes the end of a trusted channel of a descriptor.
+/// Turns a descriptor into the end of a trusted channel.
 ///
 /// # Errors
 ///
-/// [`ChannelError::NotAChannel`].
+/// [`ChannelError::NotAChannel`] if the descriptor is not the end of a channel.
 ///
 /// # Safety
 ///
-/// Everybody who holds the other end, now or later, is a process of this very executable and under
-/// nobody else's control, and takes it for the end that matches `T`.
+/// Everybody who holds the other end, now or later, must be a process of this very executable,
+/// under nobody else's control, and must use that end with the types that match `T`.
 #[expect(
     unsafe_code,
     reason = "declares the contract; does nothing unsafe itself"
@@ -51,11 +51,11 @@ pub unsafe fn sender<T: Object>(fd: OwnedFd) -> Result<Sender<T>, ChannelError> 
     channel::end_of(fd, Trust::Code).map(Sender::new)
 }
 
-/// Makes the end of a trusted channel of a descriptor.
+/// Turns a descriptor into the end of a trusted channel.
 ///
 /// # Errors
 ///
-/// [`ChannelError::NotAChannel`].
+/// [`ChannelError::NotAChannel`] if the descriptor is not the end of a channel.
 ///
 /// # Safety
 ///
@@ -68,11 +68,11 @@ pub unsafe fn receiver<T: Object>(fd: OwnedFd) -> Result<Receiver<T>, ChannelErr
     channel::end_of(fd, Trust::Code).map(Receiver::new)
 }
 
-/// Makes the end of a trusted channel of a descriptor.
+/// Turns a descriptor into the end of a trusted channel.
 ///
 /// # Errors
 ///
-/// [`ChannelError::NotAChannel`].
+/// [`ChannelError::NotAChannel`] if the descriptor is not the end of a channel.
 ///
 /// # Safety
 ///

@@ -1,27 +1,27 @@
-//! Functions with their first argument bound.
+//! Functions whose first argument is bound.
 
 use super::{FnMutObject, FnObject, FnOnceObject};
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
 
 /// Binds the first argument of a callable to a value.
 pub trait BindValue<Head, Tail>: Sized {
-    /// A callable that takes the remaining arguments.
+    /// Returns a callable that takes the remaining arguments.
     ///
-    /// It can be called more than once where the value can be cloned.
+    /// It can be called more than once if the value can be cloned.
     fn bind_value(self, head: Head) -> BoundValue<Self, Head>;
 }
 
 /// Binds the first argument of a callable that takes it by shared reference.
 pub trait BindRef<Head, Tail>: Sized {
-    /// A callable that takes the remaining arguments, and passes a reference to the same value
-    /// each time.
+    /// Returns a callable that takes the remaining arguments, and passes a reference to the same
+    /// value each time.
     fn bind_ref(self, head: Head) -> BoundRef<Self, Head>;
 }
 
 /// Binds the first argument of a callable that takes it by mutable reference.
 pub trait BindMut<Head, Tail>: Sized {
-    /// A callable that takes the remaining arguments, and passes a mutable reference to the same
-    /// value each time.
+    /// Returns a callable that takes the remaining arguments, and passes a mutable reference to the
+    /// same value each time.
     fn bind_mut(self, head: Head) -> BoundMut<Self, Head>;
 }
 
@@ -57,15 +57,17 @@ macro_rules! bound {
 }
 
 bound! {
-    /// What [`BindValue::bind_value`] makes.
+    /// A callable whose first argument is bound to a value. Created by [`BindValue::bind_value`].
     BoundValue
-    /// What [`BindRef::bind_ref`] makes.
+    /// A callable whose first argument is bound to a shared reference. Created by
+    /// [`BindRef::bind_ref`].
     BoundRef
-    /// What [`BindMut::bind_mut`] makes.
+    /// A callable whose first argument is bound to a mutable reference. Created by
+    /// [`BindMut::bind_mut`].
     BoundMut
 }
 
-/// The traits for callables of one number of arguments beside the bound one.
+/// The traits for callables with one number of arguments besides the bound one.
 macro_rules! arity {
     ($($name:ident $type:ident $index:tt),*) => {
         impl<F, Head: Object, $($type),*> BindValue<Head, ($($type,)*)> for F

@@ -1,9 +1,9 @@
-//! Boxed trait objects: the type that they were made of is found again by a code reference.
+//! Boxed trait objects. A code reference leads to the type that they were made of.
 //!
 //! For each trait there is a hidden supertrait with one method, which a blanket implementation
-//! gives to every sized type. So the vtable of a trait object leads to the record of the type
-//! that it was made of; the reference to that record travels, and on the other side the record's
-//! function decodes the type and boxes it.
+//! provides for every sized type. So the vtable of a trait object leads to the record of the type
+//! behind it. The reference to that record is sent, and on the other side the record's function
+//! decodes the type and boxes it.
 
 use super::{FnMutObject, FnObject, FnOnceObject};
 use crate::object::{Auto, DecodeError, Decoder, Encoder, Object, Shape};
@@ -19,7 +19,7 @@ impl<D: ?Sized> Rebuild<D> {
     }
 }
 
-// Not derived: a derive would ask that `D` be `Clone`.
+// Not derived: a derive would require `D` to be `Clone`.
 impl<D: ?Sized> Clone for Rebuild<D> {
     fn clone(&self) -> Self {
         *self
@@ -48,8 +48,8 @@ pub fn encode_dyn<'a, D: Object + ?Sized>(
 ///
 /// # Safety
 ///
-/// The type behind `value`, to whose record `reference` leads, has the auto traits of `auto`. That
-/// is so where `D` says so.
+/// The type behind `value`, to whose record `reference` leads, must have the auto traits of `auto`.
+/// That holds if `D` has them.
 #[expect(
     unsafe_code,
     reason = "declares the contract; does nothing unsafe itself"
@@ -68,7 +68,7 @@ pub unsafe fn encode_dyn_auto<'a, D: Object + ?Sized>(
 ///
 /// # Errors
 ///
-/// Where there is no reference to a record for `D`, and those of the type.
+/// A [`DecodeError`] if there is no reference to a record for `D`, and those of the type.
 pub fn decode_dyn<D: ?Sized + 'static>(decoder: &mut Decoder<'_>) -> Result<Box<D>, DecodeError> {
     decode_with(decoder, Auto::NONE)
 }
@@ -77,7 +77,7 @@ pub fn decode_dyn<D: ?Sized + 'static>(decoder: &mut Decoder<'_>) -> Result<Box<
 ///
 /// # Errors
 ///
-/// Where there is no reference to a record for `D`, and those of the type.
+/// A [`DecodeError`] if there is no reference to a record for `D`, and those of the type.
 fn decode_with<D: ?Sized + 'static>(
     decoder: &mut Decoder<'_>,
     auto: Auto,
@@ -127,7 +127,7 @@ pub unsafe fn decode_dyn_auto<D: ?Sized + 'static, E: ?Sized + 'static>(
 /// The hidden supertrait of one of the traits of callables, and its boxes as objects.
 macro_rules! callable {
     ($reference:ident, $object:ident) => {
-        /// Leads from a callable to the record of its type. Implemented for every one.
+        /// Leads from a callable to the record of its type. Implemented for every callable.
         #[doc(hidden)]
         pub trait $reference<Args> {
             #[doc(hidden)]
@@ -173,7 +173,7 @@ macro_rules! callable {
     };
 }
 
-/// A box with auto traits as an object. Calling it is calling the box without them.
+/// A box with auto traits as an object. It is called like the box without them.
 macro_rules! callable_box {
     ($reference:ident, $object:ident, $auto:expr, $boxed:ty) => {
         impl<Args: 'static, R: 'static> Object for Box<$boxed> {

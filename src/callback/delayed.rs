@@ -1,15 +1,15 @@
-//! A value that is decoded when its receiver asks for it.
+//! `Delayed`: a value that is decoded when its receiver asks for it.
 
 use crate::object::{
     DecodeError, Decoder, EncodeError, Encoder, Limits, Object, Parts, Shape, Trust,
 };
 use crate::sys::fd::Received;
 
-/// A value that stays encoded until its receiver has made ready for it.
+/// A value that stays encoded until its receiver asks for it.
 ///
-/// Arguments are decoded before the function runs. A value that needs something to be set up first,
-/// such as a runtime, is passed as `Delayed` and decoded by [`deserialize`](Self::deserialize) once
-/// that is done.
+/// Arguments are decoded before the function runs. If a value needs something that the function
+/// sets up first, such as a runtime, pass it as a `Delayed`, and decode it with
+/// [`deserialize`](Self::deserialize) once that is done.
 ///
 /// ```
 /// use crossmist::{Delayed, func};
@@ -34,7 +34,7 @@ enum State<T> {
     Encoded(Box<Message>),
 }
 
-/// The sections of the value, apart from those of the message that it came in.
+/// The sections of the value, separate from those of the message that it came in.
 #[derive(Debug)]
 struct Message {
     bytes: Vec<u8>,
@@ -46,16 +46,17 @@ struct Message {
 }
 
 impl<T: Object> Delayed<T> {
-    /// Wraps a value, to be sent.
+    /// Wraps a value that is to be sent.
     pub fn new(value: T) -> Self {
         Self(State::Value(value))
     }
 
-    /// Decodes the value. One that was never sent is just returned.
+    /// Decodes the value. A value that was never sent is returned as it is.
     ///
     /// # Errors
     ///
-    /// Where the bytes are no `T`; the descriptors that came with it are closed.
+    /// A [`DecodeError`] if the bytes are not a valid `T`. The descriptors that came with the value
+    /// are then closed.
     pub fn decode(self) -> Result<T, DecodeError> {
         match self.0 {
             State::Value(value) => Ok(value),
@@ -79,12 +80,12 @@ impl<T: Object> Delayed<T> {
         }
     }
 
-    /// Decodes the value, as an argument from one's own parent.
+    /// Decodes a value that came as an argument, from this process's own parent.
     ///
     /// # Panics
     ///
-    /// Where the bytes are no `T`, which a parent doesn't send. For what came over a channel see
-    /// [`decode`](Self::decode).
+    /// Panics if the bytes are not a valid `T`, which a parent does not send. For a value that came
+    /// over a channel, use [`decode`](Self::decode).
     pub fn deserialize(self) -> T {
         match self.decode() {
             Ok(value) => value,

@@ -1,9 +1,9 @@
-//! Functions written where they are passed.
+//! `lambda!`: functions written where they are passed.
 
-/// A callable object, written in place.
+/// Creates a callable object in place.
 ///
-/// It looks like a closure with everything spelled out: what it captures, and how, stands after
-/// `move`, with types; so do the arguments and the result.
+/// It looks like a closure with everything spelled out. The captured values follow `move`, each
+/// with its type and how it is captured. The arguments and the result have types as well.
 ///
 /// ```
 /// use crossmist::{FnObject, func, lambda};
@@ -29,7 +29,7 @@
 /// }
 /// ```
 ///
-/// Captured by `&mut x: &mut T`, a value changes from call to call, for
+/// A value that is captured by `&mut x: &mut T` can change from call to call, for
 /// [`FnMutObject`](crate::FnMutObject).
 #[macro_export]
 macro_rules! lambda {
@@ -61,7 +61,7 @@ macro_rules! lambda {
         $crate::lambda! { @captures [$($captures)*] [] [] [$($name: $type,)*] $output, $body }
     };
 
-    // One capture after the other: its parameter, and how to bind it.
+    // One capture at a time: its parameter, and how to bind it.
     (@captures [&mut $name:ident: &mut $type:ty $(, $($rest:tt)*)?] [$($parameters:tt)*] [$($binds:tt)*] $arguments:tt $output:ty, $body:block) => {
         $crate::lambda! { @captures [$($($rest)*)?] [$($parameters)* $name: &mut $type,] [$($binds)* (BindMut bind_mut $name)] $arguments $output, $body }
     };

@@ -1,7 +1,7 @@
 //! Callbacks: functions with bound arguments, trait objects, and references to statics, as objects.
 //!
-//! All of them are code, or lead to code. They travel as code references: down to a child with its
-//! arguments, and over channels made by [`trusted`](crate::trusted); never otherwise.
+//! All of them are code, or lead to code. They are sent as code references: to a child with its
+//! arguments, and over channels created by [`trusted`](crate::trusted), but never otherwise.
 
 mod bind;
 mod boxed;
@@ -21,9 +21,9 @@ use crate::object::Object;
 
 /// A callable object that is called once, with the tuple `Args`.
 ///
-/// Functions marked with `#[func]` implement it, what
-/// [`bind_value`](BindValue::bind_value) and its kin make of them, and `Box<dyn
-/// FnOnceObject<Args, Output = R>>`, which is itself an [`Object`].
+/// It is implemented by functions that are marked with `#[func]`, by what
+/// [`bind_value`](BindValue::bind_value) and the like return for them, and by
+/// `Box<dyn FnOnceObject<Args, Output = R>>`, which is itself an [`Object`].
 ///
 /// ```
 /// use crossmist::{BindValue, FnOnceObject, func};
@@ -49,36 +49,36 @@ use crate::object::Object;
     note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
 )]
 pub trait FnOnceObject<Args>: Object + FnOnceReference<Args> {
-    /// What it returns.
+    /// The result of a call.
     type Output;
 
-    /// Calls it.
+    /// Calls the object.
     fn call_object_once(self, args: Args) -> Self::Output
     where
         Self: Sized;
 
-    /// Calls it out of its box; always `(*self).call_object_once(args)`.
+    /// Calls the object in a box. Always equivalent to `(*self).call_object_once(args)`.
     fn call_boxed(self: Box<Self>, args: Args) -> Self::Output;
 }
 
-/// A callable object that can be called many times and may change with each.
+/// A callable object that can be called many times, and may change with each call.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be called with the arguments `{Args}` in another process",
     label = "this is no callable object",
     note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
 )]
 pub trait FnMutObject<Args>: FnOnceObject<Args> + FnMutReference<Args> {
-    /// Calls it.
+    /// Calls the object.
     fn call_object_mut(&mut self, args: Args) -> Self::Output;
 }
 
-/// A callable object that can be called many times and doesn't change.
+/// A callable object that can be called many times, and does not change.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be called with the arguments `{Args}` in another process",
     label = "this is no callable object",
     note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
 )]
 pub trait FnObject<Args>: FnMutObject<Args> + FnReference<Args> {
-    /// Calls it.
+    /// Calls the object.
     fn call_object(&self, args: Args) -> Self::Output;
 }

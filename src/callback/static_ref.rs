@@ -1,4 +1,4 @@
-//! References to statics.
+//! `StaticRef`: references to statics.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,9 +6,10 @@ use std::ops::Deref;
 use crate::object::{Auto, DecodeError, Decoder, Encoder, Object, Shape};
 use crate::sys::image::Target;
 
-/// A reference to a `static` of the program, which means the same static in every process of it.
+/// A reference to a `static` of the program. It refers to the same static in every process of the
+/// program.
 ///
-/// Made by [`static_ref!`](crate::static_ref).
+/// Created by [`static_ref!`](crate::static_ref).
 pub struct StaticRef<T: ?Sized + 'static> {
     referent: Referent<T>,
     reference: Option<u64>,
@@ -18,13 +19,13 @@ pub struct StaticRef<T: ?Sized + 'static> {
 pub struct Referent<T: ?Sized + 'static>(fn() -> &'static T);
 
 impl<T: ?Sized> Referent<T> {
-    /// Wraps a function that gives the static.
+    /// Wraps a function that returns the static.
     pub const fn new(referent: fn() -> &'static T) -> Self {
         Self(referent)
     }
 }
 
-// Not derived: a derive would ask that `T` be `Clone`.
+// Not derived: a derive would require `T` to be `Clone`.
 impl<T: ?Sized> Clone for Referent<T> {
     fn clone(&self) -> Self {
         *self
@@ -50,7 +51,7 @@ impl<T: ?Sized> StaticRef<T> {
         }
     }
 
-    /// The static.
+    /// Returns the static.
     #[must_use]
     pub fn as_static(self) -> &'static T {
         (self.referent.0)()
@@ -106,7 +107,7 @@ impl<T: ?Sized> Object for StaticRef<T> {
     }
 }
 
-/// Makes a [`StaticRef`] of a `static` and its type.
+/// Creates a [`StaticRef`] from a `static` and its type.
 ///
 /// ```
 /// use crossmist::{StaticRef, func, static_ref};

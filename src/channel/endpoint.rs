@@ -1,4 +1,4 @@
-//! One end of a channel, whatever it carries: a socket, its limits, and what is under way.
+//! One end of a channel, whatever it carries: a socket, its limits, and a message in progress.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::wire::FrameError;
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    /// Shared only with the registration of a runtime, if there is one.
+    /// Shared only with a runtime's registration, if there is one.
     socket: Arc<Connection>,
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
-    /// What made this end useless: the peer broke the protocol.
+    /// Why this end is unusable: the peer broke the protocol.
     fault: Option<FrameError>,
-    /// A message was sent in part, so that the peer waits for the rest of it.
+    /// Whether part of a message was sent, so that the peer waits for the rest of it.
     pub(crate) half_sent: bool,
 }
 
@@ -51,7 +51,8 @@ impl Endpoint {
         &self.socket
     }
 
-    /// Why this end can't be handed to somebody else: what is under way would be lost.
+    /// Why this end cannot be sent to another process, if it cannot: the message in progress would
+    /// be lost.
     pub(crate) fn unsendable(&self) -> Option<&'static str> {
         if self.half_sent {
             Some("a channel end that has sent part of a message")
@@ -71,7 +72,7 @@ impl Endpoint {
         Ok(Outbox::encode(value, self.limits, self.trust)?)
     }
 
-    /// What became of a send, given what its last step said.
+    /// Converts the outcome of the last step of a send.
     pub(crate) fn sent(
         &mut self,
         outbox: &Outbox<'_>,
@@ -101,7 +102,7 @@ impl Endpoint {
         let result = match outbox.advance(self.socket.as_fd(), Wait::Never) {
             Ok(Sent::All) => Ok(()),
             Ok(_) if outbox.is_untouched() => return Ok(false),
-            // The system took a part of it only.
+            // The kernel took only a part of it.
             Ok(_) => Err(std::io::ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         };
@@ -124,7 +125,7 @@ impl Endpoint {
         self.received(arrival)
     }
 
-    /// Receives what is there.
+    /// Receives a message if it is there.
     pub(crate) fn try_recv<T: Object>(&mut self) -> Tried<T> {
         if let Some(fault) = &self.fault {
             return Tried::Received(Err(ChannelError::Malformed(fault.clone())));
@@ -150,12 +151,12 @@ impl Endpoint {
     ) -> Result<Option<T>, ChannelError> {
         match arrival {
             Ok(Arrival::Message(value)) => Ok(Some(value?)),
-            // `Inbox::receive` goes on after it.
+            // `Inbox::receive` continues with it.
             Ok(Arrival::Partly | Arrival::Note(_)) => Err(ChannelError::TimedOut),
             Ok(Arrival::End) => Ok(None),
             Err(Fault::Io(error)) => Err(ChannelError::receiving(error)),
             Err(Fault::Frame(fault)) => {
-                // Where the next message begins can't be known any more.
+                // It can no longer be known where the next message begins.
                 self.fault = Some(fault.clone());
                 Err(ChannelError::Malformed(fault))
             }
@@ -163,18 +164,19 @@ impl Endpoint {
     }
 }
 
-/// What a receive gave that doesn't wait.
+/// The outcome of a receive that does not wait.
 #[derive(Debug)]
 pub(crate) enum Tried<T> {
     Received(Result<Option<T>, ChannelError>),
-    /// Part of a message, and there may be more of it at once.
+    /// Part of a message, and more of it may be there already.
     Partly,
-    /// No whole message by now.
+    /// No whole message yet.
     Nothing,
 }
 
 impl<T> Tried<T> {
-    /// For the public methods: a value, nothing yet, or an error, the end among them.
+    /// The result for the public methods: a value, nothing yet, or an error, which includes the end
+    /// of the channel.
     pub(crate) fn into_result(self) -> Result<Option<T>, ChannelError> {
         match self {
             Self::Received(Ok(None)) => Err(ChannelError::Closed),

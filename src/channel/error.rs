@@ -1,4 +1,4 @@
-//! What can go wrong with a channel.
+//! The errors of channels.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use crate::wire::FrameError;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
-    /// A data channel was to be made for a type that can hold code.
+    /// The type can hold code, and the channel is one for data.
     #[error(
         "a `{type_name}` can hold code{}; make the channel with `crossmist::trusted`, between unconfined processes only",
         in_part(part)
@@ -17,46 +17,48 @@ pub enum ChannelError {
     CarriesCode {
         /// The type.
         type_name: &'static str,
-        /// The field that holds it.
+        /// The field that holds the code.
         part: String,
     },
-    /// The value can't be sent; nothing has left the process.
+    /// The value cannot be sent. Nothing has left the process.
     #[error("the value can't be sent")]
     Encode(#[from] EncodeError),
-    /// What came is not a value of the type. The channel goes on with the next message.
+    /// The peer sent something that is not a value of the type. The channel continues with the next
+    /// message.
     #[error("the peer sent something else")]
     Decode(#[from] DecodeError),
-    /// What came is not a message at all. The channel is of no use any more.
+    /// The peer sent something that is not a message. The channel can no longer be used.
     #[error("the peer sent a malformed message, so the channel is at its end")]
     Malformed(#[source] FrameError),
     /// Nobody holds the other end any more.
     #[error("the other end of the channel is closed")]
     Closed,
-    /// The time is over. What was sent or received in part goes on at the next call, except that
-    /// a message sent in part leaves the channel [half sent](ChannelError::HalfSent).
+    /// The timeout has passed. A message that was received in part is continued by the next
+    /// receive. A message that was sent in part leaves the channel [half
+    /// sent](ChannelError::HalfSent).
     #[error("the time for it is over")]
     TimedOut,
-    /// An earlier send was given up in the middle of a message of several packets.
+    /// An earlier send timed out or was dropped in the middle of a message of several packets.
     #[error("an earlier message was sent in part only, so nothing can follow it")]
     HalfSent,
-    /// `try_send` of a message that one packet can't hold.
+    /// `try_send` was called with a message that does not fit in one packet.
     #[error("a message of more than one packet can't be sent without waiting; use `send`")]
     TooLongToTry,
-    /// `request` got the end of the channel instead of an answer.
+    /// `request` reached the end of the channel instead of an answer.
     #[error("the other end was closed before it answered")]
     NoAnswer,
-    /// A descriptor that was to become a channel end is none.
+    /// The descriptor is not the end of a channel.
     #[error("the descriptor is not a channel end: {reason}")]
     NotAChannel {
-        /// What it lacks.
+        /// Why it is not one.
         reason: &'static str,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("can't {operation}{}", cure(source))]
     Io {
-        /// What was to be done.
+        /// What this process was trying to do.
         operation: &'static str,
-        /// The system's reason.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -84,14 +86,14 @@ impl ChannelError {
     }
 }
 
-// What `unwrap` and `main` show is for people, and should have the cure in it.
+// `unwrap` and `main` show this text to people, so it includes the cure.
 impl std::fmt::Debug for ChannelError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         show_with_sources(self, f)
     }
 }
 
-/// An error and what it comes from, in one line.
+/// Writes an error and its sources in one line.
 pub(crate) fn show_with_sources(
     error: &dyn std::error::Error,
     f: &mut std::fmt::Formatter<'_>,
@@ -113,7 +115,7 @@ fn in_part(part: &str) -> String {
     }
 }
 
-/// What to do about the errors that have a known cause.
+/// What to do about an error whose cause is known.
 fn cure(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EMFILE) => {

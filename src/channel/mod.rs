@@ -1,7 +1,7 @@
 //! Typed channels between processes.
 //!
-//! A channel is a pair of connected SOCK_SEQPACKET sockets; one message is one packet where it
-//! fits. The ends can be sent to other processes, over channels too.
+//! A channel is a pair of connected SOCK_SEQPACKET sockets. A message is one packet if it fits. The
+//! ends can themselves be sent to other processes, including over channels.
 
 mod endpoint;
 mod error;
@@ -26,18 +26,17 @@ pub(crate) use self::endpoint::Tried;
 use crate::object::{Object, Trust, carries};
 use crate::sys::socket;
 
-/// Creates a channel in one direction. What is sent into the [`Sender`] comes out of the
-/// [`Receiver`].
+/// Creates a channel in one direction. The [`Receiver`] receives what the [`Sender`] sends.
 ///
-/// It carries data and descriptors, no code: for callbacks and trait objects see
+/// It carries data and descriptors, but no code. For callbacks and trait objects, see
 /// [`trusted::channel`](crate::trusted::channel).
 ///
 /// # Errors
 ///
-/// [`ChannelError::CarriesCode`] where values of `T` can hold code, and
-/// [`ChannelError::Io`] where no socket can be made: the descriptor table is full, as a rule.
+/// [`ChannelError::CarriesCode`] if values of `T` can hold code, and [`ChannelError::Io`] if no
+/// socket can be created, usually because the descriptor table is full.
 ///
-/// # Example
+/// # Examples
 ///
 /// ```
 /// # fn main() -> Result<(), crossmist::ChannelError> {
@@ -53,13 +52,13 @@ pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
     channel_with(Trust::Data)
 }
 
-/// Creates a channel in both directions: what one end sends, the other receives.
+/// Creates a channel in both directions. Each end receives what the other sends.
 ///
 /// # Errors
 ///
-/// As of [`channel`].
+/// Those of [`channel`].
 ///
-/// # Example
+/// # Examples
 ///
 /// ```
 /// # fn main() -> Result<(), crossmist::ChannelError> {
@@ -108,23 +107,23 @@ fn pair(trust: Trust) -> Result<(Endpoint, Endpoint), ChannelError> {
     Ok((Endpoint::new(a, trust), Endpoint::new(b, trust)))
 }
 
-/// The end that a descriptor is, if it is one.
+/// Turns a descriptor into the end of a channel, if it is one.
 pub(crate) fn end_of(fd: OwnedFd, trust: Trust) -> Result<Endpoint, ChannelError> {
     object::check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
     Ok(Endpoint::new(fd, trust))
 }
 
-/// One end of a channel in both directions; it sends `S` and receives `R`.
+/// One end of a channel in both directions, which sends `S`s and receives `R`s.
 ///
 /// # Security
 ///
-/// What is received is checked, whoever sent it; see [`Receiver`].
+/// What is received is checked, whoever sent it. See [`Receiver`].
 pub struct Duplex<S, R> {
     endpoint: Endpoint,
     objects: PhantomData<fn(S) -> R>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<S, R> std::fmt::Debug for Duplex<S, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Duplex")

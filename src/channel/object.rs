@@ -38,7 +38,7 @@ impl Endpoint {
         };
         let mut limits = Limits::decode(decoder)?;
         if !decoder.is_trusted() {
-            // A peer may lower what we accept, not raise it.
+            // A peer may lower these limits, but not raise them.
             limits = limits.min(decoder.limits());
         }
         check(descriptor.as_fd()).map_err(|reason| {
@@ -50,10 +50,9 @@ impl Endpoint {
     }
 }
 
-/// Whether a descriptor is a socket as this library makes them.
+/// Checks that a descriptor is a socket of the kind that this library creates.
 ///
-/// Options that put something into the control data of a message would steal the room that
-/// descriptors need.
+/// Options that add to the control data of a message would take up the room that descriptors need.
 pub(super) fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
     let is = |name, value| socket::option(fd, name).is_ok_and(|found| found == value);
     if !is(libc::SO_DOMAIN, libc::AF_UNIX) {
@@ -67,7 +66,7 @@ pub(super) fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
     }
     const SO_PASSPIDFD: libc::c_int = 76;
     for name in [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD] {
-        // An option that the kernel doesn't know can't be set.
+        // If the kernel does not know an option, it cannot be set.
         if socket::option(fd, name).is_ok_and(|set| set != 0) {
             return Err("wants credentials with each message (SO_PASSCRED and the like)");
         }
@@ -90,8 +89,8 @@ macro_rules! ends {
                 Endpoint::decode(decoder).map(Self::new)
             }
 
-            // What an end will carry is no part of the message that the end is in; whether it may
-            // carry code was settled when it was made.
+            // What an end will carry is not part of the message that the end is in. Whether it may
+            // carry code was decided when it was created.
             fn describe(shape: &mut Shape) {
                 shape.end_of_channel::<$sends, $receives>();
             }
@@ -109,21 +108,21 @@ macro_rules! ends {
 
         #[cfg(feature = "tokio")]
         impl<$($parameter: Object),*> $end {
-            /// What the end is made of, to wait for it in another way.
+            /// Returns the end's parts, so that it can wait in another runtime.
             pub(crate) fn into_endpoint(self) -> Endpoint {
                 self.endpoint
             }
         }
 
-        /// Gives up the channel's type and limits. What had arrived of a message is lost.
+        /// Drops the channel's type and limits. A message that had arrived in part is lost.
         impl<$($parameter: Object),*> From<$end> for OwnedFd {
             fn from(end: $end) -> OwnedFd {
                 end.endpoint.into_socket()
             }
         }
 
-        /// Makes a channel end for data of a descriptor: a connected SOCK_SEQPACKET socket, as
-        /// the conversion in the other direction gives one.
+        /// Turns a descriptor into the end of a data channel. It must be a connected SOCK_SEQPACKET
+        /// socket, like those that the conversion in the other direction returns.
         impl<$($parameter: Object),*> TryFrom<OwnedFd> for $end {
             type Error = ChannelError;
 

@@ -8,18 +8,18 @@ use super::endpoint::Endpoint;
 use crate::object::{Limits, Object};
 use crate::sys::poll::Deadline;
 
-/// The end of a channel that receives `T`s; see [`channel`](crate::channel).
+/// The end of a channel that receives `T`s. Created by [`channel`](crate::channel).
 ///
 /// # Security
 ///
-/// Whatever the peer sends, a receive gives a value of `T` or an error. It is bounded in memory
-/// by [`Limits`], and with a timeout also in time.
+/// Whatever the peer sends, receiving returns a value of `T` or an error. Memory is bounded by
+/// [`Limits`]. Time is bounded if you set a timeout.
 pub struct Receiver<T> {
     pub(super) endpoint: Endpoint,
     objects: PhantomData<fn() -> T>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<T> std::fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Receiver")
@@ -36,29 +36,31 @@ impl<T: Object> Receiver<T> {
         }
     }
 
-    /// Receives a value, and waits for one if none is there. `None` is the end of the channel:
+    /// Receives a value, and waits for one if necessary. Returns `None` at the end of the channel:
     /// everybody who held the other end has closed it.
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Decode`] where the bytes are no `T`; the next receive goes on with the
-    /// next message. [`ChannelError::Malformed`] where they are no message; so is then every later
-    /// receive. [`ChannelError::Io`].
+    /// * [`ChannelError::Decode`] if the bytes are not a valid `T`. The next receive continues with
+    ///   the next message.
+    /// * [`ChannelError::Malformed`] if the bytes are not a message. Every later receive then fails
+    ///   in the same way.
+    /// * [`ChannelError::Io`] if a system call fails.
     pub fn recv(&mut self) -> Result<Option<T>, ChannelError> {
         self.endpoint.recv(Deadline::NEVER)
     }
 
-    /// Receives a value, waiting no longer than `timeout`, whatever the peer does.
+    /// Receives a value, and waits for it for at most `timeout`, whatever the peer does.
     ///
     /// # Errors
     ///
     /// Those of [`recv`](Self::recv), and [`ChannelError::TimedOut`]. What has arrived of a message
-    /// by then is kept: the next receive goes on with it.
+    /// is then kept, and the next receive continues with it.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, ChannelError> {
         self.endpoint.recv(Deadline::after(timeout))
     }
 
-    /// Receives a value that is there already; `None` where none is.
+    /// Receives a value if one has already arrived, and returns `None` if not. Does not wait.
     ///
     /// # Errors
     ///
@@ -67,7 +69,8 @@ impl<T: Object> Receiver<T> {
         self.endpoint.try_recv().into_result()
     }
 
-    /// The values that come, until the end of the channel or an error, which is the last item.
+    /// Returns an iterator over the received values. It waits for each value, and ends at the end
+    /// of the channel, or after an error, which is its last item.
     ///
     /// ```
     /// # fn main() -> Result<(), crossmist::ChannelError> {
@@ -87,19 +90,19 @@ impl<T: Object> Receiver<T> {
         }
     }
 
-    /// Sets the limits that later messages are held to.
+    /// Sets the limits on later messages.
     pub fn set_limits(&mut self, limits: Limits) {
         self.endpoint.limits = limits;
     }
 }
 
-/// The values that a [`Receiver`] receives; see [`Receiver::iter`].
+/// An iterator over the values that a [`Receiver`] receives. Created by [`Receiver::iter`].
 pub struct Incoming<'r, T> {
     receiver: &'r mut Receiver<T>,
     ended: bool,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<T> std::fmt::Debug for Incoming<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Incoming")

@@ -8,13 +8,13 @@ use super::{ChannelError, Duplex};
 use crate::object::{Limits, Object};
 use crate::sys::poll::Deadline;
 
-/// The end of a channel that sends `T`s; see [`channel`](crate::channel).
+/// The end of a channel that sends `T`s. Created by [`channel`](crate::channel).
 pub struct Sender<T> {
     pub(super) endpoint: Endpoint,
     objects: PhantomData<fn(T)>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<T> std::fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
@@ -33,29 +33,30 @@ impl<T: Object> Sender<T> {
 
     /// Sends a value.
     ///
-    /// Waits while the socket's buffer is full, which is when the receiver is behind by some 200
-    /// KiB or some 270 messages; a value longer than a packet is received while it is sent.
+    /// Waits while the socket's buffer is full, which happens when the receiver is behind by about
+    /// 200 KiB or 270 messages. A value that is longer than one packet is received while it is
+    /// being sent.
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Encode`] where the value can't be sent (nothing of it was),
-    /// [`ChannelError::Closed`] where nobody holds the other end any more, which is never a
-    /// signal, and [`ChannelError::Io`].
+    /// * [`ChannelError::Encode`] if the value cannot be sent. Nothing of it was sent.
+    /// * [`ChannelError::Closed`] if nobody holds the other end any more. There is no SIGPIPE.
+    /// * [`ChannelError::Io`] if a system call fails.
     pub fn send(&mut self, value: &T) -> Result<(), ChannelError> {
         self.endpoint.send(value, Deadline::NEVER)
     }
 
-    /// Sends a value, waiting no longer than `timeout`.
+    /// Sends a value, and waits for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send), and [`ChannelError::TimedOut`]. If a value of several
-    /// packets was then sent in part, every later send fails with [`ChannelError::HalfSent`].
+    /// Those of [`send`](Self::send), and [`ChannelError::TimedOut`]. If a value of several packets
+    /// was then sent in part, every later send fails with [`ChannelError::HalfSent`].
     pub fn send_timeout(&mut self, value: &T, timeout: Duration) -> Result<(), ChannelError> {
         self.endpoint.send(value, Deadline::after(timeout))
     }
 
-    /// Sends a value if that needs no waiting, and says whether it did.
+    /// Sends a value if that is possible without waiting. Returns whether it was sent.
     ///
     /// # Errors
     ///
@@ -65,7 +66,7 @@ impl<T: Object> Sender<T> {
         self.endpoint.try_send(value)
     }
 
-    /// Sets the limits that later messages are held to.
+    /// Sets the limits on later messages.
     pub fn set_limits(&mut self, limits: Limits) {
         self.endpoint.limits = limits;
     }
@@ -79,7 +80,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         }
     }
 
-    /// Sends a value; see [`Sender::send`].
+    /// Sends a value. See [`Sender::send`].
     ///
     /// # Errors
     ///
@@ -88,7 +89,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.send(value, Deadline::NEVER)
     }
 
-    /// Sends a value, waiting no longer than `timeout`; see [`Sender::send_timeout`].
+    /// Sends a value, and waits for at most `timeout`. See [`Sender::send_timeout`].
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.send(value, Deadline::after(timeout))
     }
 
-    /// Sends a value if that needs no waiting; see [`Sender::try_send`].
+    /// Sends a value if that is possible without waiting. See [`Sender::try_send`].
     ///
     /// # Errors
     ///
@@ -106,7 +107,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.try_send(value)
     }
 
-    /// Receives a value; see [`Receiver::recv`](crate::Receiver::recv).
+    /// Receives a value. See [`Receiver::recv`](crate::Receiver::recv).
     ///
     /// # Errors
     ///
@@ -115,7 +116,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.recv(Deadline::NEVER)
     }
 
-    /// Receives a value, waiting no longer than `timeout`; see
+    /// Receives a value, and waits for it for at most `timeout`. See
     /// [`Receiver::recv_timeout`](crate::Receiver::recv_timeout).
     ///
     /// # Errors
@@ -125,7 +126,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.recv(Deadline::after(timeout))
     }
 
-    /// Receives a value that is there already; see
+    /// Receives a value if one has already arrived. See
     /// [`Receiver::try_recv`](crate::Receiver::try_recv).
     ///
     /// # Errors
@@ -139,18 +140,18 @@ impl<S: Object, R: Object> Duplex<S, R> {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send) and [`recv`](Self::recv), and [`ChannelError::NoAnswer`]
-    /// where the other end is closed instead.
+    /// Those of [`send`](Self::send) and [`recv`](Self::recv), and [`ChannelError::NoAnswer`] if
+    /// the other end is closed before it answers.
     pub fn request(&mut self, value: &S) -> Result<R, ChannelError> {
         self.request_by(value, Deadline::NEVER)
     }
 
-    /// Sends a value and waits for the answer, no longer than `timeout` for both.
+    /// Sends a value and waits for the answer, for at most `timeout` in all.
     ///
     /// # Errors
     ///
-    /// Those of [`request`](Self::request), and [`ChannelError::TimedOut`]. An answer that comes
-    /// later is what the next `recv` or `request` receives.
+    /// Those of [`request`](Self::request), and [`ChannelError::TimedOut`]. If the answer arrives
+    /// later, the next `recv` or `request` receives it.
     pub fn request_timeout(&mut self, value: &S, timeout: Duration) -> Result<R, ChannelError> {
         self.request_by(value, Deadline::after(timeout))
     }
@@ -160,19 +161,19 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.recv(deadline)?.ok_or(ChannelError::NoAnswer)
     }
 
-    /// Makes a [`Sender`] of it, which receives no more.
+    /// Converts the end into a [`Sender`], which no longer receives.
     #[must_use]
     pub fn into_sender(self) -> Sender<S> {
         Sender::new(self.endpoint)
     }
 
-    /// Makes a [`Receiver`](crate::Receiver) of it, which sends no more.
+    /// Converts the end into a [`Receiver`](crate::Receiver), which no longer sends.
     #[must_use]
     pub fn into_receiver(self) -> super::Receiver<R> {
         super::Receiver::new(self.endpoint)
     }
 
-    /// Sets the limits that later messages are held to, in both directions.
+    /// Sets the limits on later messages, in both directions.
     pub fn set_limits(&mut self, limits: Limits) {
         self.endpoint.limits = limits;
     }

@@ -6,16 +6,17 @@ use std::time::Duration;
 use super::ChannelError;
 use crate::sys::poll::{self, Deadline};
 
-/// Waits until at least one of `ends` has something to receive, its end included, and tells which:
-/// their indexes, in order. None, where `timeout` is over first.
+/// Waits until at least one of `ends` has something to receive, or has reached its end. Returns
+/// their indexes, in order. If `timeout` passes first, the result is empty.
 ///
-/// [`Receiver`](crate::Receiver)s and [`Duplex`](crate::Duplex)es of different types can be waited
-/// on together, and so can sockets and pipes. A receive after it may still have to wait for the
-/// rest of a message; [`try_recv`](crate::Receiver::try_recv) doesn't.
+/// You can wait for [`Receiver`](crate::Receiver)s and [`Duplex`](crate::Duplex)es of different
+/// types together, and for sockets and pipes as well. A receive may then still have to wait for the
+/// rest of a message. [`try_recv`](crate::Receiver::try_recv) does not wait.
 ///
 /// # Errors
 ///
-/// [`ChannelError::Io`] where `ppoll(2)` fails: memory, or more ends than RLIMIT_NOFILE.
+/// [`ChannelError::Io`] if `ppoll(2)` fails: there is no memory, or there are more ends than
+/// RLIMIT_NOFILE allows.
 ///
 /// ```
 /// # fn main() -> Result<(), crossmist::ChannelError> {
