@@ -1,11 +1,11 @@
-//! `Cell`, `RefCell`, and the locks: the value of the moment is what is sent.
+//! `Cell`, `RefCell`, and the locks. Their current value is sent.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, RwLock};
 
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
-/// A cell: how its value is written, which is a copy, and how it is made of one.
+/// A cell: how its value is written, as a copy, and how the cell is created from a value.
 macro_rules! cells {
     ($($(#[$doc:meta])* $cell:ident<T $(: $bound:ident)?>, $encode:expr;)*) => {$(
         $(#[$doc])*
@@ -33,19 +33,21 @@ macro_rules! cells {
 cells! {
     Cell<T: Copy>, |cell, encoder| encoder.temporary(&cell.get());
 
-    /// One that is mutably borrowed can't be sent.
+    /// A `RefCell` that is mutably borrowed cannot be sent.
     RefCell<T>, |cell, encoder| match cell.try_borrow() {
         Ok(value) => encoder.temporary(&*value),
         Err(_) => encoder.fail("a `RefCell` can't be sent while it is mutably borrowed"),
     };
 
-    /// It is locked while it is encoded, not while it is sent. One that is poisoned can't be sent.
+    /// The `Mutex` is locked while it is encoded, not while it is sent. A poisoned one cannot be
+    /// sent.
     Mutex<T>, |mutex, encoder| match mutex.lock() {
         Ok(value) => encoder.temporary(&*value),
         Err(_) => encoder.fail("a `Mutex` that is poisoned can't be sent"),
     };
 
-    /// It is locked while it is encoded, not while it is sent. One that is poisoned can't be sent.
+    /// The `RwLock` is locked while it is encoded, not while it is sent. A poisoned one cannot be
+    /// sent.
     RwLock<T>, |lock, encoder| match lock.read() {
         Ok(value) => encoder.temporary(&*value),
         Err(_) => encoder.fail("an `RwLock` that is poisoned can't be sent"),

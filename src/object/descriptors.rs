@@ -1,7 +1,7 @@
 //! Files, sockets, pipes and other open descriptors.
 //!
-//! What a confined or unknown peer sends is held to its kind before it becomes a value of a type
-//! that promises one. A `File` that is in truth a pipe could block whoever reads it for ever.
+//! What a confined or unknown peer sends is checked to be of its kind before it becomes a value of
+//! a type that promises one. A `File` that is really a pipe could block its reader for ever.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
@@ -14,12 +14,13 @@ use super::{DecodeError, Decoder, Encoder, Object, Shape};
 use crate::sys::fd::disarm_linger;
 use crate::sys::kind::{Access, Kind, Socket};
 
-/// Any descriptor, of whatever kind.
+/// A descriptor of any kind.
 ///
 /// # Security
 ///
-/// Look at what a peer has sent before you use it. A descriptor that was opened by O_PATH, for one,
-/// can name a folder that its sender had no right to list; `openat` from it uses your rights.
+/// Check what a peer has sent before you use it. A descriptor that was opened with O_PATH, for
+/// example, can name a folder that its sender had no right to list, and `openat` from it uses your
+/// rights.
 impl Object for OwnedFd {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.descriptor(self.as_fd());
@@ -38,13 +39,13 @@ impl Object for OwnedFd {
     }
 }
 
-/// Which kinds a type accepts, and how it says so.
+/// Which kinds a type accepts, and what an error calls them.
 struct Wanted {
     accepts: fn(Kind) -> bool,
     words: &'static str,
 }
 
-/// Reads a descriptor of the kind that is wanted, if any is.
+/// Reads a descriptor, of the wanted kind if there is one.
 fn accept(decoder: &mut Decoder<'_>, wanted: Option<Wanted>) -> Result<OwnedFd, DecodeError> {
     let descriptor = decoder.descriptor()?;
     if decoder.is_trusted() {
@@ -56,7 +57,8 @@ fn accept(decoder: &mut Decoder<'_>, wanted: Option<Wanted>) -> Result<OwnedFd, 
             return Err(decoder.error(words, kind));
         }
     }
-    // A value that turns out to be incomplete is dropped, and that mustn't wait for a socket.
+    // If the value turns out to be incomplete it is dropped, and the drop must not wait for a
+    // socket.
     disarm_linger(descriptor.as_fd());
     Ok(descriptor.into_owned())
 }
@@ -90,12 +92,12 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A regular file or a directory; offset and flags are shared with the sender. Send anything
-    /// else as an [`OwnedFd`]: devices, namespaces, what was opened by O_PATH.
+    /// A regular file or a directory. Offset and flags are shared with the sender. Send anything
+    /// else as an [`OwnedFd`], such as devices, namespaces, or files opened with O_PATH.
     ///
     /// # Security
     ///
-    /// The peer may have opened it in a file system of its own making, where every operation
+    /// The peer may have opened it in a file system that the peer provides, where every operation
     /// waits as long as the peer likes.
     File: Kind::File | Kind::Directory,
         "a regular file or a directory (anything else is sent as an `OwnedFd`)";

@@ -1,4 +1,4 @@
-//! A value into the three sections of a message: bytes, descriptors, code references.
+//! Encodes a value into the three sections of a message: bytes, descriptors, code references.
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
@@ -9,22 +9,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::decode::{Stack, key_weight};
 use super::{Auto, BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Object, Trust};
 
-/// Takes the parts of a value; see [`Object::encode`].
+/// Writes the parts of a value into a message. See [`Object::encode`].
 ///
-/// Writing can't fail in place: what can't be sent is remembered, the rest is written or skipped,
-/// and the send fails before anything has left the process.
+/// Its methods return no error. If something cannot be sent, the encoder remembers the first
+/// reason, writes or skips the rest, and the send fails before anything has left the process.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     message: Encoded<'a>,
-    /// How much of `message.bytes` is not the message's: room for its header.
+    /// How many bytes of `message.bytes` are room for the header.
     head: usize,
     limits: Limits,
     trust: Trust,
     depth: usize,
     stack: Stack,
     empty_elements: usize,
-    /// How many runs and descriptors of the message are kept elsewhere while a temporary is
-    /// written: see [`temporary`](Self::temporary).
+    /// How many runs and descriptors of the message are set aside while a temporary is written. See
+    /// [`temporary`](Self::temporary).
     aside: Aside,
     shared: HashMap<(usize, TypeId), Shared>,
     shared_written: u32,
@@ -38,7 +38,7 @@ pub struct Encoder<'a> {
     in_key: bool,
     /// The weight of the references in keys so far.
     key_weight: usize,
-    /// Whether the receiver is going to be confined: it may be sent code to run, but no end over
+    /// Whether the receiver will be confined. It may be sent code to run, but no channel end over
     /// which code could come back.
     for_confined: bool,
     failure: Option<EncodeErrorKind>,
@@ -49,13 +49,13 @@ pub struct Encoder<'a> {
 pub(crate) struct Encoded<'a> {
     /// Room for the header, then the bytes.
     pub(crate) bytes: Vec<u8>,
-    /// Long runs of bytes, which travel behind the message and are copied nowhere.
+    /// Long runs of bytes, which are sent after the message and never copied.
     pub(crate) bulk: Vec<Cow<'a, [u8]>>,
     pub(crate) descriptors: Vec<Lent<'a>>,
     pub(crate) code: Vec<u64>,
 }
 
-/// A descriptor to be sent: the value's own, or one that was made for the message.
+/// A descriptor to be sent: the value's own, or one that was created for the message.
 #[derive(Debug)]
 pub(crate) enum Lent<'a> {
     Borrowed(BorrowedFd<'a>),
@@ -80,27 +80,27 @@ struct Aside {
 /// A shared allocation that the message contains.
 #[derive(Debug)]
 struct Shared {
-    /// What there is to know once its contents are written; `None` meanwhile, and meeting it then
-    /// means that it contains itself.
+    /// What is known once its contents are written. `None` until then; meeting the allocation in
+    /// that state means that it contains itself.
     complete: Option<Complete>,
-    /// Keeps the allocation, and so its address, from being used again by a later temporary.
+    /// Keeps the allocation alive, so that its address is not reused by a later temporary.
     _handle: Box<dyn Any>,
 }
 
 /// A shared allocation with its contents written.
 #[derive(Clone, Copy, Debug)]
 struct Complete {
-    /// They are numbered in the order in which they are complete, since the decoder can't hand
-    /// one out earlier.
+    /// Allocations are numbered in the order in which they are complete, since the decoder cannot
+    /// hand one out earlier.
     number: u32,
-    /// How many pointers and containers it has within one another.
+    /// How deeply its pointers and containers nest.
     height: usize,
-    /// How long a message it would be without sharing.
+    /// How long its message would be without sharing.
     weight: usize,
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder that appends to `buffer`, whose present contents are room for a header.
+    /// Creates an encoder that appends to `buffer`, whose present contents are room for a header.
     pub(crate) fn new(buffer: Vec<u8>, limits: Limits, trust: Trust) -> Self {
         Self {
             head: buffer.len(),
@@ -126,17 +126,17 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Says that what follows is for a process that is going to be confined.
+    /// Declares that what follows is for a process that will be confined.
     pub(crate) fn for_confined(&mut self) {
         self.for_confined = true;
     }
 
-    /// Whether it is.
+    /// Returns whether the receiver will be confined.
     pub(crate) fn is_for_confined(&self) -> bool {
         self.for_confined
     }
 
-    /// The finished sections; after a failure the buffer alone, to be used again.
+    /// Returns the finished sections, or after a failure the buffer, for reuse.
     pub(crate) fn finish(mut self) -> Result<Encoded<'a>, (EncodeError, Vec<u8>)> {
         let bytes = self.message.bytes.len() - self.head
             + self.message.code.len() * size_of::<u64>()
@@ -153,7 +153,7 @@ impl<'a> Encoder<'a> {
         }
         if self.empty_elements > self.limits.empty_elements {
             let (elements, limit) = (self.empty_elements, self.limits.empty_elements);
-            // The receiver allows as many elements as there are bytes, too.
+            // The receiver also allows as many elements as there are bytes.
             if elements > bytes {
                 self.refuse(EncodeErrorKind::TooManyEmptyElements { elements, limit });
             }
@@ -170,13 +170,13 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes bytes as they are, without their number.
+    /// Writes bytes as they are, without a length.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         self.message.bytes.extend_from_slice(bytes);
     }
 
-    /// Writes how many elements follow, of which each takes at least `least_bytes`.
+    /// Writes the number of elements that follow. Each takes at least `least_bytes`.
     #[inline]
     pub fn count(&mut self, count: usize, least_bytes: usize) {
         if least_bytes == 0 {
@@ -196,19 +196,20 @@ impl<'a> Encoder<'a> {
         self.empty_elements = self.empty_elements.saturating_add(count);
     }
 
-    /// Writes bytes and their number. Long runs are borrowed until the message is sent.
+    /// Writes bytes, preceded by their number. Long runs are borrowed until the message is sent.
     pub fn bytes(&mut self, bytes: &'a [u8]) {
         self.count(bytes.len(), 1);
         self.run(Cow::Borrowed(bytes));
     }
 
-    /// Writes bytes and their number, like [`bytes`](Self::bytes), of a buffer made for it.
+    /// Writes bytes, preceded by their number, from a buffer that was created for the message. See
+    /// [`bytes`](Self::bytes).
     pub fn bytes_owned(&mut self, bytes: Vec<u8>) {
         self.count(bytes.len(), 1);
         self.run(Cow::Owned(bytes));
     }
 
-    /// Writes bytes whose number the receiver knows by now.
+    /// Writes bytes whose number the receiver already knows.
     pub(crate) fn run(&mut self, bytes: Cow<'a, [u8]>) {
         if bytes.len() >= BULK_BYTES && self.aside.bulk + self.message.bulk.len() < BULK_RUNS {
             self.run_bytes += bytes.len();
@@ -218,18 +219,19 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes a descriptor. The receiver gets one of its own for the same open file.
+    /// Writes a descriptor. The receiver gets its own descriptor for the same open file.
     pub fn descriptor(&mut self, descriptor: BorrowedFd<'a>) {
         self.lend(Lent::Borrowed(descriptor));
     }
 
-    /// Writes a descriptor that was made for this message and is closed once it is sent.
+    /// Writes a descriptor that was created for this message. It is closed once the message is
+    /// sent.
     pub fn owned_descriptor(&mut self, descriptor: OwnedFd) {
         self.lend(Lent::Owned(descriptor));
     }
 
     pub(crate) fn lend(&mut self, descriptor: Lent<'a>) {
-        // More than the kernel's limit is refused in `finish`; the index just has to fit here.
+        // `finish` refuses more than the kernel's limit. Here the index only has to fit.
         let index = u16::try_from(self.aside.descriptors + self.message.descriptors.len())
             .unwrap_or(u16::MAX);
         self.put(&index.to_le_bytes());
@@ -251,20 +253,20 @@ impl<'a> Encoder<'a> {
         self.message.code.push(auto.mark(reference));
     }
 
-    /// Writes a code reference that is marked already.
+    /// Writes a code reference that is already marked.
     pub(crate) fn code_as_is(&mut self, marked: u64) {
         let (reference, auto) = Auto::unmark(marked);
         self.code(Some(reference), auto, "a delayed value with code");
     }
 
-    /// An encoder for a part that is to be a message of its own, held to the same as this one.
+    /// Creates an encoder for a part that becomes a message of its own, with the same limits.
     pub(crate) fn for_part<'p>(&self) -> Encoder<'p> {
         let mut part = Encoder::new(Vec::new(), self.limits, self.trust);
         part.for_confined = self.for_confined;
         part
     }
 
-    /// Whether this message may hold code; when it may not, that is the failure from now on.
+    /// Returns whether this message may hold code. If not, the send fails for that reason.
     pub(crate) fn allows_code(&mut self, what: &'static str) -> bool {
         if self.trust == Trust::Data {
             self.refuse(EncodeErrorKind::CodeOnDataChannel { what });
@@ -272,9 +274,9 @@ impl<'a> Encoder<'a> {
         self.trust == Trust::Code
     }
 
-    /// Writes what lies behind a pointer or in a container.
+    /// Writes what is behind a pointer or in a container.
     ///
-    /// Every step of a recursion goes through here: it is what bounds the nesting.
+    /// Every step of a recursion goes through this method, which bounds the nesting.
     #[inline]
     pub fn nested(&mut self, write: impl FnOnce(&mut Self)) {
         if self.depth == self.limits.nesting {
@@ -293,7 +295,7 @@ impl<'a> Encoder<'a> {
         self.depth -= 1;
     }
 
-    /// How many levels of nesting are left.
+    /// Returns how many levels of nesting are left.
     pub(super) fn nesting_left(&self) -> usize {
         self.limits.nesting.saturating_sub(self.depth)
     }
@@ -306,7 +308,7 @@ impl<'a> Encoder<'a> {
         self.limits
     }
 
-    /// Writes what the receiver will hash or compare while it decodes: the keys of a map, the
+    /// Writes what the receiver hashes or compares while it decodes: the keys of a map, the
     /// elements of a set or of a heap. See [`Decoder::key`](crate::Decoder::key).
     #[inline]
     pub fn key(&mut self, write: impl FnOnce(&mut Self)) {
@@ -315,8 +317,8 @@ impl<'a> Encoder<'a> {
         self.in_key = outer;
     }
 
-    /// Writes a value that doesn't live as long as the message's: a temporary, or what a lock or
-    /// a `RefCell` guards. It is copied, and its descriptors are duplicated.
+    /// Writes a value that does not live as long as the one being sent: a temporary, or what a lock
+    /// or a `RefCell` guards. Its bytes are copied, and its descriptors are duplicated.
     pub fn temporary<T: Object + ?Sized>(&mut self, value: &T) {
         let mut inner = Encoder {
             message: Encoded {
@@ -378,7 +380,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Says that the value can't be sent, and why. The first reason stands.
+    /// Declares that the value cannot be sent, and why. The first reason counts.
     pub fn fail(&mut self, reason: impl Into<String>) {
         self.refuse(EncodeErrorKind::Refused {
             reason: reason.into(),
@@ -390,8 +392,8 @@ impl<'a> Encoder<'a> {
         self.failure.get_or_insert(kind);
     }
 
-    /// Writes the shared allocation at `address`, to which `handle` leads: by `contents` when it
-    /// is met first, and as a reference from then on.
+    /// Writes the shared allocation at `address`, which `handle` keeps alive: by `contents` the
+    /// first time, and as a reference after that.
     pub(crate) fn shared<H: Clone + 'static>(
         &mut self,
         address: usize,
@@ -428,12 +430,12 @@ impl<'a> Encoder<'a> {
         if let Some(shared) = self.shared.get_mut(&key) {
             shared.complete = Some(complete);
         }
-        // Each takes a byte at least, and a message has less than 2³² of them.
+        // Each takes at least a byte, and a message has less than 2³² bytes.
         self.shared_written = self.shared_written.wrapping_add(1);
         self.deepest = self.deepest.max(outside);
     }
 
-    /// Writes a reference. What it leads to counts as if it were written again, but in bytes.
+    /// Writes a reference. What it refers to counts as if it were written again, except in bytes.
     fn earlier(&mut self, earlier: Complete) {
         let deepest = self.depth + earlier.height;
         if deepest > self.limits.nesting {
@@ -450,7 +452,7 @@ impl<'a> Encoder<'a> {
         self.put(&earlier.number.to_le_bytes());
     }
 
-    /// How many bytes were written, those of runs included.
+    /// Returns how many bytes were written, runs included.
     fn written(&self) -> usize {
         self.message.bytes.len() + self.run_bytes
     }

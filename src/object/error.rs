@@ -1,12 +1,12 @@
-//! What is wrong with a value to be sent, or with bytes that were received.
+//! The errors of encoding and decoding.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Why a message is not a value of the type that it should be.
+/// Why a message is not a value of the expected type.
 ///
-/// It carries no bytes of the message beyond what its text quotes, and that is bounded, so it can
-/// be logged.
+/// Its text may quote the message, but the quotation is bounded and escaped, so the error can be
+/// logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DecodeError(Box<Detail>);
 
@@ -15,11 +15,11 @@ struct Detail {
     at: usize,
     expected: Cow<'static, str>,
     found: String,
-    /// Innermost first, as it is gathered on the way out.
+    /// The innermost step first, as the steps are added on the way out.
     path: Vec<&'static str>,
 }
 
-/// How many steps of the path are kept: the innermost ones tell most.
+/// How many steps of the path are kept. The innermost ones tell most.
 const PATH_STEPS: usize = 16;
 
 impl DecodeError {
@@ -30,11 +30,11 @@ impl DecodeError {
         found: impl fmt::Display,
     ) -> Self {
         let mut text = String::new();
-        // The finding may quote what a peer sent: bounded, and without control characters.
+        // This text may quote what a peer sent, so it is bounded and has no control characters.
         for character in found.to_string().chars().take(120) {
             match character {
                 '\'' | '"' | '`' => text.push(character),
-                // Also of what turns the direction of the text around.
+                // This also escapes characters that reverse the direction of text.
                 _ => text.extend(character.escape_debug()),
             }
         }
@@ -46,30 +46,31 @@ impl DecodeError {
         }))
     }
 
-    /// The position in the message, in bytes from its first.
+    /// Returns the position in the message, in bytes from its start.
     #[must_use]
     pub fn at(&self) -> usize {
         self.0.at
     }
 
-    /// What should have been there.
+    /// Returns what was expected there.
     #[must_use]
     pub fn expected(&self) -> &str {
         &self.0.expected
     }
 
-    /// What was there instead.
+    /// Returns what was found instead.
     #[must_use]
     pub fn found(&self) -> &str {
         &self.0.found
     }
 
-    /// The fields on the way to it, outermost first; the 16 innermost where there are more.
+    /// Returns the fields that lead to the position, the outermost first. If there are more than
+    /// 16, only the innermost 16 are kept.
     pub fn path(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.0.path.iter().rev().copied()
     }
 
-    /// Notes that the error arose within `step`: a field, a variant, a type.
+    /// Records that the error arose within `step`: a field, a variant, a type.
     #[must_use]
     #[cold]
     pub fn within(mut self, step: &'static str) -> Self {
@@ -98,7 +99,7 @@ impl fmt::Debug for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Why a value can't be sent. Nothing of it has left the process.
+/// Why a value cannot be sent. Nothing of it has left the process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}")]
 pub struct EncodeError {
@@ -114,14 +115,14 @@ impl EncodeError {
         self.kind
     }
 
-    /// What the reason is.
+    /// Returns the reason.
     #[must_use]
     pub fn kind(&self) -> &EncodeErrorKind {
         &self.kind
     }
 }
 
-/// The reasons why a value can't be sent.
+/// The reasons why a value cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeErrorKind {
@@ -130,7 +131,7 @@ pub enum EncodeErrorKind {
         "the message has {bytes} bytes, {limit} are allowed; raise `Limits::message_bytes` at both ends"
     )]
     TooLong {
-        /// Its length.
+        /// The length of the message.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -152,62 +153,64 @@ pub enum EncodeErrorKind {
         "the value holds {descriptors} descriptors, {limit} are allowed in one message; send it in several"
     )]
     TooManyDescriptors {
-        /// How many it holds.
+        /// How many descriptors it holds.
         descriptors: usize,
-        /// The limit; the kernel's own is 253.
+        /// The limit. The kernel's own is 253.
         limit: usize,
     },
-    /// More elements without bytes than [`Limits::empty_elements`](crate::Limits::empty_elements).
+    /// The value holds more elements that take no bytes than
+    /// [`Limits::empty_elements`](crate::Limits::empty_elements).
     #[error("the containers hold {elements} elements that take no bytes, {limit} are allowed")]
     TooManyEmptyElements {
-        /// How many there are.
+        /// How many such elements there are.
         elements: usize,
         /// The limit.
         limit: usize,
     },
-    /// An `Rc` or `Arc` that leads back to itself.
+    /// An `Rc` or `Arc` leads back to itself.
     #[error(
         "the value refers to itself through a reference-counted pointer; a cycle can't be rebuilt safely"
     )]
     Cycle,
-    /// Keys of maps and sets that lead to the same `Rc` or `Arc` over and over; see
+    /// Keys of maps and sets refer to the same `Rc` or `Arc` again and again. See
     /// [`Decoder::key`](crate::Decoder::key).
     #[error(
         "the keys refer to {weight} bytes of what is shared, {limit} are allowed; send them as values, or without `Rc`"
     )]
     KeysShareTooMuch {
-        /// How long what the references in keys lead to is together.
+        /// The total length of what the references in keys refer to.
         weight: usize,
         /// The limit, which grows with the message.
         limit: usize,
     },
-    /// Code in a message to somebody who may not send code back.
+    /// The message holds code, and its channel may not carry any.
     #[error(
         "{what} can only be sent over a channel made by `crossmist::trusted`, or as an argument of a function"
     )]
     CodeOnDataChannel {
-        /// What it is: a callback, a trait object, a trusted channel end.
+        /// What the code is: a callback, a trait object, a trusted channel end.
         what: &'static str,
     },
-    /// A code reference into an object that the child won't have: one loaded by `dlopen`.
+    /// The code is in an object that the child will not have loaded, such as one that was loaded by
+    /// `dlopen`.
     #[error(
         "{what} lies in a shared object, not in the program itself, so a child would not find it"
     )]
     CodeElsewhere {
-        /// What it is.
+        /// What the code is.
         what: &'static str,
     },
     /// A descriptor could not be duplicated.
     #[error("a descriptor could not be duplicated: {reason}")]
     Descriptor {
-        /// The system's reason.
+        /// The operating system's error.
         reason: String,
     },
-    /// What an implementation of [`Object`](crate::Object) said with
+    /// An implementation of [`Object`](crate::Object) called
     /// [`Encoder::fail`](crate::Encoder::fail).
     #[error("{reason}")]
     Refused {
-        /// Its words.
+        /// The reason that it gave.
         reason: String,
     },
 }

@@ -4,18 +4,18 @@ use std::io::{Error, ErrorKind};
 
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
-/// How much of an error's text is kept.
+/// How many bytes of an error's text are kept.
 const TEXT_BYTES: usize = 1024;
 
-/// The errors that the system has numbers for: the kernel keeps to this range.
+/// The error numbers of the kernel, which are all in this range.
 const CODES: std::ops::RangeInclusive<i32> = 1..=4095;
 
-/// The system's number is kept, and of any other error the kind and the text: up to 1024 bytes of
-/// what the whole error displays, since what it was made of is any type.
+/// An error of the operating system keeps its number. Any other error keeps its kind and up to 1024
+/// bytes of the text that it displays, because its source can be of any type.
 ///
 /// # Security
 ///
-/// The text is the peer's: escape it before it reaches a log or a terminal.
+/// The text comes from the peer. Escape it before you print or log it.
 impl Object for Error {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         match self.raw_os_error() {
@@ -67,7 +67,7 @@ impl Object for Error {
     }
 }
 
-/// The kinds by number. One that the standard library doesn't name yet travels as `Other`.
+/// The kinds by number. A kind that the standard library does not name yet is sent as `Other`.
 macro_rules! error_kinds {
     ($($number:literal $kind:ident)*) => {
         fn encode_kind(kind: ErrorKind, encoder: &mut Encoder<'_>) {

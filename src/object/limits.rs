@@ -1,9 +1,9 @@
-//! How much one message may ask of its receiver.
+//! `Limits`: how much one message may demand of its receiver.
 
 use super::{DecodeError, Decoder, Encoder};
 
-/// Bounds on one message, checked by the sender before it sends and by the receiver before it
-/// believes.
+/// The limits on one message. The sender checks them before it sends, and the receiver checks them
+/// again.
 ///
 /// ```
 /// use crossmist::Limits;
@@ -13,21 +13,24 @@ use super::{DecodeError, Decoder, Encoder};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one message, everything that isn't a descriptor. Default 256 MiB, at most 4 GiB.
+    /// The length of one message in bytes, without its descriptors. By default 256 MiB, at most 4
+    /// GiB.
     pub message_bytes: usize,
-    /// Descriptors of one message. Default 253, which is also the kernel's limit.
+    /// The descriptors in one message. By default 253, which is also the kernel's limit.
     pub descriptors: usize,
-    /// Pointers and containers within one another. Default 128.
+    /// How deeply pointers and containers may nest. By default 128.
     ///
-    /// Whatever it is, encoding and decoding stop at 512 KiB of stack: a type whose values are
-    /// large in place gets there first. A thread that receives such types needs 1 MiB.
+    /// Encoding and decoding also stop at 512 KiB of stack, whatever this limit is. A type whose
+    /// values are large in place reaches that first. A thread that receives such types needs a
+    /// stack of 1 MiB.
     pub nesting: usize,
-    /// Bytes that the containers of one decoded value may reserve. Default 1 GiB.
+    /// How many bytes the containers of one decoded value may allocate. By default 1 GiB.
     ///
-    /// A value can be larger than its message (`Option<[u64; 100]>` is one byte when it is
-    /// `None`), by a factor that its type fixes; this bounds the product.
+    /// A value can be larger than its message by a factor that depends on its type:
+    /// `Option<[u64; 100]>` is one byte in a message if it is `None`. This limit bounds the result.
     pub memory_bytes: usize,
-    /// Elements that take no bytes, such as `()`, in all containers of one message. Default 65 536.
+    /// How many elements that take no bytes, such as `()`, all containers of one message may hold.
+    /// By default 65 536.
     pub empty_elements: usize,
 }
 
@@ -43,7 +46,7 @@ impl Default for Limits {
     }
 }
 
-/// As five numbers. Whoever decodes them decides whether to believe them.
+/// Encoded as five numbers. The code that decodes them decides whether to trust them.
 impl Limits {
     pub(crate) const ENCODED_BYTES: usize = 5 * size_of::<usize>();
 
@@ -77,7 +80,7 @@ impl Limits {
         })
     }
 
-    /// The smaller of both, each by itself.
+    /// Returns the smaller of each pair of limits.
     pub(crate) fn min(self, other: Self) -> Self {
         Self {
             message_bytes: self.message_bytes.min(other.message_bytes),

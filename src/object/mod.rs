@@ -33,26 +33,26 @@ pub(crate) use self::encode::Encoded;
 
 pub(crate) use self::shape::{carries, sends_descriptors};
 
-/// Whether code references may stand in a message.
+/// Whether a message may hold code references.
 ///
-/// [`Trust::Data`] is what every channel is made with; [`Trust::Code`] needs a constructor that
-/// says so, and a peer that is this very program and unconfined.
+/// Every ordinary channel has [`Trust::Data`]. [`Trust::Code`] needs a constructor that says so,
+/// and a peer that is this very program and unconfined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
     Data,
     Code,
 }
 
-/// Which auto traits the type of a trait object has, as the type of its box says.
+/// Which auto traits the type behind a trait object has, as the type of its box says.
 ///
-/// It travels in the upper bits of the code reference, not in the bytes of the message: an
-/// implementation of [`Object`] can write any bytes, and whether something may cross threads must
-/// not depend on them.
+/// This is sent in the upper bits of the code reference, not in the bytes of the message. An
+/// implementation of [`Object`] can write any bytes, and they must not decide whether something may
+/// cross threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Auto(u64);
 
 impl Auto {
-    /// Neither.
+    /// Neither `Send` nor `Sync`.
     pub const NONE: Self = Self(0);
     /// `Send`.
     pub const SEND: Self = Self(1 << 62);
@@ -61,45 +61,45 @@ impl Auto {
     /// `Send` and `Sync`.
     pub const BOTH: Self = Self(0b11 << 62);
 
-    /// Whether a type with these traits has all of `wanted`.
+    /// Returns whether a type with these traits has all of `wanted`.
     pub(crate) fn includes(self, wanted: Self) -> bool {
         self.0 & wanted.0 == wanted.0
     }
 
-    /// A reference, an offset into the program, with these traits.
+    /// Marks a reference, which is an offset into the program, with these traits.
     pub(crate) fn mark(self, reference: u64) -> u64 {
         reference & !Self::BOTH.0 | self.0
     }
 
-    /// A marked reference apart.
+    /// Splits a marked reference.
     pub(crate) fn unmark(marked: u64) -> (u64, Self) {
         (marked & !Self::BOTH.0, Self(marked & Self::BOTH.0))
     }
 }
 
-/// From how many bytes on a run of plain bytes travels beside the message instead of in it.
+/// The least length of a run of plain bytes that is sent beside the message instead of in it.
 ///
-/// Below it a copy is cheaper than an allocation of its own. Both ends derive from the length
-/// alone where the bytes are, so nothing in the message can contradict it.
+/// Below it, a copy is cheaper than a separate allocation. Both ends derive the place of the bytes
+/// from the length alone, so nothing in the message can contradict it.
 pub(crate) const BULK_BYTES: usize = 64 << 10;
 
-/// How many runs of bytes may travel beside one message; further ones stay in it.
+/// How many runs of bytes may be sent beside one message. Further ones are sent in it.
 pub(crate) const BULK_RUNS: usize = 1024;
 
 /// A value that can be sent to another process.
 ///
-/// Numbers, strings, containers, files, sockets and channels implement it; for your own structs
-/// and enums there is `#[derive(Object)]`. Write it by hand for a type that the derive can't see
-/// into, or that wants another form on the wire.
+/// Numbers, strings, containers, files, sockets and channels implement this trait. For your own
+/// structs and enums, use `#[derive(Object)]`. Implement it by hand for a type that the derive
+/// cannot see into, that promises more than its fields do, or that needs another encoding.
 ///
-/// An implementation in safe code can cause wrong values at worst: the decoder hands out bytes,
-/// never memory, and what a peer sent is checked wherever it becomes a value.
+/// A wrong implementation in safe code can at worst produce wrong values. The decoder hands out
+/// bytes, never memory, and checks what a peer sent wherever it becomes a value.
 ///
-/// # Writing one by hand
+/// # Implementing it by hand
 ///
-/// `encode` writes parts in some order, `decode` reads the same parts in the same order, and
-/// `describe` names the types of the parts, so that a channel can tell when it is made whether a
-/// value can carry code or descriptors.
+/// `encode` writes the parts in some order, and `decode` reads the same parts in the same order.
+/// `describe` names the types of the parts. From that, a channel knows when it is created whether
+/// values can carry code or descriptors.
 ///
 /// ```
 /// use crossmist::{DecodeError, Decoder, Encoder, Object, Shape};
@@ -144,9 +144,9 @@ pub(crate) const BULK_RUNS: usize = 1024;
 ///
 /// # Security
 ///
-/// `decode` runs on bytes that an attacker chose. It must not panic, and it should not do more
-/// work than the bytes justify: read counts with [`Decoder::count`], recurse through
-/// [`Decoder::nested`], and keep to what the decoder gives.
+/// `decode` runs on bytes that an attacker may have chosen. It must not panic, and it should not do
+/// more work than the bytes justify. Read counts with [`Decoder::count`], recurse through
+/// [`Decoder::nested`], and use only what the decoder returns.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be sent to another process",
     label = "this type is not an `Object`",
@@ -155,29 +155,29 @@ pub(crate) const BULK_RUNS: usize = 1024;
 pub trait Object: 'static {
     /// Writes the value to `encoder`.
     ///
-    /// What can't be sent is said with [`Encoder::fail`]; the send then fails with that error.
+    /// If the value cannot be sent, call [`Encoder::fail`]. The send then fails with that error.
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>);
 
     /// Reads a value from `decoder`.
     ///
     /// # Errors
     ///
-    /// A [`DecodeError`] with position, expectation and finding where the bytes are not a value
-    /// of this type.
+    /// A [`DecodeError`] if the bytes are not a valid value of this type. It holds the position,
+    /// what was expected and what was found.
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError>
     where
         Self: Sized;
 
-    /// Tells which types the value is made of.
+    /// Describes the types that the value consists of.
     fn describe(shape: &mut Shape)
     where
         Self: Sized;
 
-    /// The least number of bytes that a value takes in a message; 0 is always right.
+    /// Returns the least number of bytes that a value takes in a message. 0 is always correct.
     ///
-    /// A count of elements is refused when not even the least of them would fit the bytes that
-    /// are left. Pointers and containers count their own bytes only, so that the answer of a
-    /// recursive type doesn't ask for itself.
+    /// A count of elements is refused if not even the smallest elements would fit in the bytes that
+    /// are left. Pointers and containers count only their own bytes, so that a recursive type does
+    /// not ask itself.
     fn least_bytes() -> usize
     where
         Self: Sized,
@@ -185,7 +185,7 @@ pub trait Object: 'static {
         0
     }
 
-    /// Writes every element of a slice. Only plain numbers have reason to override it.
+    /// Writes every element of a slice. Only plain numbers have a reason to override this.
     #[doc(hidden)]
     fn encode_slice<'a>(slice: &'a [Self], encoder: &mut Encoder<'a>)
     where
@@ -198,7 +198,7 @@ pub trait Object: 'static {
         });
     }
 
-    /// Reads `count` elements. Only plain numbers have reason to override it.
+    /// Reads `count` elements. Only plain numbers have a reason to override this.
     #[doc(hidden)]
     fn decode_vec(decoder: &mut Decoder<'_>, count: usize) -> Result<Vec<Self>, DecodeError>
     where

@@ -80,7 +80,7 @@ impl Object for SocketAddrV6 {
     }
 }
 
-/// An address of either version, behind the version's number.
+/// An address of either version, preceded by the version's number.
 macro_rules! either {
     ($($address:ident $v4:ident $v6:ident $least:literal;)*) => {$(
         impl Object for $address {

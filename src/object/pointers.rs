@@ -23,7 +23,7 @@ impl<T: Object> Object for Box<T> {
     }
 }
 
-/// What is borrowed here is owned there.
+/// The receiver gets an owned value, even if the sender's is borrowed.
 impl<T: Object + Clone> Object for Cow<'static, T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         (**self).encode(encoder);
@@ -60,25 +60,26 @@ impl<T: Object + Clone> Object for Cow<'static, [T]> {
     }
 }
 
-/// What an allocation of `Rc` or `Arc` takes beside its contents: two counts there, and the
-/// decoder's own memory of it.
+/// What an allocation of `Rc` or `Arc` takes besides its contents: two counters, and the decoder's
+/// own record of it.
 const SHARED_BYTES: usize = (2 + 10) * size_of::<usize>();
 
 /// What `Rc` and `Arc` have in common.
 macro_rules! shared {
     ($($pointer:ident)*) => {$(
-        /// Sharing is kept: what is one allocation here is one allocation there.
+        /// Sharing is preserved: one allocation here is one allocation there.
         ///
-        /// A `Weak` is not an `Object`. It would have to be handed out before its target is complete, and
-        /// bytes from a peer could then lead to memory that was never written. For the same reason a
-        /// pointer that leads back to itself, through a `RefCell` say, is refused when it is sent. Send
-        /// the nodes of a graph in a `Vec`, and indexes for its edges.
+        /// A `Weak` is not an `Object`. It would have to be handed out before its target is
+        /// complete, and bytes from a peer could then lead to memory that was never written. For
+        /// the same reason, a pointer that leads back to itself, such as through a `RefCell`, is
+        /// refused when it is sent. To send a graph, send its nodes in a `Vec`, with indexes as
+        /// edges.
         ///
         /// # Security
         ///
-        /// A few bytes of a message can refer to much that was sent before, and what is shared can share
-        /// in turn. Walking over a received graph as if it were a tree, which `Hash`, `Ord`, `Debug` and
-        /// `clone` of a nested value do, can take exponentially long.
+        /// A few bytes of a message can refer to much that was sent before, and what is shared can
+        /// itself share. `Hash`, `Ord`, `Debug` and `clone` of a nested value walk over it as if it
+        /// were a tree, which can take exponentially long.
         impl<T: Object> Object for $pointer<T> {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 let address = $pointer::as_ptr(self).addr();

@@ -8,7 +8,7 @@ use std::num::{NonZero, Saturating, Wrapping};
 
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
-/// Plain numbers: fixed width, little-endian, and whole slices at once.
+/// Plain numbers: fixed width, little-endian, whole slices at once.
 macro_rules! numbers {
     ($($number:ty)*) => {$(
         impl Object for $number {
@@ -42,7 +42,7 @@ macro_rules! numbers {
     )*};
 }
 
-// The bytes of a slice are taken as they lie in memory, and both supported architectures are
+// The bytes of a slice are copied as they are in memory, and both supported architectures are
 // little-endian.
 #[cfg(not(target_endian = "little"))]
 compile_error!("crossmist supports little-endian targets only");
@@ -53,7 +53,7 @@ numbers! { u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 }
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("crossmist supports 64-bit targets only");
 
-/// Like the other plain numbers, but a received run of them is handed on as it is.
+/// Like the other plain numbers, except that a received run is handed on without a copy.
 impl Object for u8 {
     #[inline]
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {

@@ -4,8 +4,8 @@ use std::ops::{Bound, Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, Rang
 
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
-/// A range: its parts, and how it is made of them. A `RangeInclusive` that an iteration has used
-/// up in part is sent as the bounds that are left.
+/// A range: its parts, and how it is created from them. A `RangeInclusive` that was partly iterated
+/// over is sent as the remaining bounds.
 macro_rules! ranges {
     ($($range:ident { $($part:ident: $read:expr),* } $make:expr;)*) => {$(
         impl<T: Object> Object for $range<T> {

@@ -31,8 +31,8 @@ pub(super) fn encode_counted<'a, T: Object>(slice: &'a [T], encoder: &mut Encode
 
 /// Reads what [`encode_counted`] wrote.
 pub(super) fn decode_counted<T: Object>(decoder: &mut Decoder<'_>) -> Result<Vec<T>, DecodeError> {
-    // The bytes of a long run are not among those that `count` would count: `decode_vec` of the
-    // plain numbers holds the run to its length.
+    // The bytes of a long run are not among those that `count` would count. `decode_vec` of the
+    // plain numbers checks the length of the run.
     let count = decoder.elements::<T>()?;
     decoder.reserve(count.saturating_mul(size_of::<T>()))?;
     T::decode_vec(decoder, count)
@@ -73,7 +73,7 @@ impl<T: Object, const N: usize> Object for [T; N] {
     }
 
     fn least_bytes() -> usize {
-        // A long array of plain numbers travels beside the message, and then takes none of it.
+        // A long array of plain numbers is sent beside the message, and then takes no bytes of it.
         if N.saturating_mul(size_of::<T>()) >= super::BULK_BYTES {
             return 0;
         }

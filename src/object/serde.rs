@@ -1,4 +1,4 @@
-//! Anything that serde knows.
+//! `Serde`: values that serde can serialize.
 
 mod arrival;
 mod bounded;
@@ -17,21 +17,22 @@ use self::limited::{Allowance, Limited};
 use self::told::Told;
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
-/// Carries a value of a type that implements serde's traits and not [`Object`](crate::Object).
+/// Wraps a value of a type that implements serde's traits but not [`Object`](crate::Object).
 ///
-/// The wire format is postcard's: small and fast, without names or type tags. It can't carry values that
-/// use some of serde's attributes:
+/// The encoding is postcard's: small and fast, without names or type tags. It cannot carry values
+/// that use some of serde's attributes:
 ///
-/// * a field that is left out (`skip_serializing_if`);
-/// * a choice that depends on the input (`untagged`, `tag`, `flatten`, and types such as
+/// * fields that are left out (`skip_serializing_if`);
+/// * choices that depend on the input (`untagged`, `tag`, `flatten`, and types such as
 ///   `serde_json::Value`);
-/// * a variant that is skipped;
+/// * variants that are skipped;
 /// * names that differ between the two directions.
 ///
-/// Sending such a value fails with an error that names the type, field or variant. To make sure that what
-/// arrives is what was sent, each value is deserialized again before it is sent, and compared by serializing
-/// the copy. Sending therefore takes two to four times as long as receiving; `#[derive(Object)]` and
-/// `Vec<u8>` have no such cost. Fields that are skipped in both directions arrive with their default.
+/// Sending such a value fails with an error that names the type, field or variant. To make sure
+/// that what arrives is what was sent, each value is deserialized again before it is sent, and the
+/// copy is serialized and compared. Sending therefore takes two to four times as long as receiving.
+/// `#[derive(Object)]` and `Vec<u8>` have no such cost. Fields that are skipped in both directions
+/// arrive with their default.
 ///
 /// ```
 /// use crossmist::Serde;
@@ -48,10 +49,10 @@ use super::{DecodeError, Decoder, Encoder, Object, Shape};
 ///
 /// # Security
 ///
-/// Nesting, stack, memory and the number of elements are bounded as of any other object, where
-/// memory is counted generously: what lies in something else counts for itself, too. What the type's
-/// own `Deserialize` does with what it is given is its own: a map with a weak hasher, for one, can
-/// be made slow by whoever chooses its keys.
+/// Nesting, stack, memory and the number of elements are bounded as for any other object. Memory is
+/// counted generously: a value within another counts for itself as well. The type's own
+/// `Deserialize` is not bounded: a map with a weak hasher, for example, can be made slow by a peer
+/// that chooses its keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serde<T>(pub T);
 
@@ -106,7 +107,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Object for Serde<T> {
         }
     }
 
-    /// A value of serde's can carry neither code nor descriptors.
+    /// A value that serde serializes can carry neither code nor descriptors.
     fn describe(_: &mut Shape) {}
 
     fn least_bytes() -> usize {

@@ -1,8 +1,8 @@
-//! What a type can carry beside bytes, found out by a walk over its parts.
+//! What a type can carry besides bytes, found by a walk over its parts.
 //!
-//! An associated constant per type would say it at compile time, but a recursive type makes such
-//! a constant depend on itself, which the compiler refuses. So the walk is made when a channel or
-//! a function is first used, once a type, with the types seen so far as its memory.
+//! An associated constant per type would tell at compile time, but in a recursive type it would
+//! depend on itself, which the compiler refuses. So the walk happens when a channel or a function
+//! is first used, once per type, and remembers the types that it has seen.
 
 use std::any::TypeId;
 use std::collections::{HashMap, HashSet};
@@ -10,7 +10,7 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 
 use super::Object;
 
-/// A walk over the parts of a type; see [`Object::describe`].
+/// A walk over the parts of a type. See [`Object::describe`].
 #[derive(Debug, Default)]
 pub struct Shape {
     visited: HashSet<TypeId>,
@@ -18,12 +18,12 @@ pub struct Shape {
     carries: Carries,
 }
 
-/// What a value of a type may hold beside bytes. A path tells where, for the error.
+/// What a value of a type may hold besides bytes. The paths say where, for the error.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carries {
     pub(crate) code: Option<String>,
     pub(crate) descriptors: Option<String>,
-    /// The channel ends in it, whose messages are no part of the value.
+    /// The channel ends in it. Their messages are not part of the value.
     ends: Vec<End>,
 }
 
@@ -34,7 +34,7 @@ struct End {
     receives: Walk,
 }
 
-/// A walk over a type that is yet to be made.
+/// A walk over a type that is still to be done.
 #[derive(Clone, Copy, Debug)]
 struct Walk {
     id: TypeId,
@@ -51,7 +51,7 @@ impl Walk {
 }
 
 impl Shape {
-    /// Says that a value contains a `T`, called `name`.
+    /// Declares that a value contains a `T`, called `name`.
     pub fn part<T: Object>(&mut self, name: &'static str) {
         if self.begin(TypeId::of::<T>(), name) {
             T::describe(self);
@@ -59,10 +59,10 @@ impl Shape {
         }
     }
 
-    /// Begins a part unless one of its type was met before; [`end`](Self::end) ends it.
+    /// Begins a part, unless a part of its type was met before. [`end`](Self::end) ends it.
     ///
-    /// The derive writes [`part`](Self::part) out, so that the compiler says of a field that is no
-    /// `Object` the same in all of its methods, and therefore once.
+    /// The derive inlines [`part`](Self::part), so that the compiler reports a field that is not an
+    /// `Object` in the same words in all its methods, and therefore once.
     #[doc(hidden)]
     pub fn begin(&mut self, id: TypeId, name: &'static str) -> bool {
         let is_new = self.visited.insert(id);
@@ -77,20 +77,20 @@ impl Shape {
         self.path.pop();
     }
 
-    /// Says that a value contains `T`s that have no name of their own, as a container does.
+    /// Declares that a value contains `T`s that have no name of their own, as a container does.
     pub fn element<T: Object>(&mut self) {
         if self.visited.insert(TypeId::of::<T>()) {
             T::describe(self);
         }
     }
 
-    /// Says that a value carries a descriptor.
+    /// Declares that a value carries a descriptor.
     pub fn descriptor(&mut self) {
         let path = self.path.join(".");
         self.carries.descriptors.get_or_insert(path);
     }
 
-    /// Says that a value carries the end of a channel, whose holder sends `S` and receives `R`.
+    /// Declares that a value carries the end of a channel, whose holder sends `S` and receives `R`.
     pub(crate) fn end_of_channel<S: Object, R: Object>(&mut self) {
         self.descriptor();
         self.carries.ends.push(End {
@@ -99,17 +99,18 @@ impl Shape {
         });
     }
 
-    /// Says that a value carries a code reference.
+    /// Declares that a value carries a code reference.
     pub(crate) fn code(&mut self) {
         let path = self.path.join(".");
         self.carries.code.get_or_insert(path);
     }
 }
 
-/// Whether a function can send a descriptor by its types: in its answer, or over a channel that comes
-/// with its arguments, or with what arrives over one.
+/// Returns whether the types of a function let it send a descriptor: in its answer, over a channel
+/// that comes with its arguments, or with what arrives over one.
 ///
-/// Code among the arguments hides the types of what it has bound, so it counts as naming one.
+/// Code among the arguments hides the types of what it has bound, so it counts as if it named a
+/// descriptor.
 pub(crate) fn sends_descriptors<Args: Object, Output: Object>() -> bool {
     static KNOWN: LazyLock<RwLock<HashMap<[TypeId; 2], bool>>> = LazyLock::new(RwLock::default);
 
@@ -124,7 +125,7 @@ pub(crate) fn sends_descriptors<Args: Object, Output: Object>() -> bool {
     *known.entry(id).or_insert(sends)
 }
 
-/// Whether whoever receives a `T` can send a descriptor over what is in it.
+/// Returns whether the receiver of a `T` can send a descriptor over what is in it.
 fn is_given_a_way<T: Object>() -> bool {
     let mut visited = HashSet::new();
     let mut next = vec![Walk::of::<T>()];
@@ -146,7 +147,7 @@ fn is_given_a_way<T: Object>() -> bool {
     false
 }
 
-/// What values of `T` can carry; walked once, then remembered.
+/// Returns what values of `T` can carry. The type is walked once, and the result is remembered.
 pub(crate) fn carries<T: Object>() -> Carries {
     static KNOWN: LazyLock<RwLock<HashMap<TypeId, Carries>>> = LazyLock::new(RwLock::default);
 

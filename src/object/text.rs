@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
 
-/// Text: a type, how its bytes are reached, and what is made of received ones.
+/// Text: a type, how to get its bytes, and how to create it from received ones.
 macro_rules! text {
     ($($text:ty, $bytes:expr, $decode:expr;)*) => {$(
         impl Object for $text {
@@ -77,7 +77,7 @@ fn c_string(decoder: &mut Decoder<'_>) -> Result<CString, DecodeError> {
     })
 }
 
-// The system's strings are any bytes, a zero byte among them: a system call refuses that.
+// The system's strings may be any bytes, including a zero byte, which a system call refuses.
 fn os_string(decoder: &mut Decoder<'_>) -> Result<OsString, DecodeError> {
     decoder.bytes().map(OsString::from_vec)
 }

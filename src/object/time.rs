@@ -27,7 +27,7 @@ impl Object for Duration {
     }
 }
 
-/// It travels as the time since 1970.
+/// Sent as the time since 1970.
 impl Object for SystemTime {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         let since = match self.duration_since(UNIX_EPOCH) {
@@ -54,13 +54,13 @@ impl Object for SystemTime {
     }
 }
 
-/// It travels as a reading of CLOCK_MONOTONIC, which all processes of a machine share: those of
-/// one time namespace, that is.
+/// Sent as a reading of CLOCK_MONOTONIC, which all processes of a machine share if they are in one
+/// time namespace.
 ///
 /// # Security
 ///
-/// A peer can send any instant that the type can hold, so don't add to it or subtract from it
-/// but by `checked_add` and `checked_sub`.
+/// A peer can send any instant that the type can hold. Add to it and subtract from it only with
+/// `checked_add` and `checked_sub`.
 impl Object for Instant {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         let anchor = &*ANCHOR;
@@ -90,7 +90,7 @@ impl Object for Instant {
     }
 }
 
-/// An instant of which the reading of CLOCK_MONOTONIC is known, in nanoseconds.
+/// An instant whose reading of CLOCK_MONOTONIC is known, in nanoseconds.
 struct Anchor {
     instant: Instant,
     reading: i128,
@@ -106,11 +106,12 @@ static ANCHOR: LazyLock<Anchor> = LazyLock::new(|| {
     }
 });
 
-/// The reading that `instant` was made of, which lies between `before` and `after`.
+/// Returns the reading that `instant` was created from, which is between `before` and `after`.
 ///
-/// `Instant` doesn't tell it, but it ends where its 64 bits of seconds do: the longest time that
-/// can be subtracted is the time since then. A standard library that counts otherwise has no such
-/// end between the bounds; then `None`, and the anchor is off by less than the bounds are apart.
+/// `Instant` does not reveal it, but it ends where its 64 bits of seconds do: the longest time that
+/// can be subtracted is the time since then. In a standard library that counts otherwise, there is
+/// no such end between the bounds. The result is then `None`, and the anchor is off by less than
+/// the distance of the bounds.
 fn reading(instant: Instant, before: i128, after: i128) -> Option<i128> {
     let fits = |reading: i128| {
         let since_first = duration(nanos(Duration::new(1 << 63, 0)).checked_add(reading)?)?;
@@ -131,12 +132,12 @@ fn reading(instant: Instant, before: i128, after: i128) -> Option<i128> {
     Some(fitting)
 }
 
-/// The nanoseconds of a duration: less than 2⁹⁴ of them.
+/// Returns the nanoseconds of a duration, which are less than 2⁹⁴.
 fn nanos(duration: Duration) -> i128 {
     i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }
 
-/// The duration of so many nanoseconds, whatever their sign; `None` beyond 2⁶⁴ seconds.
+/// Returns the duration of so many nanoseconds, whatever their sign. `None` beyond 2⁶⁴ seconds.
 fn duration(nanos: i128) -> Option<Duration> {
     let nanos = nanos.unsigned_abs();
     let seconds = u64::try_from(nanos / u128::from(NANOS_PER_SECOND)).ok()?;

@@ -12,7 +12,8 @@ macro_rules! tuple {
 
             #[inline]
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-                // In the order of the elements: a tuple expression is evaluated from the left.
+                // In the order of the elements, because a tuple expression is evaluated from the
+                // left.
                 Ok(($($name::decode(decoder).map_err(|e| e.within(stringify!($index)))?,)*))
             }
 

@@ -7,10 +7,9 @@ use super::super::{DecodeError, Decoder, Encoder, Object, Shape};
 
 /// A hasher whose collisions a peer can't choose.
 ///
-/// A peer that knows how keys are hashed can send keys that all fall into one place, and a map of
-/// `n` of them then takes `n²` steps to build. [`RandomState`] is keyed by numbers that no peer
-/// knows. Implement this for a hasher of yours that is keyed so, or for any at all where every
-/// peer is trusted with your time.
+/// A peer that knows how keys are hashed can send keys that all collide, and a map of `n` such keys
+/// takes `n²` steps to build. [`RandomState`] has random keys that no peer knows. Implement this
+/// trait for your own hasher if it has such keys, or if you trust every peer with your time.
 ///
 /// ```
 /// use std::hash::{BuildHasher, DefaultHasher};
@@ -106,7 +105,7 @@ impl<T: Object + Eq + Hash, S: TrustedHasher> Object for HashSet<T, S> {
     }
 }
 
-/// Accounts for a table: a byte of its own for each place, and at most twice as many places as
+/// Accounts for a table, which has a control byte for each slot, and at most twice as many slots as
 /// entries.
 fn reserve<E>(decoder: &mut Decoder<'_>, count: usize) -> Result<(), DecodeError> {
     let places = size_of::<E>().saturating_add(1).saturating_mul(2);

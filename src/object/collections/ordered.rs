@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{DecodeError, Decoder, Encoder, Object, Shape};
 
-/// Keys have to arrive in strictly ascending order, in which they are sent.
+/// Sent in strictly ascending order of the keys. Any other order is refused.
 impl<K: Object + Ord, V: Object> Object for BTreeMap<K, V> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.count(self.len(), <(K, V)>::least_bytes());
@@ -36,7 +36,7 @@ impl<K: Object + Ord, V: Object> Object for BTreeMap<K, V> {
     }
 }
 
-/// Elements have to arrive in strictly ascending order, in which they are sent.
+/// Sent in strictly ascending order. Any other order is refused.
 impl<T: Object + Ord> Object for BTreeSet<T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.count(self.len(), T::least_bytes());
@@ -65,8 +65,8 @@ fn entry<K: Object, V: Object>(decoder: &mut Decoder<'_>) -> Result<(K, V), Deco
     Ok((decoder.key(K::decode)?, V::decode(decoder)?))
 }
 
-/// Reads entries whose keys ascend, and collects them: the standard library builds a tree of a
-/// sorted sequence in linear time. An `Ord` that contradicts itself makes a wrong tree at worst.
+/// Reads entries with ascending keys, and collects them. The standard library builds a tree from a
+/// sorted sequence in linear time. An `Ord` that contradicts itself at worst makes a wrong tree.
 fn ascending<E, K: Ord, C: FromIterator<E>>(
     decoder: &mut Decoder<'_>,
     least_bytes: usize,
@@ -74,14 +74,14 @@ fn ascending<E, K: Ord, C: FromIterator<E>>(
     key: impl Fn(&E) -> &K,
 ) -> Result<C, DecodeError> {
     let count = decoder.count(least_bytes)?;
-    // The entries are in a list first and in nodes then.
+    // The entries are first in a list, then in nodes.
     let bytes = size_of::<E>().saturating_mul(2);
     decoder.reserve(count.saturating_mul(bytes))?;
     decoder.nested(|decoder| {
         let mut entries: Vec<E> = Vec::with_capacity(decoder.reservation::<E>(count));
         for _ in 0..count {
             let entry = read(decoder)?;
-            // `<` is another trait's, and may say something else than the tree will go by.
+            // `<` belongs to another trait, and may say something else than what the tree uses.
             let ascends = |last: &E| key(last).cmp(key(&entry)) == Ordering::Less;
             if !entries.last().is_none_or(ascends) {
                 return Err(decoder.error(

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, LinkedList, VecDeque};
 use super::super::sequences::{decode_counted, encode_counted};
 use super::super::{DecodeError, Decoder, Encoder, Object, Shape};
 
-/// It travels as the two slices that it is, so that neither has to be moved first.
+/// Sent as the two slices that it consists of, so that neither has to be moved first.
 impl<T: Object> Object for VecDeque<T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         let (front, back) = self.as_slices();
@@ -64,7 +64,7 @@ impl<T: Object> Object for LinkedList<T> {
     }
 }
 
-/// What arrives is made a heap again, in linear time: its order isn't believed.
+/// Rebuilt as a heap on arrival, in linear time, because a peer's order is not trusted.
 impl<T: Object + Ord> Object for BinaryHeap<T> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.key(|encoder| encode_counted(self.as_slice(), encoder));

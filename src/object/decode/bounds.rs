@@ -5,23 +5,23 @@ use crate::object::{DecodeError, Limits};
 
 /// How much stack a recursion may use before it is refused, whatever its nesting.
 ///
-/// A thread of Rust's has 2 MiB. A type whose values are large in place reaches this before the
-/// nesting limit; nothing else does.
+/// A thread of Rust's standard library has 2 MiB. Only a type whose values are large in place
+/// reaches this before the nesting limit.
 const STACK_BYTES: usize = 512 << 10;
 
-/// How much memory containers may reserve before their elements were seen: this, and
-/// [`AHEAD_FACTOR`] bytes for each one of the message.
+/// How much memory containers may reserve before their elements have been seen: this, and
+/// [`AHEAD_FACTOR`] bytes for each byte of the message.
 pub(super) const AHEAD_BYTES: usize = 64 << 10;
 pub(super) const AHEAD_FACTOR: usize = 8;
 
 impl<'m> Decoder<'m> {
-    /// Raises the limits to those of the sender, which is trusted: a child's parent.
+    /// Raises the limits to those of the sender, which must be trusted: a child's parent.
     pub(crate) fn raise(&mut self, limits: &Limits) {
         self.limits.nesting = self.limits.nesting.max(limits.nesting);
         self.empty_elements_left = self.empty_elements_left.max(limits.empty_elements);
     }
 
-    /// How many levels of nesting are left.
+    /// Returns how many levels of nesting are left.
     pub(in crate::object) fn nesting_left(&self) -> usize {
         self.limits.nesting.saturating_sub(self.depth)
     }
@@ -34,7 +34,7 @@ impl<'m> Decoder<'m> {
         self.memory_left
     }
 
-    /// Takes up what somebody else has left of the bounds.
+    /// Sets what another decoder has left of the bounds.
     pub(in crate::object) fn set_left(&mut self, empty_elements: usize, memory: usize) {
         self.empty_elements_left = self.empty_elements_left.min(empty_elements);
         self.memory_left = self.memory_left.min(memory);
@@ -46,19 +46,19 @@ impl<'m> Decoder<'m> {
 
     /// Accounts for one allocation of `bytes` bytes, before it is made.
     ///
-    /// An allocation costs more than its contents: the allocator rounds up and keeps a header. Both
-    /// are counted, so a value of many small allocations can't take several times the limit. No
-    /// bytes are no allocation, and cost nothing.
+    /// An allocation costs more than its contents, because the allocator rounds up and keeps a
+    /// header. Both are counted, so a value of many small allocations cannot take several times the
+    /// limit. Zero bytes cost nothing.
     ///
     /// # Errors
     ///
-    /// If that is more than [`Limits::memory_bytes`] leaves.
+    /// A [`DecodeError`] if that exceeds what is left of [`Limits::memory_bytes`].
     #[inline]
     pub fn reserve(&mut self, bytes: usize) -> Result<(), DecodeError> {
         self.reserve_each(1, bytes)
     }
 
-    /// The same for `count` allocations of `bytes` bytes each.
+    /// Does the same for `count` allocations of `bytes` bytes each.
     #[inline]
     pub(in crate::object) fn reserve_each(
         &mut self,
@@ -82,11 +82,11 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// For how many of `count` elements to reserve memory now, at least for one.
+    /// Returns for how many of `count` elements to reserve memory in advance, at least for one.
     ///
-    /// Every container of a message may announce as many elements as there are bytes left, also
-    /// within one another, so what all of them reserve ahead is bounded together. Where that is
-    /// used up, memory grows with what was really decoded.
+    /// Every container of a message may announce as many elements as there are bytes left, even if
+    /// containers nest. So the reservations of all containers together are bounded. Once that bound
+    /// is used up, memory grows with what has really been decoded.
     pub fn reservation<T>(&mut self, count: usize) -> usize {
         let size = size_of::<T>().max(1);
         let elements = count.min(self.ahead_left.checked_div(size).unwrap_or(0));
@@ -96,13 +96,13 @@ impl<'m> Decoder<'m> {
         elements.max(count.min(1))
     }
 
-    /// Reads what lies behind a pointer or in a container.
+    /// Reads what is behind a pointer or in a container.
     ///
-    /// Every step of a recursion goes through here: it is what bounds the nesting and the stack.
+    /// Every step of a recursion goes through this method, which bounds the nesting and the stack.
     ///
     /// # Errors
     ///
-    /// Those of `read`, and one of its own where [`Limits::nesting`] or the stack is used up.
+    /// Those of `read`, and a [`DecodeError`] if [`Limits::nesting`] or the stack is used up.
     #[inline]
     pub fn nested<R>(
         &mut self,
@@ -133,16 +133,16 @@ impl<'m> Decoder<'m> {
         )
     }
 
-    /// Reads what will be hashed or compared while the message is being decoded: the keys of a
-    /// map, the elements of a set or of a heap.
+    /// Reads what is hashed or compared while the message is being decoded: the keys of a map, the
+    /// elements of a set or of a heap.
     ///
-    /// A key may hold an `Rc` that was sent before, and hashing it costs what its contents cost,
-    /// though it took five bytes. So the weight of such references is bounded: by 16 times the
-    /// message and 16 MiB.
+    /// A key may hold an `Rc` that was sent before. Hashing it costs what its contents cost,
+    /// although it took five bytes of the message. So the weight of such references is bounded by
+    /// 16 times the message plus 16 MiB.
     ///
     /// # Errors
     ///
-    /// Those of `read`, and one of its own where that weight is used up.
+    /// Those of `read`, and a [`DecodeError`] if that weight is used up.
     #[inline]
     pub fn key<R>(
         &mut self,
@@ -154,16 +154,16 @@ impl<'m> Decoder<'m> {
         result
     }
 
-    /// How many bytes were read, those of runs included.
+    /// Returns how many bytes were read, runs included.
     pub(super) fn taken(&self) -> usize {
         self.position().saturating_add(self.run_bytes)
     }
 }
 
-/// What an allocation of `bytes` bytes takes of the heap.
+/// Returns what an allocation of `bytes` bytes takes of the heap.
 ///
-/// By glibc's malloc, the most wasteful of the common allocators for small sizes: a header of one
-/// word, rounded up to 16 bytes, and never less than 32.
+/// This is the cost in glibc's malloc, the most wasteful of the common allocators for small sizes:
+/// a header of one word, rounded up to 16 bytes, and at least 32.
 #[inline]
 fn allocation_cost(bytes: usize) -> usize {
     const HEADER: usize = size_of::<usize>();
@@ -173,15 +173,15 @@ fn allocation_cost(bytes: usize) -> usize {
     }
 }
 
-/// How much the references in the keys of a message of `bytes` bytes may weigh together.
+/// Returns how much the references in the keys of a message of `bytes` bytes may weigh together.
 ///
-/// Enough for maps that have interned names as their keys, and no more work than such a message
-/// could cause without sharing.
+/// Enough for maps with interned names as keys, and no more work than such a message could cause
+/// without sharing.
 pub(in crate::object) fn key_weight(bytes: usize) -> usize {
     bytes.saturating_mul(16).saturating_add(16 << 20)
 }
 
-/// Where the stack was when decoding or encoding began.
+/// The stack pointer when decoding or encoding began.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::object) struct Stack(usize);
 
@@ -192,7 +192,7 @@ impl Stack {
         Self(std::ptr::from_ref(std::hint::black_box(&marker)).addr())
     }
 
-    /// Whether a recursion has used what it may.
+    /// Returns whether a recursion has used up its stack.
     #[inline]
     pub(in crate::object) fn is_used_up(self) -> bool {
         self.0.abs_diff(Self::here().0) > STACK_BYTES

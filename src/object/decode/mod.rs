@@ -1,4 +1,4 @@
-//! The three sections of a message back into a value, believing nothing.
+//! Decodes the three sections of a message into a value, and trusts none of them.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -17,13 +17,13 @@ use crate::sys::fd::Received;
 
 pub(in crate::object) use self::bounds::{Stack, key_weight};
 
-/// Gives the parts of a value; see [`Object::decode`].
+/// Reads the parts of a value from a message. See [`Object::decode`].
 ///
-/// Everything that it hands out was checked against what the message really holds. It is bounded
-/// in memory, in nesting and in stack by the [`Limits`] of the channel.
+/// Everything that it returns has been checked against what the message really holds. Memory,
+/// nesting and stack are bounded by the [`Limits`] of the channel.
 #[derive(Debug)]
 pub struct Decoder<'m> {
-    /// What hasn't been read yet.
+    /// What has not been read yet.
     rest: &'m [u8],
     /// The whole length, for positions.
     length: usize,
@@ -36,13 +36,13 @@ pub struct Decoder<'m> {
     depth: usize,
     stack: Stack,
     memory_left: usize,
-    /// How much containers may still reserve before their elements were seen, all together.
+    /// How much all containers together may still reserve before their elements have been seen.
     ahead_left: usize,
     empty_elements_left: usize,
     shared: Vec<Shared>,
     /// The greatest depth of what was read so far within the innermost shared object.
     deepest: usize,
-    /// Bytes of the runs that were taken.
+    /// Bytes of the runs that were read.
     run_bytes: usize,
     /// The weight of the references to earlier objects within the innermost shared object.
     referenced: usize,
@@ -52,13 +52,13 @@ pub struct Decoder<'m> {
     key_weight_left: usize,
 }
 
-/// A shared allocation, complete.
+/// A complete shared allocation.
 #[derive(Debug)]
 struct Shared {
     object: Box<dyn Any>,
-    /// How many pointers and containers it has within one another.
+    /// How deeply its pointers and containers nest.
     height: usize,
-    /// How long a message it would be without sharing: what a walk over it costs.
+    /// How long its message would be without sharing, which is what a walk over it costs.
     weight: usize,
 }
 
@@ -79,7 +79,7 @@ impl<'m> Decoder<'m> {
             .map(Vec::len)
             .fold(0, usize::saturating_add);
         let length = parts.bytes.len();
-        // What the sender counts as the length of the message.
+        // The length of the message as the sender counts it.
         let message_bytes = length
             .saturating_add(bulk_bytes)
             .saturating_add(parts.code.len().saturating_mul(size_of::<u64>()));
@@ -108,7 +108,7 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// Reads a whole message: one value, and nothing left over.
+    /// Reads a whole message: one value, with nothing left over.
     pub(crate) fn message<T: Object>(mut self) -> Result<T, DecodeError> {
         let value = T::decode(&mut self).map_err(|e| e.within(std::any::type_name::<T>()))?;
         if !self.rest.is_empty() {
@@ -133,13 +133,13 @@ impl<'m> Decoder<'m> {
         Ok(value)
     }
 
-    /// The position of the next byte.
+    /// Returns the position of the next byte.
     #[must_use]
     pub fn position(&self) -> usize {
         self.length.saturating_sub(self.rest.len())
     }
 
-    /// An error at the present position.
+    /// Creates an error at the current position.
     #[cold]
     pub fn error(&self, expected: &'static str, found: impl fmt::Display) -> DecodeError {
         DecodeError::new(self.position(), expected, found)
@@ -158,7 +158,7 @@ impl<'m> Decoder<'m> {
     ///
     /// # Errors
     ///
-    /// Where fewer are left.
+    /// A [`DecodeError`] if fewer bytes are left.
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         match self.rest.split_first_chunk::<N>() {
@@ -174,17 +174,17 @@ impl<'m> Decoder<'m> {
     ///
     /// # Errors
     ///
-    /// Where none is left.
+    /// A [`DecodeError`] if no byte is left.
     #[inline]
     pub fn byte(&mut self) -> Result<u8, DecodeError> {
         self.array().map(|[byte]| byte)
     }
 
-    /// Reads `count` bytes in place.
+    /// Reads `count` bytes without copying them.
     ///
     /// # Errors
     ///
-    /// Where fewer are left.
+    /// A [`DecodeError`] if fewer bytes are left.
     #[inline]
     pub fn take(&mut self, count: usize) -> Result<&'m [u8], DecodeError> {
         match self.rest.split_at_checked(count) {
@@ -196,12 +196,12 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// Reads how many elements follow, of which each takes at least `least_bytes`.
+    /// Reads the number of elements that follow. Each takes at least `least_bytes`.
     ///
     /// # Errors
     ///
-    /// Where so many can't follow. Elements that may take no bytes are counted together, for the
-    /// whole message: they are allowed up to its length in bytes or up to
+    /// A [`DecodeError`] if so many elements cannot follow. Elements that may take no bytes are
+    /// counted together for the whole message. There may be as many as the message has bytes, or
     /// [`Limits::empty_elements`], whichever is more.
     #[inline]
     pub fn count(&mut self, least_bytes: usize) -> Result<usize, DecodeError> {
@@ -233,7 +233,7 @@ impl<'m> Decoder<'m> {
         Ok(count)
     }
 
-    /// Reads how many `T`s follow in a slice, which may be a run that travels beside the message.
+    /// Reads how many `T`s follow in a slice, which may be a run that was sent beside the message.
     pub(crate) fn elements<T: Object>(&mut self) -> Result<usize, DecodeError> {
         let least = T::least_bytes();
         let ahead = self
@@ -243,31 +243,32 @@ impl<'m> Decoder<'m> {
         let bytes = usize::try_from(ahead)
             .unwrap_or(usize::MAX)
             .saturating_mul(least);
-        // Only plain numbers travel so. For another type a run is the wrong guess, but then the
-        // first element is missing just the same, and `reservation` keeps to what is at hand.
+        // Only plain numbers are sent in this way. For another type a run is the wrong guess, but
+        // then the first element is missing just the same, and `reservation` keeps to what is
+        // there.
         if self.is_bulk(bytes) && !self.bulk.as_slice().is_empty() {
             return self.byte_count();
         }
         self.count(least)
     }
 
-    /// What the message is held to.
+    /// Returns the limits on the message, and its trust.
     pub(crate) fn bounds(&self) -> (Limits, Trust) {
         (self.limits, self.trust)
     }
 
-    /// How many bytes the message has, with the runs that weren't read yet.
+    /// Returns the length of the message, including runs that were not read yet.
     pub(crate) fn message_bytes(&self) -> usize {
         let runs = self.bulk.as_slice().iter().map(Vec::len);
         runs.fold(self.length, usize::saturating_add)
     }
 
-    /// Whether the peer is this program, unconfined.
+    /// Returns whether the peer is this program, unconfined.
     pub(crate) fn is_trusted(&self) -> bool {
         self.trust == Trust::Code
     }
 
-    /// The limits of the channel.
+    /// Returns the limits of the channel.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }

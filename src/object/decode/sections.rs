@@ -1,4 +1,4 @@
-//! What isn't in the bytes of a message: runs beside it, descriptors, code references.
+//! Parts that are not in the bytes of a message: runs beside it, descriptors, code references.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -7,23 +7,24 @@ use crate::object::{Auto, BULK_BYTES, BULK_RUNS, DecodeError, Trust};
 use crate::sys::fd::Received;
 
 impl<'m> Decoder<'m> {
-    /// Reads bytes and their number: what [`Encoder::bytes`](crate::Encoder::bytes) wrote.
+    /// Reads bytes that [`Encoder::bytes`](crate::Encoder::bytes) wrote.
     ///
     /// # Errors
     ///
-    /// Where they aren't there, or are more than [`Limits::memory_bytes`](crate::Limits::memory_bytes) leaves.
+    /// A [`DecodeError`] if the message does not hold them, or if they exceed what is left of
+    /// [`Limits::memory_bytes`](crate::Limits::memory_bytes).
     pub fn bytes(&mut self) -> Result<Vec<u8>, DecodeError> {
         let count = self.byte_count()?;
         self.reserve(count)?;
         self.run(count)
     }
 
-    /// Reads the number of bytes in a run that may travel beside the message.
+    /// Reads the number of bytes in a run that may have been sent beside the message.
     pub(crate) fn byte_count(&mut self) -> Result<usize, DecodeError> {
         Ok(usize::try_from(u32::from_le_bytes(self.array()?)).unwrap_or(usize::MAX))
     }
 
-    /// Whether the next run of `count` bytes travels beside the message.
+    /// Returns whether the next run of `count` bytes was sent beside the message.
     pub(super) fn is_bulk(&self, count: usize) -> bool {
         count >= BULK_BYTES && self.bulk_taken < BULK_RUNS
     }
@@ -33,11 +34,11 @@ impl<'m> Decoder<'m> {
         if self.is_bulk(count) {
             return self.bulk(count);
         }
-        // What is copied is at hand, so this can't reserve more than the message's length.
+        // The bytes are there, so this cannot reserve more than the message's length.
         self.take(count).map(<[u8]>::to_vec)
     }
 
-    /// Reads a run of `count` bytes and gives it to `read`, copied nowhere.
+    /// Reads a run of `count` bytes and passes it to `read`, without copying it.
     pub(crate) fn with_run<R>(
         &mut self,
         count: usize,
@@ -72,7 +73,7 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// Reads a descriptor, of whatever kind.
+    /// Reads a descriptor of any kind.
     pub(crate) fn descriptor(&mut self) -> Result<Received, DecodeError> {
         let index = u16::from_le_bytes(self.array()?);
         match self
@@ -89,13 +90,13 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// The descriptors that came with the message and weren't read yet.
+    /// Returns the descriptors that came with the message and were not read yet.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         let left = self.descriptors.iter().flatten();
         left.map(|fd| fd.as_fd().as_raw_fd()).collect()
     }
 
-    /// Reads a code reference: an offset into the program, still to be checked.
+    /// Reads a code reference: an offset into the program, which is not checked yet.
     pub(crate) fn code(&mut self) -> Result<(u64, Auto), DecodeError> {
         let index = u32::from_le_bytes(self.array()?);
         let slot = usize::try_from(index)
@@ -112,7 +113,7 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// Reads a code reference as it came, to be read from again.
+    /// Reads a code reference as it came, so that it can be decoded later.
     pub(crate) fn code_as_is(&mut self) -> Result<u64, DecodeError> {
         self.code().map(|(reference, auto)| auto.mark(reference))
     }

@@ -4,7 +4,7 @@ use super::{Decoder, Shared};
 use crate::object::DecodeError;
 
 impl<'m> Decoder<'m> {
-    /// Reads a shared allocation: an earlier one, or a new one by `contents`.
+    /// Reads a shared allocation: an earlier one, or a new one, which `contents` reads.
     pub(crate) fn shared<T: Clone + 'static>(
         &mut self,
         contents: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
@@ -18,7 +18,7 @@ impl<'m> Decoder<'m> {
                 let bytes = self.taken().saturating_sub(before);
                 let weight = bytes.saturating_add(self.referenced);
                 let height = self.deepest.saturating_sub(self.depth);
-                // Also after an error: an implementation may try something else then.
+                // Also after an error, because an implementation may then try something else.
                 self.deepest = self.deepest.max(outside);
                 self.referenced = self.referenced.saturating_add(referenced_outside);
                 let object = result?;
@@ -34,7 +34,7 @@ impl<'m> Decoder<'m> {
         }
     }
 
-    /// Reads a reference to a shared allocation, which has to be complete.
+    /// Reads a reference to a shared allocation, which must be complete.
     fn earlier<T: Clone + 'static>(&mut self) -> Result<T, DecodeError> {
         let number = u32::from_le_bytes(self.array()?);
         let shared = usize::try_from(number)
@@ -49,7 +49,7 @@ impl<'m> Decoder<'m> {
                 number,
             ));
         };
-        // A chain of references would be as deep as it is long, and drop itself as deep.
+        // A chain of references would be as deep as it is long, and its drop would recurse as deep.
         let deepest = self.depth.saturating_add(shared.height);
         if deepest > self.limits.nesting {
             return Err(self.too_deep());

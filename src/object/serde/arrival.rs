@@ -1,4 +1,4 @@
-//! Whether a value arrives as it was sent, found out before it is sent.
+//! Finds out before a value is sent whether it will arrive as it was.
 
 use std::any::type_name;
 
@@ -11,12 +11,12 @@ use super::bounded::{Bounded, Bounds};
 use super::limited::{Allowance, CURE, Limited};
 use super::told::{Step, Told};
 
-/// Reads `value` from its bytes, as its receiver will, and has the copy told again: both have to tell
-/// the same.
+/// Reads `value` from its bytes, as its receiver will, and serializes the copy. Both have to tell
+/// the serializer the same.
 ///
-/// The receiver is this executable and reads the same bytes, so it comes to the same copy. No look at
-/// the type could replace that: which field or variant is where, and whether a type asks what comes
-/// next, is known to its two implementations only.
+/// The receiver is this executable and reads the same bytes, so it gets the same copy. No
+/// inspection of the type could replace this: only its two implementations know which field or
+/// variant is where, and whether the type asks what comes next.
 pub(super) fn arrives<T: Serialize + DeserializeOwned>(
     value: &T,
     bytes: &[u8],
@@ -57,7 +57,7 @@ pub(super) fn arrives<T: Serialize + DeserializeOwned>(
 const ATTRIBUTES: &str = "`skip`, `skip_serializing` or `skip_deserializing`, `rename` for one \
                           direction, or implementations that differ";
 
-/// All that a value tells; `None` if it can't be serialized.
+/// Everything that a value tells its serializer. `None` if it cannot be serialized.
 fn tell<T: Serialize>(value: &T, told: Told, encoder: &Encoder<'_>) -> Option<Told> {
     let allowance = Allowance::new(encoder, told);
     let mut serializer = postcard::Serializer {

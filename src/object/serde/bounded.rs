@@ -1,6 +1,6 @@
-//! A deserializer around another one, which bounds what hostile bytes can make it do.
+//! A wrapper around a deserializer, which bounds what hostile bytes can make it do.
 //!
-//! The form is postcard's, which by itself recurses as deep as the bytes say, visits as many
+//! The wrapped one is postcard's. By itself, it recurses as deep as the bytes say, visits as many
 //! elements without bytes as they say, and lets every sequence announce its length to its visitor.
 
 use std::cell::Cell;
@@ -16,17 +16,17 @@ use super::super::{Decoder, Encoder};
 /// What is left of each bound. Shared by all wrappers of one value.
 #[derive(Debug)]
 pub(super) struct Bounds {
-    /// How many elements without bytes there may be.
+    /// How many elements without bytes are allowed.
     empty_elements: usize,
-    /// How many bytes the elements and the structs may still take, all together. One that lies in
-    /// another counts for itself and as part of that.
+    /// How many bytes all elements and structs together may still take. One that is in another
+    /// counts for itself and as a part of the other.
     memory: Cell<usize>,
-    /// How many sequences, maps, options and enums may still lie within one another.
+    /// How deeply sequences, maps, options and enums may still nest.
     nesting: Cell<usize>,
-    /// How many elements all sequences and maps may still have: those with bytes are as many as
-    /// there are bytes at most, the others as many as anywhere.
+    /// How many elements all sequences and maps may still have. Those with bytes are at most as
+    /// many as there are bytes. The others are as many as in any object.
     elements: Cell<usize>,
-    /// How many elements may still be announced, all together.
+    /// How many elements may still be announced in all.
     announced: Cell<usize>,
     stack: super::super::decode::Stack,
     overstepped: Cell<Option<&'static str>>,
@@ -35,7 +35,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds of a value of `bytes` bytes.
+    /// Creates the bounds for a value of `bytes` bytes.
     pub(super) fn new(decoder: &Decoder<'_>, bytes: usize) -> Self {
         let empty_elements = decoder.empty_elements_left();
         Self {
@@ -50,7 +50,8 @@ impl Bounds {
         }
     }
 
-    /// The bounds of a value that this process has serialized, within the nesting that there was.
+    /// Creates the bounds for a value that this process has serialized, within the nesting that was
+    /// left.
     pub(super) fn of_own(encoder: &Encoder<'_>, bytes: usize) -> Self {
         Self {
             empty_elements: usize::MAX,
@@ -64,18 +65,18 @@ impl Bounds {
         }
     }
 
-    /// Takes from the bounds of the whole message what the value took.
+    /// Subtracts what the value took from the bounds of the whole message.
     pub(super) fn settle(&self, decoder: &mut Decoder<'_>) {
         let empty_elements = self.elements.get().min(self.empty_elements);
         decoder.set_left(empty_elements, self.memory.get());
     }
 
-    /// Which bound was the reason of the failure, if one was.
+    /// Returns which bound caused the failure, if one did.
     pub(super) fn overstepped(&self) -> Option<&'static str> {
         self.overstepped.get()
     }
 
-    /// The type of the innermost part that could not be read, if it was a part.
+    /// Returns the type of the innermost part that could not be read, if it was a part.
     pub(super) fn place(&self) -> Option<&'static str> {
         self.place.get()
     }
@@ -85,8 +86,8 @@ impl Bounds {
         Err(E::custom(found))
     }
 
-    /// Reads something that may hold something else in place. A recursion has to go through
-    /// [`nested`](Self::nested) sooner or later, or it has no end and this is what ends it.
+    /// Reads something that may hold something else in place. A recursion goes through
+    /// [`nested`](Self::nested) sooner or later; one that does not has no end, and is stopped here.
     fn in_place<T, E: Error>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         if self.stack.is_used_up() {
             return self.fail("a nesting that leaves no stack");
@@ -100,7 +101,7 @@ impl Bounds {
         read()
     }
 
-    /// Reads something that a recursive type may hold itself in.
+    /// Reads something in which a recursive type may hold itself.
     fn nested<T, E: Error>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let Some(left) = self.nesting.get().checked_sub(1) else {
             return self.fail("a nesting beyond `Limits::nesting`");
@@ -111,8 +112,8 @@ impl Bounds {
         result
     }
 
-    /// Accounts for a value in memory: for what it is in place, and for an allocation if it may own one.
-    /// serde tells of none, and the least of glibc's takes 32 bytes.
+    /// Accounts for a value in memory: for its size in place, and for an allocation if it may own
+    /// one. serde announces no allocation, and the smallest one in glibc takes 32 bytes.
     fn charge<T, E: Error>(&self) -> Result<(), E> {
         const LEAST_ALLOCATION: usize = 32;
         let owned = match std::mem::needs_drop::<T>() {
@@ -141,7 +142,7 @@ impl Bounds {
         }
     }
 
-    /// How many elements may be announced to a visitor, which may reserve memory for them.
+    /// Returns how many elements may be announced to a visitor, which may reserve memory for them.
     fn announce(&self, hint: Option<usize>) -> Option<usize> {
         let left = self.announced.get();
         let hint = hint?.min(left);
@@ -150,7 +151,7 @@ impl Bounds {
     }
 }
 
-/// A deserializer, a visitor, a seed or an access of serde's, bounded.
+/// A bounded deserializer, visitor, seed or access of serde.
 #[derive(Debug)]
 pub(super) struct Bounded<'b, I> {
     inner: I,
@@ -161,9 +162,9 @@ pub(super) struct Bounded<'b, I> {
 /// What says how many elements a sequence has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
-    /// The bytes.
+    /// The bytes say it.
     Received,
-    /// The type: it is a tuple or a struct.
+    /// The type says it: it is a tuple or a struct.
     Fixed,
 }
 
@@ -180,7 +181,7 @@ impl<'b, I> Bounded<'b, I> {
         Bounded::new(inner, self.bounds)
     }
 
-    /// As [`wrap`](Self::wrap), for a sequence of this length.
+    /// Like [`wrap`](Self::wrap), for a sequence of this length.
     fn wrap_sequence<J>(&self, inner: J, length: Length) -> Bounded<'b, J> {
         Bounded {
             inner,
@@ -190,7 +191,7 @@ impl<'b, I> Bounded<'b, I> {
     }
 }
 
-/// Methods of a deserializer that pass the visitor on, wrapped.
+/// Methods of a deserializer that wrap the visitor and pass it on.
 macro_rules! deserialize {
     ($step:ident $length:ident: $($method:ident($($argument:ident: $type:ty),*);)*) => {$(
         fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, D::Error> {
@@ -331,7 +332,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<'_, S> {
         let (deserializer, bounds) = (self.wrap(deserializer), self.bounds);
         self.inner.deserialize(deserializer).inspect_err(|_| {
             let place = std::any::type_name::<S::Value>();
-            // Not the helpers of serde's derives.
+            // The helpers of serde's derives do not count.
             if bounds.place.get().is_none() && !place.contains("::__") {
                 bounds.place.set(Some(place));
             }

@@ -1,6 +1,5 @@
-//! A serializer around another one, which holds a value to the bounds that its receiver will hold
-//! it to: nesting, stack, and elements without bytes. It notes all that it is told, and refuses what
-//! has no place in the bytes.
+//! A wrapper around a serializer, which applies the receiver's bounds: nesting, stack, and elements
+//! without bytes. It records everything that it is told, and refuses what the bytes cannot hold.
 
 use std::cell::Cell;
 use std::fmt;
@@ -32,7 +31,7 @@ enum Bound {
     Stack,
     /// A field that this value leaves out, and its struct.
     LeftOut(Step),
-    /// A sequence or a map whose length isn't known when it begins.
+    /// A sequence or a map whose length is not known when it begins.
     Lengthless,
 }
 
@@ -48,12 +47,12 @@ impl Allowance {
         }
     }
 
-    /// How many elements there were.
+    /// Returns how many elements there were.
     pub(super) fn elements(&self) -> usize {
         self.elements.get()
     }
 
-    /// What was told.
+    /// Returns what was told.
     pub(super) fn told(&self) -> &Told {
         &self.told
     }
@@ -62,7 +61,7 @@ impl Allowance {
         self.told
     }
 
-    /// Why serializing a `T` failed, if one of the bounds was the reason.
+    /// Returns why serializing a `T` failed, if a bound was the reason.
     pub(super) fn overstepped<T>(&self) -> Option<EncodeErrorKind> {
         let refused = |what| EncodeErrorKind::Refused {
             reason: format!(
@@ -114,14 +113,15 @@ impl Allowance {
 pub(super) const CURE: &str = "remove the attribute for both directions, derive `Object` instead, or \
                                send the value as text, JSON for instance";
 
-/// A serializer or one for the parts of something, limited.
+/// A limited serializer, or one for the parts of something.
 #[derive(Debug)]
 pub(super) struct Limited<'l, I> {
     inner: I,
     allowance: &'l Allowance,
     /// The type whose fields are serialized.
     of: &'static str,
-    /// What was told before the elements of a sequence or a map, and the sum of what they told.
+    /// What was told before the elements of a sequence or a map, and the sum of what the elements
+    /// told.
     before: u64,
     sum: u64,
 }
@@ -137,7 +137,7 @@ impl<'l, I> Limited<'l, I> {
         }
     }
 
-    /// One for the fields of a type.
+    /// Creates a serializer for the fields of a type.
     fn of(inner: I, allowance: &'l Allowance, of: &'static str) -> Self {
         Self {
             of,
@@ -145,7 +145,7 @@ impl<'l, I> Limited<'l, I> {
         }
     }
 
-    /// One for elements, whose order doesn't matter.
+    /// Creates a serializer for elements, whose order does not matter.
     fn elements(inner: I, allowance: &'l Allowance) -> Self {
         Self {
             before: allowance.told.digest(),
@@ -165,7 +165,7 @@ impl<'l, I> Limited<'l, I> {
     }
 }
 
-/// A part of a value, whose serializer will be limited too.
+/// A part of a value, whose serializer will be limited as well.
 struct Part<'v, 'l, T: ?Sized> {
     value: &'v T,
     allowance: &'l Allowance,
@@ -178,7 +178,7 @@ impl<T: Serialize + ?Sized> Serialize for Part<'_, '_, T> {
     }
 }
 
-/// Methods that pass a value without parts on.
+/// Methods that pass on a value without parts.
 macro_rules! plain {
     ($($method:ident($type:ty);)*) => {$(
         fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
@@ -249,7 +249,8 @@ impl<'l, S: Serializer> Serializer for Limited<'l, S> {
         Ok(Limited::of(inner, self.allowance, name))
     }
 
-    // From here on what a recursive type has to go through, the same as where it is deserialized.
+    // From here on, the methods that a recursive type has to go through, as where it is
+    // deserialized.
 
     fn serialize_seq(self, length: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
         self.allowance.enter()?;
@@ -301,7 +302,7 @@ impl<'l, S: Serializer> Serializer for Limited<'l, S> {
         Ok(Limited::of(inner, self.allowance, variant))
     }
 
-    // The receiver can't know yet that nothing is nested in these two.
+    // The receiver cannot know yet that nothing is nested in these two.
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
         self.allowance.enter()?;
         self.allowance.leave();
@@ -357,7 +358,7 @@ impl<'l, S: Serializer> Serializer for Limited<'l, S> {
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        // What fails here fails there.
+        // If this fails, it fails there as well.
         let _ = fmt::write(&mut self.told(), format_args!("{value}"));
         self.inner.collect_str(value)
     }
@@ -367,7 +368,7 @@ impl<'l, S: Serializer> Serializer for Limited<'l, S> {
     }
 }
 
-/// The parts of something, of which the nested are left at their end.
+/// The parts of something. Nested ones are left at their end.
 macro_rules! parts {
     ($($(#[$nested:ident])? $parts:ident: $method:ident($($name:ident: $type:ty)?);)*) => {$(
         impl<S: $parts> $parts for Limited<'_, S> {

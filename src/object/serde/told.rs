@@ -1,5 +1,5 @@
-//! All that a value tells its serializer, as one number: two values that tell the same are the same, as
-//! far as serde can see.
+//! Everything that a value tells its serializer, as one number. Two values that tell the same are
+//! the same, as far as serde can see.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,12 +14,12 @@ pub(super) type Step = (&'static str, &'static str);
 pub(super) struct Told {
     digest: Cell<u64>,
     seed: u64,
-    /// The fields and variants on the way, if somebody wants to know them.
+    /// The fields and variants on the way, if they are wanted.
     steps: Option<RefCell<Vec<Step>>>,
 }
 
-/// Where the digest of a value begins. Drawn at random, so that nobody who chooses a value can choose
-/// its digest.
+/// The initial digest of a value. It is random, so that an attacker who chooses a value cannot
+/// choose its digest.
 fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| RandomState::new().build_hasher().finish())
@@ -41,7 +41,7 @@ impl Told {
         }
     }
 
-    /// One that also keeps the steps.
+    /// Creates one that also keeps the steps.
     pub(super) fn with_steps() -> Self {
         Self {
             steps: Some(RefCell::default()),
@@ -69,12 +69,12 @@ impl Told {
         });
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        // The length tells a last zero from none.
+        // The length distinguishes a last zero from none.
         let digest = mix(digest, u64::from_le_bytes(last));
         self.digest.set(mix(digest, bytes.len() as u64));
     }
 
-    /// A field or a variant.
+    /// Tells a field or a variant.
     pub(super) fn step(&self, of: &'static str, name: &'static str) {
         self.bytes(name.as_bytes());
         if let Some(steps) = &self.steps {
@@ -82,13 +82,13 @@ impl Told {
         }
     }
 
-    /// Begins with an element, which is told apart from the others.
+    /// Begins an element, which is told separately from the others.
     pub(super) fn part(&self) {
         self.digest.set(self.seed);
     }
 
-    /// Goes on after elements whose digests add up to `sum`: the order of a hash map is another one every
-    /// time.
+    /// Continues after elements whose digests add up to `sum`. The order of a hash map differs from
+    /// run to run.
     pub(super) fn parts(&self, before: u64, sum: u64) {
         self.digest.set(mix(before, sum));
     }
@@ -101,7 +101,7 @@ impl fmt::Write for &Told {
     }
 }
 
-/// A plain value of serde's.
+/// A plain value of serde.
 pub(super) trait Tell {
     fn tell(&self, told: &Told);
 }
