@@ -1,4 +1,4 @@
-//! The child's side of a call, from its first instruction of ours to its exit.
+//! The child's side of a call, from where it branches off to its exit.
 
 use std::any::Any;
 use std::ffi::{CString, OsStr};
@@ -25,11 +25,10 @@ use crate::sys::system_files;
 use crate::sys::usage::usage;
 use crate::transport::{Arrival, Inbox, Outbox};
 
-/// Enters the child, if this process is one; the parent goes on after it.
+/// Branches off if this process is a child, and returns in the parent.
 ///
-/// [`#[crossmist::main]`](crate::main) puts it at the top of `main`. Call it yourself where you
-/// can't use the attribute, before anything else: what stands before it is done in every child,
-/// too.
+/// [`#[crossmist::main]`](crate::main) calls it at the top of `main`. If you cannot use the
+/// attribute, call it yourself, before anything else: code above it runs in every child as well.
 ///
 /// If the program contains several versions of this library, call the `init` of each, one after the other:
 /// each version enters only the children that it has started itself. Calls of a version whose `init` wasn't
@@ -60,8 +59,7 @@ pub fn init() {
     std::process::exit(status);
 }
 
-/// How the child's part of a call went, as its exit status tells it to nobody in particular: the
-/// answer has told the parent.
+/// How the child's part of a call went, as its exit status. The answer has already told the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Returned = 0,
@@ -69,16 +67,16 @@ pub(crate) enum Ending {
     Failed = 102,
 }
 
-/// A process that was made by `execve`: its parent is the program, or the keeper, whose number it
-/// is told then.
+/// Enters a process that was started by `execve`. Its parent is the program, or the keeper, whose
+/// process id it then gets.
 fn enter_executed(socket: &OsStr, parent: &OsStr, proc: Option<&OsStr>) -> i32 {
     signals::reset_signals();
     let keeper = parent.to_str().and_then(|number| number.parse().ok());
     match (adopt(socket, proc), keeper) {
         (Ok(socket), None) => run(socket, None),
         (Ok(socket), Some(keeper)) => {
-            // As the keeper does before it forks; if there is no answer, that is told where it is
-            // needed.
+            // The keeper does this before it forks. If it fails, that is reported where the value
+            // is needed.
             let _ = usage();
             run_confined(socket, keeper)
         }
@@ -86,25 +84,26 @@ fn enter_executed(socket: &OsStr, parent: &OsStr, proc: Option<&OsStr>) -> i32 {
     }
 }
 
-/// The process that forks the keeper, and the keeper.
+/// Enters the process that forks the keeper, and the keeper.
 fn enter_keeper(socket: &OsStr, _: &OsStr, proc: Option<&OsStr>) -> i32 {
     match adopt(socket, proc) {
-        // Handlers of `atexit` are the program's, which this is not: those of a build for coverage, for
-        // one, would write files.
+        // Handlers of `atexit` belong to the program, which this is not. Those of a build for
+        // coverage, for example, would write files.
         Ok(socket) => process::leave(keeper::enter(socket, run_confined)),
         Err(reason) => fail(reason),
     }
 }
 
-/// The story of a child of the keeper's. It ends at once when it has answered: what else a program
-/// does at its end is the keeper's, of which it is a copy, or not for the code that it ran to say.
+/// Runs a child of the keeper. It exits immediately after its answer. Whatever else a program does
+/// at its end belongs to the keeper, of which the child is a copy, or must not be decided by the
+/// code that ran in it.
 fn run_confined(socket: OwnedFd, keeper: i32) -> ! {
     let status = run(socket, Some(keeper));
     flush();
     process::leave(status)
 }
 
-/// Takes the socket and the `/proc` that the program gave.
+/// Takes the socket and the `/proc` that the program passed.
 fn adopt(number: &OsStr, proc: Option<&OsStr>) -> Result<OwnedFd, &'static str> {
     if cfg!(feature = "early-entry") && process::fill_standard_descriptors().is_err() {
         return Err("has nothing to fill its closed standard descriptors with");

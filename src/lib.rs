@@ -116,7 +116,7 @@
 //! `#[func] fn add` makes `add` a constant. As with every constant, `let add = …` is then a pattern that
 //! cannot match, not a new variable. Choose another name for the variable.
 
-// What a library does not do; its tests may.
+// Library code must not do these things. Tests may.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -193,7 +193,7 @@ pub use crate::stack::Frame;
 pub use crate::wire::FrameError;
 pub use crossmist_macros::{Object, func, main, object};
 
-/// What the macros' output names. Not for anybody else, and free to change.
+/// What the macros' output names. Not public: it can change at any time.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
@@ -210,13 +210,13 @@ pub mod __private {
     pub use ::tokio;
     pub use std::boxed::Box;
 
-    /// The arguments of `F`. (Asked for like this, their type needs no second check, and an
-    /// argument that can't be sent is one error.)
+    /// Decodes the arguments of `F`. Through this function their type needs no second check, and an
+    /// argument that cannot be sent causes one error.
     pub fn decode<F: Func>(arguments: Arguments<'_>) -> Result<F::Args, DecodeError> {
         arguments.decode()
     }
 
-    /// Says that a value is behind a trait object.
+    /// Declares that a value is behind a trait object.
     pub fn describe_code(shape: &mut Shape) {
         shape.code();
     }
@@ -251,12 +251,12 @@ pub mod __private {
     }
 }
 
-/// Tests the policies of the crate, as a `#[test]` in it: each is compiled for every architecture and
-/// held against its `[[expect]]`s.
+/// Generates a `#[test]` that tests all policies of the crate: each is compiled for every
+/// architecture and checked against its `[[expect]]`s.
 ///
-/// `policy_tests!(live)` tries each expectation in a real child as well, under the policy, and asks for
-/// the outcome exactly. The stock test runner's `main` lets no child enter, so that form needs the
-/// feature `early-entry`.
+/// `policy_tests!(live)` also tries each expectation in a real child under the policy, and requires
+/// exactly that outcome. It needs the feature `early-entry`, because children cannot branch off in
+/// the `main` of the standard test runner.
 ///
 /// ```
 /// crossmist::policy_tests!();

@@ -1,4 +1,4 @@
-//! What a policy expects of itself, tried in real children.
+//! Tries in real children what a policy expects of itself.
 
 use crossmist_policy::bpf::SAMPLE_PID;
 use crossmist_policy::{Arch, Expected, Folder, Policy, Subject, home};
@@ -7,13 +7,13 @@ use crate::sandbox::SandboxPolicy;
 use crate::sys::raw;
 use crate::{Error, Object};
 
-/// How long a child may take for what it tries: what waits for ever was allowed to.
+/// How long an attempt may take. A call that waits for ever was allowed to.
 const PATIENCE: &str = "2s";
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tried {
-    /// It did what was asked, or something else came of it that is no denial.
+    /// It did what was asked, or ended in another way that is not a denial.
     Happened,
     /// It failed with this error number.
     Failed(i32),
@@ -21,7 +21,7 @@ pub enum Tried {
     Violation,
     /// The kernel killed the child, which could say nothing.
     Killed,
-    /// Nothing can be said: why.
+    /// The attempt says nothing, for this reason.
     Unknown(String),
 }
 
@@ -73,7 +73,7 @@ fn outcome<T>(result: std::io::Result<T>) -> Result<i64, i32> {
     }
 }
 
-/// The names that `[[expect]] probe` may have.
+/// The values that `[[expect]] probe` may have.
 pub const PROBES: &[&str] = &[
     "spawn_thread",
     "spawn_process",
@@ -82,7 +82,7 @@ pub const PROBES: &[&str] = &[
     "panic",
 ];
 
-/// Tries what is expected in a child under the policy.
+/// Tries an expectation in a child under the policy.
 pub fn try_out(policy: &SandboxPolicy, expected: &Expected) -> Tried {
     let asked = match &expected.subject {
         Subject::Call { call, .. } => {
@@ -113,7 +113,7 @@ pub fn try_out(policy: &SandboxPolicy, expected: &Expected) -> Tried {
             return Tried::Unknown(format!("there is no probe `{name}`; there are {known}"));
         }
     };
-    // Policies that are stricter than this stay so.
+    // Policies that are stricter than this stay as they are.
     let policy = policy
         .narrow(&[("wall_time", PATIENCE)])
         .unwrap_or_else(|_| policy.clone());
@@ -132,22 +132,22 @@ pub fn try_out(policy: &SandboxPolicy, expected: &Expected) -> Tried {
             | Error::NotEntered
             | Error::Unsupported { .. }),
         ) => Tried::Unknown(error.to_string()),
-        // It died of something else, or took its time: nobody kept it from that.
+        // It died of something else, or timed out: nothing prevented it.
         Err(_) => Tried::Happened,
     }
 }
 
-/// Whether an attempt ended as the policy expects; the reason where it didn't.
+/// Returns whether an attempt ended as the policy expects, or the reason why not.
 pub fn judge(expected: &Expected, tried: &Tried) -> Result<(), String> {
     let is_path = matches!(expected.subject, Subject::Path { .. });
     let holds = match (expected.is.as_str(), tried) {
         (_, Tried::Unknown(reason)) => return Err(reason.clone()),
-        // The call was made: what it came to is its own affair.
+        // The call was made. How it ended does not matter.
         ("allowed", Tried::Failed(_)) if is_path => false,
         ("allowed" | "emulated", Tried::Happened | Tried::Failed(_)) => true,
         ("violation", Tried::Violation | Tried::Killed) => true,
         ("killed", Tried::Killed) => true,
-        // A path that is denied is answered, or opening any is a violation.
+        // A denied path returns an error, unless opening any path is a violation.
         ("denied", Tried::Violation | Tried::Killed) => true,
         ("denied", Tried::Failed(errno)) => *errno == libc::EACCES,
         (name, Tried::Failed(errno)) => crossmist_policy::errno(name) == u16::try_from(*errno).ok(),
@@ -167,8 +167,8 @@ pub fn judge(expected: &Expected, tried: &Tried) -> Result<(), String> {
 
 /// Tests every policy of a crate: what [`policy_tests!`](crate::policy_tests) does.
 ///
-/// Each is compiled for all architectures, which holds it against its `[[expect]]`s; live, each of
-/// them is tried in a real child, too.
+/// Each policy is compiled for all architectures, which checks it against its `[[expect]]`s. If
+/// `live` is set, each expectation is also tried in a real child.
 pub fn test_policies(manifest: &str, live: bool) -> Result<usize, String> {
     let named = std::env::var_os(home::VARIABLE).filter(|folder| !folder.is_empty());
     let folder = home::find(named.map(Into::into), Some(manifest.into()))?;
@@ -207,7 +207,7 @@ pub fn test_policies(manifest: &str, live: bool) -> Result<usize, String> {
             let tried = try_out(&sandbox, &expected);
             match judge(&expected, &tried) {
                 Ok(()) => {}
-                // What can't be tried here is held against the filter all the same.
+                // What cannot be tried here is checked against the filter all the same.
                 Err(_) if matches!(&tried, Tried::Unknown(_)) && can_not_be_tried(&expected) => {}
                 Err(reason) => failures.push(format!(
                     "{}: `{}` is expected to be {}: {reason}",
@@ -222,7 +222,7 @@ pub fn test_policies(manifest: &str, live: bool) -> Result<usize, String> {
     }
 }
 
-/// Paths that aren't there, or have variables in them.
+/// Returns whether the path does not exist, or has variables in it.
 fn can_not_be_tried(expected: &Expected) -> bool {
     matches!(&expected.subject, Subject::Path { path, .. }
         if path.contains("${") || !std::path::Path::new(path).exists())

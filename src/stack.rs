@@ -1,20 +1,21 @@
-//! Where a child was: addresses as it tells them, and what they mean in this executable.
+//! Where a child was: the addresses that it reports, and what they mean in this executable.
 //!
-//! The child can't look that up: it may open nothing. It sends offsets in the executable that it
-//! shares with its parent, and the parent looks them up when somebody wants to know. All of them are
-//! the child's word: what is no code of this program is not looked up.
+//! The child cannot look them up, because it may not open the file. It sends offsets in the
+//! executable that it shares with its parent, and the parent looks them up on demand. All of them
+//! are the child's claims: an offset that is not code of this program is not looked up.
 
 use std::fmt;
 
 use crate::object::{DecodeError, Decoder, Encoder};
 use crate::sys::unwind::{MOST_ADDRESSES, Walk};
 
-/// Return addresses, the innermost first, as offsets in the executable; 0 for what lies elsewhere.
+/// Return addresses, the innermost first, as offsets in the executable. 0 stands for code
+/// elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stack(Vec<u64>);
 
 impl Stack {
-    /// The stack from here on; none where there is no memory for it.
+    /// Returns the current stack. It is empty if there is no memory for it.
     pub(crate) fn here() -> Self {
         let mut offsets = Vec::new();
         if let Some(walk) = Walk::from_here()
@@ -43,10 +44,10 @@ impl Stack {
         offsets.collect::<Result<_, _>>().map(Self)
     }
 
-    /// What a panic was raised in, without what raised it.
+    /// Returns the frames that a panic was raised in, without the panic machinery.
     pub(crate) fn frames_of_panic(&self) -> Vec<Frame> {
         let mut frames: Vec<Frame> = self.0.iter().flat_map(|offset| frames(*offset)).collect();
-        // What std leaves out of its own backtraces, too.
+        // std leaves these frames out of its own backtraces as well.
         let is_last_of_hook = |frame: &Frame| {
             let function = frame.function.as_deref().unwrap_or_default();
             function.contains("::__rust_end_short_backtrace")
@@ -58,8 +59,8 @@ impl Stack {
     }
 }
 
-/// Where a denied call was made: the address behind its instruction, and where its function returns
-/// to if it has no frame, as wrappers of a C library have none. Offsets as in a [`Stack`].
+/// Where a denied call was made: the address after its instruction, and the return address of its
+/// function if that has no frame, like the wrappers of a C library. Offsets as in a [`Stack`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) address: u64,
@@ -67,7 +68,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The innermost frame that has a file, else a name, else an offset.
+    /// Returns the innermost frame that has a file, or else a name, or else an offset.
     pub(crate) fn frame(self) -> Option<Frame> {
         let frames = [self.address, self.caller].map(|offset| frames(offset).into_iter().next());
         let mut frames: Vec<Frame> = frames.into_iter().flatten().collect();
@@ -84,15 +85,16 @@ impl Place {
     }
 }
 
-/// A function on the stack of a child, by the child's word.
+/// A function on the stack of a child, as the child reports it.
 ///
-/// Names, files and lines are there with the feature `backtrace`, as far as the executable has them,
-/// and are looked up when they are asked for.
+/// Names, files and lines need the feature `backtrace`, and are found as far as the executable has
+/// them. They are looked up on demand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Frame {
-    /// Where it goes on, counted from the beginning of the executable's image, as `addr2line` takes
-    /// it; `None` where that is outside of the executable, in a shared library for one.
+    /// The address where the function continues, as an offset from the beginning of the
+    /// executable's image, as `addr2line` takes it. `None` if it is outside the executable, such as
+    /// in a shared library.
     pub offset: Option<u64>,
     /// The function's path.
     pub function: Option<String>,
@@ -117,7 +119,8 @@ impl fmt::Display for Frame {
     }
 }
 
-/// What is at an offset: several frames, the innermost first, where functions were inlined.
+/// Returns what is at an offset. There are several frames, the innermost first, if functions were
+/// inlined.
 #[cfg(feature = "backtrace")]
 fn frames(offset: u64) -> Vec<Frame> {
     let image = crate::sys::image::image();
@@ -125,7 +128,7 @@ fn frames(offset: u64) -> Vec<Frame> {
         return vec![Frame::default()];
     };
     let mut frames = Vec::new();
-    // It takes the instruction before an address for the one that is asked for.
+    // The library looks up the instruction before the given address.
     ::backtrace::resolve(std::ptr::without_provenance_mut(address), |symbol| {
         frames.push(Frame {
             offset: Some(offset),
@@ -143,7 +146,8 @@ fn frames(offset: u64) -> Vec<Frame> {
     frames
 }
 
-/// The line of the program, or of what it depends on, that an offset belongs to; none in std or here.
+/// Returns the line of the program, or of a dependency, that an offset belongs to. Lines in std and
+/// in this library do not count.
 #[cfg(feature = "learn")]
 pub(crate) fn line_of(offset: u64) -> Option<String> {
     frames(offset).into_iter().find_map(|frame| {
@@ -155,7 +159,7 @@ pub(crate) fn line_of(offset: u64) -> Option<String> {
     })
 }
 
-/// The path of a function as it was written, where `#[func]` has put its body elsewhere.
+/// Returns the path of a function as it was written, even if `#[func]` has put its body elsewhere.
 #[cfg(feature = "backtrace")]
 fn function(path: &str) -> String {
     path.replace("_::__crossmist_body_", "")

@@ -12,8 +12,8 @@ use crate::object::{DecodeError, Decoder, Encoder};
 
 /// What is enforced on a confined child, layer by layer.
 ///
-/// The child says so after the last step and before it looks at its arguments: at that point nobody
-/// else has had a say in it.
+/// The child reports this after the last step, and before it looks at its arguments. At that point
+/// nobody else has influenced it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -21,14 +21,14 @@ pub struct Status {
     pub seccomp_instructions: u32,
     /// Whether the filter left speculation unmitigated (`spec_allow`).
     pub allows_speculation: bool,
-    /// The Landlock ABI of the kernel; 0 where it has none.
+    /// The Landlock ABI of the kernel, or 0 if it has none.
     pub landlock_abi: u32,
-    /// Landlock's rights on files that are denied but for what the policy grants, with the kernel's
-    /// bits; 0 where files are left to other layers.
+    /// The rights on files that Landlock denies except for what the policy grants, as the kernel's
+    /// bits. 0 if files are left to other layers.
     pub landlock_files: u64,
     /// The same for TCP ports.
     pub landlock_ports: u64,
-    /// Landlock's scopes that are closed: abstract Unix sockets, signals.
+    /// The scopes that Landlock closes: abstract Unix sockets, signals.
     pub landlock_scopes: u64,
     /// The capabilities that stay, as a mask.
     pub capabilities: u64,
@@ -39,11 +39,11 @@ pub struct Status {
     pub same_user: Option<SameUser>,
     /// How many resource limits were set.
     pub limits: u32,
-    /// Whether memory can't be writable and executable (PR_SET_MDWE).
+    /// Whether memory cannot be writable and executable at the same time (PR_SET_MDWE).
     pub denies_write_execute: bool,
-    /// Whether other processes of the user may look into it.
+    /// Whether other processes of the same user may inspect the child.
     pub dumpable: bool,
-    /// How many promises the policy gives up by `[kernel] relax`.
+    /// How many promises the policy gives up with `[kernel] relax`.
     pub relaxed: u32,
     /// The second nets that the policy uses and this kernel doesn't have.
     pub missing: Vec<SecondNet>,
@@ -54,9 +54,9 @@ impl Status {
     /// `[kernel] relax`, and the kernel has every second net.
     ///
     /// If this is false, the whole wall is still in place (seccomp, capabilities, limits, closed
-    /// descriptors, no_new_privs): without it the child wouldn't run. [`missing`](Self::missing) names the
-    /// second nets that the kernel doesn't have. A policy can insist on a second net by
-    /// `[kernel] require`.
+    /// descriptors, no_new_privs); without it, the child would not run. [`missing`](Self::missing)
+    /// lists the second nets that the kernel does not have. A policy can insist on a second net
+    /// with `[kernel] require`.
     #[must_use]
     pub fn is_fully_enforced(&self) -> bool {
         self.relaxed == 0 && self.missing.is_empty()
@@ -153,7 +153,7 @@ impl Status {
 pub enum SameUser {
     /// The policy says so: `[process] user = "same"`.
     Policy,
-    /// The program isn't root: none of its user ids is 0, and it has no CAP_SETUID.
+    /// The program is not root: none of its user ids is 0, and it has no CAP_SETUID.
     NotRoot,
     /// The program is root, but lacks CAP_SETUID or CAP_SETGID to change users, or CAP_KILL to end a
     /// process of another user.
@@ -249,7 +249,7 @@ impl Step {
         }
     }
 
-    /// The entry of what it asks of the kernel, if some kernels don't have that.
+    /// Returns the entry for what the step needs of the kernel, if some kernels do not have it.
     fn asks(self) -> Option<&'static steps::Step> {
         match self {
             Self::Descriptors => steps::asking_for("close_range"),
@@ -260,7 +260,7 @@ impl Step {
         }
     }
 
-    /// What can be done about it.
+    /// Returns what can be done about it.
     fn cure(self) -> Option<&'static str> {
         Some(match self {
             Self::Threads => {
@@ -308,13 +308,13 @@ impl fmt::Display for Size {
     }
 }
 
-/// The step that failed, and the system's reason.
+/// The step that failed, and the operating system's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     step: Step,
     errno: i32,
-    /// Memory that was reserved before the start, and how much of it may be used; both 0 if the failure
-    /// isn't about that.
+    /// Memory that was reserved before the start, and how much of it may be used. Both are 0 if the
+    /// failure is not about that.
     reserve: [u64; 2],
 }
 
@@ -327,7 +327,7 @@ impl Failure {
         }
     }
 
-    /// The process started with more memory to write to than it may write.
+    /// The process started with more writable memory than it may have.
     pub(super) fn unbounded(reserved: u64, memory: u64) -> Self {
         Self {
             step: Step::Memory,
@@ -377,7 +377,7 @@ impl fmt::Display for Failure {
         }
         let error = io::Error::from_raw_os_error(self.errno);
         write!(f, "it could not {}: {error}", self.step.name())?;
-        // A kernel answers so if it doesn't know a call, or an option of one.
+        // A kernel returns this if it does not know a call, or an option of a call.
         if let (libc::ENOSYS | libc::EINVAL, Some(asks)) = (self.errno, self.step.asks()) {
             write!(f, "; {} needs {}", asks.asks_for, asks.since)?;
         }

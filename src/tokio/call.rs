@@ -7,7 +7,7 @@ use crate::func::Func;
 
 /// Calls `F` in a child and waits for its result.
 pub(crate) async fn run<F: Func>(arguments: F::Args, options: Options) -> Result<F::Output, Error> {
-    // Whoever drops the future has no other hold on the child.
+    // Once the future is dropped, nobody else can end the child.
     let options = Options {
         kill_on_drop: true,
         ..options
@@ -25,9 +25,9 @@ pub(crate) async fn spawn<F: Func>(
     Ok(child)
 }
 
-/// The launch of an unconfined child blocks the thread, for as long as `execve` takes: about a
-/// millisecond; a confined one is only asked for, once there is a keeper. What
-/// doesn't fit the socket of the arguments is sent while others run.
+/// Starting an unconfined child blocks the thread as long as `execve` takes, about a millisecond. A
+/// confined child is only requested, if there is a keeper already. Arguments that do not fit the
+/// socket are sent while other tasks run.
 async fn launch<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
     let (launch, confined) = crate::call::message::<F>(arguments, options)?;
     let (child, mut rest) = crate::call::start_child::<F>(&launch, confined, options)?;
@@ -56,17 +56,21 @@ macro_rules! calls {
                 run::<Fun>(($($name,)*), self.into_options()).await
             }
 
-            /// Starts the function in a child process.
+            /// Starts the function in a child process, and returns without waiting for it.
+            ///
+            /// For a function with a sandbox, this returns before the child exists. If the child
+            /// cannot be started, the methods that wait for it report that, such as
+            /// [`Child::join`].
             ///
             /// # Errors
             ///
-            /// Those of [`Error`] up to [`Error::Launch`]. Of a function with a sandbox, that the child
-            /// could not be made is said by whoever waits for it: it has only been asked for by now.
+            /// The variants of [`Error`] up to [`Error::Policy`], and [`Error::Deadline`] if the
+            /// deadline passes while large arguments are being sent.
             ///
             /// # Cancel safety
             ///
-            /// Dropping the future, which waits only to send large arguments, leaves a child
-            /// without them, which then ends.
+            /// The future waits only to send large arguments. If it is dropped before they are
+            /// sent, the child gets none, and ends.
             pub async fn spawn_tokio(self, $($name: $type),*) -> Result<Child<Fun::Output>, Error> {
                 spawn::<Fun>(($($name,)*), self.into_options()).await
             }

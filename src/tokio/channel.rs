@@ -7,7 +7,7 @@ use super::endpoint::AsyncEndpoint;
 use crate::channel::ChannelError;
 use crate::object::{Limits, Object};
 
-/// Creates a channel in one direction; see [`crossmist::channel`](crate::channel).
+/// Creates a channel in one direction. See [`crossmist::channel`](crate::channel).
 ///
 /// # Errors
 ///
@@ -16,7 +16,7 @@ pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
     crate::channel().map(|(sender, receiver)| (sender.into(), receiver.into()))
 }
 
-/// Creates a channel in both directions; see [`crossmist::duplex`](crate::duplex).
+/// Creates a channel in both directions. See [`crossmist::duplex`](crate::duplex).
 ///
 /// # Errors
 ///
@@ -25,13 +25,13 @@ pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), Ch
     crate::duplex().map(|(ours, theirs)| (ours.into(), theirs.into()))
 }
 
-/// The end of a channel that sends `T`s; see [`crossmist::Sender`](crate::Sender).
+/// The end of a channel that sends `T`s. See [`crossmist::Sender`](crate::Sender).
 pub struct Sender<T> {
     pub(super) endpoint: AsyncEndpoint,
     objects: PhantomData<fn(T)>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<T> std::fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
@@ -40,18 +40,18 @@ impl<T> std::fmt::Debug for Sender<T> {
     }
 }
 
-/// The end of a channel that receives `T`s; see [`crossmist::Receiver`](crate::Receiver).
+/// The end of a channel that receives `T`s. See [`crossmist::Receiver`](crate::Receiver).
 ///
 /// # Security
 ///
-/// Whatever the peer sends, a receive gives a value of `T` or an error. It is bounded in memory by
-/// [`Limits`], and in time by what you put around it, such as [`tokio::time::timeout`].
+/// Whatever the peer sends, receiving returns a value of `T` or an error. Memory is bounded by
+/// [`Limits`]. To bound time, wrap the future, such as with [`tokio::time::timeout`].
 pub struct Receiver<T> {
     pub(super) endpoint: AsyncEndpoint,
     objects: PhantomData<fn() -> T>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<T> std::fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Receiver")
@@ -60,13 +60,13 @@ impl<T> std::fmt::Debug for Receiver<T> {
     }
 }
 
-/// One end of a channel in both directions; see [`crossmist::Duplex`](crate::Duplex).
+/// One end of a channel in both directions. See [`crossmist::Duplex`](crate::Duplex).
 pub struct Duplex<S, R> {
     pub(super) endpoint: AsyncEndpoint,
     objects: PhantomData<fn(S) -> R>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<S, R> std::fmt::Debug for Duplex<S, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Duplex")
@@ -76,42 +76,43 @@ impl<S, R> std::fmt::Debug for Duplex<S, R> {
 }
 
 impl<T: Object> Sender<T> {
-    /// Sends a value, waiting in the runtime while the socket's buffer is full.
+    /// Sends a value. Waits in the runtime while the socket's buffer is full.
     ///
     /// # Errors
     ///
-    /// Those of [`crossmist::Sender::send`](crate::Sender::send), and
-    /// [`ChannelError::Io`] outside of a runtime with I/O where it would have to wait.
+    /// Those of [`crossmist::Sender::send`](crate::Sender::send), and [`ChannelError::Io`] if it
+    /// has to wait outside a runtime with I/O.
     ///
     /// # Cancel safety
     ///
-    /// A value of one packet (200 KiB) was either sent or not when the future is dropped. One of
-    /// several may have been sent in part: every later send fails with
-    /// [`ChannelError::HalfSent`] then, and the receiver sees an unfinished message.
+    /// When the future is dropped, a value of one packet (200 KiB) was either sent or not. A value
+    /// of several packets may have been sent in part. Every later send then fails with
+    /// [`ChannelError::HalfSent`], and the receiver sees an unfinished message.
     pub async fn send(&mut self, value: &T) -> Result<(), ChannelError> {
         self.endpoint.send(value).await
     }
 }
 
 impl<T: Object> Receiver<T> {
-    /// Receives a value, waiting in the runtime; `None` at the end of the channel.
+    /// Receives a value. Waits in the runtime if necessary. Returns `None` at the end of the
+    /// channel.
     ///
     /// # Errors
     ///
-    /// Those of [`crossmist::Receiver::recv`](crate::Receiver::recv), and
-    /// [`ChannelError::Io`] outside of a runtime with I/O.
+    /// Those of [`crossmist::Receiver::recv`](crate::Receiver::recv), and [`ChannelError::Io`]
+    /// outside a runtime with I/O.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped: what has arrived of a message is kept, and the
-    /// next receive goes on with it.
+    /// Nothing is lost when the future is dropped. What has arrived of a message is kept, and the
+    /// next receive continues with it.
     pub async fn recv(&mut self) -> Result<Option<T>, ChannelError> {
         self.endpoint.recv().await
     }
 }
 
 impl<S: Object, R: Object> Duplex<S, R> {
-    /// Sends a value; see [`Sender::send`].
+    /// Sends a value. See [`Sender::send`].
     ///
     /// # Errors
     ///
@@ -124,7 +125,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.send(value).await
     }
 
-    /// Receives a value; see [`Receiver::recv`].
+    /// Receives a value. See [`Receiver::recv`].
     ///
     /// # Errors
     ///
@@ -141,19 +142,19 @@ impl<S: Object, R: Object> Duplex<S, R> {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send) and [`recv`](Self::recv), and [`ChannelError::NoAnswer`]
-    /// where the other end is closed instead.
+    /// Those of [`send`](Self::send) and [`recv`](Self::recv), and [`ChannelError::NoAnswer`] if
+    /// the other end is closed before it answers.
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: where the value was sent and the future is dropped, the answer is what the
-    /// next `recv` or `request` receives.
+    /// Not cancel safe. If the future is dropped after the value was sent, the next `recv` or
+    /// `request` receives the answer.
     pub async fn request(&mut self, value: &S) -> Result<R, ChannelError> {
         self.endpoint.send(value).await?;
         self.endpoint.recv().await?.ok_or(ChannelError::NoAnswer)
     }
 
-    /// Makes a [`Sender`] of it, which receives no more.
+    /// Converts the end into a [`Sender`], which no longer receives.
     #[must_use]
     pub fn into_sender(self) -> Sender<S> {
         Sender {
@@ -162,7 +163,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         }
     }
 
-    /// Makes a [`Receiver`] of it, which sends no more.
+    /// Converts the end into a [`Receiver`], which no longer sends.
     #[must_use]
     pub fn into_receiver(self) -> Receiver<R> {
         Receiver {
@@ -176,7 +177,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
 macro_rules! sends {
     ($([$($parameter:ident),*] $end:ty, $object:ident;)*) => {$(
         impl<$($parameter: Object),*> $end {
-            /// Sends a value if that needs no waiting; see
+            /// Sends a value if that is possible without waiting. See
             /// [`crossmist::Sender::try_send`](crate::Sender::try_send).
             ///
             /// # Errors
@@ -193,7 +194,8 @@ macro_rules! sends {
 macro_rules! receives {
     ($([$($parameter:ident),*] $end:ty, $object:ident;)*) => {$(
         impl<$($parameter: Object),*> $end {
-            /// Receives a value that is there already; `None` where none is.
+            /// Receives a value if one has already arrived, and returns `None` if not. Does not
+            /// wait.
             ///
             /// # Errors
             ///
@@ -219,20 +221,20 @@ receives! {
 macro_rules! ends {
     ($([$($parameter:ident),*] $end:ident;)*) => {$(
         impl<$($parameter: Object),*> $end<$($parameter),*> {
-            /// Sets the limits that later messages are held to.
+            /// Sets the limits on later messages.
             pub fn set_limits(&mut self, limits: Limits) {
                 self.endpoint.get_mut().limits = limits;
             }
         }
 
-        /// The end is registered with the runtime of the first task that waits for it.
+        /// Registers the end with the runtime of the first task that waits for it.
         impl<$($parameter: Object),*> From<crate::$end<$($parameter),*>> for $end<$($parameter),*> {
             fn from(end: crate::$end<$($parameter),*>) -> Self {
                 Self { endpoint: AsyncEndpoint::new(end.into_endpoint()), objects: PhantomData }
             }
         }
 
-        /// What has arrived of a message goes along.
+        /// Keeps what has arrived of a message.
         impl<$($parameter: Object),*> From<$end<$($parameter),*>> for crate::$end<$($parameter),*> {
             fn from(end: $end<$($parameter),*>) -> Self {
                 Self::new(end.endpoint.into_inner())

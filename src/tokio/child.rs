@@ -1,4 +1,4 @@
-//! A child whose end is awaited in a runtime.
+//! `Child`: waits in a runtime for a child's answer and for its end.
 
 use std::io;
 use std::marker::PhantomData;
@@ -19,11 +19,11 @@ use crate::sys::readiness::{Held, Readiness};
 use crate::sys::socket::Wait;
 use crate::transport::{CROWD_INTERVAL, Outbox, Sent, is_crowded};
 
-/// A function that runs in a child process; see [`crossmist::Child`](crate::Child).
+/// A function that is running in a child process. See [`crossmist::Child`](crate::Child).
 ///
-/// Dropping it lets the child run on, unless a builder's
-/// [`kill_on_drop`](crate::Builder::kill_on_drop) says otherwise. Its end leaves no zombie either
-/// way.
+/// Dropping a `Child` does not end the process, unless
+/// [`kill_on_drop`](crate::Builder::kill_on_drop) is set on the builder. In both cases, the process
+/// leaves no zombie.
 pub struct Child<T> {
     socket: Readiness,
     pidfd: Readiness,
@@ -31,7 +31,7 @@ pub struct Child<T> {
     result: PhantomData<fn() -> T>,
 }
 
-// Not derived: a derive would ask that the objects be `Debug`.
+// Not derived: a derive would require the objects to be `Debug`.
 impl<T> std::fmt::Debug for Child<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Child")
@@ -65,42 +65,42 @@ impl<T: Object> Child<T> {
         self.child.watch();
     }
 
-    /// Its process id; see [`crossmist::Child::id`](crate::Child::id).
+    /// Returns the child's process id. See [`crossmist::Child::id`](crate::Child::id).
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kills the child, by SIGKILL; see [`crossmist::Child::kill`](crate::Child::kill).
+    /// Kills the child with SIGKILL. See [`crossmist::Child::kill`](crate::Child::kill).
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; not where the child has ended already.
+    /// [`Error::Io`] if the child cannot be killed.
     pub fn kill(&self) -> Result<(), Error> {
         self.child.kill()
     }
 
-    /// A handle that can kill the child from elsewhere.
+    /// Returns a handle that can kill the child from elsewhere.
     #[must_use]
     pub fn kill_handle(&self) -> KillHandle {
         self.child.kill_handle()
     }
 
-    /// Waits for the child's end and gives the function's result.
+    /// Waits until the child has exited, and returns the function's result.
     ///
     /// # Errors
     ///
-    /// How the child ended where it gave no result: see [`Error`].
+    /// An [`Error`] that says how the child ended, if it returned no result.
     ///
     /// # Panics
     ///
-    /// tokio panics where the runtime's time is not enabled and it is needed: for a deadline, or for
-    /// a child that lingers after its answer.
+    /// tokio panics if the runtime's time driver is not enabled and is needed, for a deadline or
+    /// for a child that lingers after its answer.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is dropping the child: it runs on, or is killed where `kill_on_drop`
-    /// says so. To wait with a timeout and keep the child, see
+    /// Dropping the future drops the `Child`: the process keeps running, or is killed if
+    /// `kill_on_drop` is set. To wait with a timeout and keep the child, use
     /// [`join_timeout`](Self::join_timeout).
     pub async fn join(mut self) -> Result<T, Error> {
         match self.join_until(None).await? {
@@ -109,7 +109,8 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Waits for the child's end no longer than `timeout`; `None` where it still runs then.
+    /// Waits for at most `timeout` until the child has exited, and returns the function's result.
+    /// Returns `None` if the child is still running.
     ///
     /// # Errors
     ///
@@ -117,7 +118,7 @@ impl<T: Object> Child<T> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped: the next call goes on.
+    /// Nothing is lost when the future is dropped. The next call continues to wait.
     pub async fn join_timeout(&mut self, timeout: Duration) -> Result<Option<T>, Error> {
         self.join_until(Instant::now().checked_add(timeout)).await
     }
@@ -150,12 +151,13 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// What is enforced on the child of a function with a sandbox; see
+    /// Waits until the sandbox is in place, and returns what it enforces. See
     /// [`crossmist::Child::confinement`](crate::Child::confinement).
     ///
     /// # Errors
     ///
-    /// [`Error::Confine`] where it could not be confined; else how the call failed so early.
+    /// [`Error::Confine`] if the child could not confine itself. Otherwise the error that ended the
+    /// call so early.
     ///
     /// # Cancel safety
     ///
@@ -172,7 +174,7 @@ impl<T: Object> Child<T> {
                 Some(None) => {}
             }
             if let Some(linger) = linger {
-                // It has closed its channel before it said anything.
+                // The child closed its channel before it said anything.
                 let ended = wait_for_end(running, &self.pidfd, linger.instant()).await;
                 return self.child.finish(ended).map(|_| None);
             }
@@ -181,7 +183,7 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Sends the rest of the arguments, while the child reads them.
+    /// Sends the rest of the arguments while the child reads them.
     pub(super) async fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
         loop {
             let Some(running) = self.child.running() else {
@@ -191,7 +193,7 @@ impl<T: Object> Child<T> {
             match result {
                 Ok(Sent::All) => return Ok(()),
                 Ok(Sent::Full) => {}
-                // A child that reads slowly, and never stops, is no reason to wait longer.
+                // A child that keeps reading slowly is no reason to wait longer.
                 Ok(Sent::Partly) if running.check_deadline().is_ok() => {
                     tokio::task::yield_now().await;
                     continue;
@@ -207,7 +209,7 @@ impl<T: Object> Child<T> {
                     tokio::time::sleep(CROWD_INTERVAL).await;
                     continue;
                 }
-                // Why it went away, its end will tell.
+                // Its exit status will tell why it went away.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -233,7 +235,7 @@ impl<T: Object> Child<T> {
                         return Err(Error::Launch { step: "send the arguments", source });
                     }
                 },
-                // A process that doesn't read may hold the child's end of the socket.
+                // A process that does not read may hold the child's end of the socket.
                 _ = ended(running, &self.pidfd) => return Ok(()),
                 () = sleep(at) => {
                     let late = self.child.running().map_or(Ok(()), Running::check_deadline);
@@ -248,8 +250,8 @@ impl<T: Object> Child<T> {
     }
 }
 
-/// Waits for the answer or for the end without one; `None` where `until` comes first, or with
-/// `or_note` something that comes before an answer.
+/// Waits for the answer, or for the child's end without one. Returns `None` if `until` comes first,
+/// or, with `or_note`, something that comes before an answer.
 async fn wait_for_answer<T: Object>(
     running: &mut Running,
     socket: &Readiness,
@@ -268,7 +270,7 @@ async fn wait_for_answer<T: Object>(
     loop {
         let start_by = running.process.start_by().instant();
         let first = first.into_iter().chain(start_by).min();
-        // Before the look, so that what comes after it is not overlooked.
+        // Before the look, so that nothing that arrives after it is missed.
         let ready = tokio::select! {
             biased;
             // First, as another process may keep the socket full.
@@ -284,19 +286,19 @@ async fn wait_for_answer<T: Object>(
         match running.look()? {
             Glance::Said(look) => return Ok(Some(look)),
             Glance::Noted if or_note => return Ok(None),
-            // What comes next may be there already.
+            // The next message may be there already.
             Glance::Noted => {}
-            // Another process goes on for it.
+            // Another process continues for it.
             Glance::Partly if has_ended && !rest.is_awaited() => return Ok(Some(Look::Closed)),
             Glance::Partly => {
                 running.check_deadline()?;
                 if until.is_some_and(|until| until <= Instant::now()) {
                     return Ok(None);
                 }
-                // Others want their turn, too.
+                // Give other tasks a turn.
                 tokio::task::yield_now().await;
             }
-            // It is gone, and what it had sent is read.
+            // It has exited, and everything that it sent has been read.
             Glance::Nothing if has_ended => return Ok(Some(Look::Closed)),
             Glance::Nothing => match ready {
                 Some(mut ready) => ready.clear_ready(),
@@ -318,7 +320,7 @@ async fn wait_for_end(
     pidfd: &Readiness,
     at: Option<Instant>,
 ) -> Result<Ended, StillRunning> {
-    // Most often it has, and the runtime needn't be asked.
+    // It usually has, and then the runtime is not needed.
     if let Some(ended) = running.try_take_status() {
         return Ok(ended);
     }
@@ -332,7 +334,7 @@ async fn wait_for_end(
 async fn ended(running: &Running, pidfd: &Readiness) -> io::Result<()> {
     loop {
         let mut ready = pidfd.readable().await?;
-        // What is said before it ended is no end.
+        // Readiness that was reported earlier is not its end.
         if running.process.has_ended() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::sys::readiness::{Held, Readiness};
 use crate::sys::socket::Wait;
 use crate::transport::Sent;
 
-/// An end, and what its runtime knows of it.
+/// An end, and its registration with a runtime.
 #[derive(Debug)]
 pub(super) struct AsyncEndpoint {
     registration: Option<Readiness>,
@@ -36,7 +36,7 @@ impl AsyncEndpoint {
         self.endpoint
     }
 
-    /// The end and its registration, made now if it has none.
+    /// Returns the end and its registration, and registers it if necessary.
     fn parts(&mut self) -> Result<(&mut Endpoint, &Readiness), ChannelError> {
         let registration = match &mut self.registration {
             Some(registration) => registration,
@@ -61,11 +61,11 @@ impl AsyncEndpoint {
                 result => return self.endpoint.sent(&outbox, result.map(drop)),
             };
             let (endpoint, registration) = self.parts()?;
-            // Should this future be dropped while it waits, the peer is left with a part. The flag
-            // says so until the rest has gone out.
+            // If this future is dropped while it waits, the peer is left with a part of the
+            // message. The flag says so until the rest has been sent.
             endpoint.half_sent = !outbox.is_untouched();
             if !is_full {
-                // Others want their turn, and a timeout has to be seen.
+                // Give other tasks a turn, and let a timeout be noticed.
                 tokio::task::yield_now().await;
                 endpoint.half_sent = false;
                 continue;
@@ -73,7 +73,8 @@ impl AsyncEndpoint {
             let ready = registration.writable().await;
             let mut ready = ready.map_err(ChannelError::sending)?;
             endpoint.half_sent = false;
-            // Another try tells: if the socket is still full, the runtime has to ask again.
+            // Another attempt shows whether the socket is still full. If it is, the runtime has to
+            // wait again.
             match outbox.advance(endpoint.socket(), Wait::Never) {
                 Ok(Sent::Full) => ready.clear_ready(),
                 Ok(Sent::Partly) => {}
@@ -92,7 +93,7 @@ impl AsyncEndpoint {
             match endpoint.try_recv() {
                 Tried::Received(result) => return result,
                 Tried::Nothing => ready.clear_ready(),
-                // Others want their turn, too, and a timeout has to be seen.
+                // Give other tasks a turn, and let a timeout be noticed.
                 Tried::Partly => tokio::task::yield_now().await,
             }
         }

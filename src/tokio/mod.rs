@@ -1,12 +1,12 @@
 //! Channels and children under tokio: the feature `tokio`.
 //!
-//! They are the blocking ones, waiting in the runtime: the same sockets, the same messages, the same
-//! checks. An end can be turned into one of the other kind at any time, and the two ends of a
-//! channel need not be of the same kind.
+//! These types do what the blocking ones do, with the same sockets, messages and checks, but they
+//! wait in the runtime. You can convert an end to the other kind at any time, and the two ends of a
+//! channel may be of different kinds.
 //!
-//! A runtime is needed from the first call that may wait, not to make, send or receive an end: it
-//! is registered then, and belongs to that runtime. The runtime has to have its I/O enabled; a
-//! [`Child`] needs its time, too (`enable_all`, which `#[tokio::main]` does).
+//! Creating, sending and receiving an end needs no runtime. The first call that may wait registers
+//! the end with the current runtime, and the end then belongs to that runtime. The runtime must
+//! have I/O enabled. A [`Child`] also needs time (`enable_all`, which `#[tokio::main]` does).
 //!
 //! ```
 //! use crossmist::func;
@@ -41,7 +41,7 @@ pub use self::child::Child;
 
 pub(crate) use self::call::{run, spawn};
 
-/// Channels that carry code; see [`crossmist::trusted`](crate::trusted).
+/// Channels that carry code. See [`crossmist::trusted`](crate::trusted).
 pub mod trusted {
     use super::{Duplex, Receiver, Sender};
     use crate::ChannelError;
@@ -51,7 +51,7 @@ pub mod trusted {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Io`] where no socket can be made.
+    /// [`ChannelError::Io`] if no socket can be created.
     pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
         crate::trusted::channel().map(|(sender, receiver)| (sender.into(), receiver.into()))
     }
@@ -60,7 +60,7 @@ pub mod trusted {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Io`] where no socket can be made.
+    /// [`ChannelError::Io`] if no socket can be created.
     pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
         crate::trusted::duplex().map(|(ours, theirs)| (ours.into(), theirs.into()))
     }

@@ -1,4 +1,4 @@
-//! What can be sent of tokio's: the ends of channels, its files and its sockets.
+//! tokio's types as objects: the ends of channels, files and sockets.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +9,7 @@ use super::channel::{Duplex, Receiver, Sender};
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
 use crate::sys::kind::is_nonblocking;
 
-/// The ends travel as their blocking kin do.
+/// The ends are sent like the blocking ones.
 macro_rules! ends {
     ($([$($parameter:ident),*] $end:ident;)*) => {$(
         impl<$($parameter: Object),*> Object for $end<$($parameter),*> {
@@ -40,7 +40,7 @@ ends! {
 
 /// Registers a descriptor with the runtime that the decoder runs in.
 ///
-/// tokio's constructors panic where there is none.
+/// tokio's constructors panic if there is none.
 fn registered<T>(
     decoder: &Decoder<'_>,
     register: impl FnOnce() -> io::Result<T>,
@@ -51,9 +51,9 @@ fn registered<T>(
     register().map_err(|error| decoder.error("what tokio can register", error))
 }
 
-/// tokio's sockets travel as those of the standard library, and are checked like them.
+/// tokio's sockets are sent like those of the standard library, and checked like them.
 ///
-/// They are non-blocking, and everybody who shares the socket sees that mode. The mode is set on arrival
+/// They are non-blocking, and everybody who shares the socket sees that mode. It is set on arrival
 /// only if a peer has sent a blocking socket instead.
 macro_rules! sockets {
     ($($tokio:ty as $std:ty;)*) => {$(
@@ -124,8 +124,8 @@ pipes! {
     pipe::Receiver as io::PipeReader;
 }
 
-/// A file needs no runtime to be made. What it has read ahead or not yet written stays behind: flush
-/// it before it is sent.
+/// A file can be created without a runtime. What it has read ahead or not yet written stays behind:
+/// flush it before you send it.
 impl Object for tokio::fs::File {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.descriptor(self.as_fd());
