@@ -12,7 +12,7 @@ fn tutorial() -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/README.md");
     let page = std::fs::read_to_string(page).unwrap();
     let (_, rest) = page
-        .split_once("## A policy of one's own, step by step")
+        .split_once("## Your own policy, step by step")
         .unwrap();
     rest.split("\n## ").next().unwrap().to_owned()
 }
