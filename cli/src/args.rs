@@ -8,7 +8,7 @@ const EXIT_CODES: &str = "Exit codes:
   0  all is well
   1  there are findings: mistakes, failed expectations, something became wider
   2  the command line is wrong
-  3  something around is: a file can't be read, cargo or git fail, the kernel lacks something
+  3  something else is wrong: a file can't be read, cargo or git fail, the kernel lacks something
 
 Examples:
   cargo crossmist new thumbnail --from parser
@@ -23,15 +23,15 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// The folder of the policies [default: where the macro looks for the package's]
+    /// The folder of the policies [default: the one that the macro uses for the package]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
 
-    /// How findings and tables are written
+    /// How to write findings and tables
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
 
-    /// When to use colours; NO_COLOR is honoured
+    /// When to use colours; NO_COLOR turns them off
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
 }
@@ -66,39 +66,39 @@ impl Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write the beginning of a new policy
+    /// Create a new policy
     New(New),
-    /// Check policies, and every sandbox that the sources name
+    /// Check policies, and every `sandbox = "…"` in the sources
     Check(Check),
-    /// Show what a policy allows, by which line, and what it doesn't protect from
+    /// Show what a policy allows, which lines allow it, and what it does not protect from
     Explain(Explain),
-    /// Compare two policies by what they mean
+    /// Compare what two policies allow
     Diff(Diff),
-    /// Hold policies against what they expect of themselves
+    /// Test policies against their expectations
     Test(Test),
-    /// Run a program and learn what its functions need
+    /// Run a program, and write a policy from what its functions need
     Learn(Learn),
-    /// Write a policy from one of systemd's, OCI's or minijail's
+    /// Write a policy from one of systemd, OCI or minijail
     Import(Import),
-    /// Write the JSON Schema that editors complete and check policies by
+    /// Write the JSON Schema, with which editors complete and check policies
     Schema(Schema),
-    /// Format policy files, keeping comments
+    /// Format policy files, and keep their comments
     Fmt(Fmt),
-    /// Show a policy's filter as the kernel runs it
+    /// Show a policy's filter, disassembled
     Bpf(Bpf),
-    /// Show what this machine can enforce, and which policies would run
+    /// Show what this machine can enforce, and which policies run on it
     Kernel(Kernel),
     /// Explain the code of a finding, such as P010, or a command
     #[command(name = "help", alias = "code")]
     Help(Help),
     /// Write completions for a shell
     Completions {
-        /// For which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
     /// Write the manual pages into a folder
     Man {
-        /// Where to
+        /// The folder
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
@@ -106,7 +106,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct New {
-    /// What it is called: letters, digits, `-`, `_`
+    /// The policy's name: letters, digits, `-`, `_`
     pub(crate) name: String,
     /// The policy that it extends
     #[arg(long, default_value = "parser", value_name = "POLICY")]
@@ -115,15 +115,15 @@ pub(crate) struct New {
 
 #[derive(Args, Debug)]
 pub(crate) struct Check {
-    /// Which policies [default: all of the workspace]
+    /// The policies [default: all of the workspace]
     pub(crate) names: Vec<String>,
-    /// Advice counts as a mistake
+    /// Count advice as mistakes
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Leave out findings of this code
+    /// Leave out findings with this code
     #[arg(long, value_name = "CODE")]
     pub(crate) allow: Vec<String>,
-    /// Make sure that this program can't be made to watch instead of confine
+    /// Check that this program cannot be made to watch functions instead of confining them
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: Option<PathBuf>,
 }
@@ -135,18 +135,18 @@ pub(crate) struct Check {
   cargo crossmist explain thumbnail --path /etc/passwd
   cargo crossmist explain thumbnail --html thumbnail.html")]
 pub(crate) struct Explain {
-    /// Which policy; or a group, such as @threads
+    /// The policy, or a group, such as @threads
     pub(crate) name: String,
-    /// Only what becomes of this call: `mmap`, or `socket(AF_INET, SOCK_STREAM, 0)`
+    /// Show only the result of this call: `mmap`, or `socket(AF_INET, SOCK_STREAM, 0)`
     #[arg(long, value_name = "CALL")]
     pub(crate) syscall: Option<String>,
-    /// Only what becomes of this path
+    /// Show only the result of opening this path
     #[arg(long, value_name = "PATH", conflicts_with = "syscall")]
     pub(crate) path: Option<String>,
-    /// Say why, where lines give a reason
+    /// Show the reasons that lines give
     #[arg(long)]
     pub(crate) why: bool,
-    /// What a kernel of this release would enforce, such as 6.1 [default: this one]
+    /// Show what a kernel of this release enforces, such as 6.1 [default: this one]
     #[arg(long, value_name = "RELEASE")]
     pub(crate) kernel: Option<String>,
     /// Write a page for a browser instead
@@ -156,7 +156,7 @@ pub(crate) struct Explain {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A policy is a NAME, a REVISION:NAME of git's, or a path that ends with `.toml`.
+    after_help = "A policy is a NAME, a REVISION:NAME of git, or a path that ends with `.toml`.
 
 Examples:
   cargo crossmist diff parser thumbnail
@@ -164,18 +164,18 @@ Examples:
   cargo crossmist diff origin/main:thumbnail thumbnail --fail-on wider"
 )]
 pub(crate) struct Diff {
-    /// The policy as it was
+    /// The old policy
     pub(crate) old: String,
-    /// The policy as it is
+    /// The new policy
     pub(crate) new: String,
-    /// Exit with 1 where something has become so
+    /// Exit with 1 if there is such a change
     #[arg(long, value_enum, value_name = "DIRECTION")]
     pub(crate) fail_on: Option<FailOn>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FailOn {
-    /// Something is allowed that wasn't
+    /// Something is allowed that was not
     #[value(alias = "widen")]
     Wider,
     /// There is any difference
@@ -184,9 +184,9 @@ pub(crate) enum FailOn {
 
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// Which policies [default: all]
+    /// The policies [default: all]
     pub(crate) names: Vec<String>,
-    /// Try each expectation in a real child, too
+    /// Also try each expectation in a real child
     #[arg(long)]
     pub(crate) live: bool,
     /// Name the grants that no expectation needs
@@ -196,9 +196,9 @@ pub(crate) struct Test {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The program's functions are watched and NOT confined while it runs: run it on input that you trust.
-`cargo run`, `cargo test` and `cargo nextest` are given the feature `crossmist/learn`, in a folder of
-their own; any other program has to be built with it.
+    after_help = "While the program runs, its functions are watched and NOT confined: run it on input that you trust.
+`cargo run`, `cargo test` and `cargo nextest` get the feature `crossmist/learn`, in a target folder of
+their own; any other program must be built with it.
 
 Examples:
   cargo crossmist learn thumbnail -- cargo run -- picture.png
@@ -206,15 +206,15 @@ Examples:
   cargo crossmist learn thumbnail --write --verify -- cargo test"
 )]
 pub(crate) struct Learn {
-    /// The policy that is to be learned: that of the functions to be watched
+    /// The policy to learn; functions that have it are watched
     pub(crate) name: String,
-    /// The policy that the learned one extends [default: what it extends now, else parser]
+    /// The policy that the learned one extends [default: the one that it extends now, or else parser]
     #[arg(long, value_name = "POLICY")]
     pub(crate) base: Option<String>,
-    /// Only this function of the program
+    /// Learn only from this function of the program
     #[arg(long, value_name = "NAME")]
     pub(crate) func: Option<String>,
-    /// Records of earlier runs to learn from, too
+    /// Also learn from the records of earlier runs
     #[arg(long, value_name = "FILE")]
     pub(crate) merge: Vec<PathBuf>,
     /// Keep the records of this run in this file
@@ -223,29 +223,29 @@ pub(crate) struct Learn {
     /// Write the policy's file instead of standard output
     #[arg(long)]
     pub(crate) write: bool,
-    /// With --write: replace a file that allows something already
+    /// With --write: replace a file that already allows something
     #[arg(long, requires = "write")]
     pub(crate) force: bool,
-    /// With --write: run the program again, confined by what was learned
+    /// With --write: run the program again, confined by the result
     #[arg(long, requires = "write")]
     pub(crate) verify: bool,
     /// End the program after so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
-    /// The program and its arguments; none learns from --merge alone
+    /// The program and its arguments; without one, --merge alone is learned from
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
 }
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The policy goes to standard output. What could not be translated stands at its end, as comments.
+    after_help = "The policy goes to standard output. What could not be translated is at its end, as comments.
 
 Example:
   cargo crossmist import oci seccomp.json > policies/imported.toml"
 )]
 pub(crate) struct Import {
-    /// What the file is
+    /// The format of the file
     #[arg(value_enum)]
     pub(crate) kind: crate::import::Format,
     /// The file
@@ -254,7 +254,7 @@ pub(crate) struct Import {
 
 #[derive(Args, Debug)]
 pub(crate) struct Schema {
-    /// Write it to .crossmist/ beside the policies, and tell taplo and VS Code of it
+    /// Write it to .crossmist/ beside the policies, and set up taplo and VS Code to use it
     #[arg(long)]
     pub(crate) install: bool,
     /// Write the reference of all keys and groups instead, in Markdown
@@ -264,25 +264,25 @@ pub(crate) struct Schema {
 
 #[derive(Args, Debug)]
 pub(crate) struct Fmt {
-    /// Which policies [default: all]
+    /// The policies [default: all]
     pub(crate) names: Vec<String>,
-    /// Change nothing; exit with 1 where something would change
+    /// Change nothing; exit with 1 if something would change
     #[arg(long)]
     pub(crate) check: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Bpf {
-    /// Which policy
+    /// The policy
     pub(crate) name: String,
-    /// For which architecture [default: this one]
+    /// The architecture [default: this one]
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Kernel {
-    /// As if the machine ran this release, such as 5.15
+    /// Show what a kernel of this release can enforce, such as 5.15
     #[arg(long, value_name = "RELEASE")]
     pub(crate) kernel: Option<String>,
 }

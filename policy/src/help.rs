@@ -1,13 +1,13 @@
-//! What each code means, at more length than a message has.
+//! What each code means, in more detail than in a message.
 
 use crate::Code;
 
-/// What there is to say about a code.
+/// The explanation of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Help {
     /// What is wrong, and why that matters.
     pub meaning: &'static str,
-    /// Lines of a policy that lead to it; empty where it takes more than one file.
+    /// Lines of a policy that cause it. Empty if that takes more than one file.
     pub example: &'static str,
     /// What to do.
     pub cure: &'static str,
@@ -19,34 +19,34 @@ impl Code {
     pub fn help(self) -> Help {
         let (meaning, example, cure) = match self {
             Self::Syntax => (
-                "The file isn't TOML.",
+                "The file is not valid TOML.",
                 "format = \"1",
-                "Close what is open. The caret stands where the reader gave up, which may be a line behind the mistake.",
+                "Close what is open. The caret is where the parser gave up, which may be a line after the mistake.",
             ),
             Self::UnknownKey => (
-                "A table has no key of this name. Nothing unknown is passed over: a key that is misspelt would otherwise be a promise that nobody keeps.",
+                "The table has no key of this name. Nothing unknown is ignored: a misspelt key would otherwise be a promise that nothing enforces.",
                 "[limits]\nmemori = \"1MiB\"",
-                "Write the key that is meant. The keys of each table are in the reference, `policies/README.md`, and in the schema that editors read.",
+                "Correct the key. The keys of each table are in the reference, `policies/REFERENCE.md`, and in the schema that editors read.",
             ),
             Self::BadValue => (
                 "A value has the wrong type, no unit, or is out of its range.",
                 "[limits]\nwall_time = 10",
-                "Sizes are `\"64KiB\"`, times `\"500ms\"`, counts whole numbers, switches `true` or `false`.",
+                "Write sizes as `\"64KiB\"`, times as `\"500ms\"`, counts as whole numbers, and switches as `true` or `false`.",
             ),
             Self::Format => (
-                "The file doesn't say which format it is in, or one that this version doesn't know.",
+                "The file does not name its format, or names one that this version does not know.",
                 "description = \"x\"",
                 "Begin the file with `format = 1`.",
             ),
             Self::Unreadable => (
-                "The file can't be read, is longer than 256 KiB, or isn't UTF-8.",
+                "The file can't be read, is longer than 256 KiB, or is not UTF-8.",
                 "",
-                "Look at the file's permissions and encoding.",
+                "Check the file's permissions and encoding.",
             ),
             Self::Unsupported => (
-                "A part of the format that this version doesn't do. It is an error, since the policy would be weaker than it says.",
+                "This version does not support this part of the format. It is an error, since the policy would otherwise be weaker than it says.",
                 "[network]\nudp = \"any\"",
-                "Do without, or do that part of the work in the parent and pass the result or the descriptor.",
+                "Do without it, or do that part of the work in the parent and pass the result or the descriptor.",
             ),
             Self::UnknownSyscall => (
                 "No architecture has a system call of this name.",
@@ -54,37 +54,37 @@ impl Code {
                 "Names are the kernel's, as in `man 2 syscalls`.",
             ),
             Self::ForeignSyscall => (
-                "The system call exists on architectures that aren't supported.",
+                "The system call exists only on architectures that are not supported.",
                 "[syscalls]\nallow = [\"mmap2\"]",
-                "Name the call that x86_64 and aarch64 have in its place.",
+                "Name the call that x86_64 and aarch64 have instead.",
             ),
             Self::UnknownGroup => (
                 "There is no group of this name.",
                 "[syscalls]\nallow = [\"@thread\"]",
-                "The groups are listed in `policies/groups.md` and by `explain`.",
+                "The groups are listed in `policies/REFERENCE.md` and by `explain`.",
             ),
             Self::SystemdGroup => (
-                "A group that systemd has. Its set is wider than the name sounds, so it isn't taken over.",
+                "This is a group of systemd. It allows more than its name suggests, so there is no such group here.",
                 "[syscalls]\nallow = [\"@system-service\"]",
-                "Take the group that the message names.",
+                "Use the group that the message names.",
             ),
             Self::UnknownConstant => (
                 "No constant of this name is known.",
                 "[syscalls]\nallow = [\"madvise(advice == MADV_FRE)\"]",
-                "Constants are the kernel's, as in the manual page; numbers can be written as numbers.",
+                "Constants have the kernel's names, as in the manual page. Numbers can be written as numbers.",
             ),
             Self::UnknownArgument => (
                 "The call has no argument of this name.",
                 "[syscalls]\nallow = [\"madvise(advise == MADV_FREE)\"]",
-                "Arguments are named as in the manual page; `a0` to `a5` work, too.",
+                "Arguments are named as in the manual page. `a0` to `a5` work as well.",
             ),
             Self::PointerCompared => (
-                "A pointer is compared with something other than NULL. What it leads to can change after the filter has looked, so the comparison would promise nothing.",
+                "A pointer is compared with something other than NULL. What it points to can change after the filter has looked, so the comparison would promise nothing.",
                 "[syscalls]\nallow = [\"openat(path == 7)\"]",
-                "Let Landlock decide about paths, by `[filesystem]`.",
+                "Let Landlock decide about paths, with `[filesystem]`.",
             ),
             Self::SignedOrder => (
-                "A signed argument is compared by order. The filter compares without signs, where -1 is the largest number.",
+                "A signed argument is compared by order. The filter compares unsigned numbers, and takes -1 for the largest one.",
                 "[syscalls]\nallow = [\"clock_gettime(clockid < 3)\"]",
                 "Compare with `==`, `!=` or `in`.",
             ),
@@ -101,20 +101,20 @@ impl Code {
             Self::AllowedAndDenied => (
                 "The same file allows and denies the same thing.",
                 "[syscalls]\nallow = [\"getsid\"]\ndeny = [\"getsid\"]",
-                "Take one of the lines out. `deny` is for what an ancestor allows.",
+                "Remove one of the lines. `deny` is for what an ancestor allows.",
             ),
             Self::ConditionWithoutEffect => (
-                "A call is allowed with a condition in one place and without one in another, so that the condition does nothing.",
+                "A call is allowed with a condition in one place and without one in another, so the condition has no effect.",
                 "extends = [\"worker\"]\n[syscalls]\nallow = [\"mmap\"]",
-                "Drop the wider entry; or say `replace = [\"mmap\"]` to take this file's word alone.",
+                "Remove the wider entry, or write `replace = [\"mmap\"]`, so that only this file's entries count.",
             ),
             Self::AnswerConflict => (
-                "Two lines answer one call by different error numbers.",
+                "Two lines answer one call with different error numbers.",
                 "[syscalls.errno]\nEPERM = [\"getsid\"]\nEACCES = [\"getsid\"]",
                 "Keep one of them.",
             ),
             Self::DeniedByAncestor => (
-                "A policy that this one extends denies what it allows. A denial is for good.",
+                "A policy that this one extends denies what it allows. A denial cannot be undone.",
                 "",
                 "Extend another policy, or leave the call out.",
             ),
@@ -126,157 +126,157 @@ impl Code {
             Self::UnknownParent => (
                 "There is no policy of this name.",
                 "extends = [\"parsr\"]",
-                "The message says where it was looked for. Built-in names need no file.",
+                "The message says where it was searched. Built-in policies need no file.",
             ),
             Self::ParentsDisagree => (
-                "Two parents say different things about a single value, and this file says nothing.",
+                "Two parents set different values, and this file sets none.",
                 "extends = [\"parser\", \"worker\"]",
-                "Write the value that you want into this file.",
+                "Set the value in this file.",
             ),
             Self::NotWithin => (
                 "The policy allows more than its ceiling, or it can't be shown that it doesn't.",
                 "within = \"pure\"\nextends = [\"parser\"]",
-                "Take the line out that the caret is under, or raise the ceiling. It may be that of a policy which this one extends. A variable is to be declared as in the ceiling, or `required`.",
+                "Remove the line that the caret is under, or raise the ceiling. The ceiling may be that of a policy which this one extends. Declare a variable as in the ceiling, or as `required`.",
             ),
             Self::TooDeep => (
-                "More than 8 generations of policies, or more than 64 files.",
+                "There are more than 8 generations of policies, or more than 64 files.",
                 "",
                 "Extend fewer.",
             ),
             Self::BadPath => (
                 "The path is not absolute, has `.`, `..`, an empty part (`//`), a `*` at its end, or a variable that isn't declared.",
                 "[filesystem]\nread = [\"data\"]",
-                "Write an absolute path, or a variable: `\"${data}/fonts\"`. A directory stands for everything beneath it.",
+                "Write an absolute path, or a variable: `\"${data}/fonts\"`. A directory includes everything beneath it.",
             ),
             Self::BadVariable => (
-                "A variable is used and not declared, or its declaration has no type, or not exactly one of `required`, `default` and `from_env`.",
+                "A variable is used but not declared, or its declaration has no type, or does not have exactly one of `required`, `default` and `from_env`.",
                 "[filesystem]\nread = [\"${data}\"]",
-                "`[variables]`: `data = { type = \"dir\", required = true }`.",
+                "Write `data = { type = \"dir\", required = true }` under `[variables]`.",
             ),
             Self::PathDenied => (
-                "A path can't be denied: Landlock can't cut a hole into a tree that is allowed.",
+                "A path cannot be denied: Landlock cannot exclude a part of a tree that is allowed.",
                 "[filesystem]\ndeny = [\"/etc/shadow\"]",
-                "Allow the parts of the tree that are needed.",
+                "Allow only the parts of the tree that are needed.",
             ),
             Self::BadPort => (
-                "Not a port, or a range of more than 64.",
+                "This is not a port, or it is a range of more than 64 ports.",
                 "[network]\ntcp_connect = [70000]",
-                "A port from 0 to 65535, `\"${variable}\"`, or `{ from = 8000, to = 8010 }`.",
+                "Write a port from 0 to 65535, `\"${variable}\"`, or `{ from = 8000, to = 8010 }`.",
             ),
             Self::WritesKernelTree => (
-                "Writing would reach into /proc, /sys or /dev: a process that can write its own /proc/self/mem makes code of any memory, whatever the filter says.",
+                "Writing would reach into /proc, /sys or /dev. A process that can write to its own /proc/self/mem can turn any memory into code, whatever the filter says.",
                 "[filesystem]\nwrite = [\"/proc\"]",
-                "Write elsewhere, or have the parent write.",
+                "Write elsewhere, or let the parent write.",
             ),
             Self::NeverAllowed => (
-                "No policy may allow this call: with it a process steps around its confinement.",
+                "No policy may allow this call, because a process could escape its confinement with it.",
                 "[syscalls]\nallow = [\"ptrace\"]",
                 "Do it in the parent.",
             ),
             Self::MissingReason => (
-                "Something dangerous is allowed without a reason. The reason is for whoever reviews the policy.",
+                "Something dangerous is allowed without a reason. The reason is for the policy's reviewers.",
                 "[syscalls]\nallow = [\"execve\"]",
-                "`{ call = \"execve\", why = \"…\" }`, or `[syscalls.dangerous] execve = \"…\"`.",
+                "Write `{ call = \"execve\", why = \"…\" }`, or `[syscalls.dangerous] execve = \"…\"`.",
             ),
             Self::LandlockTooLow => (
                 "`[kernel] landlock` asks for less than the policy needs.",
                 "[kernel]\nlandlock = \"off\"\n[filesystem]\nread = [\"/usr\"]",
-                "Leave it `\"auto\"`, or give the promise up by `relax`.",
+                "Leave it at `\"auto\"`, or give up the promise with `relax`.",
             ),
             Self::BadRelaxation => (
-                "A relaxation names nothing that can be relaxed, or has no reason.",
+                "A relaxation names something that cannot be relaxed, or has no reason.",
                 "[kernel]\nrelax = [{ what = \"landlock-fs\" }]",
-                "`{ what = \"landlock-net\", reason = \"…\" }`.",
+                "Write `{ what = \"landlock-net\", reason = \"…\" }`.",
             ),
             Self::BadRequirement => (
-                "`[kernel] require` names something that isn't a second net, or a second net that this policy or one that it extends turns off.",
+                "`[kernel] require` names something that is not a second net, or a second net that is turned off by this policy or by one that it extends.",
                 "[kernel]\nrequire = [\"seccomp\"]",
-                "Name one of those in the reference. The wall (seccomp, capabilities, limits, no_new_privs) is always required.",
+                "Name a second net from the reference. The wall (seccomp, capabilities, limits, no_new_privs) is always required.",
             ),
             Self::FilterTooLong => (
-                "The filter is longer than the 4096 instructions that the kernel takes.",
+                "The filter is longer than the 4096 instructions that the kernel accepts.",
                 "",
                 "Allow calls without conditions, or fewer of them.",
             ),
             Self::ReservedName => (
-                "A file has the name of a built-in policy and another text, so it would hide it.",
+                "The file has the name of a built-in policy but another text, so it would hide that policy.",
                 "",
-                "Rename the file, and extend the built-in one.",
+                "Rename the file, and extend the built-in policy.",
             ),
             Self::ExpectationFailed => (
-                "An `[[expect]]` doesn't hold.",
+                "An `[[expect]]` does not hold.",
                 "[[expect]]\nsyscall = \"socket(AF_INET, SOCK_STREAM, 0)\"\nis = \"allowed\"",
-                "Either the policy or the expectation is wrong: `explain NAME --syscall …` shows who says what.",
+                "Either the policy or the expectation is wrong. `explain NAME --syscall …` shows which line decides.",
             ),
             Self::BadExpectation => (
                 "An `[[expect]]` can't be read.",
                 "[[expect]]\nsyscall = \"socket\"\nis = \"violation\"",
-                "`syscall = \"socket(AF_INET, SOCK_STREAM, 0)\"` and `is`; or `path` and `access`; or `probe`.",
+                "Write `syscall = \"socket(AF_INET, SOCK_STREAM, 0)\"` and `is`, or `path` and `access`, or `probe`.",
             ),
             Self::NoDescription => (
-                "The policy doesn't say what it is for.",
+                "The policy does not say what it is for.",
                 "format = 1",
-                "`description = \"Decode one uploaded image\"`.",
+                "Add a line such as `description = \"Decode one uploaded image\"`.",
             ),
             Self::OneArchitecture => (
-                "The call exists on one architecture only, where it is an older form of another one. C libraries use the newer form.",
+                "The call exists on only one architecture, as an older form of another call. C libraries use the newer form.",
                 "[syscalls]\nallow = [\"open\"]",
                 "Allow the form that every architecture has, such as `openat`, or a group that has both.",
             ),
             Self::Unconditional => (
-                "The call is allowed whatever its arguments, where a group allows it by a condition.",
+                "The call is allowed with any arguments, and a group would allow it with a condition.",
                 "[syscalls]\nallow = [\"splice\"]",
-                "Take the group, or its condition.",
+                "Use the group, or its condition.",
             ),
             Self::InGroup => (
-                "The entry says what a group in the same list says already.",
+                "A group in the same list already says what the entry says.",
                 "[syscalls]\nallow = [\"@poll\", \"epoll_wait\"]",
-                "Take it out.",
+                "Remove the entry.",
             ),
             Self::ForeignPath => (
-                "Others can change what lies at the path, or it is a symbolic link, which is followed when the rule is made.",
+                "Others can change what is at the path, or it is a symbolic link, which is followed when the rule is created.",
                 "[filesystem]\nread = [\"/tmp\"]",
                 "Name a folder that only its owner can write, or bind a variable at the call.",
             ),
             Self::BroadPath => (
-                "The path holds much of the machine.",
+                "The path contains a large part of the machine.",
                 "[filesystem]\nread = [\"/etc\"]",
                 "Name the folders that are needed.",
             ),
             Self::NoTimeLimit => (
-                "Nothing ends the child but itself: an endless loop in it stays.",
+                "Only the child ends itself, so an endless loop runs for ever.",
                 "[limits]\nwall_time = \"none\"",
-                "`wall_time = \"10s\"`; a longer job can be given its deadline at the call.",
+                "Add a line such as `wall_time = \"10s\"`. A longer job can get its deadline at the call.",
             ),
             Self::NoMemoryLimit => (
-                "The child may take all the memory that there is.",
+                "The child may use all the memory of the machine.",
                 "[limits]\nmemory = \"none\"",
-                "`memory = \"512MiB\"`.",
+                "Add a line such as `memory = \"512MiB\"`.",
             ),
             Self::UncountedMemory => (
                 "The policy allows memory objects (memfd_create), which `limits.memory` doesn't count.",
                 "[syscalls]\nallow = [\"@shared-memory\"]",
-                "Do without, or run the program in a control group with a limit.",
+                "Do without them, or run the program in a control group with a limit.",
             ),
             Self::LandlockGap => (
-                "The policy leans on Landlock where it has a gap: `listen` without `bind` takes a port of the kernel's choice.",
+                "The policy relies on Landlock where it has a gap: `listen` without `bind` uses a port that the kernel chooses.",
                 "[network]\ntcp_bind = [80]",
-                "Know it: `explain` lists it under what is not protected.",
+                "Be aware of it: `explain` lists it under what is not protected.",
             ),
             Self::Unused => (
                 "No `sandbox = \"…\"` in the workspace names the policy, and no other policy extends it.",
                 "",
-                "Remove it, or name it where policies are chosen at run time.",
+                "Remove it. If the program chooses policies at run time, use `--allow C050`.",
             ),
             Self::NoExpectations => (
-                "The policy says nothing about itself that could be held against it. What it must deny is worth a line: it stays denied then.",
+                "The policy has no expectations. Write down what it must deny, so that it stays denied.",
                 "",
-                "`[[expect]] syscall = \"socket(AF_INET, SOCK_STREAM, 0)\"`, `is = \"violation\"`.",
+                "Add a table such as `[[expect]]` with `syscall = \"socket(AF_INET, SOCK_STREAM, 0)\"` and `is = \"violation\"`.",
             ),
             Self::UnknownSandbox => (
                 "A `sandbox = \"…\"` in the sources names no policy.",
                 "",
-                "Create it by `new`, or correct the name.",
+                "Create it with `new`, or correct the name.",
             ),
         };
         Help {

@@ -11,9 +11,7 @@ use crate::support::Folder;
 fn tutorial() -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/README.md");
     let page = std::fs::read_to_string(page).unwrap();
-    let (_, rest) = page
-        .split_once("## Your own policy, step by step")
-        .unwrap();
+    let (_, rest) = page.split_once("## Your own policy, step by step").unwrap();
     rest.split("\n## ").next().unwrap().to_owned()
 }
 
