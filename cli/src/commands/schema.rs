@@ -60,7 +60,7 @@ fn reference() -> String {
     format!(
         "<!-- Written by `cargo crossmist schema --reference`; a test holds it to that. -->\n\
          # Reference\n\n\
-         Every key, then every group, then every call. [README.md](README.md) is where to begin.\n\n\
+         This page lists every key, then every group, then every call. Begin with [README.md](README.md).\n\n\
          {}\n{groups}{}",
         crossmist_policy::reference(),
         crossmist_policy::verdict_page()

@@ -285,7 +285,7 @@ pub fn reference() -> String {
         });
         let rows: Vec<_> = keys.chain(settings).collect();
         if !rows.is_empty() {
-            text.push_str("| key | takes | without it | |\n|---|---|---|---|\n");
+            text.push_str("| key | value | default | |\n|---|---|---|---|\n");
         }
         for (name, takes, default, about) in &rows {
             let default = match *default {
@@ -317,7 +317,7 @@ pub fn group_page(group: &groups::Group) -> String {
         .iter()
         .partition(|entry| entry.starts_with('@'));
     if group.entries.is_empty() {
-        text.push_str("Its calls are not listed: they are all that there are.\n\n");
+        text.push_str("Its calls are not listed, because it has all of them.\n\n");
     }
     if !others.is_empty() {
         let others: Vec<_> = others.iter().map(|name| format!("`{name}`")).collect();

@@ -316,7 +316,7 @@ pub(crate) const DANGEROUS_UNFILTERED: &[&str] = &[
 
 #[rustfmt::skip]
 static GROUPS: &[Group] = &[
-    Group { name: "@runtime", about: "staying alive and ending; part of every policy", entries: &[
+    Group { name: "@runtime", about: "running and exiting; part of every policy", entries: &[
         "exit", "exit_group", "restart_syscall", "rt_sigreturn", "rt_sigprocmask",
         // The handler of SIGSYS stays the run time's.
         "rt_sigaction(sig != SIGSYS)",
@@ -340,7 +340,7 @@ static GROUPS: &[Group] = &[
         "getsockopt(level == SOL_SOCKET && optname in {SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD})",
         "getsockname", "getpeername", "fstatfs",
     ] },
-    Group { name: "@self", about: "asking about oneself; part of every policy", entries: &[
+    Group { name: "@self", about: "questions of the process about itself; part of every policy", entries: &[
         "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid",
         "getpgid(pid in {0, self.pid})", "getsid(pid in {0, self.pid})", "getppid", "getpgrp",
         "times", "getrusage", "getcpu", "getrlimit", "prlimit64(pid in {0, self.pid} && new_limit == NULL)",
@@ -357,7 +357,7 @@ static GROUPS: &[Group] = &[
         // What it is, and nothing else.
         "personality(personality == 0xffffffff)",
     ] },
-    Group { name: "@send-descriptors", about: "sending descriptors over a channel; part of every policy if the function's answer, or a channel that it is given, can hold one by its type", entries: &[
+    Group { name: "@send-descriptors", about: "sending descriptors over a channel; part of every policy if the type of the function's answer, or of a channel that it is given, can hold one", entries: &[
         "sendmsg(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR)",
     ] },
     Group { name: "@memory", about: "private memory, never executable, never shared", entries: &[
@@ -375,7 +375,7 @@ static GROUPS: &[Group] = &[
         // GRND_RANDOM waits no longer than the rest since Linux 5.6.
         "getrandom(flags only GRND_NONBLOCK|GRND_RANDOM|GRND_INSECURE)",
     ] },
-    Group { name: "@clock", about: "reading clocks and sleeping; no other process's clock", entries: &[
+    Group { name: "@clock", about: "reading clocks and sleeping, but no clocks of other processes", entries: &[
         "clock_gettime(clockid lacks CLOCK_DYNAMIC_BIT)", "clock_getres(clockid lacks CLOCK_DYNAMIC_BIT)",
         "clock_nanosleep(clockid lacks CLOCK_DYNAMIC_BIT)", "gettimeofday", "nanosleep", "time",
     ] },
@@ -399,33 +399,33 @@ static GROUPS: &[Group] = &[
         "epoll_pwait", "epoll_pwait2", "eventfd", "eventfd2", "timerfd_create", "timerfd_settime",
         "timerfd_gettime",
     ] },
-    Group { name: "@async", about: "what an asynchronous run time needs", entries: &[
+    Group { name: "@async", about: "what an asynchronous runtime needs", entries: &[
         "@poll", "pipe2(flags only O_CLOEXEC|O_NONBLOCK)", 
         // No datagrams: they are sent to anybody's name, which lies in memory.
         "socketpair(domain == AF_UNIX && type & SOCK_TYPE_MASK in {SOCK_STREAM, SOCK_SEQPACKET})",
     ] },
-    Group { name: "@shared-memory", about: "memory objects of one's own, mapped shared", entries: &[
+    Group { name: "@shared-memory", about: "the process's own memory objects, mapped shared", entries: &[
         "memfd_create(flags only MFD_CLOEXEC|MFD_ALLOW_SEALING|MFD_NOEXEC_SEAL)", "ftruncate", "msync",
         "mmap(prot only PROT_READ|PROT_WRITE && flags == MAP_SHARED)",
         "fcntl(cmd in {F_ADD_SEALS, F_GET_SEALS})",
     ] },
-    Group { name: "@file-map", about: "mapping descriptors for reading, or as a copy of one's own; MAP_SHARED is made MAP_PRIVATE", entries: &[
+    Group { name: "@file-map", about: "mapping descriptors for reading, or as a private copy; MAP_SHARED is turned into MAP_PRIVATE", entries: &[
         // A shared mapping of what is open for writing is one mprotect away from being written.
         "mmap(prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE && flags only MAP_PRIVATE|MAP_NORESERVE|MAP_POPULATE|MAP_FIXED|MAP_FIXED_NOREPLACE)",
     ] },
-    Group { name: "@path-open", about: "opening for reading; Landlock says which", entries: &[
+    Group { name: "@path-open", about: "opening files for reading; Landlock decides which", entries: &[
         "openat(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME|O_PATH)",
         "open(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME|O_PATH)",
     ] },
-    Group { name: "@path-write", about: "opening for writing and creating; Landlock says which", entries: &[
+    Group { name: "@path-write", about: "opening files for writing, and creating them; Landlock decides which", entries: &[
         "openat(flags lacks O_ASYNC|O_DIRECT)", "open(flags lacks O_ASYNC|O_DIRECT)", "creat", "truncate",
         "ftruncate",
     ] },
-    Group { name: "@path-create", about: "making, linking, renaming and removing; Landlock says which", entries: &[
+    Group { name: "@path-create", about: "creating, linking, renaming and removing files; Landlock decides which", entries: &[
         "mkdir", "mkdirat", "mknodat(mode & S_IFMT in {0, S_IFREG, S_IFIFO, S_IFSOCK})", "unlink", "unlinkat",
         "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat",
     ] },
-    Group { name: "@path-stat", about: "looking at any path's metadata: Landlock doesn't restrict it", entries: &[
+    Group { name: "@path-stat", about: "reading the metadata of any path: Landlock does not restrict it", entries: &[
         "newfstatat", "statx", "stat", "lstat", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
         "getcwd", "statfs", "fstatfs",
     ] },
@@ -434,8 +434,8 @@ static GROUPS: &[Group] = &[
     Group { name: "@file-lock", about: "locking files; a lock outlives the child that took it", entries: &[
         "flock", "fcntl(cmd in {F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW})",
     ] },
-    Group { name: "@file-size", about: "growing and cutting files that are open", entries: &["ftruncate", "fallocate"] },
-    Group { name: "@file-attr", about: "changing modes and owners: Landlock doesn't restrict it", entries: &[
+    Group { name: "@file-size", about: "growing and truncating open files", entries: &["ftruncate", "fallocate"] },
+    Group { name: "@file-attr", about: "changing modes and owners: Landlock does not restrict it", entries: &[
         "chmod(mode lacks S_ISUID|S_ISGID)", "fchmod(mode lacks S_ISUID|S_ISGID)",
         "fchmodat(mode lacks S_ISUID|S_ISGID)", "fchmodat2(mode lacks S_ISUID|S_ISGID)",
         "chown", "fchown", "fchownat", "lchown", "utimensat", "fsetxattr", "fgetxattr", "flistxattr", "fremovexattr",
@@ -443,7 +443,7 @@ static GROUPS: &[Group] = &[
     Group { name: "@copy", about: "copying inside the kernel", entries: &[
         "copy_file_range", "sendfile", "splice(flags only SPLICE_F_MOVE|SPLICE_F_NONBLOCK|SPLICE_F_MORE)",
     ] },
-    Group { name: "@net-tcp-client", about: "TCP connections; Landlock says to which ports", entries: &[
+    Group { name: "@net-tcp-client", about: "TCP connections; Landlock decides to which ports", entries: &[
         "socket(domain in {AF_INET, AF_INET6} && type & SOCK_TYPE_MASK == SOCK_STREAM && protocol in {0, IPPROTO_TCP})",
         "connect", "getsockname", "getpeername",
         // A descriptor that was lent can't be told from one's own: O_NONBLOCK of both, and nothing else.
@@ -454,7 +454,7 @@ static GROUPS: &[Group] = &[
         "sendto(flags lacks MSG_FASTOPEN|MSG_OOB)",
         "recvfrom(flags lacks MSG_OOB)", "recvmsg(flags lacks MSG_OOB)",
     ] },
-    Group { name: "@net-tcp-server", about: "accepting TCP connections; listen without bind takes a port of the kernel's choice", entries: &[
+    Group { name: "@net-tcp-server", about: "accepting TCP connections; listen without bind uses a port that the kernel chooses", entries: &[
         "@net-tcp-client", "bind", "listen", "accept", "accept4",
         "setsockopt(level == SOL_SOCKET && optname == SO_REUSEPORT)",
     ] },
@@ -462,21 +462,21 @@ static GROUPS: &[Group] = &[
         "socket(domain == AF_UNIX && protocol == 0)", "connect", "getsockname", "getpeername",
         "socketpair(domain == AF_UNIX)",
     ] },
-    Group { name: "@identity", about: "asking for one's own ids", entries: &[
+    Group { name: "@identity", about: "asking for the process's own ids", entries: &[
         "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid",
         "getpgid(pid in {0, self.pid})", "getsid(pid in {0, self.pid})", "getppid", "getpgrp",
     ] },
-    Group { name: "@system-info", about: "asking about the machine", entries: &["uname", "sysinfo"] },
+    Group { name: "@system-info", about: "questions about the machine", entries: &["uname", "sysinfo"] },
     Group { name: "@process", about: "starting processes and waiting for them", entries: &[
         "clone(flags only 0xff|CLONE_VM|CLONE_VFORK|CLONE_CHILD_SETTID|CLONE_CHILD_CLEARTID)", "fork", "vfork",
         "wait4", "waitid", "pipe2(flags only O_CLOEXEC|O_NONBLOCK)", "kill(pid == self.pid)",
     ] },
     Group { name: "@exec", about: "running other programs by path", entries: &["execve"] },
-    Group { name: "@nested", about: "confining oneself further; given by `nested = true`", entries: &[
+    Group { name: "@nested", about: "confining the process further; part of a policy with `nested = true`", entries: &[
         "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
         "seccomp(flags lacks SECCOMP_FILTER_FLAG_NEW_LISTENER)", "prctl(option == PR_SET_NO_NEW_PRIVS)",
     ] },
-    Group { name: EVERYTHING, about: "every known call but those that no policy may allow", entries: &[] },
+    Group { name: EVERYTHING, about: "every known call, except those that no policy may allow", entries: &[] },
 ];
 
 #[cfg(test)]
