@@ -1,7 +1,7 @@
 //! Lists a zip or a tar.gz, or extracts it: `cargo run --example archive [FILE [FOLDER]]`
 //!
-//! The archive is read by a confined process, which streams what it finds up a channel. Files are
-//! written by this one, which looks at every name: an archive can't choose where it goes.
+//! A confined process reads the archive, and streams what it finds over a channel. This program
+//! writes the files, and checks every name: an archive cannot choose where its files go.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -18,20 +18,20 @@ enum Piece {
         is_file: bool,
     },
     Bytes(Vec<u8>),
-    /// How much of the archive has been read, in whatever it is counted in.
+    /// How much of the archive has been read, in the unit of its reader.
     Progress {
         done: u64,
         of: u64,
     },
 }
 
-/// How many bytes go into one message.
+/// How many bytes one message holds.
 const STRETCH: usize = 64 << 10;
 
 /// How much an archive may unpack to.
 const BUDGET: u64 = 256 << 20;
 
-/// How many entries it may have: each may become a file.
+/// How many entries an archive may have. Each may become a file.
 const ENTRIES: usize = 10_000;
 
 #[func(sandbox = "parser")]
@@ -64,7 +64,7 @@ fn read_zip(file: File, pieces: &mut Sender<Piece>) -> Result<(), Box<dyn Error>
 
 fn read_tar(file: File, pieces: &mut Sender<Piece>) -> Result<(), Box<dyn Error>> {
     let of = file.metadata()?.len();
-    // The same open file, so that its position tells how far the reader has come.
+    // The same open file, so that its position shows how far the reader has come.
     let mut position = file.try_clone()?;
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(BufReader::new(file)));
     for entry in archive.entries()? {
@@ -95,7 +95,7 @@ fn stream(
     }
 }
 
-/// Where an entry goes; nowhere where its name leads out of the folder.
+/// Where an entry goes. `None` if its name leads out of the folder.
 fn place(folder: &Path, name: &str) -> Option<PathBuf> {
     let path = Path::new(name);
     let is_inside = path
@@ -133,11 +133,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                             if let Some(parent) = place.parent() {
                                 fs::create_dir_all(parent)?;
                             }
-                            // Nothing that is there is followed or replaced.
+                            // Existing files and links are neither followed nor replaced.
                             out = Some(File::create_new(place)?);
                         }
                     }
-                    // A folder comes with the files in it.
+                    // A folder is created with the files in it.
                     Some(_) if name.ends_with('/') => {}
                     _ => {
                         refused += 1;
@@ -146,7 +146,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
             Piece::Progress { done, of } => {
-                // The child's word, good for showing only.
+                // The child's claim, good only for showing.
                 let percent = done.min(of).saturating_mul(100) / of.max(1);
                 if std::io::stderr().is_terminal() {
                     eprint!("\r{percent:3} %\r");

@@ -1,7 +1,7 @@
-//! A parser is taken over on purpose: what does the attacker get? `cargo run --example breakout`
+//! An attacker takes over a parser: what do they get? `cargo run --example breakout`
 //!
-//! Each line is something that an attacker would try with the process of a parser in hand, as native
-//! code, once in a child without a sandbox and once under the policy `parser`. The program fails if a
+//! Each line is something that an attacker would try with the process of a parser, as native code:
+//! once in a child without a sandbox, and once under the policy `parser`. The program fails if a
 //! confined attempt succeeds.
 #![expect(unsafe_code, reason = "it plays the attacker")]
 
@@ -15,7 +15,7 @@ use crossmist::{Object, func};
 #[derive(Clone, Copy, Debug, Object)]
 struct Attempt {
     index: usize,
-    /// The program that wants to know the answer.
+    /// The program that called the parser.
     program: u32,
 }
 
@@ -89,7 +89,7 @@ const ATTEMPTS: &[(&str, Trick)] = &[
                 unsafe { libc::_exit(1) }
             }
             Ok(_) => Ok(()),
-            // Then this process itself.
+            // Then replace this process itself.
             Err(_) => execute(),
         }
     }),
@@ -118,7 +118,7 @@ const ATTEMPTS: &[(&str, Trick)] = &[
                 0,
             ],
         ) {
-            // It may look; there was nothing at this address.
+            // It may look, but there was nothing at this address.
             Err(libc::EFAULT) => Ok(()),
             result => result,
         }
@@ -213,7 +213,7 @@ fn old_call() -> Result<(), i32> {
     Err(libc::ENOSYS)
 }
 
-/// Sends bytes where the answer is expected, over every socket that there is, and ends.
+/// Sends bytes over every socket, where the answer is expected, and exits.
 fn forge(packet: &[u8]) -> Result<(), i32> {
     for descriptor in 3..64 {
         let packet = (packet.as_ptr() as i64, packet.len() as i64);
@@ -226,7 +226,7 @@ fn forge(packet: &[u8]) -> Result<(), i32> {
     unsafe { libc::_exit(0) }
 }
 
-/// What became of an attempt, in words, and whether the attacker has got anything.
+/// Says how an attempt ended, and whether the attacker gained anything.
 fn describe(result: Result<Result<(), i32>, crossmist::Error>) -> (String, bool) {
     use crossmist::Error;
     match result {
@@ -266,7 +266,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{name:34} {outside:28} {inside}");
         escaped += usize::from(got_through);
     }
-    // What the unconfined ones may have left.
+    // Remove what the unconfined attempts may have left.
     let _ = std::fs::remove_file("/tmp/crossmist-breakout");
     match escaped {
         0 => Ok(()),

@@ -1,7 +1,8 @@
 //! Reads XML and JSON in confined processes: `cargo run --example documents [FOLDER]`
 //!
-//! Twice: once each file is opened here and passed, so that its reader can open nothing; once a
-//! policy grants one folder, and the reader opens what it likes in there, and nothing else.
+//! It does so in two ways. First, this program opens each file and passes it, so its reader can
+//! open nothing. Then a policy grants one folder, and the reader opens files in that folder, and
+//! nothing else.
 
 use std::error::Error;
 use std::fs::File;
@@ -18,7 +19,7 @@ struct Summary {
     depth: usize,
 }
 
-/// Reads one document that was opened by somebody else.
+/// Reads one document that its caller has opened.
 #[func(sandbox = "parser", wall_time = "5s")]
 fn read_open(name: String, mut file: File) -> Result<Summary, String> {
     let mut text = String::new();

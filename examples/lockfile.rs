@@ -1,8 +1,9 @@
-//! Parses a `Cargo.lock` in a child process, and prints what it locks: ours, or the one that is
-//! named on the command line.
+//! Parses a `Cargo.lock` in a child process, and prints what it locks. Without an argument it reads
+//! the one of this project.
 //!
-//! The file is opened here; the child gets the open file and gives back plain data. Whatever the
-//! parser does with a hostile file, a panic, an endless loop, an abort, is an error here.
+//! This program opens the file, and the child gets the open file and returns plain data. Whatever a
+//! hostile file does to the parser, this program gets an error: for a panic, an endless loop, or an
+//! abort.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,8 +1,9 @@
 //! Four parsers, each under a policy that is chosen while the program runs:
 //! `cargo run --example parsers -- POLICIES POLICY png|zip|xml|webp`
 //!
-//! POLICIES is a folder and POLICY a file in it without its `.toml`. `cargo crossmist learn POLICY --
-//! cargo run --example parsers -- …` finds out what a parser needs.
+//! POLICIES is a folder, and POLICY a file in it, without `.toml`.
+//! `cargo crossmist learn POLICY -- cargo run --example parsers -- …` finds out what a parser
+//! needs.
 
 use std::error::Error;
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::io::{BufReader, Read, Seek};
 
 use crossmist::{SandboxPolicy, func};
 
-/// Decodes a picture, and gives its size.
+/// Decodes a picture, and returns its size.
 #[func(sandbox = dynamic)]
 fn png(file: File) -> Result<String, String> {
     let reader = image::ImageReader::new(BufReader::new(file)).with_guessed_format();
@@ -73,7 +74,7 @@ fn xml(mut file: File) -> Result<String, String> {
     Ok(format!("{elements} elements"))
 }
 
-/// Decodes a picture by libwebp, which is C.
+/// Decodes a picture with libwebp, which is written in C.
 #[func(sandbox = dynamic)]
 fn webp(mut file: File) -> Result<String, String> {
     let mut bytes = Vec::new();

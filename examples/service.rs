@@ -1,8 +1,9 @@
-//! A server that decodes what strangers upload, each upload in a process of its own.
+//! A server that decodes uploads from strangers, each in a process of its own.
 //!
-//! `cargo run --example service [-- --load CLIENTS REQUESTS]` drives it with good, broken
-//! and hostile uploads at once, and counts. With `--serve` it listens on 127.0.0.1:7878 until it is
-//! stopped: a length of four bytes, big-endian, and as many bytes of a picture; the answer is a line.
+//! `cargo run --example service [-- --load CLIENTS REQUESTS]` sends it good, broken and hostile
+//! uploads at once, and counts the answers. With `--serve` it listens on 127.0.0.1:7878 until it is
+//! stopped. An upload is a length of four bytes, big-endian, and as many bytes of a picture. The
+//! answer is a line.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,17 +19,17 @@ use tokio::time::timeout;
 /// The longest upload.
 const UPLOAD_BYTES: u32 = 8 << 20;
 
-/// How many uploads are decoded at a time: each may take a processor and its share of memory.
+/// How many uploads are decoded at a time. Each may take a processor and its share of memory.
 const AT_A_TIME: usize = 16;
 
 /// How many clients are served at a time. The others wait in the kernel's queue.
 const CLIENTS: usize = 256;
 
-/// How long a client may take for a whole upload, and for taking its answer.
+/// How long a client may take for a whole upload, and for reading its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Decodes a picture, and says how large it is. It has a hole or two: what begins with `TOY` makes
-/// it do what hostile pictures have made decoders do.
+/// Decodes a picture, and returns its size. It has deliberate bugs: input that begins with `TOY`
+/// makes it do what hostile pictures have made decoders do.
 #[func(
     sandbox = "parser",
     memory = "128MiB",
@@ -58,7 +59,7 @@ fn decode(upload: Vec<u8>) -> Result<(u32, u32), String> {
     Ok((picture.width(), picture.height()))
 }
 
-/// What an upload came to, in a word and its details.
+/// The result of an upload, as a word and its details.
 async fn answer(upload: Vec<u8>) -> String {
     match decode.run_tokio(upload).await {
         Ok(Ok((width, height))) => format!("picture {width} {height}"),
@@ -83,7 +84,7 @@ async fn serve(listener: TcpListener) -> std::io::Result<()> {
         let (stream, _) = listener.accept().await?;
         let turns = Arc::clone(&turns);
         tokio::spawn(async move {
-            // A client that goes away is its own loss.
+            // If a client goes away, only that client is affected.
             let _ = serve_one(stream, &turns).await;
             drop(client);
         });
@@ -109,7 +110,7 @@ async fn serve_one(mut stream: TcpStream, turns: &Semaphore) -> std::io::Result<
     Ok(())
 }
 
-/// Receives one upload: none at the end, and in its place none where it would be too long.
+/// Receives one upload. Returns `None` at the end, and an inner `None` if the upload is too long.
 async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<Option<Vec<u8>>>> {
     let Ok(length) = stream.read_u32().await else {
         return Ok(None);
@@ -117,7 +118,7 @@ async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<Option<Vec<u8
     if length > UPLOAD_BYTES {
         return Ok(Some(None));
     }
-    // As much as comes, not as much as is announced.
+    // Reserve for what arrives, not for what is announced.
     let mut upload = Vec::new();
     let mut rest = stream.take(length.into());
     rest.read_to_end(&mut upload).await?;
@@ -127,8 +128,8 @@ async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<Option<Vec<u8
     }
 }
 
-/// Uploads and the answers that they are to get. On a busy machine, what loops may reach its deadline
-/// before it was given the processor for long enough.
+/// Uploads and their expected answers. On a busy machine, a loop may reach its deadline before it
+/// has had the processor for long enough.
 fn uploads() -> Result<Vec<(Vec<u8>, &'static str)>, Box<dyn Error>> {
     let read = |name| std::fs::read(crossmist_examples::data(name));
     let mut broken = read("hills.png")?;
@@ -150,7 +151,7 @@ fn uploads() -> Result<Vec<(Vec<u8>, &'static str)>, Box<dyn Error>> {
     ])
 }
 
-/// Drives a server, and fails where an answer is not the one that its upload is to get.
+/// Sends uploads to a server, and fails if an answer is not the expected one.
 async fn load(clients: usize, requests: usize) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -164,7 +165,7 @@ async fn load(clients: usize, requests: usize) -> Result<(), Box<dyn Error>> {
             let mut stream = TcpStream::connect(address).await?;
             let mut seen = Vec::new();
             for request in 0..requests {
-                // Loops and sleeps take their whole time: of eight clients two send one, once.
+                // Loops and sleeps take their whole time, so of eight clients two send one, once.
                 let kinds = uploads.len() - 2;
                 let kind = match (client % 8, request) {
                     (0, 0) => kinds,

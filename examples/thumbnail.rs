@@ -2,8 +2,8 @@
 //!
 //! `cargo run --example thumbnail [PICTURE] [OUT.png]`
 //!
-//! The decoders run in a process that can use the memory it has and read the one file that it was
-//! handed. Whoever finds a hole in them has nothing to go on with.
+//! The decoders run in a process that can use the memory it has, and read the one file that it was
+//! passed. Exploiting a bug in them gains nothing else.
 
 use std::error::Error;
 use std::fs::File;

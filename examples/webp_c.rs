@@ -1,5 +1,5 @@
-//! Decodes WebP by libwebp, which is C, in a confined process, and compares with what it decodes
-//! outside of one.
+//! Decodes WebP with libwebp, which is written in C, in a confined process, and compares the result
+//! with that of decoding outside.
 //!
 //! `cargo run --example webp_c [PICTURE.webp]`
 
@@ -17,11 +17,11 @@ struct Picture {
     bytes: Vec<u8>,
 }
 
-/// What is to happen to the decoder.
+/// What happens to the decoder.
 #[derive(Clone, Copy, Debug, Object, PartialEq)]
 enum Fate {
     Decode,
-    /// C code writes where it may not, as it does when it was led astray.
+    /// C code writes where it may not, as it does when a bug is exploited.
     Crash,
 }
 
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .map_or_else(|| crossmist_examples::data("hills.webp"), PathBuf::from);
     let confined = decode.run(File::open(&path)?, Fate::Decode)??;
-    // The same code in this process, which only an input of one's own is safe for.
+    // The same code in this process, which is safe only for your own input.
     let outside = decode.call_unconfined(File::open(&path)?, Fate::Decode)?;
     println!(
         "{}: {} × {}, the same pixels in and outside of the sandbox: {}",

@@ -1,7 +1,7 @@
 //! A pool of four processes that run whatever function they are sent.
 //!
 //! Functions are code, so the channels to the workers are trusted ones. Tasks go to whichever
-//! worker is free, their results come back in any order, each to the task that asked.
+//! worker is free. The results return in any order, each to the task that asked for it.
 
 use std::any::Any;
 use std::sync::mpsc;
@@ -9,7 +9,7 @@ use std::thread;
 
 use crossmist::{BindValue, Child, Duplex, FnOnceObject, Object, func, lambda, trusted};
 
-/// A result of any type. The pool doesn't know which; who asked does.
+/// A result of any type. Only the caller knows which.
 #[crossmist::object]
 trait AnyObject: Object {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
@@ -65,7 +65,7 @@ impl Pool {
         })
     }
 
-    /// Runs `f` in a worker that is free, waiting for one if there is none.
+    /// Runs `f` in a free worker, and waits for one if necessary.
     fn run<R: Object>(
         &self,
         f: impl FnOnceObject<(), Output = R> + Send,
@@ -81,7 +81,7 @@ impl Pool {
         Ok(*result)
     }
 
-    /// Lets the workers end, and waits for them.
+    /// Ends the workers, and waits for them.
     fn close(self) -> Result<(), Box<dyn std::error::Error>> {
         for worker in self.next.into_inner()?.iter().take(self.size) {
             drop(worker.channel);
@@ -113,7 +113,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Ok::<(), String>(())
     })?;
-    // Results of another type, by the same workers.
+    // Results of another type, from the same workers.
     let name = "worker".to_string();
     let greeting = lambda! { move(name: String) || -> String { format!("hello from {name} {}", std::process::id()) } };
     println!("{}", pool.run(greeting)?);
