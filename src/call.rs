@@ -47,7 +47,7 @@ fn start_call<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F:
     Ok(child)
 }
 
-/// The launch message of a call; for a confined one with what is known of its confinement.
+/// Returns the launch message of a call, and for a confined call what is known of its confinement.
 pub(crate) fn message<F: Func>(
     arguments: F::Args,
     options: &Options,
@@ -65,8 +65,8 @@ pub(crate) fn message<F: Func>(
     Ok((launch, confined))
 }
 
-/// The parent's story: everything until a child runs `F` on its arguments. What didn't fit its
-/// socket is still to be sent.
+/// The parent's story: everything until a child runs `F` on its arguments. Returns the child, and
+/// what did not fit its socket and must still be sent.
 pub(crate) fn start_child<'a, F: Func>(
     launch: &'a Launch<F>,
     confined: Option<Confined>,
@@ -89,7 +89,7 @@ pub(crate) fn start_child<'a, F: Func>(
 
     let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
     let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
-    // What fits the socket is there before the child is.
+    // What fits the socket is there before the child exists.
     send(&mut outbox, ours.as_fd(), Wait::Never).map_err(failed("send the arguments"))?;
 
     let hold = Hold {
@@ -129,8 +129,8 @@ fn refuse_code_in_result<F: Func>() -> Result<(), Error> {
     }
 }
 
-/// rustdoc puts the examples of a crate into one program, which finds the one to run by a variable.
-/// A child without it would run all of them again.
+/// rustdoc merges the examples of a crate into one program, which finds the one to run by a
+/// variable. Without it, a child would run all of them again.
 fn refuse_merged_example() -> Result<(), Error> {
     match std::env::var_os("RUSTDOC_DOCTEST_RUN_NB_TEST") {
         None => Ok(()),
@@ -161,7 +161,8 @@ fn refuse_privileges(options: &Options) -> Result<(), Error> {
     })
 }
 
-/// Sends what the socket takes; the rest, where it is full or descriptors are too many, another time.
+/// Sends what the socket takes. The rest is sent later, if the socket is full or too many
+/// descriptors are in flight.
 fn send(outbox: &mut Outbox<'_>, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
     match outbox.advance(socket, wait) {
         Err(error) if transport::is_crowded(&error) => Ok(()),
@@ -169,7 +170,7 @@ fn send(outbox: &mut Outbox<'_>, socket: BorrowedFd<'_>, wait: Wait) -> io::Resu
     }
 }
 
-/// Starts this executable again, with `socket` as the one descriptor that it gets.
+/// Starts this executable again, with `socket` as the only descriptor that it gets.
 fn start<F: Func>(
     program: &'static Program,
     socket: OwnedFd,
@@ -220,7 +221,7 @@ fn start<F: Func>(
     started.map_err(|StartError { step, source }| Error::Launch { step, source })
 }
 
-/// The variables as `NAME=value`.
+/// Returns the variables as `NAME=value`.
 fn environment(options: &Options) -> Result<Vec<CString>, Error> {
     let mut variables: Vec<(OsString, OsString)> = if options.clear_environment {
         Vec::new()
@@ -240,7 +241,7 @@ fn environment(options: &Options) -> Result<Vec<CString>, Error> {
     joined.collect()
 }
 
-/// A descriptor of its own, above those that it is going to replace.
+/// Returns a copy of the descriptor, above those that it will replace.
 pub(crate) fn standard(stdio: Option<&Stdio>) -> io::Result<Option<OwnedFd>> {
     match stdio {
         None | Some(Stdio::Inherit) => Ok(None),

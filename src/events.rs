@@ -1,5 +1,5 @@
-//! What is told to a subscriber of `tracing`, with the feature of that name; the crate's documentation
-//! has the list. All of it is told by the program, nothing by a child.
+//! The events of the feature `tracing`. The crate's documentation has the list. All events come
+//! from the program, none from a child.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,8 +10,8 @@ use crate::error::{Claim, Error};
 
 const TARGET: &str = "crossmist";
 
-/// A child has been made, for a call. Its number, which may have to be waited for, is asked for where
-/// somebody listens.
+/// A child was started for a call. Its process id, for which one may have to wait, is computed only
+/// if somebody listens.
 pub(crate) fn started(function: &str, policy: Option<&str>, pid: impl Fn() -> u32) {
     debug!(
         target: TARGET,
@@ -22,7 +22,7 @@ pub(crate) fn started(function: &str, policy: Option<&str>, pid: impl Fn() -> u3
     );
 }
 
-/// A child has said that it is confined.
+/// A child has reported that it is confined.
 pub(crate) fn confined(pid: u32, status: &Status) {
     let Status {
         seccomp_instructions,
@@ -63,7 +63,7 @@ pub(crate) fn confined(pid: u32, status: &Status) {
     );
 }
 
-/// A call has failed, in one of the ways that somebody who runs the program wants to know of.
+/// A call has failed in a way that the program's operator wants to know about.
 pub(crate) fn failed(pid: u32, error: &Error) {
     match error {
         Error::Violation(violation) => {
@@ -118,7 +118,7 @@ pub(crate) fn failed(pid: u32, error: &Error) {
     }
 }
 
-/// There is a keeper: the first of this process, or another one.
+/// A keeper was started: the first of this process, or another one.
 pub(crate) fn keeper_started() {
     static BEFORE: AtomicBool = AtomicBool::new(false);
     match BEFORE.swap(true, Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! What no public interface decodes by itself, for the fuzz targets: what a confined child says of
-//! itself, and the packets between program and keeper.
+//! Entry points for the fuzz targets, for what no public interface decodes by itself: what a
+//! confined child reports about itself, and the packets between program and keeper.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::sandbox::SandboxPolicy;
 use crate::sys::process::Ended;
 use crate::wire::{self, Note};
 
-/// A child's report on a denied call, as the packet that it comes in, up to the error's text.
+/// Decodes a child's report on a denied call, from its packet up to the text of the error.
 pub fn note(packet: &[u8], policy: &SandboxPolicy) {
     let Ok(note) = Note::parse(packet) else {
         return;
@@ -43,7 +43,8 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
     }
 }
 
-/// A child's messages, each as one string of bytes: how it has confined itself, and its answer.
+/// Decodes a child's messages, each as one string of bytes: the report on its confinement, and its
+/// answer.
 pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
     let mut call = Confined::new("fuzzed", policy, keeper::Piped::default());
     let limits = Limits::default();
@@ -71,7 +72,7 @@ pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
     }
 }
 
-/// A packet between program and keeper.
+/// Decodes a packet between program and keeper.
 pub fn keeper(packet: &[u8]) {
     keeper::parse_any(packet);
 }

@@ -1,4 +1,4 @@
-//! Watching children instead of confining them, to learn what their policies need.
+//! Watches children instead of confining them, to learn what their policies need.
 //!
 //! Only with the feature `learn`, and only where the environment names a folder for the records: a
 //! child then asks this process about every call that not all policies allow, and this process writes
@@ -27,7 +27,7 @@ use crate::sys::notify::{self, Answer, Asked};
 /// The variable that names the folder.
 const VARIABLE: &str = "CROSSMIST_LEARN";
 
-/// By which a program is known that can do this: `cargo crossmist check --binary` looks for it.
+/// Identifies a program that can do this: `cargo crossmist check --binary` searches for it.
 #[used]
 static MARK: &[u8] = b"crossmist:this-program-can-be-made-to-watch-instead-of-confine";
 
@@ -46,7 +46,7 @@ fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty())?;
-        // Nobody is to take this for a sandbox.
+        // Nobody must take this for a sandbox.
         let _ = writeln!(
             io::stderr(),
             "crossmist: {VARIABLE} is set: functions are WATCHED AND NOT CONFINED"
@@ -68,7 +68,7 @@ pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str)
     let complain = move |error: io::Error| {
         let _ = writeln!(io::stderr(), "crossmist: {}: {error}", shown.display());
     };
-    // Here, so that it is known that there was a child even if the program ends at once.
+    // Opened here, so that the child is known even if the program ends at once.
     let opened = OpenOptions::new().create(true).append(true).open(&path);
     let file = match opened {
         Ok(file) => file,
@@ -79,11 +79,11 @@ pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str)
             complain(error);
         }
     };
-    // Without it the child's calls fail by ENOSYS, when the descriptor is closed.
+    // Without it, the child's calls fail with ENOSYS when the descriptor is closed.
     let _ = background::spawn("crossmist-learn", watch);
 }
 
-/// What is the same of a call each time.
+/// What identifies a call.
 type Key = (&'static str, [u64; 6], Option<Vec<u8>>, Option<u16>);
 
 struct Watch {
@@ -124,7 +124,7 @@ impl Watch {
             }
             notify::answer(listener.as_fd(), &asked, answer)?;
         }
-        // How often each was, now that it is known.
+        // How often each was made, which is known now.
         for (key, seen) in &self.seen {
             let line = self.line(key, seen);
             (&self.file).write_all(line.as_bytes())?;
@@ -151,7 +151,7 @@ impl Watch {
             None => (None, false),
         };
         if !notify::still_waits(listener.as_fd(), asked) {
-            // The process has gone, and what was read may be another's.
+            // The process has gone, and what was read may belong to another one.
             return Ok(());
         }
         let arguments = learn::significant(call, asked.arguments);
@@ -165,7 +165,7 @@ impl Watch {
             exists,
             at: memory.and_then(|memory| line_of(memory, asked.thread)),
         };
-        // At once, so that it is known while the child still runs.
+        // Written at once, so that it is known while the child still runs.
         let line = self.line(&key, &seen);
         (&self.file).write_all(line.as_bytes())?;
         self.seen.insert(key, seen);
@@ -193,7 +193,7 @@ impl Watch {
     }
 }
 
-/// A string of JSON.
+/// Returns a JSON string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
@@ -207,7 +207,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// The path that a call names, from the root on.
+/// Returns the absolute path that a call names.
 fn path_of(
     memory: &File,
     asked: &Asked,
@@ -239,10 +239,11 @@ fn path_of(
     Some(base.join(path))
 }
 
-/// The path with its links followed, and whether there is something.
+/// Returns the path with its links followed, and whether it exists.
 fn settled(path: &Path) -> (Option<Vec<u8>>, bool) {
     let bytes = |path: PathBuf| Some(path.into_os_string().into_encoded_bytes());
-    // Its own entries are the reader's: as the child wrote them.
+    // Links in `/proc` would lead to the reader's own entries, so the path stays as the child wrote
+    // it.
     if path.starts_with("/proc") {
         return (bytes(path.to_owned()), path.exists());
     }
@@ -256,7 +257,7 @@ fn settled(path: &Path) -> (Option<Vec<u8>>, bool) {
     }
 }
 
-/// The port of the address that a call names.
+/// Returns the port of the address that a call names.
 fn port_of(memory: &File, asked: &Asked) -> Option<u16> {
     let [_, address, ..] = asked.arguments;
     let mut head = [0; 4];
@@ -268,8 +269,8 @@ fn port_of(memory: &File, asked: &Asked) -> Option<u16> {
         .then(|| u16::from_be_bytes([p0, p1]))
 }
 
-/// The innermost line of the program that a thread's stack leads to: what looks like a return address
-/// and belongs to a line. A guess, for people.
+/// Returns the innermost line of the program on a thread's stack: one that something that looks
+/// like a return address belongs to. A guess, for people.
 fn line_of(memory: &File, thread: u32) -> Option<String> {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{thread}/{name}")).ok();
     // "number arguments… stack-pointer program-counter", of a thread that waits in a call (proc(5)).
@@ -292,7 +293,7 @@ fn line_of(memory: &File, thread: u32) -> Option<String> {
         image.offset_of_return(address)?;
         stack::line_of(offset)
     });
-    // A line of the program's own says more than one of what it depends on.
+    // A line of the program itself says more than one of its dependencies.
     let is_own =
         |line: &String| !line.contains("/registry/src/") && !line.contains("/git/checkouts/");
     let first = lines.next()?;
@@ -302,7 +303,7 @@ fn line_of(memory: &File, thread: u32) -> Option<String> {
     }
 }
 
-/// Where the executable begins, by a list of mappings: it is the first of them.
+/// Returns where the executable begins, from a list of mappings: it is the first of them.
 fn lowest(maps: &str) -> Option<u64> {
     let first = maps.lines().find(|line| line.contains('/'))?;
     u64::from_str_radix(first.split('-').next()?, 16).ok()

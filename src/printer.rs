@@ -1,9 +1,9 @@
-//! Printing to standard error without waiting for whoever reads it, and without the lock that other
-//! threads print under: one of them may be waiting.
+//! Prints to standard error without waiting for its reader, and without the lock that other threads
+//! print under, because one of them may be waiting.
 //!
-//! No write is certain to return. A terminal that is not read takes less than `poll(2)` promises, and
-//! of two writers to a pipe one finds it full. So a thread does the writing, and where it is held up,
-//! what comes then is dropped.
+//! No write is certain to return. A terminal that is not read takes less than `poll(2)` promises,
+//! and of two writers to a pipe, one may find it full. So a thread does the writing. While it is
+//! blocked, further text is dropped.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,7 +14,8 @@ use std::time::Duration;
 use crate::background;
 use crate::sys::poll::{self, Deadline};
 
-/// How long a caller waits until its text is written: so that it comes before what that prints next.
+/// How long a caller waits until its text is written, so that it comes before what the caller
+/// prints next.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// How much may wait to be written.
@@ -35,16 +36,16 @@ struct Printer {
 struct State {
     /// What the thread has not taken yet.
     waiting: Vec<u8>,
-    /// How many bytes have been taken in, and how many of them are written or given up.
+    /// How many bytes have been accepted, and how many of them were written or given up.
     accepted: u64,
     done: u64,
-    /// A caller has waited in vain, and nothing was written since: nobody waits any more.
+    /// A caller has waited in vain, and nothing was written since. Nobody waits any more.
     is_stuck: bool,
 }
 
 static CURRENT: Mutex<Option<Arc<Printer>>> = Mutex::new(None);
 
-/// Prints what there is room for.
+/// Prints as much as there is room for.
 pub(crate) fn print(text: &[u8]) {
     let printer = {
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +53,7 @@ pub(crate) fn print(text: &[u8]) {
             Some(printer) if printer.process == std::process::id() => Arc::clone(printer),
             _ => match Printer::start() {
                 Some(printer) => Arc::clone(current.insert(printer)),
-                // It is nobody's answer.
+                // Nobody needs the text.
                 None => return,
             },
         }
@@ -68,7 +69,7 @@ impl Printer {
             changed: Condvar::new(),
         });
         let for_thread = Arc::clone(&printer);
-        // It meets no SIGPIPE if nobody reads: its signals are blocked.
+        // It gets no SIGPIPE if nobody reads, because its signals are blocked.
         background::spawn("crossmist-stderr", move || for_thread.run()).ok()?;
         Some(printer)
     }
@@ -105,7 +106,7 @@ impl Printer {
             let mut left = text.as_slice();
             while !left.is_empty() {
                 let piece = left.get(..PIECE_BYTES).unwrap_or(left);
-                // One that is closed is nobody's loss but its reader's.
+                // If it is closed, only its reader is affected.
                 let count = write(piece).unwrap_or(left.len()).max(1);
                 left = left.get(count..).unwrap_or_default();
                 let mut state = self.lock();
@@ -117,14 +118,14 @@ impl Printer {
     }
 }
 
-/// Writes some of it, whenever that can be done.
+/// Writes some of it, as soon as that is possible.
 fn write(text: &[u8]) -> io::Result<usize> {
     // Without the lock of `io::stderr`.
     let mut stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     loop {
         match stderr.write(text) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody has made it so that writing doesn't wait.
+            // Somebody has made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 poll::writable(stderr.as_fd(), Deadline::NEVER)?;
             }

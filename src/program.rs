@@ -1,4 +1,4 @@
-//! The executable that children are started from: this one.
+//! The executable from which children are started: this one.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -12,18 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::Error;
 use crate::sys::{image, socket, system_files};
 
-/// Whether this process has been at [`init`](crate::init), where a child would have gone its way.
+/// Whether this process has passed [`init`](crate::init), where a child would have branched off.
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// What a child's arguments begin with, after the program's name. The number of its socket and the
-/// name of its function follow.
+/// The first argument of a child, after the program's name. The number of its socket and the name
+/// of its function follow.
 pub(crate) const CHILD_ARGUMENT: &str = "--crossmist-child";
 
-/// What the keeper's arguments begin with. The number of its socket follows.
+/// The first argument of the keeper. The number of its socket follows.
 pub(crate) const KEEPER_ARGUMENT: &str = "--crossmist-keeper";
 
-/// What such arguments end with. A program can have several versions of the library, brought along by
-/// its dependencies; each enters its own children.
+/// The last of these arguments. A program can contain several versions of the library, through its
+/// dependencies. Each enters its own children.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Debug)]
@@ -32,21 +32,21 @@ pub(crate) struct Program {
     name: CString,
 }
 
-/// Notes that this process is a child, which has found its entry and can have children itself.
+/// Records that this process is a child, which has found its entry and can have children itself.
 /// Nothing is opened before it has any.
 pub(crate) fn note_child() {
     ENTERED.store(true, Ordering::Relaxed);
 }
 
-/// Notes that this process has found its entry, and is no child.
+/// Records that this process has found its entry, and is not a child.
 pub(crate) fn note_entry() {
     ENTERED.store(true, Ordering::Relaxed);
-    // Now, while they are there: the program may change its root directory.
+    // Now, while they exist: the program may change its root directory.
     system_files::open_all();
     let _ = opened();
 }
 
-/// The program, if a child of it would find its way to the function.
+/// Returns the program, if a child of it would find its function.
 pub(crate) fn own() -> Result<&'static Program, Error> {
     if !ENTERED.load(Ordering::Relaxed) {
         return Err(Error::NotEntered);
@@ -65,14 +65,14 @@ fn opened() -> &'static Result<Program, String> {
 impl Program {
     /// Opens the executable of this process.
     pub(crate) fn open() -> Result<Self, String> {
-        // The link leads to the file that was executed, even if another has its name by now.
+        // The link leads to the file that was executed, even if another file has its name now.
         let file = system_files::open("self/exe").map_err(|error| {
             format!(
                 "the executable can't be opened by /proc/self/exe: {error}; mount /proc, or call \
                  `crossmist::init` before the program changes its root directory"
             )
         })?;
-        // A child's standard descriptors must not take its place.
+        // The standard descriptors of a child must not replace it.
         let file = socket::above_standard(file.into())
             .map(File::from)
             .map_err(|error| format!("the executable's descriptor can't be moved: {error}"))?;
@@ -106,7 +106,7 @@ impl Program {
     }
 }
 
-/// Whether the program headers in an ELF file are those of the running image.
+/// Returns whether the program headers in an ELF file are those of the running image.
 fn is_image_of(file: &File, headers: &[u8]) -> io::Result<bool> {
     // `e_phoff` of a 64-bit ELF header.
     let mut offset = [0; 8];

@@ -1,7 +1,7 @@
-//! Children that nobody waits for at the moment: their deadlines are kept, and those whose handle
-//! is gone leave no zombie.
+//! Looks after children that nobody is waiting for: it enforces their deadlines, and reaps those
+//! whose handle is gone.
 //!
-//! One thread, started when the first such child appears, sleeps until one of them ends or is
+//! One thread, which is started for the first such child, sleeps until one of them ends or is
 //! overdue.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,13 +13,14 @@ use crate::running::ChildProcess;
 use crate::sys::event;
 use crate::sys::poll::{self, Deadline};
 
-/// A child, and what is to be done about it.
+/// A child, and what to do about it.
 #[derive(Debug)]
 struct Ward {
     child: Arc<ChildProcess>,
     deadline: Deadline,
     duty: Duty,
-    /// It has ended, and yet its status isn't to be had: a process that traces it gets that first.
+    /// It has ended, but its status is not available yet, because a process that traces it gets the
+    /// status first.
     has_ended: bool,
 }
 
@@ -27,26 +28,28 @@ struct Ward {
 enum Duty {
     /// Kill it at its deadline. Somebody else takes its status.
     Watch,
-    /// That, and take its status when it ends.
+    /// Kill it at its deadline, and take its status when it ends.
     Bury,
 }
 
-/// How often what can't be waited for is looked at.
+/// How often children that cannot be waited for are checked.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Reaper {
-    /// The process that it belongs to: a copy made by `fork` has the memory, but no thread.
+    /// The process that it belongs to: a copy that was made by `fork` has the memory, but not the
+    /// thread.
     process: u32,
-    /// Those that the thread hasn't taken over yet.
+    /// Children that the thread has not taken over yet.
     arrivals: Mutex<Vec<Ward>>,
-    /// Sets it going. None where there was no descriptor for it; then it looks by the clock.
+    /// Wakes the thread. `None` if there was no descriptor for it; the thread then checks at
+    /// intervals.
     wake: Option<OwnedFd>,
 }
 
 struct Current {
     reaper: Option<Arc<Reaper>>,
-    /// Those that came while no thread could be started.
+    /// Children that came while no thread could be started.
     waiting: Vec<Ward>,
 }
 
@@ -65,7 +68,7 @@ pub(crate) fn adopt(child: Arc<ChildProcess>, deadline: Deadline) {
     });
 }
 
-/// Kills a child at its deadline, whoever has its handle then and whatever they do.
+/// Kills a child at its deadline, whoever has its handle and whatever they do.
 pub(crate) fn watch(child: Arc<ChildProcess>, deadline: Deadline) {
     take(Ward {
         child,
@@ -97,13 +100,13 @@ fn take(ward: Ward) {
                 event::set(wake.as_fd());
             }
         }
-        // Without a thread they wait for the next one that comes.
+        // Without a thread, they wait until the next child comes.
         None => waiting.retain_mut(Ward::is_needed),
     }
 }
 
 impl Ward {
-    /// Does what is due, and says whether more will be.
+    /// Does what is due, and returns whether there will be more to do.
     fn is_needed(&mut self) -> bool {
         let process = &self.child;
         if self.deadline.has_passed() {
@@ -111,7 +114,7 @@ impl Ward {
             self.deadline = Deadline::NEVER;
         }
         match self.duty {
-            // What can't be waited for is not ours any more.
+            // A child that cannot be waited for no longer belongs to this process.
             Duty::Bury => matches!(process.try_wait(), Ok(None)),
             Duty::Watch => !self.has_ended && !self.deadline.is_never(),
         }
@@ -149,7 +152,7 @@ impl Reaper {
                 .collect();
             for (entry, ward) in entries.iter_mut().zip(&wards) {
                 if ward.has_ended {
-                    // Which `poll` leaves alone: it would be ready at once, each time.
+                    // `poll` ignores this entry. It would otherwise be ready at once, each time.
                     entry.fd = -1;
                 }
             }
@@ -163,7 +166,8 @@ impl Reaper {
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
-                // More children than RLIMIT_NOFILE allows to poll, or no memory: by the clock.
+                // There are more children than RLIMIT_NOFILE allows to poll, or there is no memory:
+                // check at intervals.
                 Err(_) => std::thread::sleep(INTERVAL),
             }
         }

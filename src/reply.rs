@@ -1,4 +1,5 @@
-//! What a child says: where it confines itself, how that went; then its answer, once, and last.
+//! What a child sends: a report on its confinement, if it confines itself, and then its answer,
+//! once and last.
 
 use crate::confine::{Failure, Status};
 use crate::error::{ChildText, Panic};
@@ -14,17 +15,17 @@ pub(crate) enum Reply<T> {
     BadArguments(ChildText),
     /// The result could not be encoded.
     BadResult(ChildText),
-    /// It has confined itself, and goes on to the arguments. An answer follows.
+    /// It has confined itself, and continues with the arguments. An answer follows.
     Confined(Box<Status>),
-    /// It could not confine itself, and has looked at nothing.
+    /// It could not confine itself, and has not looked at its arguments.
     NotConfined(Failure),
-    /// It is watched instead of confined, by whoever has this descriptor.
+    /// It is watched instead of confined, by the holder of this descriptor.
     #[cfg(feature = "learn")]
     Watched(std::os::fd::OwnedFd),
 }
 
 impl<T> Reply<T> {
-    /// Whether it is about the child's confinement, and no answer.
+    /// Returns whether it is a report on the child's confinement, not an answer.
     pub(crate) fn is_report(&self) -> bool {
         #[cfg(feature = "learn")]
         if let Self::Watched(_) = self {

@@ -1,6 +1,6 @@
-//! A child whose end hasn't been seen: what it has said, and what its end means.
+//! A child that is not known to have ended: what it has said, and what its end means.
 //!
-//! Nothing in here depends on how one waits, so that a thread and a runtime can.
+//! Nothing in this module depends on how a caller waits, so threads and runtimes can both use it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,7 +22,7 @@ use crate::sys::socket::{Connection, Wait};
 use crate::transport::{self, Arrival, Fault, Inbox, Outbox, Sent};
 use crate::wire::FrameError;
 
-/// A child whose end hasn't been seen.
+/// A child that is not known to have ended.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) process: Arc<ChildProcess>,
@@ -30,30 +30,30 @@ pub(crate) struct Running {
     inbox: Inbox,
     limits: Limits,
     pub(crate) deadline: Deadline,
-    /// What `deadline` was made of, for the error.
+    /// The time from which `deadline` was computed, for the error.
     pub(crate) time: Duration,
     pub(crate) kill_on_drop: bool,
     /// For a child that confines itself.
     pub(crate) confined: Option<Confined>,
-    /// Its status was taken, or can't be any more.
+    /// Its status was taken, or can no longer be taken.
     is_over: bool,
 }
 
-/// The process, and who killed it if it was us.
+/// The process, and whether this program killed it.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
     parent: Parent,
     requested: AtomicBool,
 }
 
-/// Whose child a process is: who waits for it.
+/// Whose child a process is, and so who waits for it.
 #[derive(Debug)]
 enum Parent {
     Us(Process),
     Keeper(Kept),
 }
 
-/// How a child is to be held.
+/// The settings of a running call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hold {
     pub(crate) limits: Limits,
@@ -62,10 +62,10 @@ pub(crate) struct Hold {
     pub(crate) kill_on_drop: bool,
 }
 
-/// How long a drop waits for the end of a child that it killed; a reaper takes over after that.
+/// How long a drop waits for the end of a child that it killed. After that, the reaper takes over.
 const DROP_WAIT: Duration = Duration::from_millis(100);
 
-/// What has come from a child.
+/// What a child has sent.
 #[derive(Debug)]
 pub(crate) enum Look<T> {
     Answer(Reply<T>),
@@ -73,26 +73,26 @@ pub(crate) enum Look<T> {
     Closed,
 }
 
-/// What a look at a child gives that doesn't wait.
+/// What is known of a child, without waiting.
 #[derive(Debug)]
 pub(crate) enum Glance<T> {
     Said(Look<T>),
     /// Part of an answer, and there may be more of it at once.
     Partly,
-    /// Something that comes before an answer, at most once of each kind.
+    /// Something that precedes an answer, at most once of each kind.
     Noted,
-    /// Nothing by now.
+    /// Nothing yet.
     Nothing,
 }
 
-/// A child that went on after it should have ended.
+/// The child is still running, although it should have ended.
 #[derive(Debug)]
 pub(crate) struct StillRunning;
 
 /// The wait for the rest of a message whose sender has ended.
 ///
-/// It lies in the socket, and a few looks are enough for it. Whoever goes on sending is another
-/// process, which may never stop.
+/// The rest is in the socket, and a few looks find it. If more keeps coming, another process sends
+/// it, and that process may never stop.
 #[derive(Debug, Default)]
 pub(crate) struct Rest {
     looks: u32,
@@ -100,11 +100,11 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// However slow this process is.
+    /// Enough, however slow this process is.
     const LOOKS: u32 = 8;
     const TIME: Duration = Duration::from_millis(200);
 
-    /// Whether to look once more.
+    /// Returns whether to look once more.
     pub(crate) fn is_awaited(&mut self) -> bool {
         let until = *self
             .until
@@ -140,12 +140,12 @@ impl Running {
         }
     }
 
-    /// Sends a message as far as the child takes it before it ends.
+    /// Sends a message, as far as the child reads it before it ends.
     pub(crate) fn send(&self, outbox: &mut Outbox<'_>) -> io::Result<()> {
         loop {
             match outbox.advance(self.socket.as_fd(), Wait::Never) {
                 Ok(Sent::All) => return Ok(()),
-                // A child that reads slowly, and never stops, is no reason to wait longer.
+                // A child that keeps reading slowly is no reason to wait longer.
                 Ok(_) if self.deadline.has_passed() => {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
@@ -159,7 +159,7 @@ impl Running {
                 }
                 Err(error) => return Err(error),
             }
-            // A process that doesn't read may hold the child's end of the socket.
+            // A process that does not read may hold the child's end of the socket.
             let mut entries = [
                 poll::entry(self.socket.as_fd(), libc::POLLOUT),
                 self.process.end_entry(),
@@ -171,7 +171,7 @@ impl Running {
         }
     }
 
-    /// Receives what has come, without waiting.
+    /// Receives what has arrived, without waiting.
     pub(crate) fn look<T: Object>(&mut self) -> Result<Glance<T>, Error> {
         let (limits, socket) = (self.limits, self.socket.as_fd());
         let arrival = self
@@ -211,8 +211,8 @@ impl Running {
         }
     }
 
-    /// Waits for the answer or for the end without one; `None` where `until` comes first, or with
-    /// `or_note` something that comes before an answer.
+    /// Waits for the answer, or for the child's end without one. Returns `None` if `until` comes
+    /// first, or, with `or_note`, something that comes before an answer.
     pub(crate) fn wait_for_answer<T: Object>(
         &mut self,
         until: Deadline,
@@ -229,7 +229,7 @@ impl Running {
                 Glance::Partly | Glance::Nothing => {}
             }
             if ended && !(matches!(glance, Glance::Partly) && rest.is_awaited()) {
-                // It is gone, and what it had sent is read.
+                // It has exited, and everything that it sent has been read.
                 return Ok(Some(Look::Closed));
             }
             self.check_deadline()?;
@@ -238,15 +238,15 @@ impl Running {
                 if until.has_passed() {
                     return Ok(None);
                 }
-                // Nor is a process that it has left behind.
+                // Neither is a process that it has left behind.
                 if !ended {
                     let now = Deadline::after(Duration::ZERO);
                     ended = poll::poll(&mut [self.process.end_entry()], now).is_ok();
                 }
                 continue;
             }
-            // The answer wakes, and so does the end of the process: another holder of its socket
-            // can put off the end of the channel.
+            // The answer ends the wait, and so does the end of the process, because another holder
+            // of its socket can delay the end of the channel.
             let mut entries = [
                 poll::entry(self.socket.as_fd(), libc::POLLIN),
                 self.process.end_entry(),
@@ -259,7 +259,8 @@ impl Running {
                     if !self.deadline.has_passed() && until.has_passed() {
                         return Ok(None);
                     }
-                    // An answer that is complete when the deadline is noticed counts: once more.
+                    // An answer that is complete when the deadline is noticed counts, so look once
+                    // more.
                 }
                 Err(source) => {
                     return Err(Error::Io {
@@ -279,10 +280,10 @@ impl Running {
         Ok(())
     }
 
-    /// The result of a child that has answered and ended.
+    /// Returns the result of a child that has answered and ended.
     pub(crate) fn conclude<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
         match reply {
-            // Nothing may follow an answer, nor the beginning of anything.
+            // Nothing may follow an answer, not even the beginning of a message.
             Reply::Returned(value) => match self.look_past_notes() {
                 Ok(Glance::Said(Look::Closed)) => Ok(value),
                 Ok(Glance::Nothing) | Err(Error::Io { .. }) if !self.inbox.is_mid_message() => {
@@ -293,7 +294,7 @@ impl Running {
             Reply::Panicked(panic) => Err(Error::Panicked(panic)),
             Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
             Reply::BadResult(reason) => Err(Error::BadResult { reason }),
-            // Taken out by `look`.
+            // Handled by `look`.
             #[cfg(feature = "learn")]
             Reply::Watched(_) => Err(Error::Malformed(FrameError::Surplus)),
             Reply::Confined(_) | Reply::NotConfined(_) => {
@@ -302,7 +303,8 @@ impl Running {
         }
     }
 
-    /// What follows an answer. What a child was denied on its way out doesn't spoil it.
+    /// Looks at what follows an answer. A call that was denied while the child was exiting does not
+    /// invalidate the answer.
     fn look_past_notes(&mut self) -> Result<Glance<()>, Error> {
         match self.look()? {
             Glance::Noted => self.look(),
@@ -310,7 +312,7 @@ impl Running {
         }
     }
 
-    /// The error for a child that gave no answer.
+    /// Returns the error for a child that gave no answer.
     pub(crate) fn verdict(&self, ended: Result<Ended, StillRunning>) -> Error {
         let past_deadline = self.deadline.has_passed();
         let after = self.time;
@@ -339,7 +341,7 @@ impl Running {
                 signal,
                 core_dumped,
             },
-            // It was never made, as was said when it was killed.
+            // It was never started, as its kill reported.
             Ok(Ended::Unknown) if self.process.was_killed() => Error::Killed,
             Ok(Ended::Unknown) => Error::StatusTaken,
             Err(StillRunning) if past_deadline => Error::Deadline { after },
@@ -349,7 +351,7 @@ impl Running {
 
     /// Waits for the end of a child that has nothing more to say.
     pub(crate) fn wait_for_end(&mut self, until: Deadline) -> Result<Ended, StillRunning> {
-        // What is said before it ended is no end.
+        // Readiness that was reported earlier is not its end.
         while !self.process.has_ended() {
             if poll::readable(self.process.as_fd(), until).is_err() {
                 return Err(StillRunning);
@@ -358,7 +360,7 @@ impl Running {
         Ok(self.take_status())
     }
 
-    /// The status of a child, if it has ended by now.
+    /// Returns the status of a child, if it has ended.
     #[cfg(feature = "tokio")]
     pub(crate) fn try_take_status(&mut self) -> Option<Ended> {
         let ended = self.process.try_wait().unwrap_or(None)?;
@@ -366,8 +368,8 @@ impl Running {
         Some(ended)
     }
 
-    /// The status of a child that has ended, taken without waiting: where another process traces
-    /// it, that one gets the status first, whenever it likes.
+    /// Takes the status of a child that has ended, without waiting: if another process traces it,
+    /// that process gets the status first, and may take its time.
     pub(crate) fn take_status(&mut self) -> Ended {
         match self.process.try_wait() {
             Ok(Some(ended)) => {
@@ -379,7 +381,7 @@ impl Running {
         }
     }
 
-    /// Its status is taken; what it wrote to a piped standard error is passed on.
+    /// Records that its status was taken, and passes on what it wrote to a piped standard error.
     fn note_end(&mut self) {
         self.is_over = true;
         if let (Some(confined), Some(Parting::Reported(departure))) =
@@ -396,19 +398,20 @@ impl Drop for Running {
             return;
         }
         let process = &self.process;
-        // It has ended, or isn't ours: a forked copy of its parent doesn't kill it.
+        // It has ended, or belongs to another process: a forked copy of its parent does not kill
+        // it.
         if matches!(process.try_wait(), Ok(Some(_))) {
             return;
         }
         if self.kill_on_drop {
-            // One that has ended can't be killed, and one of ours may be.
+            // If it has ended, it cannot be killed. If it is this program's, it may be.
             let _ = process.signal_kill();
-            // The kernel takes a moment, or longer where it is stuck in a file system.
+            // The kernel takes a moment, or longer if the process is stuck in a file system.
             let patience = Deadline::after(DROP_WAIT);
             while !process.has_ended() && poll::readable(process.as_fd(), patience).is_ok() {}
         }
-        // The keeper buries its own, and keeps their deadlines; one that it hasn't made when this is
-        // gone is not to be.
+        // The keeper reaps its own children, and enforces their deadlines. A child that it has not
+        // started yet when the handle is gone must not be started.
         if process.is_kept() {
             if !self.kill_on_drop {
                 let _ = process.wait_until_started();
@@ -421,8 +424,8 @@ impl Drop for Running {
     }
 }
 
-/// What becomes readable when it has ended and its status can be taken; before, where it isn't known
-/// to have started.
+/// Becomes readable when the child has ended and its status can be taken. Before that, it may also
+/// become readable while the child is not known to have started.
 impl AsFd for ChildProcess {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end().as_fd()
@@ -444,7 +447,8 @@ impl ChildProcess {
         }
     }
 
-    /// Its process id; 0 where it isn't known to have started. Waits for the news if that must be.
+    /// Returns its process id, or 0 if it is not known to have started. Waits for the keeper's
+    /// report if necessary.
     pub(crate) fn id(&self) -> u32 {
         let _ = self.wait_until_started();
         let id = match &self.parent {
@@ -462,7 +466,7 @@ impl ChildProcess {
         }
     }
 
-    /// Until when it has to have started; never, where it is known to have.
+    /// Returns when it must have started, or never if it is known to have.
     pub(crate) fn start_by(&self) -> Deadline {
         match &self.parent {
             Parent::Us(_) => Deadline::NEVER,
@@ -470,7 +474,7 @@ impl ChildProcess {
         }
     }
 
-    /// Fails where it wasn't started, or is late to be.
+    /// Fails if it was not started, or if it is late.
     pub(crate) fn check_start(&self) -> Result<(), Error> {
         match &self.parent {
             Parent::Us(_) => Ok(()),
@@ -478,8 +482,8 @@ impl ChildProcess {
         }
     }
 
-    /// Takes in what was said of it, and says whether it has ended: what becomes readable at its end
-    /// may be so for less.
+    /// Reads what was reported about it, and returns whether it has ended. The descriptor may be
+    /// readable for another reason.
     pub(crate) fn has_ended(&self) -> bool {
         match &self.parent {
             Parent::Us(_) => poll::readable(self.as_fd(), Deadline::after(Duration::ZERO)).is_ok(),
@@ -487,8 +491,8 @@ impl ChildProcess {
         }
     }
 
-    /// What tells of its end. Where it isn't known to have started, and the news of that is no end,
-    /// that is the keeper's closing its report socket.
+    /// Returns what reports its end. If it is not known to have started, and the report of that is
+    /// not an end, this is the keeper's closing of its report socket.
     fn end_entry(&self) -> libc::pollfd {
         let events = match &self.parent {
             Parent::Keeper(kept) if kept.id().is_none() => libc::POLLRDHUP,
@@ -497,7 +501,7 @@ impl ChildProcess {
         poll::entry(self.as_fd(), events)
     }
 
-    /// Whether it is the keeper's child, which keeps its deadline and waits for it.
+    /// Returns whether it is a child of the keeper, which enforces its deadline and waits for it.
     pub(crate) fn is_kept(&self) -> bool {
         matches!(self.parent, Parent::Keeper(_))
     }
@@ -520,7 +524,7 @@ impl ChildProcess {
         }
     }
 
-    /// What the keeper said of its end.
+    /// Returns what the keeper reported about its end.
     fn parting(&self) -> Option<Parting> {
         match &self.parent {
             Parent::Us(_) => None,
@@ -528,7 +532,7 @@ impl ChildProcess {
         }
     }
 
-    /// Whether it was killed by us, on somebody's request.
+    /// Returns whether this program killed it on request.
     fn was_killed(&self) -> bool {
         self.requested.load(Ordering::Relaxed)
     }
@@ -541,7 +545,7 @@ impl ChildProcess {
         })
     }
 
-    /// Sends it SIGKILL, or has the keeper do that.
+    /// Sends SIGKILL, or asks the keeper to do that.
     pub(crate) fn signal_kill(&self) -> io::Result<()> {
         match &self.parent {
             Parent::Us(process) => process.signal(libc::SIGKILL),

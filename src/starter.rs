@@ -1,10 +1,10 @@
-//! The threads that start children which are to die with the program.
+//! Threads that start children which must die with the program.
 //!
-//! The kernel can kill a child when its parent ends (PR_SET_PDEATHSIG), but means the thread that made
-//! it. So each such child gets a thread that stays as long as it does. The thread that calls starts it,
-//! and passes on what it has by that: its restrictions (Landlock, filters of system calls,
-//! no_new_privs), its credentials, its processors and priority. A thread that is shared by callers would
-//! give a child what its own first caller had, which may be more.
+//! The kernel can kill a child when its parent ends (PR_SET_PDEATHSIG), but that means the thread
+//! that created it. So each such child gets a thread that lives as long as the child. The calling
+//! thread starts this thread, which thereby inherits the caller's restrictions (Landlock, filters
+//! of system calls, no_new_privs), credentials, processors and priority. A thread that callers
+//! shared would give a child what its first caller had, which may be more.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -22,10 +22,10 @@ pub(crate) fn start(
     let spawned = background::spawn("crossmist-starter", move || {
         let started = start();
         let pidfd = started.as_ref().ok().map(|process| process.pidfd.clone());
-        // Whoever asked waits for it.
+        // The caller waits for this.
         let _ = tell.send(started);
         if let Some(pidfd) = pidfd {
-            // Readable once the child has ended, whoever takes its status.
+            // It becomes readable when the child has ended, whoever takes its status.
             let _ = poll::readable(pidfd.as_fd(), Deadline::NEVER);
         }
     });

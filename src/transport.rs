@@ -1,7 +1,7 @@
-//! Messages over a socket: one packet out, one packet in, and more where one isn't enough.
+//! Sends and receives messages over a socket: one packet each, or more if one is not enough.
 //!
-//! [`Outbox`] and [`Inbox`] hold what is under way, so that a caller can wait between two packets
-//! as it likes: in `poll(2)`, or in a runtime.
+//! [`Outbox`] and [`Inbox`] hold a message in progress, so that a caller can wait between two
+//! packets as it likes: in `poll(2)`, or in a runtime.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -14,25 +14,26 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Wait};
 use crate::wire::{self, Assembly, FrameError, Header, Message, Note, Piece};
 
-/// The longest first packet. A socket with default buffers takes one of 212,960 bytes.
+/// The length of the longest first packet. A socket with default buffers takes one of 212,960
+/// bytes.
 const PACKET_BYTES: usize = 200 << 10;
 
-/// The shortest piece that is tried where the system can't take a longer packet.
+/// The length of the shortest piece that is tried if the system cannot take a longer packet.
 const LEAST_PIECE_BYTES: usize = 4 << 10;
 
 thread_local! {
-    /// The kept buffers of this thread: what is received, and what is sent.
+    /// The reusable buffers of this thread, for receiving and for sending.
     static RECEIVED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static SENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer is kept for the next message unless it is longer than this.
+/// A longer buffer than this is not kept for the next message.
 const KEPT_BYTES: usize = 1 << 20;
 
 fn keep(slot: &'static std::thread::LocalKey<Cell<Vec<u8>>>, mut buffer: Vec<u8>) {
     if buffer.capacity() <= KEPT_BYTES {
         buffer.clear();
-        // While the thread ends there is nothing to keep it for.
+        // If the thread is ending, the buffer is not needed any more.
         let _ = slot.try_with(|slot| slot.set(buffer));
     }
 }
@@ -41,8 +42,8 @@ fn kept(slot: &'static std::thread::LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
     slot.try_with(Cell::take).unwrap_or_default()
 }
 
-/// Sends itself a message: so that copies of this process find what its first message makes, which
-/// is buffers, the thread's list of destructors, and symbols bound.
+/// Sends a message to itself, so that copies of this process already have what the first message
+/// creates: buffers, the thread's list of destructors, and bound symbols.
 pub(crate) fn rehearse() -> io::Result<()> {
     let (ours, theirs) = socket::pair()?;
     let limits = Limits::default();
@@ -54,30 +55,30 @@ pub(crate) fn rehearse() -> io::Result<()> {
     Ok(())
 }
 
-/// A message on its way out.
+/// A message that is being sent.
 #[derive(Debug)]
 pub(crate) struct Outbox<'a> {
     message: Encoded<'a>,
     name: u64,
-    /// How much of body and runs has been sent, as one sequence.
+    /// How much of body and runs has been sent, counted as one sequence.
     next: Next,
     piece: u32,
     /// The longest packet that the system has not refused.
     packet_bytes: usize,
 }
 
-/// How far a message has gone out.
+/// How much of a message has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     All,
-    /// The socket can't take more now.
+    /// The socket cannot take more now.
     Full,
-    /// The socket may take more at once; the caller looks at the time first.
+    /// The socket may take more at once. The caller checks the time first.
     Partly,
 }
 
-/// How long packets are sent or received at a stretch. What one packet costs, the peer decides: by
-/// how many wait for the socket, for one. So the clock is looked at after each.
+/// How long packets are sent or received without a pause. The peer decides what one packet costs,
+/// such as by how many processes wait for the socket. So the clock is checked after each packet.
 const SLICE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -122,17 +123,17 @@ impl<'a> Outbox<'a> {
         }
     }
 
-    /// Whether it goes out in one packet, so that sending it is all or nothing.
+    /// Returns whether it fits in one packet, so that sending it is all or nothing.
     pub(crate) fn is_one_packet(&self) -> bool {
         self.name == 0
     }
 
-    /// Whether nothing of it was sent.
+    /// Returns whether nothing of it was sent.
     pub(crate) fn is_untouched(&self) -> bool {
         self.next == Next::First
     }
 
-    /// Sends packets until all are sent, the socket can't take one now, or, with [`Wait::Never`],
+    /// Sends packets until all are sent, the socket cannot take one now, or, with [`Wait::Never`],
     /// time has passed.
     pub(crate) fn advance(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<Sent> {
         let mut slice = None;
@@ -146,14 +147,14 @@ impl<'a> Outbox<'a> {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Full),
-                // The socket's buffer is smaller than usual, or memory is in small pieces.
+                // The socket's buffer is smaller than usual, or memory is fragmented.
                 Err(error)
                     if matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::ENOBUFS))
                         && self.packet_bytes > LEAST_PIECE_BYTES =>
                 {
                     self.packet_bytes /= 2;
                     if self.name == 0 {
-                        // It was to be one packet; as several it needs a name.
+                        // It was meant to be one packet. If it is several, it needs a name.
                         self.name = name();
                         let at = Header::BYTES - size_of::<u64>();
                         self.message.bytes[at..Header::BYTES]
@@ -200,7 +201,7 @@ impl<'a> Outbox<'a> {
             }
             Next::Done => {}
         }
-        // On to the next part where this one is all sent.
+        // If this part is all sent, continue with the next one.
         match self.next {
             Next::Body { sent } if sent == self.message.bytes.len() => {
                 self.next = Next::Run { index: 0, sent: 0 };
@@ -234,7 +235,7 @@ impl<'a> Outbox<'a> {
         Ok(())
     }
 
-    /// Sends all of it, waiting until `deadline` where the socket is full.
+    /// Sends all of it. Waits until `deadline` while the socket is full.
     pub(crate) fn send(&mut self, socket: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
         let wait = if deadline.is_never() {
             Wait::Block
@@ -245,12 +246,12 @@ impl<'a> Outbox<'a> {
         loop {
             match self.advance(socket, wait) {
                 Ok(Sent::All) => return Ok(()),
-                // A peer that reads slowly, and never stops, is no reason to wait longer.
+                // A peer that keeps reading slowly is no reason to wait longer.
                 Ok(_) if deadline.has_passed() => return Err(io::ErrorKind::TimedOut.into()),
                 Ok(Sent::Partly) => {}
                 Ok(Sent::Full) => poll::writable(socket, deadline)?,
                 Err(error) if is_crowded(&error) => {
-                    // Who waits for ever may be the one that would receive.
+                    // A sender that waits for ever may itself be the one that would receive.
                     let patience = || deadline.min(Deadline::after(CROWD_PATIENCE));
                     if crowded.get_or_insert_with(patience).has_passed() {
                         return Err(error);
@@ -263,16 +264,16 @@ impl<'a> Outbox<'a> {
     }
 }
 
-/// Whether a packet with descriptors was refused since too many of this user are in flight, perhaps
-/// others' (unix(7)): that passes.
+/// Returns whether a packet with descriptors was refused because too many of this user's
+/// descriptors are in flight, perhaps those of other processes (unix(7)). That passes.
 pub(crate) fn is_crowded(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ETOOMANYREFS)
 }
 
-/// How long such a packet is tried again.
+/// How long sending such a packet is retried.
 const CROWD_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often it is.
+/// The pause between two such attempts.
 pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Drop for Outbox<'_> {
@@ -281,8 +282,9 @@ impl Drop for Outbox<'_> {
     }
 }
 
-/// A name for a message of several packets, which no other process that shares the socket uses at
-/// the same time. It guards against mixing up, not against malice: a hostile piece is bytes.
+/// Returns a name for a message of several packets, which no other process that shares the socket
+/// uses at the same time. It guards against confusion, not against malice: a hostile piece is only
+/// bytes.
 fn name() -> u64 {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -293,14 +295,15 @@ fn name() -> u64 {
 /// What [`Inbox::advance`] found.
 #[derive(Debug)]
 pub(crate) enum Arrival<R> {
-    /// A message, and what the caller made of it.
+    /// A message, and what the caller's function returned for it.
     Message(R),
-    /// What a child was denied, said by its signal handler at any point of any message.
+    /// A child's report of a denied call. Its signal handler can send it at any point of any
+    /// message.
     Note(Note),
-    /// Some pieces of a message that isn't whole yet. There may be more at once; the caller looks at
-    /// the time first, since a peer that never stops would keep it here.
+    /// Some pieces of a message that is not complete yet. More may be there already. The caller
+    /// checks the time first, since a peer that never stops would keep it here.
     Partly,
-    /// The peer, and everybody who holds its socket, has closed it.
+    /// The peer, and everybody else who holds its socket, has closed it.
     End,
 }
 
@@ -329,7 +332,7 @@ impl Fault {
     }
 }
 
-/// A message on its way in.
+/// A message that is being received.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     /// Whether notes may come.
@@ -339,7 +342,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox that takes a child's notes, or doesn't.
+    /// Creates an inbox, which does or does not accept a child's notes.
     pub(crate) fn new(takes_notes: bool) -> Self {
         Self {
             takes_notes,
@@ -347,14 +350,14 @@ impl Inbox {
         }
     }
 
-    /// Whether part of a message has arrived.
+    /// Returns whether part of a message has arrived.
     pub(crate) fn is_mid_message(&self) -> bool {
         self.assembly.is_some()
     }
 
-    /// Receives packets until a message is whole, and gives it to `read`. With [`Wait::Never`] it
-    /// fails with EAGAIN as soon as no packet is there, and stops once time has passed. It goes on at
-    /// the next call.
+    /// Receives packets until a message is complete, and passes it to `read`. With [`Wait::Never`],
+    /// it fails with EAGAIN as soon as no packet is there, and stops once time has passed. The next
+    /// call continues.
     pub(crate) fn advance<R>(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -426,7 +429,7 @@ impl Inbox {
                 return Err(FrameError::Unfinished.into());
             }
             if self.takes_notes && head.first() == Some(&Note::KIND) {
-                // Who was denied something doesn't finish its message.
+                // A child that was denied something does not finish its message.
                 let mut bytes = std::mem::take(&mut head);
                 let end = target.len();
                 let more = packet.bytes.saturating_sub(bytes.len());
@@ -470,7 +473,7 @@ impl Inbox {
             return Err(FrameError::Truncated.into());
         }
         if packet.bytes == 0 {
-            // An empty packet reads like the end; only the end stays one.
+            // An empty packet looks like the end, but only the real end remains one.
             return if poll::has_hung_up(socket)? && packet.descriptors.is_empty() {
                 Ok(First::End)
             } else {
@@ -490,7 +493,7 @@ impl Inbox {
         Ok(First::Begun)
     }
 
-    /// Receives a whole message, waiting until `deadline`.
+    /// Receives a whole message, and waits for it until `deadline`.
     pub(crate) fn receive<R>(
         &mut self,
         socket: BorrowedFd<'_>,

@@ -1,13 +1,13 @@
-//! A message that is being put together from its packets.
+//! Assembles a message from its packets.
 
 use super::{FrameError, Header, Piece};
 use crate::object::{BULK_BYTES, DecodeError, Decoder, Limits, Object, Parts, Trust};
 use crate::sys::fd::Received;
 
-/// A message of several packets, of which some have arrived.
+/// A message of several packets, some of which have arrived.
 ///
-/// Its buffers grow with what arrives: they are never more than twice as long as that, or one
-/// piece ahead of it.
+/// Its buffers grow with what arrives. They are at most twice as long as that, or one piece ahead
+/// of it.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     header: Header,
@@ -30,11 +30,11 @@ pub(crate) struct Message<'m> {
     pub(crate) descriptors: &'m mut [Option<Received>],
 }
 
-/// How many bytes of a message one packet may bring.
+/// How many bytes of a message one packet may hold.
 pub(crate) const PIECE_BYTES: usize = 256 << 10;
 
 impl Assembly {
-    /// Begins with the part of the body that came in the first packet.
+    /// Starts with the part of the body that came in the first packet.
     pub(crate) fn new(
         header: Header,
         body: &[u8],
@@ -60,7 +60,7 @@ impl Assembly {
         Ok(this)
     }
 
-    /// The buffer that the next piece goes to, and how many bytes of it may come.
+    /// Returns the buffer for the next piece, and how many bytes of it may come.
     pub(crate) fn target(&mut self) -> (&mut Vec<u8>, usize) {
         let missing = self.body_bytes.saturating_sub(self.body.len());
         if missing > 0 {
@@ -149,7 +149,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// Whether everything has arrived.
+    /// Returns whether everything has arrived.
     pub(crate) fn is_complete(&self) -> bool {
         self.body.len() == self.body_bytes
             && self.runs.len() == self.lengths.len()
@@ -167,7 +167,7 @@ impl Assembly {
 }
 
 impl<'m> Message<'m> {
-    /// The sections of the message; `code` is where its code references are put.
+    /// Returns the sections of the message, and puts its code references into `code`.
     pub(crate) fn parts<'p>(self, code: &'p mut Vec<Option<u64>>) -> Result<Parts<'p>, DecodeError>
     where
         'm: 'p,
@@ -191,7 +191,7 @@ impl<'m> Message<'m> {
         })
     }
 
-    /// The value of the message.
+    /// Decodes the value of the message.
     pub(crate) fn decode<T: Object>(self, limits: Limits, trust: Trust) -> Result<T, DecodeError> {
         let mut code = Vec::new();
         Decoder::new(self.parts(&mut code)?, limits, trust).message()

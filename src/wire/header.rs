@@ -47,7 +47,8 @@ impl Header {
         bytes
     }
 
-    /// Reads a header and holds it to the receiver's limits. `came` is how many descriptors did.
+    /// Reads a header and checks it against the receiver's limits. `came` is the number of
+    /// descriptors that came with it.
     pub(crate) fn parse(
         packet: &[u8],
         came: usize,
@@ -109,7 +110,7 @@ impl Header {
         }
         let bytes = header.body_bytes().saturating_add(header.run_bytes.into());
         let limit = limits.message_bytes;
-        // The table of lengths is not part of what the sender's limit counts.
+        // The sender's limit does not count the table of lengths.
         let counted = bytes.saturating_sub(u64::from(header.runs).saturating_mul(4));
         if usize::try_from(counted).is_ok_and(|counted| counted > limit) {
             return Err(FrameError::TooLong {
@@ -130,7 +131,7 @@ impl Header {
         Ok(header)
     }
 
-    /// The length of value, code references and table of run lengths together.
+    /// Returns the length of value, code references and table of run lengths together.
     pub(crate) fn body_bytes(&self) -> u64 {
         let code = u64::from(self.code).saturating_mul(8);
         let lengths = u64::from(self.runs).saturating_mul(4);

@@ -1,10 +1,10 @@
-//! The form of a message on the wire. No I/O anywhere in here.
+//! The form of a message on the wire. This module does no I/O.
 //!
 //! A message is a body and runs. The body holds the encoded value, then the code references, then
-//! the lengths of the runs; the runs are long stretches of plain bytes. The first packet is a
-//! [`Header`] with as much of the body as fits; what doesn't fit follows in packets of one
-//! [`Piece`] each, first the rest of the body, then run after run. Nearly every message is one
-//! packet. Descriptors come with the first packet and with no other.
+//! the lengths of the runs. The runs are long stretches of plain bytes. The first packet is a
+//! [`Header`] with as much of the body as fits. The rest follows in packets with one [`Piece`]
+//! each: first the rest of the body, then run after run. Nearly every message is one packet.
+//! Descriptors come only with the first packet.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -21,10 +21,10 @@ pub(crate) use self::note::Note;
 use crate::object::{Encoded, Limits, Trust};
 pub(crate) use crate::sys::socket::MAX_DESCRIPTORS;
 
-/// Finishes the sections of a message: the header goes into the room that its bytes begin with,
-/// references and lengths of runs behind them. The runs stay beside it.
+/// Finishes the sections of a message. The header goes into the room at the beginning of its bytes,
+/// and references and lengths of runs go after them. The runs stay beside it.
 pub(crate) fn seal(message: &mut Encoded<'_>, name: u64) {
-    // `Encoder::finish` has seen to it that every length has 32 bits.
+    // `Encoder::finish` has checked that every length fits 32 bits.
     let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     let header = Header {
         descriptors: u16::try_from(message.descriptors.len()).unwrap_or(u16::MAX),
@@ -53,7 +53,7 @@ pub(crate) fn seal(message: &mut Encoded<'_>, name: u64) {
     }
 }
 
-/// A message without descriptors as one string of bytes.
+/// Returns a message without descriptors as one string of bytes.
 pub(crate) fn to_bytes(mut message: Encoded<'_>, name: u64) -> Vec<u8> {
     seal(&mut message, name);
     let mut bytes = message.bytes;
@@ -80,19 +80,19 @@ pub(crate) fn from_bytes(
     Ok(assembly)
 }
 
-/// Why the packets of a peer are no message.
+/// Why the packets of a peer are not a message.
 ///
-/// The channel is of no use after it: where the next message begins can't be known.
+/// The channel cannot be used any more, because it is not known where the next message begins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// A packet without bytes while the peer is still there.
+    /// A packet has no bytes, although the peer is still there.
     #[error("an empty packet")]
     Empty,
-    /// A packet longer than any that this library sends, or one with more descriptors.
+    /// A packet is longer than any that this library sends, or has more descriptors.
     #[error("a packet that is too long or has too many descriptors")]
     Truncated,
-    /// A packet too short for the header that it should begin with.
+    /// A packet is too short for its header.
     #[error("a packet of {bytes} bytes where a header of {header} should be")]
     Short {
         /// The length of the packet.
@@ -100,7 +100,7 @@ pub enum FrameError {
         /// The length of the header.
         header: usize,
     },
-    /// A field of a header that has no such value.
+    /// A field of a header has an invalid value.
     #[error("a header with {value} as its {field}")]
     Field {
         /// The field.
@@ -108,7 +108,7 @@ pub enum FrameError {
         /// Its value.
         value: u64,
     },
-    /// A message above the receiver's limit, refused before anything of it was stored.
+    /// A message exceeds the receiver's limit. It was refused before anything of it was stored.
     #[error("a message of {bytes} bytes, {limit} are allowed (`Limits::message_bytes`)")]
     TooLong {
         /// The length that it announces.
@@ -116,7 +116,7 @@ pub enum FrameError {
         /// The limit.
         limit: usize,
     },
-    /// More descriptors than the receiver allows.
+    /// A message has more descriptors than the receiver allows.
     #[error(
         "a message with {descriptors} descriptors, {limit} are allowed (`Limits::descriptors`)"
     )]
@@ -126,7 +126,7 @@ pub enum FrameError {
         /// The limit.
         limit: usize,
     },
-    /// Another number of descriptors than the header says.
+    /// A message has another number of descriptors than its header says.
     #[error("{found} descriptors where the header says {expected}")]
     Descriptors {
         /// What the header says.
@@ -134,13 +134,13 @@ pub enum FrameError {
         /// How many came.
         found: usize,
     },
-    /// Code over a channel that carries data only.
+    /// A message holds code, and the channel carries only data.
     #[error("{references} code references on a channel that carries data only")]
     Code {
         /// How many there are.
         references: u32,
     },
-    /// A piece that isn't the next one of the message that is being received.
+    /// A piece is not the next one of the message that is being received.
     #[error(
         "a piece out of order: message {message:#x} piece {piece}, expected message {expected_message:#x} piece {expected_piece}"
     )]
@@ -154,13 +154,13 @@ pub enum FrameError {
         /// The number that is next.
         expected_piece: u32,
     },
-    /// Lengths of runs that contradict the header.
+    /// The lengths of the runs contradict the header.
     #[error("runs of bytes that contradict the header")]
     Runs,
-    /// The peer went away in the middle of a message.
+    /// The peer closed the channel in the middle of a message.
     #[error("the end of the channel in the middle of a message")]
     Unfinished,
-    /// The message is whole, but another followed where none may.
+    /// Another message followed where none may.
     #[error("a second answer")]
     Surplus,
 }

@@ -1,4 +1,4 @@
-//! What a child says of a call that it was denied: one packet, from its signal handler.
+//! A child's report of a denied call: one packet, from its signal handler.
 
 use super::FrameError;
 use crate::sys::sigsys::{Denial, HEAD_BYTES};
@@ -11,7 +11,7 @@ use crate::sys::sigsys::{Denial, HEAD_BYTES};
 /// | 1 | zero |
 /// | 2..4 | bytes of the path, at most [`Note::PATH_BYTES`] |
 /// | 4..8 | number of the call |
-/// | 8..12 | architecture, by the kernel's word for it |
+/// | 8..12 | architecture, as the kernel numbers it |
 /// | 12..16 | thread |
 /// | 16..64 | arguments |
 /// | 64..72 | address behind the instruction: its offset in the executable, or 0 |
@@ -34,7 +34,7 @@ impl Note {
     const HEAD: usize = HEAD_BYTES;
     const PATH_BYTES: usize = 256;
 
-    /// Everything before the path. Allocates nothing: a signal handler calls it.
+    /// Returns everything before the path. Allocates nothing, because a signal handler calls it.
     pub(crate) fn head(denial: &Denial, path_bytes: usize) -> [u8; Self::HEAD] {
         let Denial {
             number,
