@@ -77,7 +77,10 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
         "Capabilities that the child keeps. By default none.",
     ),
     ("limits", "What the process may use."),
-    ("limits.channel", "Limits on the answer, which the parent enforces."),
+    (
+        "limits.channel",
+        "Limits on the answer, which the parent enforces.",
+    ),
     (
         "environment",
         "The child's environment. By default it is empty.",
