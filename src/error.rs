@@ -80,7 +80,7 @@ pub enum Error {
     #[error(transparent)]
     Violation(Box<Violation>),
     /// The child used up a resource that its policy limits, and was ended.
-    #[error("`{function}` was ended: it used up its {resource} of the policy `{policy}`")]
+    #[error("`{function}` was ended: it used up the {resource} that the policy `{policy}` allows")]
     Limit {
         /// The function.
         function: &'static str,
@@ -145,7 +145,7 @@ pub enum Error {
     #[error("the child process was killed on request")]
     Killed,
     /// The child sent something that is not a message. It was killed.
-    #[error("the child process sent something that is no answer")]
+    #[error("the child process sent something that is not an answer")]
     Malformed(#[source] FrameError),
     /// The child sent an answer that is not of the function's type. It was killed.
     #[error("the child process sent an answer that is not of the function's type")]

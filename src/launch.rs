@@ -22,7 +22,7 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
         (None, None) if F::DYNAMIC => {
             return Err(Error::Policy {
                 policy: "none".to_owned(),
-                reason: format!("`{}` is called by way of its method `sandbox`", F::NAME),
+                reason: format!("`{}` must be called through its method `sandbox`", F::NAME),
             });
         }
         (None, None) => return Ok(None),

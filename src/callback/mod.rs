@@ -45,8 +45,8 @@ use crate::object::Object;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be called with the arguments `{Args}` in another process",
-    label = "this is no callable object",
-    note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
+    label = "this is not a callable object",
+    note = "use a `#[crossmist::func]`, with `bind_value` and the like for what it captures, or `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; a closure does not tell what it captures"
 )]
 pub trait FnOnceObject<Args>: Object + FnOnceReference<Args> {
     /// The result of a call.
@@ -64,8 +64,8 @@ pub trait FnOnceObject<Args>: Object + FnOnceReference<Args> {
 /// A callable object that can be called many times, and may change with each call.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be called with the arguments `{Args}` in another process",
-    label = "this is no callable object",
-    note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
+    label = "this is not a callable object",
+    note = "use a `#[crossmist::func]`, with `bind_value` and the like for what it captures, or `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; a closure does not tell what it captures"
 )]
 pub trait FnMutObject<Args>: FnOnceObject<Args> + FnMutReference<Args> {
     /// Calls the object.
@@ -75,8 +75,8 @@ pub trait FnMutObject<Args>: FnOnceObject<Args> + FnMutReference<Args> {
 /// A callable object that can be called many times, and does not change.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be called with the arguments `{Args}` in another process",
-    label = "this is no callable object",
-    note = "what can: a `#[crossmist::func]`, with `bind_value` and the like for what it captures, and `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; what a closure captures, nobody can know"
+    label = "this is not a callable object",
+    note = "use a `#[crossmist::func]`, with `bind_value` and the like for what it captures, or `crossmist::lambda! {{ move(x: i32) |y: i32| -> i32 {{ … }} }}`; a closure does not tell what it captures"
 )]
 pub trait FnObject<Args>: FnMutObject<Args> + FnReference<Args> {
     /// Calls the object.

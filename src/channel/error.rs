@@ -25,10 +25,10 @@ pub enum ChannelError {
     Encode(#[from] EncodeError),
     /// The peer sent something that is not a value of the type. The channel continues with the next
     /// message.
-    #[error("the peer sent something else")]
+    #[error("the peer sent something that is not of the channel's type")]
     Decode(#[from] DecodeError),
     /// The peer sent something that is not a message. The channel can no longer be used.
-    #[error("the peer sent a malformed message, so the channel is at its end")]
+    #[error("the peer sent a malformed message, so the channel can't be used any more")]
     Malformed(#[source] FrameError),
     /// Nobody holds the other end any more.
     #[error("the other end of the channel is closed")]
@@ -36,10 +36,10 @@ pub enum ChannelError {
     /// The timeout has passed. A message that was received in part is continued by the next
     /// receive. A message that was sent in part leaves the channel [half
     /// sent](ChannelError::HalfSent).
-    #[error("the time for it is over")]
+    #[error("the timeout has passed")]
     TimedOut,
     /// An earlier send timed out or was dropped in the middle of a message of several packets.
-    #[error("an earlier message was sent in part only, so nothing can follow it")]
+    #[error("only part of an earlier message was sent, so nothing can follow it")]
     HalfSent,
     /// `try_send` was called with a message that does not fit in one packet.
     #[error("a message of more than one packet can't be sent without waiting; use `send`")]

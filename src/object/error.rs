@@ -194,7 +194,7 @@ pub enum EncodeErrorKind {
     /// The code is in an object that the child will not have loaded, such as one that was loaded by
     /// `dlopen`.
     #[error(
-        "{what} lies in a shared object, not in the program itself, so a child would not find it"
+        "{what} is in a shared object, not in the program itself, so a child would not find it"
     )]
     CodeElsewhere {
         /// What the code is.
