@@ -7,8 +7,8 @@ use std::time::Duration;
 use crossmist_policy::Arch;
 
 use crate::confine::Status;
-use crate::error::{ChildText, Claim, Error, Resource, Violation};
-use crate::keeper::{self, Launch, Parting, Piped, Request};
+use crate::error::{ChildText, Claim, Error, Resource, Traffic, Violation};
+use crate::keeper::{self, Cause, Launch, Parting, Piped, Request};
 use crate::object::{Limits, Object, carries};
 use crate::printer;
 use crate::reply::Reply;
@@ -182,8 +182,15 @@ impl Confined {
             None => return None,
         };
         let Ok(ended) = ended else { return None };
-        if departure.at_deadline {
-            return Some(Error::Deadline { after: time });
+        match departure.killed_for {
+            None => {}
+            Some(Cause::Deadline) => return Some(Error::Deadline { after: time }),
+            Some(Cause::OutputCost) => {
+                return Some(Error::TooCostly {
+                    traffic: Traffic::Output,
+                });
+            }
+            Some(Cause::OutputDescriptors) => return Some(Error::Malformed(FrameError::Output)),
         }
         if self.status.is_none() {
             return Some(self.not_confined(match ended {

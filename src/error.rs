@@ -140,6 +140,20 @@ pub enum Error {
         /// The time that the call was given.
         after: Duration,
     },
+    /// Receiving what the child sends took much more processor time than it ever should, many times over. The
+    /// child was killed.
+    ///
+    /// Whoever receives wakes up those who wait at the other end. A hostile process can have tens of thousands
+    /// wait, so that each packet costs milliseconds.
+    #[error(
+        "the child process was killed: to receive {traffic} took {:?} of processor time more than it \
+         should, which a process brings about only on purpose",
+        crate::cost::EXCESS_TIME
+    )]
+    TooCostly {
+        /// What was received.
+        traffic: Traffic,
+    },
     /// The child was killed by [`Child::kill`](crate::Child::kill) or a
     /// [`KillHandle`](crate::KillHandle).
     #[error("the child process was killed on request")]
@@ -188,6 +202,28 @@ impl std::fmt::Display for Resource {
         f.write_str(match self {
             Self::CpuTime => "processor time (`limits.cpu_time`)",
             Self::Memory => "memory (`limits.memory`)",
+        })
+    }
+}
+
+/// What a program receives from a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Traffic {
+    /// The function's result.
+    Answer,
+    /// Messages on a channel that the call passed to the child.
+    Channel,
+    /// Standard output or standard error.
+    Output,
+}
+
+impl std::fmt::Display for Traffic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Answer => "its answer",
+            Self::Channel => "its messages on a channel",
+            Self::Output => "what it prints",
         })
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
 }
 
 /// Puts the standard descriptors into a plan: what the caller says, else what the policy says. Gives
-/// those that the keeper is to make a pipe for.
+/// those that the keeper is to make a stream for.
 fn connect(plan: &mut Plan, policy: &Compiled, options: &Options) -> io::Result<Piped> {
     let process = &policy.process;
     let mut piped = Piped::default();

@@ -138,6 +138,7 @@ mod channel;
 mod child;
 mod confine;
 mod confined;
+mod cost;
 #[cfg(feature = "early-entry")]
 mod early;
 mod error;
@@ -182,7 +183,7 @@ pub use crate::channel::{
 };
 pub use crate::child::init;
 pub use crate::confine::{SameUser, SecondNet, Status, can_deny_write_execute, landlock_abi};
-pub use crate::error::{ChildText, Claim, Error, Panic, Resource, Violation};
+pub use crate::error::{ChildText, Claim, Error, Panic, Resource, Traffic, Violation};
 pub use crate::handle::{Child, KillHandle};
 pub use crate::object::{
     DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object, Serde, Shape,

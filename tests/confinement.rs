@@ -850,7 +850,7 @@ fn a_child_has_what_it_was_given_and_nothing_else() {
     assert_eq!(place("cwd").to_str(), Some("/"));
     assert_eq!(place("fd/0").to_str(), Some("/dev/null"));
     assert_eq!(place("fd/1").to_str(), Some("/dev/null"));
-    assert!(place("fd/2").to_str().unwrap().starts_with("pipe:"));
+    assert!(place("fd/2").to_str().unwrap().starts_with("socket:"));
     // A variable that the caller sets is there.
     let (_, environment, _) = looks_around
         .builder()

@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys"],
     // What a message and a value are. `wire` does no I/O.
     &["wire", "object", "arity"],
+    &["cost"],
     &["transport", "confine"],
     // What is made of messages, each by itself.
     &["channel", "callback", "blob", "bytes", "trusted"],

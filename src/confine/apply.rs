@@ -138,25 +138,11 @@ fn one_thread() -> io::Result<()> {
 fn sweep(plan: &Plan, report: BorrowedFd<'_>, keep: &[RawFd]) -> io::Result<()> {
     let ruleset = plan.ruleset.iter().map(|ruleset| ruleset.as_raw_fd());
     let standard = plan.standard.iter().flatten().map(AsRawFd::as_raw_fd);
-    let mut kept: Vec<u32> = [report.as_raw_fd()]
-        .into_iter()
-        .chain(keep.iter().copied())
-        .chain(ruleset)
-        .chain(standard)
-        .filter_map(|fd| u32::try_from(fd).ok())
-        .collect();
-    kept.sort_unstable();
-    let mut next = 3;
-    for fd in kept {
-        if fd > next {
-            sys::close_range(next, fd.saturating_sub(1))?;
-        }
-        next = next.max(fd.saturating_add(1));
-    }
-    sys::close_range(next, u32::MAX)
+    let keep = keep.iter().copied().chain(ruleset).chain(standard);
+    sys::close_others(keep.chain([report.as_raw_fd()]))
 }
 
-/// Where a plan has none, the keeper has put something there: its pipe, or `/dev/null`.
+/// Where a plan has none, the keeper has put something there: its stream, or `/dev/null`.
 fn standard_descriptors(plan: &Plan) -> io::Result<()> {
     for (number, descriptor) in (0..).zip(&plan.standard) {
         if let Some(descriptor) = descriptor {

@@ -2,45 +2,76 @@
 //!
 //! What is kept lies in memory that the keeper's forks don't get: it is one child's words, and the next
 //! child is a copy of the keeper.
+//!
+//! The keeper must not wait for a child, whatever it writes: see [`stream`] for locks. And it must not get
+//! descriptors: to close a stranger's file or socket can take years, even if it is the kernel that closes
+//! what nobody has received.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-
 use super::protocol::STDERR_BYTES;
+use crate::cost::Cost;
 use crate::sys::memory::Unshared;
-use crate::sys::poll::{self, Deadline};
+use crate::sys::poll::Deadline;
+use crate::sys::socket;
+use crate::sys::stream;
 
-/// A pipe.
+/// A stream, read on one side.
 pub(super) struct Drain {
-    pipe: File,
+    reading: OwnedFd,
     /// Kept, so that the end of the child's doesn't wake anybody: the end of the child does.
     writing: OwnedFd,
+    /// The kernel lets no descriptors through.
+    refuses_descriptors: bool,
     /// Made when something comes: most children print nothing.
     memory: Option<Unshared>,
     /// How much of it is filled.
     filled: usize,
+    cost: Cost,
+    misuse: Option<Misuse>,
 }
 
-/// How much is read at a stretch: others want the keeper's attention, too.
-const STRETCH: usize = 64 << 10;
+/// What ends a child that prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misuse {
+    /// Reading it costs too much.
+    Cost,
+    /// There are descriptors beside the text.
+    Descriptors,
+}
+
+/// What comes of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// There may be more.
+    Open,
+    /// There is nothing more to read.
+    Closed,
+    /// Nothing more is read.
+    Misused(Misuse),
+}
+
+/// How much is read at a stretch, and for how long: others want the keeper's attention, too.
+const STRETCH_BYTES: usize = 64 << 10;
+const STRETCH_TIME: Duration = Duration::from_millis(5);
 
 /// What is kept, and room to read behind it.
-const ROOM: usize = STDERR_BYTES + STRETCH;
+const ROOM: usize = STDERR_BYTES + STRETCH_BYTES;
 
 impl Drain {
     pub(super) fn new() -> io::Result<Self> {
-        let (pipe, writing) = io::pipe()?;
-        // The description of this end is the keeper's own: the child has the other end.
-        fcntl(pipe.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let (reading, writing) = stream::pair()?;
+        let refuses_descriptors = socket::refuse_descriptors(reading.as_fd()).is_ok();
         Ok(Self {
-            pipe: OwnedFd::from(pipe).into(),
-            writing: writing.into(),
+            reading,
+            writing,
+            refuses_descriptors,
             memory: None,
             filled: 0,
+            cost: Cost::default(),
+            misuse: None,
         })
     }
 
@@ -49,72 +80,119 @@ impl Drain {
         self.writing.as_fd()
     }
 
-    /// Reads what is there, and says whether that can be done again.
-    pub(super) fn advance(&mut self) -> bool {
-        let mut left = STRETCH;
-        while left > 0 {
-            let memory = match &mut self.memory {
-                Some(memory) => memory,
-                None => match Unshared::new(ROOM) {
-                    Ok(memory) => self.memory.insert(memory),
-                    // A child that prints where there is no memory finds its pipe closed.
-                    Err(_) => return false,
-                },
-            };
-            let bytes = memory.as_mut_slice();
-            if self.filled >= ROOM {
-                // The end of it moves to the front.
-                bytes.copy_within(ROOM.saturating_sub(STDERR_BYTES).., 0);
-                self.filled = STDERR_BYTES;
+    /// Reads what is there.
+    pub(super) fn advance(&mut self) -> Drained {
+        if let Some(misuse) = self.misuse {
+            return Drained::Misused(misuse);
+        }
+        let end = Deadline::after(STRETCH_TIME);
+        let mut left = STRETCH_BYTES;
+        while left > 0 && !end.has_passed() {
+            let mut cost = std::mem::take(&mut self.cost);
+            let read = cost.of(|| self.read());
+            self.cost = cost;
+            if self.cost.is_too_high() {
+                self.misuse = Some(Misuse::Cost);
             }
-            let room = bytes.get_mut(self.filled..).unwrap_or_default();
-            match self.pipe.read(room) {
-                Ok(0) => return false,
-                Ok(count) => {
-                    self.filled = self.filled.saturating_add(count);
-                    left = left.saturating_sub(count);
+            match (self.misuse, read) {
+                (Some(misuse), _) => return Drained::Misused(misuse),
+                (None, Ok(0)) => return Drained::Closed,
+                (None, Ok(count)) => left = left.saturating_sub(count),
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Drained::Open;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+                (None, Err(_)) => return Drained::Closed,
             }
         }
-        true
+        Drained::Open
+    }
+
+    /// Reads once; nothing at the end.
+    fn read(&mut self) -> io::Result<usize> {
+        // Only what is there by now: while the kernel reads, a child that is quick enough writes more, and one
+        // read would go on for as long.
+        let waiting = stream::waiting(self.reading.as_fd())?;
+        if waiting == 0 {
+            // Nothing, or descriptors alone, which a stream doesn't carry; or the end.
+            return stream::receive(self.reading.as_fd(), &mut [0]).map(|bytes| bytes.count);
+        }
+        let memory = match &mut self.memory {
+            Some(memory) => memory,
+            // A child that prints where there is no memory finds nobody reading.
+            None => self.memory.insert(Unshared::new(ROOM)?),
+        };
+        let bytes = memory.as_mut_slice();
+        if self.filled >= ROOM {
+            // The end of it moves to the front.
+            bytes.copy_within(ROOM.saturating_sub(STDERR_BYTES).., 0);
+            self.filled = STDERR_BYTES;
+        }
+        let room = bytes.get_mut(self.filled..).unwrap_or_default();
+        let mut length = waiting.min(room.len());
+        if !self.refuses_descriptors {
+            let room = room.get_mut(..length).unwrap_or_default();
+            let seen = stream::look(self.reading.as_fd(), room)?;
+            if seen.had_descriptors {
+                self.misuse = Some(Misuse::Descriptors);
+                return Ok(0);
+            }
+            // Beyond that there may be some.
+            length = seen.count;
+        }
+        let room = room.get_mut(..length).unwrap_or_default();
+        let count = stream::receive(self.reading.as_fd(), room)?.count;
+        self.filled = self.filled.saturating_add(count);
+        Ok(count)
     }
 
     /// Reads what a child left that has ended, and gives the last of it all. Whoever it left behind
     /// may write on; nobody waits for that.
     pub(super) fn finish(&mut self) -> &[u8] {
-        let now = Deadline::after(Duration::ZERO);
         // Memory is made only for what there is.
-        if poll::readable(self.pipe.as_fd(), now).is_ok() {
-            self.advance();
-        }
+        self.advance();
         let first = self.filled.saturating_sub(STDERR_BYTES);
         let bytes = self.memory.as_mut().map(Unshared::as_mut_slice);
         let bytes = bytes.and_then(|bytes| bytes.get(first..self.filled));
         bytes.unwrap_or_default()
     }
+
+    pub(super) fn into_ends(self) -> [OwnedFd; 2] {
+        [self.reading, self.writing]
+    }
+
+    /// Whether descriptors lie in it, so that it is not to be closed here: see `undertaker.rs`.
+    pub(super) fn has_descriptors(&self) -> bool {
+        self.misuse == Some(Misuse::Descriptors)
+    }
 }
 
 impl AsFd for Drain {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+        self.reading.as_fd()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::fs::File;
+    use std::io::{IoSlice, Write};
 
     use super::*;
+    use crate::sys::socket::Wait;
+
+    fn writer(drain: &Drain) -> File {
+        File::from(drain.writing().try_clone_to_owned().unwrap())
+    }
 
     #[test]
     fn the_end_of_a_flood_is_kept() {
         let mut drain = Drain::new().unwrap();
-        let mut writing = File::from(drain.writing().try_clone_to_owned().unwrap());
+        let mut writing = writer(&drain);
         for round in 0..50u8 {
-            writing.write_all(&[round; 4096]).unwrap();
-            assert!(drain.advance());
+            for _ in 0..4 {
+                writing.write_all(&[round; 1024]).unwrap();
+                assert_eq!(drain.advance(), Drained::Open);
+            }
         }
         writing.write_all(b"the end").unwrap();
         let kept = drain.finish().to_vec();
@@ -123,11 +201,52 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_pipe_holds_nobody_up() {
+    fn an_empty_stream_holds_nobody_up() {
         let mut drain = Drain::new().unwrap();
         assert_eq!(drain.finish(), b"");
         assert!(drain.memory.is_none());
-        assert!(drain.advance());
+        assert_eq!(drain.advance(), Drained::Open);
         assert_eq!(drain.finish(), b"");
+    }
+
+    #[test]
+    fn descriptors_are_left_where_they_are() {
+        for refuses_descriptors in [true, false] {
+            let mut drain = Drain::new().unwrap();
+            if refuses_descriptors && !drain.refuses_descriptors {
+                // This kernel doesn't know how: the other way is the one that it takes.
+                continue;
+            }
+            if drain.refuses_descriptors && !refuses_descriptors {
+                // As on a kernel that doesn't know how.
+                const SO_PASSRIGHTS: libc::c_int = 83;
+                socket::set_option(drain.as_fd(), SO_PASSRIGHTS, 1).unwrap();
+                drain.refuses_descriptors = false;
+            }
+            let mut writing = writer(&drain);
+            let (passed, watched) = socket::pair().unwrap();
+            writing.write_all(b"before").unwrap();
+            let part = [IoSlice::new(b"beside")];
+            let sent = socket::send(writing.as_fd(), &part, &[passed.as_fd()], Wait::Never);
+            drop(passed);
+            writing.write_all(b"after").unwrap();
+            if refuses_descriptors {
+                assert_eq!(sent.unwrap_err().raw_os_error(), Some(libc::EPERM));
+                assert_eq!(drain.advance(), Drained::Open);
+                assert_eq!(drain.finish(), b"beforeafter");
+                continue;
+            }
+            sent.unwrap();
+            let misused = Drained::Misused(Misuse::Descriptors);
+            assert_eq!((drain.advance(), drain.advance()), (misused, misused));
+            // Where the text ends and what is beside it begins, the kernel doesn't say.
+            assert_eq!(drain.finish(), b"");
+            assert!(drain.has_descriptors());
+            // The control: what was sent is there still.
+            let is_gone = || crate::sys::poll::has_hung_up(watched.as_fd()).unwrap();
+            assert!(!is_gone());
+            drop((drain, writing));
+            assert!(is_gone());
+        }
     }
 }

@@ -29,6 +29,7 @@ mod protocol;
 mod restrictions;
 mod server;
 mod surroundings;
+mod undertaker;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -39,7 +40,7 @@ use self::hello::Hello;
 pub(crate) use self::oom::of_program as oom_score;
 pub use self::program::end;
 pub(crate) use self::program::{Kept, Parting, launch};
-pub(crate) use self::protocol::{Launch, Piped, Request};
+pub(crate) use self::protocol::{Cause, Launch, Piped, Request};
 use self::restrictions::Restrictions;
 pub(crate) use self::server::enter;
 use self::surroundings::Surroundings;

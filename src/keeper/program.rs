@@ -314,7 +314,7 @@ impl Parting {
     pub(crate) fn ended(ended: crate::sys::process::Ended) -> Self {
         Self::Reported(Arc::new(Departure {
             ended,
-            at_deadline: false,
+            killed_for: None,
             cpu_time: 0,
             stderr: Vec::new(),
         }))

@@ -27,7 +27,7 @@ pub(crate) struct Request {
     pub(crate) oom_score: Option<i16>,
 }
 
-/// Which standard descriptors of a child lead into one pipe, which the keeper drains. The others are
+/// Which standard descriptors of a child lead into one stream, which the keeper drains. The others are
 /// `/dev/null` at first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Piped(u8);
@@ -44,11 +44,11 @@ impl Piped {
     }
 
     /// The same for each of the three.
-    pub(crate) fn each<T>(self, of_pipe: T) -> [Option<T>; 3]
+    pub(crate) fn each<T>(self, of_stream: T) -> [Option<T>; 3]
     where
         T: Copy,
     {
-        [1, 2, 4].map(|bit| (self.0 & bit != 0).then_some(of_pipe))
+        [1, 2, 4].map(|bit| (self.0 & bit != 0).then_some(of_stream))
     }
 }
 
@@ -128,15 +128,29 @@ pub(crate) enum Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Departure {
     pub(crate) ended: Ended,
-    /// The keeper killed it at its deadline.
-    pub(crate) at_deadline: bool,
+    /// Why the keeper has killed it, if it has and nobody asked for it.
+    pub(crate) killed_for: Option<Cause>,
     /// How long it and its threads have run on a processor, in nanoseconds.
     pub(crate) cpu_time: u64,
-    /// The last that came through its drained pipe, the child's words.
+    /// The last that came through its drained stream, the child's words.
     pub(crate) stderr: Vec<u8>,
 }
 
-/// How much of a drained pipe is kept.
+/// Why the keeper kills a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Deadline,
+    /// Reading what it prints costs too much.
+    OutputCost,
+    /// It sends descriptors where it should print.
+    OutputDescriptors,
+}
+
+impl Cause {
+    const ALL: [Self; 3] = [Self::Deadline, Self::OutputCost, Self::OutputDescriptors];
+}
+
+/// How much of a drained stream is kept.
 pub(crate) const STDERR_BYTES: usize = 64 << 10;
 
 /// What a keeper does to make a child.
@@ -203,7 +217,11 @@ impl Report {
                     } => (if core_dumped { 2 } else { 1 }, signal),
                     Ended::Unknown => (3, 0),
                 };
-                let flag = u8::from(departure.at_deadline);
+                let cause = |cause| Cause::ALL.iter().position(|known| *known == cause);
+                let cause = departure.killed_for.and_then(cause);
+                let flag = cause.map_or(0, |at| {
+                    u8::try_from(at).unwrap_or(u8::MAX).saturating_add(1)
+                });
                 let tail = departure.stderr.as_slice();
                 (b'E', detail, flag, number, departure.cpu_time, tail)
             }
@@ -239,10 +257,14 @@ impl Report {
             (b'E', 3) => Ended::Unknown,
             _ => return None,
         };
-        (*flag < 2 && tail.len() <= STDERR_BYTES).then(|| {
+        let killed_for = match flag.checked_sub(1) {
+            None => None,
+            Some(at) => Some(*Cause::ALL.get(usize::from(at))?),
+        };
+        (tail.len() <= STDERR_BYTES).then(|| {
             Self::Ended(Departure {
                 ended,
-                at_deadline: *flag == 1,
+                killed_for,
                 cpu_time,
                 stderr: tail.to_vec(),
             })
@@ -270,6 +292,7 @@ mod tests {
                 }
             }
         }
+        let mut causes = Cause::ALL.map(Some).into_iter();
         let steps = Step::ALL.map(|step| Report::Failed { step, errno: 11 });
         let ends = [
             Ended::Exited(-1),
@@ -286,7 +309,7 @@ mod tests {
         .map(|ended| {
             Report::Ended(Departure {
                 ended,
-                at_deadline: ended == Ended::Unknown,
+                killed_for: causes.next().flatten(),
                 cpu_time: 1 << 40,
                 stderr: b"bye".to_vec(),
             })
@@ -316,6 +339,16 @@ mod tests {
             }
             assert_eq!(Request::parse(&wrong), None, "byte {index}");
         }
+        let mut report = Report::Ended(Departure {
+            ended: Ended::Exited(0),
+            killed_for: None,
+            cpu_time: 0,
+            stderr: Vec::new(),
+        })
+        .to_bytes();
+        assert!(Report::parse(&report).is_some());
+        report[2] = 1 + Cause::ALL.len() as u8;
+        assert_eq!(Report::parse(&report), None);
         assert_eq!(Report::parse(&[]), None);
         assert_eq!(Report::parse(&[0; 16]), None);
     }

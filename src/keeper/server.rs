@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::drain::Drain;
+use super::drain::{Drain, Drained, Misuse};
 use super::oom::OomScore;
-use super::protocol::{Departure, KILL, Launch, Report, Request, Step};
+use super::protocol::{Cause, Departure, KILL, Launch, Report, Request, Step};
+use super::undertaker::Undertaker;
 use super::{Credentials, Hello, environment, execute};
 use crate::confine::{self, User};
 use crate::program::{CHILD_ARGUMENT, Program};
@@ -63,6 +64,7 @@ struct Keeper {
     next: u32,
     /// A child has left processes behind, and some of them may be there still.
     has_orphans: bool,
+    undertaker: Undertaker,
 }
 
 /// A child that is alive, as far as is known.
@@ -72,10 +74,18 @@ struct Entry {
     reports: OwnedFd,
     drain: Option<Drain>,
     deadline: Option<u64>,
-    killed_at_deadline: bool,
+    killed_for: Option<Cause>,
     may_fork: bool,
     /// It has ended, and its status isn't to be had: a process that traces it gets that first.
     is_traced: bool,
+}
+
+impl Entry {
+    fn kill(&mut self, cause: Cause) {
+        // It has the keeper's user, or the keeper has CAP_KILL (`User::choose`).
+        let _ = self.process.signal(libc::SIGKILL);
+        self.killed_for.get_or_insert(cause);
+    }
 }
 
 /// How often what can't be waited for is looked at.
@@ -87,11 +97,11 @@ const STRETCH: Duration = Duration::from_millis(20);
 /// How long the keeper goes on after the program's end, to bury its children.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a wake-up is about. A child goes by its number, its pipe and the program's orders for it by
+/// What a wake-up is about. A child goes by its number, its stream and the program's orders for it by
 /// that and a bit above.
 const PROGRAM: u64 = u64::MAX;
 const PROGRAM_ENDED: u64 = u64::MAX - 1;
-const PIPE: u64 = 1 << 32;
+const STREAM: u64 = 1 << 32;
 const ORDERS: u64 = 1 << 33;
 
 enum Served {
@@ -118,6 +128,7 @@ impl Keeper {
                 children: BTreeMap::new(),
                 next: 0,
                 has_orphans: false,
+                undertaker: Undertaker::default(),
             }),
             Err(error) => {
                 Hello::Failed(error.to_string()).send(program.as_fd());
@@ -212,10 +223,11 @@ impl Keeper {
             // it that something does.
             self.kill_overdue();
             self.bury_traced();
+            let is_burying = self.undertaker.work();
             if self.has_orphans {
                 self.has_orphans = !self.end_orphans(Deadline::after(STRETCH));
             }
-            match self.epoll.wait(self.next_look()) {
+            match self.epoll.wait(self.next_look(is_burying)) {
                 Ok(Some(PROGRAM_ENDED)) => return self.end(),
                 Ok(Some(PROGRAM)) => match self.request() {
                     Served::Goes => {}
@@ -234,7 +246,7 @@ impl Keeper {
                     }
                     Served::Ended => return self.end(),
                 },
-                Ok(Some(pipe)) if pipe & PIPE != 0 => self.drain(pipe as u32),
+                Ok(Some(stream)) if stream & STREAM != 0 => self.drain(stream as u32),
                 Ok(Some(orders)) if orders & ORDERS != 0 => self.obey(orders as u32),
                 Ok(Some(child)) => self.bury(child as u32),
                 // A deadline.
@@ -341,7 +353,7 @@ impl Keeper {
             self.epoll
                 .add(reports.as_fd(), ORDERS | u64::from(number))?;
             match &drain {
-                Some(drain) => self.epoll.add(drain.as_fd(), PIPE | u64::from(number)),
+                Some(drain) => self.epoll.add(drain.as_fd(), STREAM | u64::from(number)),
                 None => Ok(()),
             }
         };
@@ -363,7 +375,7 @@ impl Keeper {
             reports,
             drain,
             deadline: request.deadline,
-            killed_at_deadline: false,
+            killed_for: None,
             may_fork: request.may_fork,
             is_traced: false,
         };
@@ -400,7 +412,7 @@ impl Keeper {
         }
         let departure = Departure {
             ended,
-            at_deadline: entry.killed_at_deadline,
+            killed_for: entry.killed_for,
             cpu_time: u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX),
             // Sent from where it is: what is copied here is copied into every child from now on.
             stderr: Vec::new(),
@@ -408,6 +420,9 @@ impl Keeper {
         let stderr = entry.drain.as_mut().map(Drain::finish).unwrap_or_default();
         // Nobody may wait for it any more.
         let _ = tell(entry.reports.as_fd(), &Report::Ended(departure), stderr);
+        if let Some(drain) = entry.drain.filter(Drain::has_descriptors) {
+            self.undertaker.take(drain.into_ends());
+        }
         self.has_orphans |= entry.may_fork;
     }
 
@@ -428,6 +443,7 @@ impl Keeper {
             orphans.retain(|pid| {
                 let is_witness = |witness: &Process| witness.id == *pid;
                 !self.witness.as_ref().is_some_and(is_witness)
+                    && !self.undertaker.has(*pid)
                     && !self.children.values().any(|entry| entry.process.id == *pid)
             });
             if orphans.is_empty() {
@@ -463,21 +479,31 @@ impl Keeper {
         let Some(entry) = self.children.get_mut(&number) else {
             return;
         };
-        let is_open = entry.drain.as_mut().is_some_and(Drain::advance);
-        if let (false, Some(drain)) = (is_open, &entry.drain) {
+        let Some(drain) = &mut entry.drain else {
+            return;
+        };
+        let drained = drain.advance();
+        if drained != Drained::Open {
             self.epoll.remove(drain.as_fd());
+        }
+        if let Drained::Misused(misuse) = drained {
+            entry.kill(match misuse {
+                Misuse::Cost => Cause::OutputCost,
+                Misuse::Descriptors => Cause::OutputDescriptors,
+            });
         }
     }
 
     /// When there is something to do even if nothing happens, in nanoseconds from now.
-    fn next_look(&self) -> Option<u64> {
+    fn next_look(&self, is_burying: bool) -> Option<u64> {
         let now = clock::monotonic_nanos();
         let pending = self.children.values();
-        let pending = pending.filter(|entry| !entry.killed_at_deadline);
+        let pending = pending.filter(|entry| entry.killed_for.is_none());
         let deadline = pending.filter_map(|entry| entry.deadline).min();
         let deadline =
             deadline.map(|at| u64::try_from(i128::from(at).saturating_sub(now)).unwrap_or(0));
-        let is_waiting = self.has_orphans || self.children.values().any(|entry| entry.is_traced);
+        let is_waiting =
+            is_burying || self.has_orphans || self.children.values().any(|entry| entry.is_traced);
         let interval = u64::try_from(INTERVAL.as_nanos()).unwrap_or(u64::MAX);
         match is_waiting {
             true => Some(deadline.unwrap_or(u64::MAX).min(interval)),
@@ -491,10 +517,8 @@ impl Keeper {
             let is_overdue = entry
                 .deadline
                 .is_some_and(|deadline| i128::from(deadline) <= now);
-            if is_overdue && !entry.killed_at_deadline && !entry.is_traced {
-                // It has the keeper's user, or the keeper has CAP_KILL (`User::choose`).
-                let _ = entry.process.signal(libc::SIGKILL);
-                entry.killed_at_deadline = true;
+            if is_overdue && entry.killed_for.is_none() && !entry.is_traced {
+                entry.kill(Cause::Deadline);
             }
         }
     }

@@ -25,10 +25,27 @@ fn prctl(option: c_int, arguments: [c_ulong; 4]) -> io::Result<c_int> {
 }
 
 /// Closes all descriptors from `first` to `last` (Linux 5.9).
-pub(crate) fn close_range(first: u32, last: u32) -> io::Result<()> {
+fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: takes numbers only. Whoever thinks to own one of the descriptors is the caller's
     // concern: this module's user is a process that owns nothing but what it keeps.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Closes all descriptors but the standard ones and those that are named.
+pub(crate) fn close_others(kept: impl IntoIterator<Item = RawFd>) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept
+        .into_iter()
+        .filter_map(|fd| u32::try_from(fd).ok())
+        .collect();
+    kept.sort_unstable();
+    let mut next = 3;
+    for fd in kept {
+        if fd > next {
+            close_range(next, fd.saturating_sub(1))?;
+        }
+        next = next.max(fd.saturating_add(1));
+    }
+    close_range(next, u32::MAX)
 }
 
 /// Makes `number` mean what `fd` does, and stay open in programs that are executed.

@@ -30,6 +30,7 @@ pub(crate) mod readiness;
 pub(crate) mod signals;
 pub(crate) mod sigsys;
 pub(crate) mod socket;
+pub(crate) mod stream;
 pub(crate) mod system_files;
 pub(crate) mod threads;
 pub(crate) mod unwind;

@@ -454,6 +454,13 @@ pub(crate) fn set_option(
     check(result as isize).map(|_| ())
 }
 
+/// Has the kernel refuse what a peer would send beside the bytes: its `sendmsg` fails with EPERM. Fails where
+/// the kernel doesn't know that (before Linux 6.16).
+pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    set_option(socket, SO_PASSRIGHTS, 0)
+}
+
 /// Whether a Unix socket has a peer.
 pub(crate) fn is_connected(socket: BorrowedFd<'_>) -> bool {
     // SAFETY: all-zero is a valid socket address of no family.

@@ -160,6 +160,9 @@ pub enum FrameError {
     /// The peer closed the channel in the middle of a message.
     #[error("the end of the channel in the middle of a message")]
     Unfinished,
+    /// Descriptors arrived with what a child prints.
+    #[error("descriptors over standard output or standard error, which carry text only")]
+    Output,
     /// Another message followed where none may.
     #[error("a second answer")]
     Surplus,

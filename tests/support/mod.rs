@@ -7,6 +7,7 @@
     reason = "each binary uses some of it, and it asks the system directly"
 )]
 
+pub(crate) mod fuse;
 pub(crate) mod raw;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,8 @@ pub(crate) enum Need {
     Loader,
     /// User namespaces, for anybody: a setting of the kernel, or of a security module, may forbid them.
     UserNamespaces,
+    /// File systems in user space, and to be root, who mounts them.
+    Fuse,
     /// A kernel that denies memory which is written and executed (Linux 6.3).
     WriteExecute,
     /// Landlock that denies cutting files short (ABI 3, Linux 6.2).
@@ -66,6 +69,7 @@ impl Need {
                 .is_ok(),
             Need::Loader => std::path::Path::new(LOADER).exists(),
             Need::UserNamespaces => raw::has_user_namespaces(),
+            Need::Fuse => raw::effective_user() == 0 && std::path::Path::new("/dev/fuse").exists(),
             Need::WriteExecute => crossmist::can_deny_write_execute(),
             Need::Truncation => crossmist::landlock_abi() >= 3,
             Need::Ports => crossmist::landlock_abi() >= 4,

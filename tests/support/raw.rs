@@ -583,3 +583,21 @@ pub(crate) fn has_user_namespaces() -> bool {
         }
     }
 }
+
+/// Maps the first page of a file privately. Whether it can be read shows when it is.
+pub(crate) fn map_private(file: &std::fs::File) -> usize {
+    map(4096, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd()).unwrap() as usize
+}
+
+/// Writes bytes from a mapping of [`map_private`], and returns how many, or -1.
+pub(crate) fn write_from(fd: RawFd, at: usize, count: usize) -> isize {
+    // SAFETY: the kernel finds out itself what is there.
+    unsafe { libc::write(fd, at as *const libc::c_void, count) }
+}
+
+/// Whether the kernel lets a socket refuse descriptors (Linux 6.16).
+pub(crate) fn refuses_descriptors() -> bool {
+    const SO_PASSRIGHTS: i32 = 83;
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, &0i32).is_ok()
+}

@@ -1,0 +1,86 @@
+//! What receiving from a peer costs in processor time, and how much of that is put up with.
+//!
+//! A receive wakes up whoever waits for room, and a peer can have tens of thousands wait: each packet then
+//! costs milliseconds instead of microseconds. No honest peer does that.
+
+use std::time::{Duration, Instant};
+
+use crate::sys::clock;
+
+/// What one receive may cost: many times what it does.
+const RECEIVE_TIME: Duration = Duration::from_millis(2);
+
+/// By how much all receives from one peer may exceed that, together.
+pub(crate) const EXCESS_TIME: Duration = Duration::from_millis(100);
+
+/// What part of the excess is forgotten: as much as this part of the time that passes. A machine that is slow
+/// for a moment does no harm to a peer that lives for days.
+const FORGOTTEN_PART: u32 = 100;
+
+/// What the receives from one peer have cost beyond the ordinary.
+#[derive(Debug, Default)]
+pub(crate) struct Cost {
+    excess: Duration,
+    /// When `excess` was up to date.
+    at: Option<Instant>,
+}
+
+impl Cost {
+    /// Receives, and counts what that costs this thread.
+    pub(crate) fn of<R>(&mut self, receive: impl FnOnce() -> R) -> R {
+        let before = clock::thread_time();
+        let result = receive();
+        self.add(clock::thread_time().saturating_sub(before));
+        result
+    }
+
+    fn add(&mut self, cost: Duration) {
+        let excess = cost.saturating_sub(RECEIVE_TIME);
+        if excess.is_zero() {
+            return;
+        }
+        let now = Instant::now();
+        let passed = self.at.replace(now).map(|at| now.duration_since(at));
+        let forgotten = passed.unwrap_or_default() / FORGOTTEN_PART;
+        self.excess = self.excess.saturating_sub(forgotten).saturating_add(excess);
+    }
+
+    /// Whether the peer is to be got rid of.
+    pub(crate) fn is_too_high(&self) -> bool {
+        self.excess > EXCESS_TIME
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_receives_never_add_up() {
+        let mut cost = Cost::default();
+        for _ in 0..1_000_000 {
+            cost.add(RECEIVE_TIME);
+        }
+        assert!(!cost.is_too_high());
+        assert_eq!(cost.of(|| 7), 7);
+    }
+
+    #[test]
+    fn expensive_ones_do() {
+        let mut cost = Cost::default();
+        let mut count = 0;
+        while !cost.is_too_high() {
+            cost.add(RECEIVE_TIME * 4);
+            count += 1;
+        }
+        assert!((10..30).contains(&count), "{count}");
+        // What this thread does meanwhile is what counts, not the time that passes.
+        let mut patient = Cost::default();
+        patient.of(|| std::thread::sleep(EXCESS_TIME * 2));
+        assert!(!patient.is_too_high());
+        let mut busy = Cost::default();
+        let until = clock::thread_time() + EXCESS_TIME * 2;
+        busy.of(|| while clock::thread_time() < until {});
+        assert!(busy.is_too_high());
+    }
+}

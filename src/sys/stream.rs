@@ -1,0 +1,128 @@
+//! Pairs of stream sockets for what a child prints.
+//!
+//! A pipe would not do. A writer holds the pipe's lock while the kernel fetches the page that it writes
+//! from, and a page of a file system that doesn't answer never comes: the reader would wait with it. A
+//! socket has the bytes before it takes a lock.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{
+    self as sockets, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage,
+};
+
+use super::socket::set_option;
+
+/// How much a writer may be ahead, as SO_SNDBUF counts it: in memory, at 768 bytes a write at least. The
+/// kernel doubles it.
+///
+/// It is small because whoever reads wakes up those who wait for room, perhaps once for each write. A writer
+/// can have tens of thousands wait.
+const AHEAD_BYTES: libc::c_int = 4 << 10;
+
+/// A reading end that never waits, and a writing end, both close-on-exec.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (reading, writing) =
+        sockets::socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
+    // Each end has flags of its own. The writing end is a process's standard descriptor, and waits.
+    let plain = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty());
+    nix::fcntl::fcntl(&writing, plain)?;
+    // One direction: whoever reads from the writing end finds the end of the file.
+    sockets::shutdown(writing.as_raw_fd(), Shutdown::Read)?;
+    set_option(borrow(&writing), libc::SO_SNDBUF, AHEAD_BYTES)?;
+    Ok((reading, writing))
+}
+
+fn borrow(fd: &OwnedFd) -> BorrowedFd<'_> {
+    std::os::fd::AsFd::as_fd(fd)
+}
+
+/// What one receive brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bytes {
+    pub(crate) count: usize,
+    /// Descriptors came with them. Nobody has them: the kernel has dropped them, unless it was a look.
+    pub(crate) had_descriptors: bool,
+}
+
+/// Reads what is there.
+pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Bytes> {
+    receive_with(socket, room, MsgFlags::empty())
+}
+
+/// Reads what is there and leaves it there. Descriptors beside the bytes are not touched, and end them.
+pub(crate) fn look(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Bytes> {
+    receive_with(socket, room, MsgFlags::MSG_PEEK)
+}
+
+fn receive_with(socket: BorrowedFd<'_>, room: &mut [u8], flags: MsgFlags) -> io::Result<Bytes> {
+    let flags = flags | MsgFlags::MSG_DONTWAIT;
+    loop {
+        let mut parts = [IoSliceMut::new(room)];
+        // Without room for control messages, the kernel says that there were some.
+        match sockets::recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, None, flags) {
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(received) => {
+                return Ok(Bytes {
+                    count: received.bytes,
+                    had_descriptors: received.flags.contains(MsgFlags::MSG_CTRUNC),
+                });
+            }
+        }
+    }
+}
+
+/// How many bytes wait to be read. Takes no lock that a peer can hold.
+pub(crate) fn waiting(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one `int`, to a variable that outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(usize::try_from(count).unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::sys::poll::{self, Deadline};
+
+    #[test]
+    fn it_goes_one_way_and_has_a_short_queue() {
+        let (reading, writing) = pair().unwrap();
+        let nothing = receive(reading.as_fd(), &mut [0; 8]).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+
+        let mut writer = File::from(writing);
+        writer.write_all(b"one").unwrap();
+        writer.write_all(b"two").unwrap();
+        assert_eq!(waiting(reading.as_fd()).unwrap(), 6);
+        let mut room = [0; 8];
+        let seen = look(reading.as_fd(), &mut room).unwrap();
+        assert_eq!((seen.count, &room[..6]), (6, &b"onetwo"[..]));
+        let read = receive(reading.as_fd(), &mut room[..4]).unwrap();
+        assert_eq!((read.count, read.had_descriptors), (4, false));
+        assert_eq!(waiting(reading.as_fd()).unwrap(), 2);
+
+        // The other way there is nothing.
+        let written = File::from(reading.try_clone().unwrap()).write(b"x");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(writer.read(&mut room).unwrap(), 0);
+
+        // And it is full before many have written.
+        let now = Deadline::after(std::time::Duration::ZERO);
+        let mut count = 0;
+        while poll::writable(writer.as_fd(), now).is_ok() {
+            writer.write_all(b"x").unwrap();
+            count += 1;
+            assert!(count < 100);
+        }
+    }
+}

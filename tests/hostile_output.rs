@@ -1,0 +1,222 @@
+//! What a child prints, and how: it holds up neither the keeper nor any other call.
+
+mod support;
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+use crossmist::{Error, FrameError, SandboxPolicy, Sender, Traffic, channel, func};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use support::fuse::Hanging;
+use support::{patience, raw, wait_until_gone, within};
+
+fn main() {
+    crossmist::init();
+    support::main(
+        cases![
+            memory_that_never_comes_holds_up_no_other needs Fuse,
+            who_makes_its_output_costly_is_ended_and_holds_up_no_other,
+            who_prints_much_is_not_ended,
+            no_descriptor_is_taken_from_where_a_child_prints,
+            standard_error_is_a_stream_in_one_direction,
+        ],
+        &[],
+    );
+}
+
+/// Writes to standard error from a page that never comes, while another thread keeps it full.
+#[func(sandbox = "parser")]
+fn writes_what_never_comes(file: File) {
+    let at = raw::map_private(&file);
+    std::thread::spawn(|| while std::io::stderr().write_all(&[b'\n'; 1024]).is_ok() {});
+    std::thread::sleep(Duration::from_millis(200));
+    raw::write_from(2, at, 1);
+}
+
+#[func(sandbox = "pure")]
+fn spins() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[func(sandbox = "pure")]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// Calls work, and deadlines are kept, without much delay. Returns the greatest one.
+#[track_caller]
+fn assert_not_held_up() -> Duration {
+    const DEADLINE: Duration = Duration::from_millis(100);
+    let delays = (0..10).map(|_| {
+        let begun = Instant::now();
+        assert_eq!(add.run(1, 2).unwrap(), 3);
+        let call = begun.elapsed();
+        let begun = Instant::now();
+        let result = spins.builder().deadline(DEADLINE).run();
+        assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
+        call.max(begun.elapsed().saturating_sub(DEADLINE))
+    });
+    let worst = delays.max().unwrap();
+    println!("the greatest delay: {worst:?}");
+    assert!(worst < patience(Duration::from_secs(1)), "{worst:?}");
+    worst
+}
+
+fn memory_that_never_comes_holds_up_no_other() {
+    let hanging = Hanging::new();
+    let other = spins.builder().deadline(patience(Duration::from_secs(1)));
+    let other = other.spawn().unwrap();
+    let builder = writes_what_never_comes.builder();
+    let builder = builder.deadline(patience(Duration::from_secs(3)));
+    let child = builder.spawn(hanging.open()).unwrap();
+    // The control: it waits for its page.
+    let reader = hanging
+        .readers
+        .recv_timeout(patience(Duration::from_secs(10)));
+    assert_eq!(reader.unwrap(), child.id());
+    std::thread::sleep(Duration::from_millis(100));
+    assert_not_held_up();
+    let result = within(Duration::from_secs(20), || other.join());
+    assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
+    let result = within(Duration::from_secs(20), || child.join());
+    assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
+}
+
+/// Has as many wait for a descriptor as a process of `worker` can.
+fn watch(socket: RawFd) -> (u32, Vec<Epoll>) {
+    let socket = raw::copy_of(socket);
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
+    let (mut epolls, mut count) = (Vec::new(), 0);
+    // Half of the descriptors, so that there are numbers left to be watched by.
+    while let Ok(epoll) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) {
+        epolls.push(epoll);
+    }
+    epolls.truncate(epolls.len() * 2 / 3);
+    // A watch goes by the number that it was made for, and stays when that is closed.
+    let mut copies = Vec::new();
+    while let Ok(copy) = socket.try_clone() {
+        copies.push(copy);
+    }
+    for epoll in &epolls {
+        for copy in &copies {
+            epoll.add(copy.as_fd(), EpollEvent::new(flags, 0)).unwrap();
+            count += 1;
+        }
+    }
+    (count, epolls)
+}
+
+#[func(sandbox = "worker")]
+fn prints_at_a_price(mut ready: Sender<u32>, is_costly: bool) {
+    let watched = is_costly.then(|| watch(2));
+    ready
+        .send(&watched.as_ref().map_or(0, |(count, _)| *count))
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        std::io::stderr().write_all(b"x").unwrap();
+        if !is_costly {
+            break;
+        }
+    }
+}
+
+fn who_makes_its_output_costly_is_ended_and_holds_up_no_other() {
+    let (ready, mut is_ready) = channel().unwrap();
+    // The control: the same program without the watches.
+    prints_at_a_price.run(ready, false).unwrap();
+    assert_eq!(is_ready.recv().unwrap(), Some(0));
+
+    let (ready, mut is_ready) = channel().unwrap();
+    let child = prints_at_a_price.spawn(ready, true).unwrap();
+    let count = is_ready.recv().unwrap().unwrap();
+    assert!(count > 5_000, "{count}");
+    assert_not_held_up();
+    let result = within(Duration::from_secs(60), || child.join());
+    let expected = Traffic::Output;
+    assert!(
+        matches!(&result, Err(Error::TooCostly { traffic }) if *traffic == expected),
+        "{result:?}"
+    );
+    let text = result.unwrap_err().to_string();
+    assert!(text.contains("to receive what it prints took"), "{text}");
+}
+
+#[func(sandbox = "worker")]
+fn prints(bytes: usize, at_a_time: usize) {
+    let line = vec![b'x'; at_a_time];
+    for _ in 0..bytes / at_a_time {
+        std::io::stderr().write_all(&line).unwrap();
+    }
+}
+
+fn who_prints_much_is_not_ended() {
+    for (bytes, at_a_time) in [(20_000, 1), (4 << 20, 80), (64 << 20, 3 << 20)] {
+        prints.run(bytes, at_a_time).unwrap();
+    }
+}
+
+/// Sends a descriptor where it should print; EPERM if the kernel sees to it.
+#[func(sandbox = "pure")]
+fn sends_by_standard_error(file: File) -> Result<File, i32> {
+    let sent = raw::send_with(2, b"beside", &[file.as_raw_fd()], 0);
+    match sent {
+        Err(error) => Err(error.raw_os_error().unwrap_or(0)),
+        Ok(()) => {
+            // Until the keeper has seen it.
+            std::thread::sleep(Duration::from_secs(60));
+            Ok(file)
+        }
+    }
+}
+
+#[func]
+fn sends_unconfined(file: File) -> bool {
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    raw::send_with(ours.as_raw_fd(), b"beside", &[file.as_raw_fd()], 0).is_ok()
+}
+
+fn no_descriptor_is_taken_from_where_a_child_prints() {
+    let open = || File::open("/proc/self/exe").unwrap();
+    // The control: such a function sends descriptors.
+    assert!(sends_unconfined.run(open()).unwrap());
+    match raw::refuses_descriptors() {
+        true => {
+            let result = sends_by_standard_error.run(open());
+            assert_eq!(result.unwrap().unwrap_err(), libc::EPERM);
+        }
+        false => {
+            let child = sends_by_standard_error.spawn(open()).unwrap();
+            let id = child.id();
+            let result = within(Duration::from_secs(30), || child.join());
+            assert!(
+                matches!(result, Err(Error::Malformed(FrameError::Output))),
+                "{result:?}"
+            );
+            wait_until_gone(id);
+        }
+    }
+    assert_not_held_up();
+}
+
+/// What opening standard error anew gives, and reading from it.
+#[func(sandbox = dynamic)]
+fn looks_at_standard_error() -> (i32, usize) {
+    let opened = File::options().read(true).open("/proc/self/fd/2");
+    let mut stderr = File::from(raw::copy_of(2));
+    let read = std::io::Read::read(&mut stderr, &mut [0; 8]);
+    let errno = opened.map_or_else(|error| error.raw_os_error().unwrap_or(0), |_| 0);
+    (errno, read.unwrap())
+}
+
+fn standard_error_is_a_stream_in_one_direction() {
+    let text = "format = 1\nextends = [\"unconfined\"]\n[process]\nstderr = \"pipe\"\n";
+    let policy = SandboxPolicy::from_toml("open", text).unwrap();
+    let (errno, read) = looks_at_standard_error.sandbox(&policy).run().unwrap();
+    // No process opens again, for reading, what another has printed.
+    assert_eq!((errno, read), (libc::ENXIO, 0));
+}
