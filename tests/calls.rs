@@ -902,7 +902,7 @@ static CONSTRUCTOR: extern "C" fn() = {
             },
             Ok("exit") => raw::exit(7),
             // A process that nobody knows of holds the launch socket.
-            Ok("leave another") => raw::leave_another(support::STAYS, 7),
+            Ok("leave another") => raw::leave_another(support::stays(), 7),
             _ => {}
         }
     }

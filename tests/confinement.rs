@@ -560,7 +560,7 @@ fn panicked(count: u8, stack: &[u64]) -> Vec<u8> {
 
 fn a_stack_that_a_child_forges_is_refused_or_unknown() {
     let wild = [0, 1, u64::MAX, u64::MAX - 1, 1 << 47, 1 << 63];
-    match forges.run(vec![panicked(6, &wild)], false) {
+    match forged(vec![panicked(6, &wild)], false) {
         Err(Error::Panicked(panic)) => {
             let stack = panic.backtrace();
             assert_eq!(stack.len(), 6);
@@ -571,14 +571,14 @@ fn a_stack_that_a_child_forges_is_refused_or_unknown() {
     // Any place in the program is somewhere in it, and none is a reason to fail.
     for step in [1u64, 4096, 65536] {
         let stack: Vec<u64> = (0..64).map(|index| index * step).collect();
-        match forges.run(vec![panicked(64, &stack)], false) {
+        match forged(vec![panicked(64, &stack)], false) {
             Err(Error::Panicked(panic)) => assert!(panic.backtrace().len() >= 64),
             other => panic!("{other:?}"),
         }
     }
     for (count, length) in [(65, 65), (255, 255), (2, 1), (1, 2)] {
         let packet = panicked(count, &vec![1; length]);
-        let result = forges.run(vec![packet], false);
+        let result = forged(vec![packet], false);
         assert!(
             matches!(result, Err(Error::Decode(_))),
             "{count}: {result:?}"
@@ -1208,7 +1208,7 @@ fn helper_in_a_crowd() {
         if passes {
             drop(receiver);
         } else {
-            std::thread::sleep(support::STAYS);
+            std::thread::sleep(support::stays());
         }
     });
     let time = Duration::from_secs(if passes { 30 } else { 1 });
@@ -1484,7 +1484,7 @@ fn note(call: u32, path: &[u8]) -> Vec<u8> {
 }
 
 /// Sends packets where the answer is expected, and ends without one of its own, or with one.
-#[func(sandbox = "pure", wall_time = "3s")]
+#[func(sandbox = dynamic)]
 fn forges(packets: Vec<Vec<u8>>, then_answers: bool) -> u8 {
     for packet in packets {
         // The caller may have hung up by then.
@@ -1496,11 +1496,17 @@ fn forges(packets: Vec<Vec<u8>>, then_answers: bool) -> u8 {
     7
 }
 
+/// What a call comes to whose child forges.
+fn forged(packets: Vec<Vec<u8>>, then_answers: bool) -> Result<u8, Error> {
+    let policy = support::in_time("pure", Duration::from_secs(3));
+    forges.sandbox(&policy).run(packets, then_answers)
+}
+
 fn what_a_child_forges_about_its_confinement_is_refused() {
     let holdings = {
         // A control: these are the forms of an answer and of a note.
-        assert_eq!(forges.run(vec![message(&[0, 5])], false).unwrap(), 5);
-        assert_eq!(forges.run(vec![note(2, b"/etc/passwd")], true).unwrap(), 7);
+        assert_eq!(forged(vec![message(&[0, 5])], false).unwrap(), 5);
+        assert_eq!(forged(vec![note(2, b"/etc/passwd")], true).unwrap(), 7);
         Holdings::now()
     };
     let status = |tag| {
@@ -1536,7 +1542,7 @@ fn what_a_child_forges_about_its_confinement_is_refused() {
         ("two answers", vec![message(&[0, 5]), message(&[0, 5])]),
         ("an answer and a status", vec![message(&[0, 5]), status(4)]),
     ] {
-        let result = within(Duration::from_secs(2), || forges.run(packets, false));
+        let result = within(Duration::from_secs(2), || forged(packets, false));
         assert!(
             matches!(result, Err(Error::Malformed(_) | Error::Decode(_))),
             "{what}: {result:?}"
@@ -1544,12 +1550,12 @@ fn what_a_child_forges_about_its_confinement_is_refused() {
     }
     // A note ends the message that it interrupts. Who then just exits has violated nothing: the
     // kernel's word is what counts.
-    let result = forges.run(vec![begun, note(41, b"")], false);
+    let result = forged(vec![begun, note(41, b"")], false);
     assert!(
         matches!(result, Err(Error::Exited { status: 0 })),
         "{result:?}"
     );
-    let result = forges.run(vec![note(41, b"")], false);
+    let result = forged(vec![note(41, b"")], false);
     assert!(
         matches!(result, Err(Error::Exited { status: 0 })),
         "{result:?}"

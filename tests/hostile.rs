@@ -585,12 +585,12 @@ fn a_flood_of_pieces_does_not_outlast_a_wait() {
 
 /// Leaves another process behind that floods in its place.
 #[func]
-fn leave_a_flood() -> u64 {
+fn leave_a_flood(seconds: u32) -> u64 {
     // SAFETY: this child has one thread.
     #[expect(unsafe_code, reason = "a fork")]
     match unsafe { nix::unistd::fork() } {
         Ok(nix::unistd::ForkResult::Child) => {
-            nix::unistd::alarm::set(50);
+            nix::unistd::alarm::set(seconds);
             drip(None, 200 << 20, Duration::ZERO);
             raw::exit(0)
         }
@@ -603,7 +603,7 @@ fn leave_a_flood() -> u64 {
 
 fn a_flood_of_pieces_does_not_outlast_the_child() {
     let unharmed = Unharmed::so_far();
-    let child = leave_a_flood.spawn().unwrap();
+    let child = leave_a_flood.spawn(linger().unsigned_abs()).unwrap();
     // Meanwhile the socket fills, as far as its buffer goes.
     std::thread::sleep(Duration::from_millis(600));
     let result = within(Duration::from_millis(500), || child.join());
@@ -892,7 +892,9 @@ fn credentials_are_ignored() {
 }
 
 /// How long a socket lingers, in seconds.
-const LINGER: i32 = 50;
+fn linger() -> i32 {
+    support::stays().as_secs().try_into().unwrap()
+}
 
 /// Waits until a child is dead and not yet waited for.
 #[track_caller]
@@ -923,7 +925,7 @@ fn a_lingering_socket_holds_nothing_up() {
         (vec![], 1),
         (vec![1], 1),
     ] {
-        let (socket, peer) = raw::lingering_socket(LINGER);
+        let (socket, peer) = raw::lingering_socket(linger());
         let child = say_with.spawn(vec![packet], socket, None).unwrap();
         wait_until_dead(child.id());
         let result = within(Duration::from_secs(1), || child.join());
@@ -939,7 +941,7 @@ fn a_lingering_socket_holds_nothing_up() {
 fn a_lingering_socket_that_is_not_received_holds_nothing_up() {
     let unharmed = Unharmed::so_far();
     // Behind what ends the call.
-    let (socket, peer) = raw::lingering_socket(LINGER);
+    let (socket, peer) = raw::lingering_socket(linger());
     let packets = vec![(vec![1], 0), (answer(5), 1)];
     let child = say_with.spawn(packets, socket, None).unwrap();
     wait_until_dead(child.id());
@@ -948,7 +950,7 @@ fn a_lingering_socket_that_is_not_received_holds_nothing_up() {
     drop(peer);
 
     // In a call that nobody waits for.
-    let (socket, peer) = raw::lingering_socket(LINGER);
+    let (socket, peer) = raw::lingering_socket(linger());
     let child = say_with.spawn(vec![(answer(5), 1)], socket, None).unwrap();
     wait_until_dead(child.id());
     within(Duration::from_secs(1), || drop(child));
@@ -956,7 +958,7 @@ fn a_lingering_socket_that_is_not_received_holds_nothing_up() {
 
     // In a channel that is given up, either end, and by either kind of drop.
     for receives in [true, false] {
-        let (socket, peer) = raw::lingering_socket(LINGER);
+        let (socket, peer) = raw::lingering_socket(linger());
         let (ours, theirs) = duplex::<u64, u64>().unwrap();
         let packets = vec![(answer(5), 0), (vec![], 0), (answer(5), 1), (vec![1], 0)];
         let child = say_with

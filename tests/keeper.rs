@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crossmist::{Child, Error, SandboxPolicy, func};
-use support::{Holdings, raw, state, this_program, wait_until, wait_until_gone, within};
+use support::{
+    Holdings, patience, raw, state, stays, this_program, wait_until, wait_until_gone, within,
+};
 
 fn main() {
     if start_is_slow() {
@@ -21,7 +23,7 @@ fn main() {
             a_killed_keeper_takes_its_children_and_the_next_call_works,
             many_threads_call_at_once,
             two_hundred_children_live_at_once,
-            ten_thousand_calls_leave_nothing,
+            thousands_of_calls_leave_nothing,
             deadlines_hold_while_all_threads_are_busy,
             a_dropped_child_runs_on_until_its_deadline,
             a_child_that_is_killed_on_drop_is_gone,
@@ -60,12 +62,12 @@ fn main() {
     );
 }
 
-#[func(sandbox = "parser")]
+#[func(sandbox = "worker")]
 fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
-#[func(sandbox = "pure")]
+#[func(sandbox = "worker")]
 fn add(x: u64, y: u64) -> u64 {
     x + y
 }
@@ -77,13 +79,13 @@ fn parent(pid: u32) -> u32 {
     rest.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-#[func(sandbox = "parser")]
+#[func(sandbox = "worker")]
 fn stays_until(mut gone: crossmist::Receiver<()>) {
     gone.recv().unwrap();
 }
 
 fn long_sleep() -> Child<()> {
-    let mut child = sleep.spawn(Duration::from_secs(50)).unwrap();
+    let mut child = sleep.spawn(stays()).unwrap();
     child.confinement().unwrap();
     child
 }
@@ -105,7 +107,7 @@ fn helper_holds_children() {
     if support::case_arguments() == ["end"] {
         return;
     }
-    std::thread::sleep(Duration::from_secs(50));
+    std::thread::sleep(stays());
 }
 
 fn helper(argument: &str) -> (std::process::Child, Vec<u32>) {
@@ -198,7 +200,7 @@ fn two_hundred_children_live_at_once() {
     holdings.assert_same();
 }
 
-fn ten_thousand_calls_leave_nothing() {
+fn thousands_of_calls_leave_nothing() {
     let keeper = {
         let child = long_sleep();
         let keeper = parent(child.id());
@@ -214,7 +216,7 @@ fn ten_thousand_calls_leave_nothing() {
         let statm = std::fs::read_to_string(format!("/proc/{keeper}/statm")).unwrap();
         statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
     };
-    for call in 0..500 {
+    for call in 0..support::repetitions(500).into() {
         assert_eq!(add.run(call, 1).unwrap(), call + 1);
     }
     let children = || {
@@ -228,7 +230,7 @@ fn ten_thousand_calls_leave_nothing() {
     let witness = children();
     assert_eq!(state(witness.trim().parse().unwrap()), Some('Z'));
     let (holdings, descriptors, resident) = (Holdings::now(), count("fd"), memory());
-    for call in 0..10_000 {
+    for call in 0..support::repetitions(10_000).into() {
         assert_eq!(add.run(call, 1).unwrap(), call + 1);
     }
     holdings.assert_same();
@@ -247,8 +249,8 @@ fn ten_thousand_calls_leave_nothing() {
 fn deadlines_hold_while_all_threads_are_busy() {
     let child = sleep
         .builder()
-        .deadline(Duration::from_millis(300))
-        .spawn(Duration::from_secs(50))
+        .deadline(patience(Duration::from_millis(300)))
+        .spawn(stays())
         .unwrap();
     let id = child.id();
     // Nobody waits for it, and every processor has more to do than it can.
@@ -272,8 +274,8 @@ fn deadlines_hold_while_all_threads_are_busy() {
 fn a_dropped_child_runs_on_until_its_deadline() {
     let child = sleep
         .builder()
-        .deadline(Duration::from_secs(4))
-        .spawn(Duration::from_secs(50))
+        .deadline(patience(Duration::from_secs(4)))
+        .spawn(stays())
         .unwrap();
     let id = child.id();
     drop(child);
@@ -283,11 +285,7 @@ fn a_dropped_child_runs_on_until_its_deadline() {
 }
 
 fn a_child_that_is_killed_on_drop_is_gone() {
-    let child = sleep
-        .builder()
-        .kill_on_drop(true)
-        .spawn(Duration::from_secs(50))
-        .unwrap();
+    let child = sleep.builder().kill_on_drop(true).spawn(stays()).unwrap();
     let id = child.id();
     drop(child);
     within(Duration::from_secs(1), || wait_until_gone(id));
@@ -314,8 +312,8 @@ fn the_program_has_no_children() {
     assert_eq!(add.run(5, 7).unwrap(), 12);
     let result = sleep
         .builder()
-        .deadline(Duration::from_millis(100))
-        .run(Duration::from_secs(5));
+        .deadline(patience(Duration::from_millis(100)))
+        .run(stays());
     assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
 }
 
@@ -575,12 +573,12 @@ fn children_are_scheduled_behind_the_keeper() {
     let nice = scheduling(std::process::id())[0].clone();
     let ordinary = [nice, "0".to_owned()];
     assert_eq!(scheduling(child.id()), ordinary);
-    let mut fresh = fresh_sleep.spawn(Duration::from_secs(50)).unwrap();
+    let mut fresh = fresh_sleep.spawn(stays()).unwrap();
     fresh.confinement().unwrap();
     assert_eq!(scheduling(fresh.id()), ordinary);
 }
 
-#[func(sandbox = "parser", launch = "exec")]
+#[func(sandbox = "worker", launch = "exec")]
 fn fresh_sleep(time: Duration) {
     std::thread::sleep(time);
 }
@@ -592,7 +590,7 @@ fn processes_of_another_namespace_are_nobodys_children() {
         assert_eq!(std::process::id(), 1);
         assert_eq!(add.run(1, 2).unwrap(), 3);
         let (sender, _receiver) = crossmist::channel().unwrap();
-        let error = forks.sandbox(&forking()).run(sender).unwrap_err();
+        let error = forks.sandbox(&forking()).run(sender, stays()).unwrap_err();
         assert!(
             error.to_string().contains("list the keeper's children"),
             "{error}"
@@ -672,14 +670,14 @@ fn helper_floods() {
     // More of them than there are processors to stop at the same time.
     let children: Vec<_> = (0..4)
         .map(|_| {
-            let deadline = Duration::from_millis(500);
+            let deadline = patience(Duration::from_millis(500));
             floods.builder().deadline(deadline).spawn().unwrap()
         })
         .collect();
     let quiet = sleep
         .builder()
-        .deadline(Duration::from_millis(500))
-        .spawn(Duration::from_secs(50))
+        .deadline(patience(Duration::from_millis(500)))
+        .spawn(stays())
         .unwrap();
     let ids: Vec<_> = children.iter().map(Child::id).chain([quiet.id()]).collect();
     // Nobody but the keeper looks after them.
@@ -692,19 +690,19 @@ fn helper_floods() {
 
 /// Becomes three processes, each the last one's child, which stay.
 #[func(sandbox = dynamic)]
-fn forks(mut ids: crossmist::Sender<u32>) {
-    fn stay(ids: &mut crossmist::Sender<u32>, more: u32) {
+fn forks(mut ids: crossmist::Sender<u32>, time: Duration) {
+    fn stay(ids: &mut crossmist::Sender<u32>, time: Duration, more: u32) {
         if more > 0 {
-            raw::fork(|| stay(ids, more - 1));
+            raw::fork(|| stay(ids, time, more - 1));
         }
         ids.send(&std::process::id()).unwrap();
-        std::thread::sleep(Duration::from_secs(50));
+        std::thread::sleep(time);
     }
-    stay(&mut ids, 2);
+    stay(&mut ids, time, 2);
 }
 
 fn forking() -> SandboxPolicy {
-    let text = "format = 1\nextends = [\"parser\"]\n[limits]\nprocesses = 8\n[syscalls]\n\
+    let text = "format = 1\nextends = [\"parser\"]\n[limits]\nprocesses = 8\nwall_time = \"none\"\n[syscalls]\n\
                 allow = [{ call = \"@process\", why = \"the test\" }]\n";
     SandboxPolicy::from_toml("forking", text).unwrap()
 }
@@ -713,7 +711,7 @@ fn forking() -> SandboxPolicy {
 fn forked(deadline: Duration) -> (Child<()>, Vec<u32>) {
     let (sender, mut ids) = crossmist::channel().unwrap();
     let builder = forks.sandbox(&forking()).deadline(deadline);
-    let child = builder.spawn(sender).unwrap();
+    let child = builder.spawn(sender, stays()).unwrap();
     let ids: Vec<u32> = (0..3).map(|_| ids.recv().unwrap().unwrap()).collect();
     // The control: they are there.
     assert!(ids.iter().all(|id| state(*id).is_some()));
@@ -721,7 +719,7 @@ fn forked(deadline: Duration) -> (Child<()>, Vec<u32>) {
 }
 
 fn what_children_leave_behind_is_gone_with_them() {
-    let (child, ids) = forked(Duration::from_secs(1));
+    let (child, ids) = forked(patience(Duration::from_secs(1)));
     assert!(matches!(child.join(), Err(Error::Deadline { .. })));
     within(Duration::from_secs(1), || {
         ids.into_iter().for_each(wait_until_gone)
@@ -745,7 +743,7 @@ fn what_children_leave_behind_is_gone_with_them() {
 }
 
 fn helper_forks() {
-    let (child, ids) = forked(Duration::from_secs(50));
+    let (child, ids) = forked(stays());
     let ids: Vec<_> = ids.iter().map(u32::to_string).collect();
     println!("{}", ids.join(" "));
     child.join().unwrap();
@@ -770,7 +768,7 @@ fn helper_hides_its_children() {
     use nix::mount::{MsFlags, mount};
     let none = None::<&str>;
     // The control: there it is found.
-    let (child, _) = forked(Duration::from_secs(50));
+    let (child, _) = forked(stays());
     let keeper = parent(child.id());
     drop(child);
     // Reading this at its beginning fails with EIO.
@@ -784,7 +782,7 @@ fn helper_hides_its_children() {
     )
     .unwrap();
     let (sender, _receiver) = crossmist::channel().unwrap();
-    let error = forks.sandbox(&forking()).run(sender).unwrap_err();
+    let error = forks.sandbox(&forking()).run(sender, stays()).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("list the keeper's children") && text.contains("CONFIG_PROC_CHILDREN"),
@@ -796,9 +794,9 @@ fn helper_hides_its_children() {
 
 fn a_traced_child_holds_up_no_other() {
     use nix::sys::ptrace;
-    let deadline = Duration::from_millis(300);
+    let deadline = patience(Duration::from_millis(300));
     let builder = sleep.builder().deadline(deadline);
-    let child = builder.spawn(Duration::from_secs(50)).unwrap();
+    let child = builder.spawn(stays()).unwrap();
     let traced = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
     ptrace::seize(traced, ptrace::Options::empty()).expect("needs root");
     wait_until("it has been killed", || state(child.id()) == Some('Z'));
@@ -806,7 +804,7 @@ fn a_traced_child_holds_up_no_other() {
     within(Duration::from_secs(2), || {
         assert_eq!(add.run(1, 2).unwrap(), 3);
         let overdue = sleep.builder().deadline(deadline);
-        let overdue = overdue.run(Duration::from_secs(50));
+        let overdue = overdue.run(stays());
         assert!(
             matches!(overdue, Err(Error::Deadline { .. })),
             "{overdue:?}"

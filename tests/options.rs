@@ -27,8 +27,8 @@ fn main() {
 }
 
 #[func]
-fn stays() {
-    std::thread::sleep(support::STAYS);
+fn stays(time: Duration) {
+    std::thread::sleep(time);
 }
 
 #[func]
@@ -37,18 +37,27 @@ fn add(x: u64, y: u64) -> u64 {
 }
 
 #[func(sandbox = "parser")]
-fn stays_confined() {
-    std::thread::sleep(support::STAYS);
+fn stays_confined(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Starts a child as it is told, prints its number, and ends as it is told.
 fn helper_holds_a_child() {
     let arguments = support::case_arguments();
     let child = match arguments[0].as_str() {
-        "dies" => stays.builder().kill_on_parent_death(true).spawn(),
-        "lives" => stays.spawn(),
-        "confined" => stays_confined.builder().kill_on_parent_death(true).spawn(),
-        "stopped" => stays.builder().kill_on_parent_death(true).spawn(),
+        "dies" => stays
+            .builder()
+            .kill_on_parent_death(true)
+            .spawn(support::stays()),
+        "lives" => stays.spawn(support::stays()),
+        "confined" => stays_confined
+            .builder()
+            .kill_on_parent_death(true)
+            .spawn(support::stays()),
+        "stopped" => stays
+            .builder()
+            .kill_on_parent_death(true)
+            .spawn(support::stays()),
         other => panic!("{other}"),
     };
     let child = child.unwrap();
@@ -58,7 +67,7 @@ fn helper_holds_a_child() {
     }
     println!("{}", child.id());
     match arguments[1].as_str() {
-        "wait" => std::thread::sleep(support::STAYS),
+        "wait" => std::thread::sleep(support::stays()),
         "exit" => std::process::exit(0),
         "exec" => {
             use std::os::unix::process::CommandExt;
@@ -114,7 +123,10 @@ fn it_dies_when_the_program_exits_or_becomes_another() {
 
 fn it_survives_the_thread_that_started_it() {
     let call = || {
-        let child = stays.builder().kill_on_parent_death(true).spawn();
+        let child = stays
+            .builder()
+            .kill_on_parent_death(true)
+            .spawn(support::stays());
         child.unwrap()
     };
     let child: Child<()> = std::thread::spawn(call).join().unwrap();
@@ -161,7 +173,11 @@ fn it_dies_with_a_forked_copy_that_started_it() {
     let (reader, writer) = std::io::pipe().unwrap();
     let copy = support::raw::fork(move || {
         use std::io::Write;
-        let child = stays.builder().kill_on_parent_death(true).spawn().unwrap();
+        let child = stays
+            .builder()
+            .kill_on_parent_death(true)
+            .spawn(support::stays())
+            .unwrap();
         writeln!(&writer, "{}", child.id()).unwrap();
         std::mem::forget(child);
     });
@@ -218,15 +234,26 @@ fn group_of(pid: u32) -> i32 {
 }
 
 fn a_process_group_can_be_joined() {
-    let first = stays.builder().process_group(0).spawn().unwrap();
+    let first = stays
+        .builder()
+        .process_group(0)
+        .spawn(support::stays())
+        .unwrap();
     let group = i32::try_from(first.id()).unwrap();
     assert_eq!(group_of(first.id()), group);
-    let second = stays.builder().process_group(group).spawn().unwrap();
+    let second = stays
+        .builder()
+        .process_group(group)
+        .spawn(support::stays())
+        .unwrap();
     assert_eq!(group_of(second.id()), group);
     first.kill().unwrap();
     second.kill().unwrap();
     // One that there isn't is an error that names the step.
-    let result = stays.builder().process_group(i32::MAX).run();
+    let result = stays
+        .builder()
+        .process_group(i32::MAX)
+        .run(support::stays());
     let Err(Error::Launch { step, .. }) = result else {
         panic!("{result:?}");
     };
@@ -234,13 +261,16 @@ fn a_process_group_can_be_joined() {
 }
 
 fn a_confined_child_has_no_process_group_to_choose() {
-    let result = stays_confined.builder().process_group(0).run();
+    let result = stays_confined
+        .builder()
+        .process_group(0)
+        .run(support::stays());
     let Err(Error::Policy { reason, .. }) = result else {
         panic!("{result:?}");
     };
     assert!(reason.contains("leave out `process_group`"), "{reason}");
     // It is in no group of this program's anyway.
-    let child = stays_confined.spawn().unwrap();
+    let child = stays_confined.spawn(support::stays()).unwrap();
     assert_ne!(group_of(child.id()), nix::unistd::getpgrp().as_raw());
     child.kill().unwrap();
 }

@@ -658,8 +658,9 @@ fn a_full_descriptor_table_is_an_error_that_says_so() {
 }
 
 fn a_full_descriptor_table_does_not_forget_a_deadline() {
-    let call = || sleep_for.builder().deadline(Duration::from_millis(300));
-    let child = call().spawn(60_000).unwrap();
+    let deadline = support::patience(Duration::from_millis(300));
+    let long = support::stays().as_millis().try_into().unwrap();
+    let child = sleep_for.builder().deadline(deadline).spawn(long).unwrap();
     let other = sleep_for.spawn(100).unwrap();
     let table = fill_the_table();
     let id = child.id();

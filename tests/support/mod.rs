@@ -15,6 +15,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crossmist::SandboxPolicy;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// One promise, and the code that holds it to the test.
@@ -114,8 +115,29 @@ const PATIENCE: &str = "CROSSMIST_TEST_PATIENCE";
 ///
 /// For the time after which a test gives up, never for one that the test is about.
 pub(crate) fn patience(time: Duration) -> Duration {
+    time * factor()
+}
+
+fn factor() -> u32 {
     let factor = std::env::var(PATIENCE).unwrap_or_default();
-    time * factor.parse::<u32>().unwrap_or(1).max(1)
+    factor.parse().unwrap_or(1).max(1)
+}
+
+/// A built-in policy that gives its children this time, stretched as waits are, and all of it on a
+/// processor.
+pub(crate) fn in_time(builtin: &str, time: Duration) -> SandboxPolicy {
+    let time = patience(time).as_millis();
+    let text = format!(
+        "format = 1\ndescription = \"x\"\nextends = [\"{builtin}\"]\n\
+         [limits]\nwall_time = \"{time}ms\"\ncpu_time = \"{time}ms\"\n"
+    );
+    SandboxPolicy::from_toml("in_time", &text).expect("a policy")
+}
+
+/// How often to repeat what a test counts the remains of: fewer times on a slow machine, by the factor
+/// that waits are stretched by.
+pub(crate) fn repetitions(count: u32) -> u32 {
+    count.div_ceil(factor())
 }
 
 const CASE: &str = "--case";
@@ -299,11 +321,14 @@ pub(crate) fn wait_until_gone(pid: u32) {
 }
 
 /// What a busy machine may add to a time. Whatever is tested waits for longer if it is wrong: let a
-/// hostile peer stay for [`STAYS`].
+/// hostile peer stay for as long as [`stays`] says.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// How long a hostile peer does what nobody may wait for.
-pub(crate) const STAYS: Duration = Duration::from_secs(50);
+/// How long a hostile peer does what nobody may wait for, and a child lives that is to be ended: longer
+/// than [`within`] allows for any time below half a minute.
+pub(crate) fn stays() -> Duration {
+    patience(Duration::from_secs(50))
+}
 
 /// Runs something that has to be done within a time, give or take what a busy machine needs.
 #[track_caller]
