@@ -10,9 +10,10 @@ mod support;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use crossmist::{Error, func};
-use support::{Directory, this_program};
+use support::{Directory, patience, raw, stays, this_program};
 
 /// What a library does that starts threads when it is loaded: two, if the program is called so, unless
 /// a variable says otherwise.
@@ -21,6 +22,9 @@ use support::{Directory, this_program};
 static LOAD: extern "C" fn() = load;
 
 extern "C" fn load() {
+    if let Ok(seconds) = std::env::var("MYLIB_LOADS_FOR") {
+        std::thread::sleep(Duration::from_secs(seconds.parse().unwrap_or(0)));
+    }
     let is_wanted = std::env::args().next().as_deref() == Some(WITH_THREADS);
     if is_wanted && std::env::var("MYLIB_THREADS").as_deref() != Ok("0") {
         for _ in 0..2 {
@@ -48,6 +52,7 @@ fn main() {
             threads_before_main_are_named_with_their_cure,
             a_variable_of_the_keepers_stops_threads_before_main,
             the_keepers_variables_are_in_no_function,
+            threads_that_wait_for_the_keepers_start_use_no_processor,
             a_root_without_dev_null_and_proc_is_enough needs Root,
             a_program_starts_without_dev_null needs Root,
             a_missing_proc_is_named_with_its_cure needs Root,
@@ -166,7 +171,29 @@ fn the_keepers_variables_are_in_no_function() {
 
 #[func(sandbox = "parser")]
 fn sleep() {
-    std::thread::sleep(std::time::Duration::from_secs(50));
+    std::thread::sleep(Duration::from_secs(50));
+}
+
+fn threads_that_wait_for_the_keepers_start_use_no_processor() {
+    crossmist::keeper::env("MYLIB_LOADS_FOR", stays().as_secs().to_string());
+    let time = patience(Duration::from_secs(2));
+    let before = raw::processor_time();
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                let result = forked.builder().deadline(time).run(1);
+                assert!(
+                    matches!(result, Err(Error::Launch { .. } | Error::Deadline { .. })),
+                    "{result:?}"
+                );
+            });
+        }
+    });
+    let used = raw::processor_time() - before;
+    assert!(used < patience(Duration::from_millis(200)), "{used:?}");
+    // The control: it was for that variable that none was started.
+    crossmist::keeper::env("MYLIB_LOADS_FOR", "0");
+    assert_eq!(forked.run(1).unwrap(), 2);
 }
 
 fn a_root_without_dev_null_and_proc_is_enough() {

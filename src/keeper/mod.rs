@@ -29,6 +29,7 @@ mod protocol;
 mod restrictions;
 mod server;
 mod surroundings;
+mod turn;
 mod undertaker;
 
 use std::ffi::CString;

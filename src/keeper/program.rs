@@ -2,10 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::protocol::{Departure, KILL, Report, Request, Step};
+use super::turn::Turn;
 use super::{Credentials, Hello, Restrictions, Surroundings, environment, execute};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
@@ -33,9 +34,6 @@ static KEEPER: Mutex<Option<Arc<Keeper>>> = Mutex::new(None);
 
 /// How long a keeper may take to start, or to take a request.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often it is looked whether another thread has started the keeper.
-const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Asks the keeper for a child that finds its launch message in `socket`. Whether there will be one
 /// is heard of later.
@@ -95,9 +93,6 @@ pub fn end() {
     }
 }
 
-/// Held while the keeper is started.
-static STARTING: Mutex<()> = Mutex::new(());
-
 impl Keeper {
     /// The keeper; started, if there is none for this process as it is by now.
     /// `socket` is one that was made for the call.
@@ -110,16 +105,7 @@ impl Keeper {
             return Ok(keeper);
         }
         // Another thread may take as long as it likes to start one, but not of this call's time.
-        let starting = loop {
-            match STARTING.try_lock() {
-                Ok(starting) => break starting,
-                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) if deadline.has_passed() => {
-                    return Err(late(io::ErrorKind::TimedOut.into()));
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(INTERVAL),
-            }
-        };
+        let starting = Turn::take(deadline).map_err(late)?;
         if let Some(keeper) = Self::current(socket)? {
             return Ok(keeper);
         }

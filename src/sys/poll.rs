@@ -47,13 +47,16 @@ impl Deadline {
         }
     }
 
+    /// How long it is until then, unless it is never. Zero once it has passed.
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        self.0
+            .map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
     fn left(self) -> Option<libc::timespec> {
-        self.0.map(|at| {
-            let left = at.saturating_duration_since(Instant::now());
-            libc::timespec {
-                tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
+        self.remaining().map(|left| libc::timespec {
+            tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: left.subsec_nanos().into(),
         })
     }
 }
