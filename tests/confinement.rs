@@ -1498,7 +1498,7 @@ fn forges(packets: Vec<Vec<u8>>, then_answers: bool) -> u8 {
 
 /// What a call comes to whose child forges.
 fn forged(packets: Vec<Vec<u8>>, then_answers: bool) -> Result<u8, Error> {
-    let policy = support::in_time("pure", Duration::from_secs(3));
+    let policy = support::in_time("pure", Duration::from_secs(3), "");
     forges.sandbox(&policy).run(packets, then_answers)
 }
 

@@ -124,14 +124,22 @@ fn factor() -> u32 {
 }
 
 /// A built-in policy that gives its children this time, stretched as waits are, and all of it on a
-/// processor.
-pub(crate) fn in_time(builtin: &str, time: Duration) -> SandboxPolicy {
+/// processor. `limits` are more lines of that section.
+pub(crate) fn in_time(builtin: &str, time: Duration, limits: &str) -> SandboxPolicy {
     let time = patience(time).as_millis();
     let text = format!(
         "format = 1\ndescription = \"x\"\nextends = [\"{builtin}\"]\n\
-         [limits]\nwall_time = \"{time}ms\"\ncpu_time = \"{time}ms\"\n"
+         [limits]\nwall_time = \"{time}ms\"\ncpu_time = \"{time}ms\"\n{limits}\n"
     );
     SandboxPolicy::from_toml("in_time", &text).expect("a policy")
+}
+
+/// A built-in policy as it is; on a slow machine, with more time for its children.
+pub(crate) fn builtin(name: &str) -> SandboxPolicy {
+    match factor() {
+        1 => SandboxPolicy::builtin(name).expect("a policy"),
+        _ => in_time(name, Duration::from_secs(60), ""),
+    }
 }
 
 /// How often to repeat what a test counts the remains of: fewer times on a slow machine, by the factor

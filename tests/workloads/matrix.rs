@@ -25,18 +25,12 @@ fn main() {
     );
 }
 
+/// The built-in policies, as they are: no allocator needs other ones.
 const POLICIES: [&str; 5] = ["pure", "parser", "worker", "file-reader", "unconfined"];
-
-/// A built-in policy, as it is: no allocator needs another one.
-fn policy(name: &str) -> SandboxPolicy {
-    SandboxPolicy::builtin(name).unwrap()
-}
 
 /// A built-in policy with another limit on memory.
 fn with_memory(name: &str, memory: &str) -> SandboxPolicy {
-    let limit = format!("[limits]\nmemory = \"{memory}\"\n");
-    let text = format!("format = 1\ndescription = \"x\"\nextends = [\"{name}\"]\n{limit}");
-    SandboxPolicy::from_toml("extended", &text).unwrap()
+    support::in_time(name, Duration::from_secs(60), &format!("memory = \"{memory}\""))
 }
 
 /// A piece of work.
@@ -215,7 +209,7 @@ fn otherwise(policy: &str, what: Work) -> Option<&'static str> {
 fn honest_work_comes_out_the_same_under_every_policy() {
     let mut wrong = Vec::new();
     for name in POLICIES {
-        let policy = policy(name);
+        let policy = support::builtin(name);
         for what in ALL {
             let outside = work.call_unconfined(what);
             let expected = otherwise(name, what).unwrap_or(&outside);
@@ -251,7 +245,7 @@ fn end(how: End) {
 
 fn ends_are_what_they_are_outside() {
     for name in POLICIES {
-        let policy = policy(name);
+        let policy = support::builtin(name);
         for (how, signal) in [(End::Abort, libc::SIGABRT), (End::WriteToNull, libc::SIGSEGV)] {
             match end.sandbox(&policy).run(how) {
                 Err(Error::Signalled { signal: found, .. }) if found == signal => {}
@@ -294,7 +288,7 @@ fn passed_files_and_sockets_work_under_every_policy() {
     let path = directory.path().join("file");
     std::fs::write(&path, "twelve bytes").unwrap();
     for name in POLICIES {
-        let policy = policy(name);
+        let policy = support::builtin(name);
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let (up, mut doubled) = channel().unwrap();
         let (mut numbers, down) = channel().unwrap();
@@ -399,7 +393,7 @@ fn event_loop(threads: bool) -> u64 {
 }
 
 fn an_event_loop_runs_in_a_worker() {
-    let worker = policy("worker");
+    let worker = support::builtin("worker");
     assert_eq!(event_loop.sandbox(&worker).run(false).unwrap(), 45);
     assert_eq!(event_loop.sandbox(&worker).run(true).unwrap(), 45);
 }
@@ -432,7 +426,7 @@ fn a_client_reaches_the_ports_that_are_granted_and_no_other() {
         [network]
         tcp_connect = ["${port}"]
         [limits]
-        wall_time = "10s"
+        wall_time = "10min"
     "#;
     let policy = SandboxPolicy::from_toml("client", policy).unwrap();
     let call = |port| {
