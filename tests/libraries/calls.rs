@@ -16,6 +16,9 @@ use crossmist::{Error, SandboxPolicy, func};
 
 use crate::support::Directory;
 
+/// The same number on every processor; `libc` names it for some.
+const FCHMODAT2: libc::c_long = 452;
+
 /// A policy by its text.
 fn policy(text: &str) -> SandboxPolicy {
     SandboxPolicy::from_toml("calls", &format!("format = 1\n{text}")).unwrap()
@@ -129,7 +132,7 @@ fn change_mode(path: String, way: usize, mode: u32) -> Result<i64, i32> {
                 let file = libc::open(path.as_ptr(), libc::O_RDONLY);
                 libc::syscall(libc::SYS_fchmod, file, mode)
             }
-            _ => libc::syscall(libc::SYS_fchmodat2, here, path.as_ptr(), mode, 0),
+            _ => libc::syscall(FCHMODAT2, here, path.as_ptr(), mode, 0),
         })
     }
 }
