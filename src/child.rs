@@ -199,7 +199,7 @@ fn confine(
     let (keep, received) = (arguments.descriptors(), arguments.bytes());
     let report = match confine::apply(plan, socket, &keep, keeper, received) {
         Ok(applied) => {
-            #[cfg(feature = "learn")]
+            #[cfg(crossmist_learn)]
             let applied = hand_over(applied);
             Reply::<()>::Confined(Box::new(applied.status))
         }
@@ -216,7 +216,7 @@ fn confine(
 
 /// Sends the parent the descriptor on which this process's calls are asked for, before it makes one
 /// that is.
-#[cfg(feature = "learn")]
+#[cfg(crossmist_learn)]
 fn hand_over(mut applied: confine::Applied) -> confine::Applied {
     if let Some(listener) = applied.listener.take() {
         let report = Reply::<()>::Watched(listener);

@@ -55,7 +55,7 @@ impl Confined {
             Some(_) => usize::try_from(channel.message_fds).unwrap_or(usize::MAX),
         };
         // And what a watched child is watched by.
-        #[cfg(feature = "learn")]
+        #[cfg(crossmist_learn)]
         let descriptors = descriptors.saturating_add(usize::from(crate::learn::is_on()));
         Limits {
             // The answer is the one message that there is.
@@ -74,7 +74,7 @@ impl Confined {
 
     pub(crate) fn wall_time(&self) -> Option<Duration> {
         // Being watched takes its time.
-        #[cfg(feature = "learn")]
+        #[cfg(crossmist_learn)]
         if crate::learn::is_on() {
             return None;
         }
@@ -107,7 +107,7 @@ impl Confined {
                 self.status = Some(Arc::new(*status));
                 Ok(None)
             }
-            #[cfg(feature = "learn")]
+            #[cfg(crossmist_learn)]
             (Reply::Watched(listener), None) if crate::learn::is_on() => {
                 crate::learn::supervise(listener, self.function, self.policy.name());
                 Ok(None)
@@ -286,9 +286,9 @@ const SHOWN_BYTES: usize = 72 << 10;
 
 /// Whether children are watched instead of confined.
 fn is_watched() -> bool {
-    #[cfg(feature = "learn")]
+    #[cfg(crossmist_learn)]
     return crate::learn::is_on();
-    #[cfg(not(feature = "learn"))]
+    #[cfg(not(crossmist_learn))]
     false
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
         sends_descriptors,
     )
     .map_err(failed)?;
-    #[cfg(feature = "learn")]
+    #[cfg(crossmist_learn)]
     if crate::learn::is_on() {
         plan = plan.watched().map_err(failed)?;
     }

@@ -101,15 +101,19 @@
 //!
 //!   The end of a child is reported when somebody waits for it. Events do not contain arguments, results, or
 //!   what a child prints. They do contain the paths in a denied call.
-//! * `learn`: if the variable `CROSSMIST_LEARN` names a folder, functions are watched and **not confined**.
-//!   What they do is recorded in that folder, and `cargo crossmist learn` makes a policy of it. The feature is
-//!   for development: do not release a program that was built with it.
 //! * `early-entry`: children branch off before `main`, in a constructor in `.init_array`. A library can then
 //!   call functions in children without the help of its users, and so can a plain `#[test]`, whose `main`
 //!   belongs to the test runner. Such a child has not run Rust's set-up before `main`, so a stack overflow ends
 //!   it without a message. It has not run later constructors either, such as those of statics in linked C++
 //!   libraries. A function that needs them belongs in a program with an entry in `main`. Earlier
 //!   constructors run in every child.
+//!
+//! # Learning
+//!
+//! `cargo crossmist learn` compiles the program with `--cfg crossmist_learn`. If the variable `CROSSMIST_LEARN`
+//! then names a folder, functions are watched and **not confined**, and what they do is recorded in that
+//! folder. The flag is no feature, so no dependency can turn it on. Do not release a program that was built
+//! with it.
 //!
 //! # Names
 //!
@@ -151,7 +155,7 @@ pub mod fuzzing;
 mod handle;
 pub mod keeper;
 mod launch;
-#[cfg(feature = "learn")]
+#[cfg(crossmist_learn)]
 mod learn;
 mod object;
 mod printer;

@@ -20,14 +20,14 @@ pub(crate) enum Reply<T> {
     /// It could not confine itself, and has not looked at its arguments.
     NotConfined(Failure),
     /// It is watched instead of confined, by the holder of this descriptor.
-    #[cfg(feature = "learn")]
+    #[cfg(crossmist_learn)]
     Watched(std::os::fd::OwnedFd),
 }
 
 impl<T> Reply<T> {
     /// Returns whether it is a report on the child's confinement, not an answer.
     pub(crate) fn is_report(&self) -> bool {
-        #[cfg(feature = "learn")]
+        #[cfg(crossmist_learn)]
         if let Self::Watched(_) = self {
             return true;
         }
@@ -64,7 +64,7 @@ impl<T: Object> Object for Reply<T> {
                 encoder.put(&[5]);
                 failure.encode(encoder);
             }
-            #[cfg(feature = "learn")]
+            #[cfg(crossmist_learn)]
             Self::Watched(listener) => {
                 encoder.put(&[6]);
                 listener.encode(encoder);
@@ -86,7 +86,7 @@ impl<T: Object> Object for Reply<T> {
             3 => text(decoder).map(Self::BadResult),
             4 => Status::decode(decoder).map(|status| Self::Confined(Box::new(status))),
             5 => Failure::decode(decoder).map(Self::NotConfined),
-            #[cfg(feature = "learn")]
+            #[cfg(crossmist_learn)]
             6 => Object::decode(decoder).map(Self::Watched),
             tag => Err(decoder.error("the kind of an answer, 0 to 5", tag)),
         }

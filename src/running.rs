@@ -295,7 +295,7 @@ impl Running {
             Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
             Reply::BadResult(reason) => Err(Error::BadResult { reason }),
             // Handled by `look`.
-            #[cfg(feature = "learn")]
+            #[cfg(crossmist_learn)]
             Reply::Watched(_) => Err(Error::Malformed(FrameError::Surplus)),
             Reply::Confined(_) | Reply::NotConfined(_) => {
                 Err(Error::Malformed(FrameError::Surplus))

@@ -121,7 +121,7 @@ impl fmt::Display for Frame {
 
 /// Returns what is at an offset. There are several frames, the innermost first, if functions were
 /// inlined.
-#[cfg(feature = "backtrace")]
+#[cfg(any(feature = "backtrace", crossmist_learn))]
 fn frames(offset: u64) -> Vec<Frame> {
     let image = crate::sys::image::image();
     let Some(address) = image.and_then(|image| image.return_at(offset)) else {
@@ -148,7 +148,7 @@ fn frames(offset: u64) -> Vec<Frame> {
 
 /// Returns the line of the program, or of a dependency, that an offset belongs to. Lines in std and
 /// in this library do not count.
-#[cfg(feature = "learn")]
+#[cfg(crossmist_learn)]
 pub(crate) fn line_of(offset: u64) -> Option<String> {
     frames(offset).into_iter().find_map(|frame| {
         let (file, line) = (frame.file?, frame.line?);
@@ -160,13 +160,13 @@ pub(crate) fn line_of(offset: u64) -> Option<String> {
 }
 
 /// Returns the path of a function as it was written, even if `#[func]` has put its body elsewhere.
-#[cfg(feature = "backtrace")]
+#[cfg(any(feature = "backtrace", crossmist_learn))]
 fn function(path: &str) -> String {
     path.replace("_::__crossmist_body_", "")
         .replace("__crossmist_body_", "")
 }
 
-#[cfg(not(feature = "backtrace"))]
+#[cfg(not(any(feature = "backtrace", crossmist_learn)))]
 fn frames(offset: u64) -> Vec<Frame> {
     vec![Frame {
         offset: (offset != 0).then_some(offset),
@@ -191,7 +191,7 @@ mod tests {
         let Stack(offsets) = deeper(100);
         assert_eq!(offsets.len(), MOST_ADDRESSES);
         assert!(offsets.iter().all(|offset| *offset != 0), "{offsets:x?}");
-        #[cfg(feature = "backtrace")]
+        #[cfg(any(feature = "backtrace", crossmist_learn))]
         {
             let frames: Vec<_> = offsets.iter().flat_map(|offset| frames(*offset)).collect();
             let here = frames.iter().find(|frame| {

@@ -197,8 +197,8 @@ pub(crate) struct Test {
 #[derive(Args, Debug)]
 #[command(
     after_help = "While the program runs, its functions are watched and NOT confined: run it on input that you trust.
-`cargo run`, `cargo test` and `cargo nextest` get the feature `crossmist/learn`, in a target folder of
-their own; any other program must be built with it.
+`cargo run`, `cargo test` and `cargo nextest` get the flag `--cfg crossmist_learn`, in a target folder
+of their own. Any other program must be built with RUSTFLAGS=\"--cfg crossmist_learn\".
 
 Examples:
   cargo crossmist learn thumbnail -- cargo run -- picture.png

@@ -4,6 +4,7 @@
 //! here is right there. This crate finds files, draws, and says it in the form that was asked for.
 
 mod args;
+mod cargo;
 mod commands;
 mod import;
 mod page;

@@ -23,7 +23,7 @@ use crate::wire::Note;
 pub(crate) struct Applied {
     pub(crate) status: Status,
     /// Where its calls are asked for, if it is watched instead of confined.
-    #[cfg(feature = "learn")]
+    #[cfg(crossmist_learn)]
     pub(crate) listener: Option<std::os::fd::OwnedFd>,
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn apply(
     if let Some(ruleset) = &plan.ruleset {
         sys::landlock_restrict_self(ruleset.as_fd()).map_err(step(Step::Landlock))?;
     }
-    #[cfg(feature = "learn")]
+    #[cfg(crossmist_learn)]
     if fixed.is_watched {
         crate::sys::notify::let_anybody_look();
         drop_descriptors(plan);
@@ -117,7 +117,7 @@ pub(crate) fn apply(
     sys::load_filter(&filter, status.allows_speculation).map_err(step(Step::Seccomp))?;
     Ok(Applied {
         status,
-        #[cfg(feature = "learn")]
+        #[cfg(crossmist_learn)]
         listener: None,
     })
 }

@@ -15,7 +15,7 @@ mod status;
 mod tests;
 mod users;
 
-#[cfg(feature = "learn")]
+#[cfg(crossmist_learn)]
 pub(crate) use self::apply::Applied;
 pub(crate) use self::apply::apply;
 pub(crate) use self::inherited::prepare_copies;

@@ -119,7 +119,7 @@ impl Plan {
     }
 
     /// The same without any denial: a supervisor is asked about what not every policy allows.
-    #[cfg(feature = "learn")]
+    #[cfg(crossmist_learn)]
     pub(crate) fn watched(self) -> Result<Self, String> {
         let program = Arch::host().and_then(crossmist_policy::learn::watching);
         let program = program.ok_or("this architecture can't be watched")?;

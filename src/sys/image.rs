@@ -109,13 +109,13 @@ impl Image {
     }
 
     /// Where it lies.
-    #[cfg(feature = "learn")]
+    #[cfg(crossmist_learn)]
     pub(crate) fn base(&self) -> usize {
         self.base
     }
 
     /// The return address with an offset; `None` where there is no code of this image.
-    #[cfg(feature = "backtrace")]
+    #[cfg(any(feature = "backtrace", crossmist_learn))]
     pub(crate) fn return_at(&self, offset: u64) -> Option<usize> {
         let address = self.base.checked_add(usize::try_from(offset).ok()?)?;
         within(&self.code, address.checked_sub(1)?, 1).then_some(address)

@@ -18,7 +18,7 @@ pub(crate) mod image;
 pub(crate) mod inherited;
 pub(crate) mod kind;
 pub(crate) mod memory;
-#[cfg(feature = "learn")]
+#[cfg(crossmist_learn)]
 pub(crate) mod notify;
 pub(crate) mod poll;
 pub(crate) mod privileges;

@@ -12,7 +12,7 @@ use crate::args::{Arguments, Check, Format};
 use crate::report::{self, FINDINGS, GREEN, RED, paint};
 use crate::{sources, workspace};
 
-/// What a program has in it that was built with the feature `learn`.
+/// What a program has in it that was built with `--cfg crossmist_learn`.
 const LEARNS: &[u8] = b"crossmist:this-program-can-be-made-to-watch-instead-of-confine";
 
 pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
         if bytes.windows(LEARNS.len()).any(|window| window == LEARNS) {
             let name = binary.display();
             report::error(&format!(
-                "{name} was built with the feature `learn`: its environment decides whether it confines"
+                "{name} was built with `--cfg crossmist_learn`: its environment decides whether it confines"
             ));
             return Ok(ExitCode::from(FINDINGS));
         }

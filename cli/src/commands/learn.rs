@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{Outcome, no_sarif, print, refused};
 use crate::args::{Arguments, Learn};
+use crate::cargo::build_watched;
 use crate::report::{BOLD, FINDINGS, Failure, GREEN, RED, YELLOW, paint};
 use crate::workspace;
 
@@ -61,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
         let status = watch(options, &records)?;
         let recorded = records.all()?;
         if recorded.is_empty() && !records.has_any()? {
-            return Err("nothing was recorded: is the program built with crossmist's feature `learn`, and did it call a confined function?".into());
+            return Err("nothing was recorded: did the program call a confined function? A program that cargo does not run here has to be built with RUSTFLAGS=\"--cfg crossmist_learn\"".into());
         }
         if !status.success() {
             eprintln!(
@@ -240,7 +241,7 @@ fn give_up(options: &Learn, child: &mut Child, begun: Instant) -> Result<(), Fai
     Ok(())
 }
 
-/// The program as it was typed; what cargo builds gets the feature, where it is to be watched.
+/// The program as it was typed; cargo gets what makes it build a program that can be watched.
 fn command(options: &Learn, is_watched: bool) -> Result<Command, Failure> {
     let (program, rest) = options.command.split_first().ok_or("no program")?;
     let mut command = Command::new(program);
@@ -257,14 +258,9 @@ fn command(options: &Learn, is_watched: bool) -> Result<Command, Failure> {
         return Ok(command);
     }
     let (verbs, rest) = rest.split_at(verbs);
-    command
-        .args(verbs)
-        .args(["--features", "crossmist/learn"])
-        .args(rest);
-    // Beside what is built without it, so that neither is built twice.
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    command.env("CARGO_TARGET_DIR", target.join("crossmist-learn"));
+    command.args(verbs);
+    build_watched(&mut command);
+    command.args(rest);
     Ok(command)
 }
 

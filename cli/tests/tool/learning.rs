@@ -1,7 +1,6 @@
 //! Learning, from real parsers to policies that hold, and from hostile records to errors.
 //!
-//! The parsers are an example of this workspace, built with the feature `learn` as `--all-features`
-//! does.
+//! The parsers are an example of this workspace, built as `cargo crossmist learn` builds programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +8,7 @@ use std::sync::LazyLock;
 
 use crate::support::Folder;
 
-/// The example, built here where it isn't yet, so that one test can be run alone.
+/// The example, in a folder beside that of ordinary builds.
 static PARSERS: LazyLock<PathBuf> = LazyLock::new(|| {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let status = Command::new(env!("CARGO"))
@@ -17,19 +16,20 @@ static PARSERS: LazyLock<PathBuf> = LazyLock::new(|| {
             "build",
             "--quiet",
             "--offline",
-            "--workspace",
-            "--all-features",
+            "--package",
+            "crossmist-examples",
             "--example",
             "parsers",
         ])
-        .current_dir(workspace)
+        .env("RUSTFLAGS", "--cfg crossmist_learn")
+        .env("CARGO_TARGET_DIR", workspace.join("target/crossmist-learn"))
+        .current_dir(&workspace)
         .status();
     assert!(
         status.is_ok_and(|status| status.success()),
         "the example isn't built"
     );
-    let tool = Path::new(env!("CARGO_BIN_EXE_cargo-crossmist"));
-    tool.with_file_name("examples").join("parsers")
+    workspace.join("target/crossmist-learn/debug/examples/parsers")
 });
 
 fn parsers() -> String {
@@ -281,7 +281,7 @@ fn what_is_released_can_be_shown_not_to_learn() {
     let check = |binary: &str| folder.run(&["check", "--policies", "policies", "--binary", binary]);
     check(&parsers())
         .ends(1)
-        .says(&["built with the feature `learn`"]);
+        .says(&["built with `--cfg crossmist_learn`"]);
     // The tool itself has no use for it.
     let plain = std::env::temp_dir().join(format!("crossmist-plain-{}", std::process::id()));
     std::fs::copy("/bin/true", &plain).unwrap_or_else(|error| panic!("{error}"));
