@@ -67,6 +67,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &["sys/", "keeper/", "confine/", "blob.rs", "error.rs"],
     ),
     ("postcard", &["object/serde"]),
+    ("seccompiler", &["confine/", "sys/"]),
     ("serde", &["object/serde"]),
     ("thiserror", &[""]),
     (

@@ -114,6 +114,14 @@ impl Arch {
         }
     }
 
+    /// The architecture in seccompiler's words.
+    pub fn target(self) -> seccompiler::TargetArch {
+        match self {
+            Self::X86_64 => seccompiler::TargetArch::x86_64,
+            Self::Aarch64 => seccompiler::TargetArch::aarch64,
+        }
+    }
+
     /// The kernel's word for it, as filters see it.
     pub fn audit(self) -> u32 {
         match self {

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crossmist_policy::bpf::Action;
 use crossmist_policy::bpf::interpret::{Call, run};
-use crossmist_policy::bpf::{Action, Instruction};
 use crossmist_policy::{Arch, BuiltinOnly, Policy};
 use proptest::prelude::*;
 use seccompiler::{
@@ -101,20 +101,13 @@ fn alternatives() -> impl Strategy<Value = Vec<Vec<Test>>> {
     prop::collection::vec(tests, 1..5)
 }
 
-fn theirs(alternatives: &[Vec<Test>], number: u32, arch: TargetArch) -> Vec<Instruction> {
+fn theirs(alternatives: &[Vec<Test>], number: u32, arch: TargetArch) -> BpfProgram {
     let rules = alternatives
         .iter()
         .map(|tests| SeccompRule::new(tests.iter().map(Test::theirs).collect()).unwrap());
     let rules = BTreeMap::from([(i64::from(number), rules.collect())]);
     let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, arch);
-    let program: BpfProgram = filter.unwrap().try_into().unwrap();
-    let convert = |i: &seccompiler::sock_filter| Instruction {
-        code: i.code,
-        jt: i.jt,
-        jf: i.jf,
-        k: i.k,
-    };
-    program.iter().map(convert).collect()
+    filter.unwrap().try_into().unwrap()
 }
 
 /// Values on both sides of every boundary that the tests draw, then any.

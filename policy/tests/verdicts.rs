@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crossmist_policy::bpf::{Action, Instruction, Program, TRAP_EMULATE, TRAP_VIOLATION};
+use crossmist_policy::bpf::{Action, Program, TRAP_EMULATE, TRAP_VIOLATION, sock_filter};
 use crossmist_policy::syscalls::verdicts::{self, Answer};
 use crossmist_policy::{Arch, Policy, errno, syscalls};
 
@@ -32,7 +32,7 @@ fn answers(program: &Program, number: u32) -> BTreeSet<u32> {
         if !seen.insert((at, value)) {
             continue;
         }
-        let Instruction { code, jt, jf, k } = program.code[at];
+        let sock_filter { code, jt, jf, k } = program.code[at];
         let next = at + 1;
         let decided = |holds: fn(u32, u32) -> bool| value.map(|value| holds(value, k));
         let decision = match code {

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
-use crossmist_policy::bpf;
+use crossmist_policy::bpf::{self, BpfProgram};
 
 use super::plan::{Fixed, Plan, errno};
 use super::privileges;
@@ -209,12 +209,11 @@ fn deny_write_execute(fixed: &Fixed) -> io::Result<bool> {
 }
 
 /// The filter with this process's id in it.
-fn patched(fixed: &Fixed) -> Vec<[u8; 8]> {
+fn patched(fixed: &Fixed) -> BpfProgram {
     let mut filter = fixed.filter.clone();
-    let pid = std::process::id().to_ne_bytes();
     for at in &fixed.own_pid {
-        if let Some([_, _, _, _, operand @ ..]) = filter.get_mut(usize::from(*at)) {
-            *operand = pid;
+        if let Some(instruction) = filter.get_mut(usize::from(*at)) {
+            instruction.k = std::process::id();
         }
     }
     filter

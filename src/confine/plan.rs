@@ -14,6 +14,7 @@ use super::inherited::Inherited;
 use super::landlock;
 use crate::object::{DecodeError, Decoder, Encoder, Object};
 use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
+use crossmist_policy::bpf::{BpfProgram, sock_filter};
 
 /// What a child does to itself.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fixed {
     /// The filter, as the kernel takes it, but for the process's own id.
-    pub(super) filter: Vec<[u8; 8]>,
+    pub(super) filter: BpfProgram,
     /// The instructions whose operand is that id.
     pub(super) own_pid: Vec<u16>,
     /// Resources with their soft and hard limits, in the order in which they are set.
@@ -124,7 +125,7 @@ impl Plan {
         let program = Arch::host().and_then(crossmist_policy::learn::watching);
         let program = program.ok_or("this architecture can't be watched")?;
         let fixed = Fixed {
-            filter: program.code.iter().map(instruction).collect(),
+            filter: program.code.clone(),
             own_pid: program.own_pid,
             capabilities: u64::MAX,
             dies_with_parent: self.fixed.dies_with_parent,
@@ -217,7 +218,7 @@ impl Fixed {
         });
         let process = &policy.process;
         Ok(Self {
-            filter: program.code.iter().map(instruction).collect(),
+            filter: program.code.clone(),
             own_pid: program.own_pid.clone(),
             limits: [
                 limit(libc::RLIMIT_CORE, limits.core),
@@ -271,7 +272,11 @@ impl Fixed {
 
     fn encode(&self, encoder: &mut Encoder<'_>) {
         put_number(encoder, self.filter.len() as u64);
-        encoder.put(self.filter.as_flattened());
+        for sock_filter { code, jt, jf, k } in &self.filter {
+            let [c0, c1] = code.to_ne_bytes();
+            let [k0, k1, k2, k3] = k.to_ne_bytes();
+            encoder.put(&[c0, c1, *jt, *jf, k0, k1, k2, k3]);
+        }
         put_number(encoder, self.own_pid.len() as u64);
         for at in &self.own_pid {
             encoder.put(&at.to_le_bytes());
@@ -317,7 +322,13 @@ impl Fixed {
         };
         let mut filter = Vec::new();
         for _ in 0..number(decoder)? {
-            filter.push(decoder.array()?);
+            let [c0, c1, jt, jf, k0, k1, k2, k3] = decoder.array()?;
+            filter.push(sock_filter {
+                code: u16::from_ne_bytes([c0, c1]),
+                jt,
+                jf,
+                k: u32::from_ne_bytes([k0, k1, k2, k3]),
+            });
         }
         let mut own_pid = Vec::new();
         for _ in 0..number(decoder)? {
@@ -364,14 +375,6 @@ fn kernel() -> Kernel {
         landlock_abi: landlock_abi(),
         denies_write_execute: can_deny_write_execute(),
     }
-}
-
-/// An instruction as the kernel's `sock_filter`, in this machine's byte order.
-fn instruction(instruction: &crossmist_policy::bpf::Instruction) -> [u8; 8] {
-    let crossmist_policy::bpf::Instruction { code, jt, jf, k } = *instruction;
-    let [c0, c1] = code.to_ne_bytes();
-    let [k0, k1, k2, k3] = k.to_ne_bytes();
-    [c0, c1, jt, jf, k0, k1, k2, k3]
 }
 
 /// What a policy takes over from this process's environment, and what it sets.

@@ -11,6 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
+use crossmist_policy::bpf::{BpfProgram, sock_filter};
+
 use super::apply::apply;
 use super::inherited::Inherited;
 use super::plan::{Fixed, Plan};
@@ -68,13 +70,12 @@ macro_rules! alone {
 }
 
 /// Returns what `code` does.
-fn answer(action: u32) -> [u8; 8] {
+fn answer(action: u32) -> sock_filter {
     instruction(0x06, 0, 0, action)
 }
 
-fn instruction(code: u16, jt: u8, jf: u8, operand: u32) -> [u8; 8] {
-    let ([c0, c1], [k0, k1, k2, k3]) = (code.to_ne_bytes(), operand.to_ne_bytes());
-    [c0, c1, jt, jf, k0, k1, k2, k3]
+fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
 }
 
 const ALLOW: u32 = 0x7fff_0000;
@@ -82,7 +83,7 @@ const ERRNO: u32 = 0x0005_0000;
 
 /// Answers one call, where its first argument is `first` if one is given, by an error, and allows
 /// the others.
-fn refusing(call: i64, first: Option<i32>, errno: i32) -> Vec<[u8; 8]> {
+fn refusing(call: i64, first: Option<i32>, errno: i32) -> BpfProgram {
     let refusal = ERRNO | errno.unsigned_abs();
     let number = instruction(0x15, 0, if first.is_some() { 3 } else { 1 }, call as u32);
     let mut filter = vec![instruction(0x20, 0, 0, 0), number];

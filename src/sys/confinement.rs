@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_int, c_long, c_ulong};
+use seccompiler::BpfProgramRef;
 
 fn check(result: c_long) -> io::Result<c_long> {
     match result {
@@ -264,23 +265,26 @@ pub(crate) fn landlock_restrict_self(ruleset: BorrowedFd<'_>) -> io::Result<()> 
         .map(drop)
 }
 
-/// Loads a filter; each instruction is as the kernel's `sock_filter`, in this machine's byte order.
-pub(crate) fn load_filter(instructions: &[[u8; 8]], allow_speculation: bool) -> io::Result<()> {
-    let flags = match allow_speculation {
-        true => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-        false => 0,
-    };
-    set_filter(instructions, flags).map(drop)
+/// Loads a filter.
+pub(crate) fn load_filter(program: BpfProgramRef<'_>, allow_speculation: bool) -> io::Result<()> {
+    if allow_speculation {
+        return set_filter(program, libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW).map(drop);
+    }
+    seccompiler::apply_filter(program).map_err(|error| match error {
+        seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
+        // It is empty, which the kernel would say so.
+        _ => io::Error::from_raw_os_error(libc::EINVAL),
+    })
 }
 
 /// Loads a filter with these flags of `seccomp(2)`, and gives what that returns.
-pub(super) fn set_filter(instructions: &[[u8; 8]], flags: c_ulong) -> io::Result<c_long> {
-    // The kernel reads the instructions with alignment of its own.
-    let length = u16::try_from(instructions.len())
-        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+pub(super) fn set_filter(program: BpfProgramRef<'_>, flags: c_ulong) -> io::Result<c_long> {
+    let length =
+        u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog {
         len: length,
-        filter: instructions.as_ptr().cast_mut().cast(),
+        // `sock_filter` has the kernel's layout.
+        filter: program.as_ptr().cast_mut().cast(),
     };
     // SAFETY: `seccomp(2)` copies the structure and as many instructions of 8 bytes as it says.
     let result = unsafe {

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::c_int;
+use seccompiler::BpfProgramRef;
 
 use super::confinement::set_filter;
 use super::poll::{self, Deadline};
@@ -29,8 +30,8 @@ pub(crate) enum Answer {
 
 /// Loads a filter like [`super::confinement::load_filter`], and gives the descriptor on which its calls are asked for
 /// (Linux 5.0; to let them happen takes 5.5).
-pub(crate) fn load_filter(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
-    let result = set_filter(instructions, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+pub(crate) fn load_filter(program: BpfProgramRef<'_>) -> io::Result<OwnedFd> {
+    let result = set_filter(program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
     match c_int::try_from(result) {
         // SAFETY: a new descriptor that nobody else owns.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),

@@ -103,8 +103,8 @@ fn filter(name: &str) -> Result<Vec<u64>> {
     let program = compiled
         .program(arch)
         .ok_or("compiled for another architecture")?;
-    let instruction = |instruction: &bpf::Instruction| {
-        let bpf::Instruction { code, jt, jf, k } = *instruction;
+    let instruction = |instruction: &bpf::sock_filter| {
+        let bpf::sock_filter { code, jt, jf, k } = *instruction;
         u64::from(code) | u64::from(jt) << 16 | u64::from(jf) << 24 | u64::from(k) << 32
     };
     Ok(program.code.iter().map(instruction).collect())

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{ARGUMENTS, Action, Instruction, OWN_PID_PLACEHOLDER, op};
+use super::{ARGUMENTS, Action, BpfProgram, OWN_PID_PLACEHOLDER, op, sock_filter};
 use crate::condition::{Conjunction, Relation, Test};
 
 /// A place to go to, counted from the program's end.
@@ -16,7 +16,7 @@ pub(crate) struct Label(usize);
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     /// In reverse, with the mark that the operand is the process's id.
-    reversed: Vec<(Instruction, bool)>,
+    reversed: Vec<(sock_filter, bool)>,
     /// Where each answer was laid down first, and last.
     returns: HashMap<u32, (Label, Label)>,
     /// Tests that are there already, by what they are and where they lead.
@@ -70,7 +70,7 @@ impl Builder {
         if reachable(self.reversed.len(), label) {
             return label;
         }
-        let target = self.reversed[label.0 - 1].0;
+        let target = self.reversed[label.0 - 1].0.clone();
         match self.returns.get(&target.k) {
             Some((_, last))
                 if target.code == op::RETURN && reachable(self.reversed.len(), *last) =>
@@ -107,7 +107,7 @@ impl Builder {
 
     fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32, own_pid: bool) -> Label {
         self.reversed
-            .push((Instruction { code, jt, jf, k }, own_pid));
+            .push((sock_filter { code, jt, jf, k }, own_pid));
         Label(self.reversed.len())
     }
 
@@ -206,7 +206,7 @@ impl Builder {
     }
 
     /// The program that begins at the label laid down last, and where the process's id goes.
-    pub(crate) fn finish(mut self, start: Label) -> (Vec<Instruction>, Vec<u16>) {
+    pub(crate) fn finish(mut self, start: Label) -> (BpfProgram, Vec<u16>) {
         self.fall_through(start);
         let own_pid = self.reversed.iter().rev().enumerate();
         let own_pid = own_pid.filter(|(_, (_, own_pid))| *own_pid);
@@ -217,7 +217,7 @@ impl Builder {
             .reversed
             .iter()
             .rev()
-            .map(|(instruction, _)| *instruction)
+            .map(|(instruction, _)| instruction.clone())
             .collect();
         (code, own_pid)
     }

@@ -1,6 +1,6 @@
 //! The kernel's part, in safe Rust: running a filter over a call.
 
-use super::{ARCHITECTURE, ARGUMENTS, Action, Instruction, NUMBER, op};
+use super::{ARCHITECTURE, ARGUMENTS, Action, NUMBER, op, sock_filter};
 use crate::Arch;
 
 /// A call as a filter sees it.
@@ -44,12 +44,12 @@ impl Call {
 }
 
 /// The return value of a filter, or `None` for a program that the kernel wouldn't take.
-pub fn run(code: &[Instruction], call: &Call) -> Option<u32> {
+pub fn run(code: &[sock_filter], call: &Call) -> Option<u32> {
     let mut at = 0usize;
     let mut loaded = 0;
     // Jumps go forward only, so this ends.
     while let Some(instruction) = code.get(at) {
-        let Instruction { code, jt, jf, k } = *instruction;
+        let sock_filter { code, jt, jf, k } = *instruction;
         at += 1;
         let truth = match code {
             op::LOAD => {
@@ -77,7 +77,7 @@ pub fn run(code: &[Instruction], call: &Call) -> Option<u32> {
 }
 
 /// What a filter answers to a call. What can't be run kills, as it does in the kernel.
-pub fn answer(code: &[Instruction], call: &Call) -> Action {
+pub fn answer(code: &[sock_filter], call: &Call) -> Action {
     run(code, call)
         .and_then(Action::from_return)
         .unwrap_or(Action::KillProcess)

@@ -9,37 +9,25 @@ pub mod disassemble;
 pub mod interpret;
 mod starts;
 
-/// One instruction, laid out as the kernel's `sock_filter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Instruction {
-    /// The operation.
-    pub code: u16,
-    /// How many instructions are skipped when the test is true.
-    pub jt: u8,
-    /// How many are skipped when it is false.
-    pub jf: u8,
-    /// The operand.
-    pub k: u32,
+/// A filter as [`seccompiler::apply_filter`] takes it, and one of its instructions.
+pub use seccompiler::{BpfProgram, sock_filter};
+
+/// An instruction in one number, for storing.
+pub(crate) fn to_bits(instruction: &sock_filter) -> u64 {
+    u64::from(instruction.code) << 48
+        | u64::from(instruction.jt) << 40
+        | u64::from(instruction.jf) << 32
+        | u64::from(instruction.k)
 }
 
-impl Instruction {
-    /// The instruction in one number, for storing.
-    pub fn to_bits(self) -> u64 {
-        u64::from(self.code) << 48
-            | u64::from(self.jt) << 40
-            | u64::from(self.jf) << 32
-            | u64::from(self.k)
-    }
-
-    /// The instruction of such a number.
-    pub fn from_bits(bits: u64) -> Self {
-        let [c1, c0, jt, jf, k3, k2, k1, k0] = bits.to_be_bytes();
-        Self {
-            code: u16::from_be_bytes([c1, c0]),
-            jt,
-            jf,
-            k: u32::from_be_bytes([k3, k2, k1, k0]),
-        }
+/// The instruction of such a number.
+pub(crate) fn from_bits(bits: u64) -> sock_filter {
+    let [c1, c0, jt, jf, k3, k2, k1, k0] = bits.to_be_bytes();
+    sock_filter {
+        code: u16::from_be_bytes([c1, c0]),
+        jt,
+        jf,
+        k: u32::from_be_bytes([k3, k2, k1, k0]),
     }
 }
 
@@ -142,12 +130,35 @@ impl Action {
 }
 
 /// A filter for one architecture.
+///
+/// Any process can load it, sandboxed function or not, once its id is [patched](Program::patch) in. The process
+/// then dies by SIGSYS where the filter answers [`Action::Trap`], unless it handles that signal.
+///
+/// ```
+/// use crossmist_policy::{Arch, Policy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let compiled = Policy::builtin("parser")?.compile()?;
+/// let host = Arch::host().ok_or("an architecture without filters")?;
+/// let mut program = compiled.program(host).ok_or("no filter")?.clone();
+/// program.patch(std::process::id());
+/// std::thread::spawn(move || {
+///     seccompiler::apply_filter(&program.code).unwrap();
+///     // The filter answers EACCES: the policy grants no path.
+///     let error = std::fs::File::open("/etc/hostname").unwrap_err();
+///     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+/// })
+/// .join()
+/// .unwrap();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// The architecture that it is for; every other is killed.
     pub arch: crate::Arch,
     /// The instructions.
-    pub code: Vec<Instruction>,
+    pub code: BpfProgram,
     /// The instructions whose operand is [`OWN_PID_PLACEHOLDER`] until [`Program::patch`].
     pub own_pid: Vec<u16>,
 }
@@ -167,7 +178,7 @@ impl Program {
     /// Whether the kernel would take it: known operations, jumps forward and inside, an end.
     pub fn is_sound(&self) -> bool {
         let length = self.code.len();
-        let sound = |(at, i): (usize, &Instruction)| match i.code {
+        let sound = |(at, i): (usize, &sock_filter)| match i.code {
             op::LOAD => i.k.is_multiple_of(4) && i.k < 64 && at + 1 < length,
             op::AND => at + 1 < length,
             op::JUMP => (at + 1).saturating_add(i.k as usize) < length,

@@ -12,7 +12,7 @@ use super::{
     Provenance, Stdio, VariableRule,
 };
 use crate::Arch;
-use crate::bpf::{Instruction, Program};
+use crate::bpf::{self, Program};
 use crate::file::OnViolation;
 use crate::kernel::Requirement;
 use crate::landlock::{FsRights, Need};
@@ -198,11 +198,7 @@ impl Wire for PortSet {
 
 impl Wire for Program {
     fn put(&self, out: &mut Vec<u8>) {
-        let code: Vec<u64> = self
-            .code
-            .iter()
-            .map(|instruction| instruction.to_bits())
-            .collect();
+        let code: Vec<u64> = self.code.iter().map(bpf::to_bits).collect();
         self.arch.put(out);
         code.put(out);
         self.own_pid.put(out);
@@ -210,7 +206,7 @@ impl Wire for Program {
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let arch = Wire::take(input)?;
         let code: Vec<u64> = Wire::take(input)?;
-        let code = code.into_iter().map(Instruction::from_bits).collect();
+        let code = code.into_iter().map(bpf::from_bits).collect();
         let program = Self {
             arch,
             code,
