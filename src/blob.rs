@@ -209,11 +209,20 @@ impl BlobBuf {
             mapping,
             length,
         } = self;
+        let memory = match memory::cut(memory.as_fd(), length) {
+            Ok(()) => memory,
+            // A confined process makes files longer only.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                let exact = memory::create()?;
+                let mut copy = Mapping::exclusive(&exact, length)?;
+                let filled = mapping.as_slice().get(..length).unwrap_or_default();
+                copy.as_mut_slice().copy_from_slice(filled);
+                exact
+            }
+            Err(error) => return Err(error),
+        };
         // A memfd with a writable mapping cannot be sealed.
         drop(mapping);
-        let file = std::fs::File::from(memory);
-        file.set_len(u64::try_from(length).map_err(io::Error::other)?)?;
-        let memory = OwnedFd::from(file);
         memory::seal(memory.as_fd())?;
         Blob::sealed(memory, length)
     }

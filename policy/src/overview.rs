@@ -451,6 +451,13 @@ impl Policy {
                 "none can be made (seccomp)",
             ),
             one(
+                "the kernel's memory",
+                any(&["epoll_create1", "socketpair", "socket", "pipe2"]),
+                "sockets, pipes and the watches of epolls don't count towards `limits.memory`; \
+                 `limits.open_files` bounds how many there are, and each epoll can watch all of them",
+                "little can be made that takes some (seccomp)",
+            ),
+            one(
                 "locks on files",
                 any(&["flock"]),
                 "a lock on a passed file holds for everybody who has it",
@@ -476,6 +483,10 @@ impl Policy {
                 "none can be started (seccomp)",
             ),
         ];
+        if let Some(more) = self.residual_of_processes() {
+            residual.push(more);
+        }
+        residual.extend(self.residual_of_files());
         for relaxed in &self.relax {
             residual.push(Residual {
                 what: relaxed.value.what,
@@ -488,6 +499,50 @@ impl Policy {
 }
 
 impl Policy {
+    /// What remains of processes that a child starts.
+    fn residual_of_processes(&self) -> Option<Residual> {
+        (self.values.count("limits", "processes") > 0).then(|| Residual {
+            what: "the processes that it starts",
+            is_open: true,
+            note: "the keeper ends them after the child, one by one, and what forks faster than that may \
+                   outlive the program; if the child has a user of its own, as under root, they end all at \
+                   once"
+                .to_owned(),
+        })
+    }
+
+    /// What remains of files that a child makes.
+    fn residual_of_files(&self) -> Vec<Residual> {
+        const MAKE_SYM: u64 = 1 << 12;
+        const MAKE: u64 = 0x7f << 6;
+        let makes = |rights: u64| {
+            self.paths
+                .iter()
+                .any(|path| path.rights.bits() & rights != 0)
+        };
+        let makes = |rights| self.filesystem_unconfined.is_some() || makes(rights);
+        let one = |what, note: &str| Residual {
+            what,
+            is_open: true,
+            note: note.to_owned(),
+        };
+        let number = makes(MAKE).then(|| {
+            one(
+                "the number of files",
+                "`limits.file_size` bounds each file that it makes; nothing bounds how many: make them on a \
+                 file system of their own, or with a quota",
+            )
+        });
+        let links = makes(MAKE_SYM).then(|| {
+            one(
+                "links",
+                "it can leave symbolic links to any place: whoever opens what it made should follow none \
+                 (O_NOFOLLOW, RESOLVE_NO_SYMLINKS)",
+            )
+        });
+        number.into_iter().chain(links).collect()
+    }
+
     /// The grants that reach a path. A path in a grant that names a variable is compared as it is
     /// written.
     pub fn grants_of_path(&self, path: &str) -> Vec<Grant> {

@@ -38,6 +38,7 @@ impl Machine {
 pub(crate) fn emulate(machine: &Machine, number: c_long, arguments: [u64; 6]) -> c_long {
     match number {
         libc::SYS_mmap => map_privately(arguments),
+        libc::SYS_ftruncate => lengthen(arguments),
         libc::SYS_sysinfo => tell_of_memory(machine, arguments),
         libc::SYS_uname => tell_a_name(arguments),
         _ => stat_descriptor(arguments),
@@ -101,6 +102,43 @@ fn map_privately(arguments: [u64; 6]) -> c_long {
     match mapped {
         -1 => -c_long::from(nix::Error::last_raw()),
         mapped => mapped,
+    }
+}
+
+/// Answers `ftruncate` if the file is not longer: by writing a zero where its last byte is to be.
+///
+/// It is no more than the process could do by a write of its own. A file that others lengthen meanwhile
+/// gets the zero as well.
+fn lengthen([fd, length, ..]: [u64; 6]) -> c_long {
+    let (fd, length) = (fd as c_int, length.cast_signed());
+    let Some(last) = length.checked_sub(1).filter(|last| *last >= -1) else {
+        return -c_long::from(libc::EINVAL);
+    };
+    // SAFETY: asks for the flags of a descriptor.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags == -1 {
+        return -c_long::from(nix::Error::last_raw());
+    }
+    // SAFETY: all-zero is valid.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the structure.
+    if unsafe { libc::syscall(libc::SYS_fstat, fd, &raw mut status) } != 0 {
+        return -c_long::from(nix::Error::last_raw());
+    }
+    let is_regular = status.st_mode & libc::S_IFMT == libc::S_IFREG;
+    if !is_regular || flags & libc::O_ACCMODE == libc::O_RDONLY {
+        return -c_long::from(libc::EINVAL);
+    }
+    if status.st_size == length {
+        return 0;
+    }
+    if status.st_size > length || flags & libc::O_APPEND != 0 {
+        return -c_long::from(libc::EPERM);
+    }
+    // SAFETY: reads one byte.
+    match unsafe { libc::pwrite64(fd, c"".as_ptr().cast(), 1, last) } {
+        -1 => -c_long::from(nix::Error::last_raw()),
+        _ => 0,
     }
 }
 

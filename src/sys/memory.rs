@@ -28,6 +28,12 @@ pub(crate) fn create() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Sets the length of a memfd.
+pub(crate) fn cut(fd: BorrowedFd<'_>, length: usize) -> io::Result<()> {
+    let length = i64::try_from(length).map_err(io::Error::other)?;
+    Ok(nix::unistd::ftruncate(fd, length)?)
+}
+
 /// Seals a memfd. It fails with EBUSY while anybody has it mapped for writing.
 pub(crate) fn seal(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes numbers only.

@@ -9,7 +9,7 @@ use crate::names;
 use crate::settings::Values;
 use crate::source::Place;
 use crate::syscalls::groups::{
-    self, ALWAYS, EVERYTHING, Group, NEVER, SEND_DESCRIPTORS, SOFT, Soft,
+    self, ALWAYS, EVERYTHING, Group, NEVER, SEAL_MEMORY, SEND_DESCRIPTORS, SOFT, Soft,
 };
 use crate::syscalls::{self, Syscall};
 
@@ -31,7 +31,8 @@ pub(crate) struct Grant {
 impl Grant {
     /// Whether it is for functions that can send a descriptor by their types, and for no others.
     pub(crate) fn depends_on_types(&self) -> bool {
-        self.origin.place.is_none() && self.origin.group == Some(SEND_DESCRIPTORS)
+        let by_types = [Some(SEND_DESCRIPTORS), Some(SEAL_MEMORY)];
+        self.origin.place.is_none() && by_types.contains(&self.origin.group)
     }
 }
 
@@ -69,7 +70,8 @@ pub(super) fn collect(family: &mut Family<'_>, values: &Values) -> RuleMap {
     });
     let last = family.members.len() - 1;
     if !everything {
-        for name in ALWAYS.iter().chain([&SEND_DESCRIPTORS]) {
+        let seal = makes_memory_objects(family).then_some(&SEAL_MEMORY);
+        for name in ALWAYS.iter().chain([&SEND_DESCRIPTORS]).chain(seal) {
             let origin = Origin {
                 place: None,
                 group: None,
@@ -140,6 +142,17 @@ pub(super) fn collect(family: &mut Family<'_>, values: &Values) -> RuleMap {
     soften(&mut map, last);
     family.problems.append(&mut problems);
     map
+}
+
+/// Whether a line of any member allows what makes memory objects.
+fn makes_memory_objects(family: &Family<'_>) -> bool {
+    let origin = Origin::call_site();
+    let files = family.members.iter().map(|member| &member.file);
+    let mut entries = files.flat_map(|file| &file.syscalls.allow);
+    entries.any(|entry| {
+        let calls = expand(&entry.target, origin);
+        calls.iter().any(|(call, ..)| call.name == "memfd_create")
+    })
 }
 
 /// The groups that `[filesystem]` and `[network]` need to mean anything.

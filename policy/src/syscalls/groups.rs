@@ -32,6 +32,10 @@ pub(crate) const ALWAYS: &[&str] = &["@runtime", "@channel", "@self"];
 /// What every policy has besides, for functions that can send a descriptor by their types.
 pub(crate) const SEND_DESCRIPTORS: &str = "@send-descriptors";
 
+/// What a policy that makes memory objects has besides, for the same functions. Others would only seal
+/// what they were lent.
+pub(crate) const SEAL_MEMORY: &str = "@seal-memory";
+
 /// Every known call but the forbidden ones. Only for policies that confine nothing.
 pub(crate) const EVERYTHING: &str = "@all";
 
@@ -146,6 +150,8 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             // The library disarms what it closes, and what is queued in it; where that may not be,
             // closing may wait.
             "setsockopt(level == SOL_SOCKET && optname in {SO_LINGER, SO_PEEK_OFF, SO_TIMESTAMP})",
+            // Timeouts of a lent socket are its lender's, and a filter can't tell whose it is.
+            "setsockopt(level == SOL_SOCKET && optname in {SO_RCVTIMEO, SO_SNDTIMEO} || level == IPPROTO_TCP && optname == TCP_USER_TIMEOUT)",
             "prlimit64(new_limit != NULL)",
             "setrlimit",
         ],
@@ -175,6 +181,9 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "newfstatat(flags has AT_EMPTY_PATH)",
             // The handler maps it privately, where that is allowed.
             "mmap(prot == PROT_READ && flags has MAP_SHARED && flags only MAP_SHARED|MAP_NORESERVE|MAP_POPULATE)",
+            // The handler makes a file longer by writing its last byte. No file is cut short: a lent one
+            // can't be told from one's own.
+            "ftruncate",
             // A machine that has what the process has: its limit on memory, and no neighbours.
             "sysinfo",
             // A kernel without a name, of the least release.
@@ -360,6 +369,9 @@ static GROUPS: &[Group] = &[
     Group { name: "@send-descriptors", about: "sending descriptors over a channel; part of every policy if the type of the function's answer, or of a channel that it is given, can hold one", entries: &[
         "sendmsg(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR)",
     ] },
+    Group { name: "@seal-memory", about: "sealing memory objects before they are sent; part of every policy that makes some, if the type of the function's answer, or of a channel that it is given, can hold a descriptor", entries: &[
+        "fcntl(cmd == F_ADD_SEALS)",
+    ] },
     Group { name: "@memory", about: "private memory, never executable, never shared", entries: &[
         "brk", "munmap", "mremap(flags only MREMAP_MAYMOVE)",
         // Nothing is shared, so nothing is flushed: libunwind asks by it what is mapped.
@@ -405,24 +417,28 @@ static GROUPS: &[Group] = &[
         "socketpair(domain == AF_UNIX && type & SOCK_TYPE_MASK in {SOCK_STREAM, SOCK_SEQPACKET})",
     ] },
     Group { name: "@shared-memory", about: "the process's own memory objects, mapped shared", entries: &[
-        "memfd_create(flags only MFD_CLOEXEC|MFD_ALLOW_SEALING|MFD_NOEXEC_SEAL)", "ftruncate", "msync",
+        "memfd_create(flags only MFD_CLOEXEC|MFD_ALLOW_SEALING|MFD_NOEXEC_SEAL)", "msync",
         "mmap(prot only PROT_READ|PROT_WRITE && flags == MAP_SHARED)",
-        "fcntl(cmd in {F_ADD_SEALS, F_GET_SEALS})",
     ] },
     Group { name: "@file-map", about: "mapping descriptors for reading, or as a private copy; MAP_SHARED is turned into MAP_PRIVATE", entries: &[
         // A shared mapping of what is open for writing is one mprotect away from being written.
         "mmap(prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE && flags only MAP_PRIVATE|MAP_NORESERVE|MAP_POPULATE|MAP_FIXED|MAP_FIXED_NOREPLACE)",
     ] },
     Group { name: "@path-open", about: "opening files for reading; Landlock decides which", entries: &[
-        "openat(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME|O_PATH)",
-        "open(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME|O_PATH)",
+        "openat(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME)",
+        "open(flags only O_CLOEXEC|O_NOFOLLOW|O_DIRECTORY|O_NONBLOCK|O_NOCTTY|O_LARGEFILE|O_NOATIME)",
     ] },
     Group { name: "@path-write", about: "opening files for writing, and creating them; Landlock decides which", entries: &[
-        "openat(flags lacks O_ASYNC|O_DIRECT)", "open(flags lacks O_ASYNC|O_DIRECT)", "creat", "truncate",
-        "ftruncate",
+        // Not O_PATH, which no right is needed for. The mode counts only if something is made, and O_DIRECTORY
+        // is a part of O_TMPFILE.
+        "openat(flags lacks O_ASYNC|O_DIRECT|O_PATH|O_CREAT|O_TMPFILE || flags lacks O_ASYNC|O_DIRECT|O_PATH && mode lacks S_ISUID|S_ISGID)",
+        "open(flags lacks O_ASYNC|O_DIRECT|O_PATH|O_CREAT|O_TMPFILE || flags lacks O_ASYNC|O_DIRECT|O_PATH && mode lacks S_ISUID|S_ISGID)",
+        "creat(mode lacks S_ISUID|S_ISGID)", "truncate", "ftruncate",
     ] },
     Group { name: "@path-create", about: "creating, linking, renaming and removing files; Landlock decides which", entries: &[
-        "mkdir", "mkdirat", "mknodat(mode & S_IFMT in {0, S_IFREG, S_IFIFO, S_IFSOCK})", "unlink", "unlinkat",
+        // The kernel itself masks the modes of new folders.
+        "mkdir", "mkdirat",
+        "mknodat(mode & S_IFMT in {0, S_IFREG, S_IFIFO, S_IFSOCK} && mode lacks S_ISUID|S_ISGID)", "unlink", "unlinkat",
         "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat",
     ] },
     Group { name: "@path-stat", about: "reading the metadata of any path: Landlock does not restrict it", entries: &[
@@ -448,8 +464,9 @@ static GROUPS: &[Group] = &[
         "connect", "getsockname", "getpeername",
         // A descriptor that was lent can't be told from one's own: O_NONBLOCK of both, and nothing else.
         "fcntl(cmd == F_SETFL && arg only O_RDWR|O_NONBLOCK)", "ioctl(request == FIONBIO)",
+        // No timeouts: those of a lent socket are its lender's.
         // No SO_LINGER: it makes whoever closes the socket wait. No TCP_FASTOPEN: it connects past Landlock.
-        "setsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT} || level == SOL_SOCKET && optname in {SO_REUSEADDR, SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF} || level == IPPROTO_IPV6 && optname == IPV6_V6ONLY)",
+        "setsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT} || level == SOL_SOCKET && optname in {SO_REUSEADDR, SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF} || level == IPPROTO_IPV6 && optname == IPV6_V6ONLY)",
         "getsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT} || level == SOL_SOCKET && optname in {SO_ERROR, SO_REUSEADDR, SO_KEEPALIVE, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF})",
         "sendto(flags lacks MSG_FASTOPEN|MSG_OOB)",
         "recvfrom(flags lacks MSG_OOB)", "recvmsg(flags lacks MSG_OOB)",

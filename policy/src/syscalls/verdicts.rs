@@ -109,7 +109,7 @@ static VERDICTS: &[Verdict] = &[
     row(&[Allowed, Violation], "sends and receives on the channel; other addresses and out-of-band data are a violation", &["recvfrom", "recvmsg", "sendmsg", "sendto"]),
     row(&[Allowed, Errno("EINVAL"), Errno("EPERM"), Violation], "flags of its own descriptors; changing flags that it shares with a lender is EPERM, owners for signals and locks are a violation", &["fcntl"]),
     row(&[Allowed, Errno("ENOTTY"), Errno("EPERM"), Violation], "asks whether a descriptor is a terminal, which it is not; most other commands are a violation", &["ioctl"]),
-    row(&[Errno("EPERM"), Violation], "the library disarms sockets before it closes them; anything else about one is a violation", &["setsockopt"]),
+    row(&[Errno("EPERM"), Violation], "the library disarms sockets before it closes them, and timeouts are their lender's; anything else about one is a violation", &["setsockopt"]),
     // Oneself.
     row(&[Allowed], "ids of its own", &["getegid", "geteuid", "getgid", "getgroups", "getpgrp", "getpid", "getppid", "getresgid", "getresuid", "gettid", "getuid"]),
     row(&[Allowed, Violation], "its own ids; with another process's id it would reveal whether that exists", &["getpgid", "getsid"]),
@@ -144,7 +144,8 @@ static VERDICTS: &[Verdict] = &[
     row(&[Violation], "changes modes, owners and times", &["chmod", "chown", "fchmod", "fchmodat", "fchown", "fchownat", "futimesat", "lchown", "utime", "utimensat", "utimes"]),
     row(&[Violation], "attributes of files", &["fgetxattr", "file_getattr", "file_setattr", "flistxattr", "fremovexattr", "fsetxattr", "getxattr", "getxattrat", "lgetxattr", "listxattr", "listxattrat", "llistxattr", "lremovexattr", "lsetxattr", "removexattr", "removexattrat", "setxattr", "setxattrat"]),
     row(&[Violation], "lists, enters and watches folders", &["fanotify_init", "fanotify_mark", "fchdir", "getdents", "getdents64", "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch"]),
-    row(&[Violation], "grows, truncates, locks and flushes files; flushing waits for others' writes", &["fallocate", "fdatasync", "flock", "fsync", "ftruncate", "sync", "sync_file_range", "syncfs"]),
+    row(&[Emulated], "makes a file longer, as a write could; to cut one short is EPERM, as a lent file can't be told from one's own", &["ftruncate"]),
+    row(&[Violation], "reserves, locks and flushes files; flushing waits for others' writes", &["fallocate", "fdatasync", "flock", "fsync", "sync", "sync_file_range", "syncfs"]),
     // More descriptors.
     row(&[Errno("ENOSYS")], "copies inside the kernel, for which std has read and write", &["copy_file_range", "sendfile", "splice", "tee"]),
     row(&[Errno("ENOSYS")], "a file in memory, which no limit on memory counts", &["memfd_create"]),
