@@ -17,8 +17,7 @@ use landlock::{
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 
-use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
-
+use super::mounts::{self, Mounts};
 use crate::sys::system_files;
 
 /// What a policy has Landlock handle on a kernel of this ABI: rights on files, rights on ports,
@@ -109,6 +108,7 @@ fn add_paths(
     let ceilings: Vec<_> = ceilings
         .map(|ceiling| Top::of(ceiling, &bound))
         .collect::<Result<_, _>>()?;
+    let mut mounts = Mounts::default();
     for rule in policy.filesystem.iter().flatten() {
         let path = policy
             .bind(&rule.path, &bound, |name| std::env::var(name).ok())
@@ -131,7 +131,8 @@ fn add_paths(
             }
         };
         check_links(Path::new(&path), &beneath, &loose).map_err(|reason| failed(&reason))?;
-        check_place(&beneath, rule.rights, &ceilings).map_err(|reason| failed(&reason))?;
+        check_place(&beneath, rule.rights, &ceilings, &mut mounts)
+            .map_err(|reason| failed(&reason))?;
         let rights =
             rule.rights.known_to(abi).bits() & possible(&beneath).map_err(|e| failed(&e))?;
         if rights == 0 {
@@ -264,7 +265,12 @@ impl<'a> Top<'a> {
 
 /// Holds an open file against the ceilings, and against what nobody writes. The policy was checked by
 /// its names, and a symbolic link, which another child may have made, leads elsewhere.
-fn check_place(file: &File, rights: FsRights, ceilings: &[Top<'_>]) -> Result<(), String> {
+fn check_place(
+    file: &File,
+    rights: FsRights,
+    ceilings: &[Top<'_>],
+    mounts: &mut Mounts,
+) -> Result<(), String> {
     if ceilings.is_empty() && !rights.writes() {
         return Ok(());
     }
@@ -281,14 +287,23 @@ fn check_place(file: &File, rights: FsRights, ceilings: &[Top<'_>]) -> Result<()
     }
     if rights.writes() {
         // By another mount these have other names.
-        const KERNELS: [FsType; 2] = [PROC_SUPER_MAGIC, SYSFS_MAGIC];
-        let kind = fstatfs(file).map_err(|error| io::Error::from(error).to_string())?;
-        let is_kernels = KERNELS.contains(&kind.filesystem_type());
+        let is_kernels = mounts::is_kernels(file).map_err(|error| error.to_string())?;
         let tree = at.to_str().and_then(kernel_tree);
         if is_kernels || tree.is_some() {
             return Err(format!(
                 "it leads to `{}`, whose files are the kernel itself: nothing is written there",
                 at.display()
+            ));
+        }
+        let found = mounts.beneath(&at).map_err(|error| {
+            format!(
+                "what is mounted beneath it can't be read from /proc/thread-self/mountinfo: {error}"
+            )
+        })?;
+        if let Some(mount) = found {
+            return Err(format!(
+                "the kernel itself is mounted beneath it, {mount}, and would be granted with it: unmount that, \
+                 or grant the folders beside it"
             ));
         }
     }

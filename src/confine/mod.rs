@@ -8,6 +8,7 @@ mod apply;
 mod fields;
 mod inherited;
 mod landlock;
+mod mounts;
 mod plan;
 mod privileges;
 mod status;

@@ -122,6 +122,11 @@ pub(crate) fn open_to_write(path: &str) -> io::Result<File> {
     Ok(openat(proc()?, path, flags, Mode::empty())?.into())
 }
 
+/// Reads a file of `/proc` whose bytes need not be text.
+pub(crate) fn read_bytes(path: &str) -> io::Result<Vec<u8>> {
+    bytes_from_beginning(open(path)?.as_fd())
+}
+
 /// Reads a short file of `/proc`.
 pub(crate) fn read(path: &str) -> io::Result<String> {
     read_from_beginning(open(path)?.as_fd())
@@ -129,12 +134,16 @@ pub(crate) fn read(path: &str) -> io::Result<String> {
 
 /// By nothing but reading, for the reason of `fork::read_plainly`.
 fn read_from_beginning(file: BorrowedFd<'_>) -> io::Result<String> {
+    String::from_utf8(bytes_from_beginning(file)?).map_err(io::Error::other)
+}
+
+fn bytes_from_beginning(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
         let offset = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         match nix::sys::uio::pread(file, &mut buffer, offset)? {
-            0 => return String::from_utf8(bytes).map_err(io::Error::other),
+            0 => return Ok(bytes),
             count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
         }
     }
