@@ -23,6 +23,7 @@ use crate::background;
 use crate::stack;
 use crate::sys::image;
 use crate::sys::notify::{self, Answer, Asked};
+use crate::sys::privileges;
 
 /// The variable that names the folder.
 const VARIABLE: &str = "CROSSMIST_LEARN";
@@ -45,6 +46,11 @@ pub(crate) fn is_on() -> bool {
 fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
+        // Whoever starts a program with more privileges than they have must not lift its confinement, nor
+        // have it write files (secure_getenv(3)).
+        if privileges::is_privileged() {
+            return None;
+        }
         let folder = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty())?;
         // Nobody must take this for a sandbox.
         let _ = writeln!(
@@ -59,17 +65,13 @@ fn folder() -> Option<&'static Path> {
 
 /// Watches a child until no process of it is left.
 pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str) {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let Some(folder) = folder() else { return };
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!("{}-{number}.jsonl", std::process::id()));
     let policy = policy.to_owned();
-    let shown = path.clone();
-    let complain = move |error: io::Error| {
-        let _ = writeln!(io::stderr(), "crossmist: {}: {error}", shown.display());
-    };
     // Opened here, so that the child is known even if the program ends at once.
-    let opened = OpenOptions::new().create(true).append(true).open(&path);
+    let (path, opened) = new_record(folder);
+    let complain = move |error: io::Error| {
+        let _ = writeln!(io::stderr(), "crossmist: {}: {error}", path.display());
+    };
     let file = match opened {
         Ok(file) => file,
         Err(error) => return complain(error),
@@ -81,6 +83,26 @@ pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str)
     };
     // Without it, the child's calls fail with ENOSYS when the descriptor is closed.
     let _ = background::spawn("crossmist-learn", watch);
+}
+
+/// Makes a file for a record. It is a new one, whatever lies in the folder: no link is followed, and no
+/// pipe waited for.
+fn new_record(folder: &Path) -> (PathBuf, io::Result<File>) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    /// How many names may be taken by programs that had this one's number.
+    const TRIES: u32 = 10_000;
+    let mut tries = 0;
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("{}-{number}.jsonl", std::process::id()));
+        let made = OpenOptions::new().create_new(true).append(true).open(&path);
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => {
+                tries += 1;
+            }
+            made => return (path, made),
+        }
+    }
 }
 
 /// What identifies a call.
@@ -307,4 +329,32 @@ fn line_of(memory: &File, thread: u32) -> Option<String> {
 fn lowest(maps: &str) -> Option<u64> {
     let first = maps.lines().find(|line| line.contains('/'))?;
     u64::from_str_radix(first.split('-').next()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_a_new_file_whatever_lies_in_the_folder() {
+        let folder = std::env::temp_dir().join(format!("crossmist-records-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let target = folder.join("target");
+        std::fs::write(&target, "text").unwrap();
+        let (first, file) = new_record(&folder);
+        drop(file.unwrap());
+        let name = first.file_name().and_then(OsStr::to_str).unwrap();
+        let number = name.trim_end_matches(".jsonl").rsplit_once('-').unwrap().1;
+        let number: u32 = number.parse().unwrap();
+        let next =
+            |more: u32| folder.join(format!("{}-{}.jsonl", std::process::id(), number + more));
+        std::os::unix::fs::symlink(&target, next(1)).unwrap();
+        std::os::unix::fs::symlink(folder.join("nothing"), next(2)).unwrap();
+        let (path, file) = new_record(&folder);
+        file.unwrap().write_all(b"record").unwrap();
+        assert_eq!(path, next(3));
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "text");
+        assert!(!folder.join("nothing").exists());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

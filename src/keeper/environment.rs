@@ -5,6 +5,8 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Mutex, PoisonError};
 
+use crate::sys::privileges;
+
 /// What tells the known libraries to start no thread when they are loaded, and few later.
 const ONE_THREAD: [(&str, &str); 7] = [
     // jemalloc, under the names that it is usually built with.
@@ -72,8 +74,12 @@ pub fn env(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
 /// What the program starts the keeper with: where its libraries are, what keeps the known ones from
 /// starting threads and from reserving memory, and what the program has set.
 pub(super) fn for_keeper() -> Vec<CString> {
-    let libraries =
-        std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH".into(), path));
+    // The loader has ignored it if the program has more privileges than whoever started it.
+    let libraries = match privileges::is_privileged() {
+        true => None,
+        false => std::env::var_os("LD_LIBRARY_PATH"),
+    };
+    let libraries = libraries.map(|path| ("LD_LIBRARY_PATH".into(), path));
     let known = ONE_THREAD.into_iter().chain(NO_RESERVE);
     let known = known.map(|(name, value)| (name.into(), value.into()));
     let set = SET.lock().unwrap_or_else(PoisonError::into_inner).clone();
