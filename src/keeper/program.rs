@@ -154,6 +154,10 @@ impl Keeper {
         let failed = |step| move |source| Error::Launch { step, source };
         let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
         let surroundings = Surroundings::of_this_thread(ours.as_fd());
+        // From the first packet on.
+        socket::set_option(theirs.as_fd(), libc::SO_PASSCRED, 1).map_err(failed(
+            "have the kernel tell the keeper who asks (SO_PASSCRED)",
+        ))?;
         let null = system_files::null().map_err(failed("open /dev/null"))?;
         let starter = execute(
             executable,

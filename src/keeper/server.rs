@@ -23,8 +23,9 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::privileges;
 use crate::sys::process::{self, Ended, Process};
 use crate::sys::signals;
-use crate::sys::socket::{self, Wait};
+use crate::sys::socket::{self, Sender, Wait};
 use crate::sys::usage::usage;
+use crate::sys::user_end;
 use crate::transport;
 
 /// What a new child does with its launch socket and the number of its parent, the keeper: see
@@ -49,6 +50,8 @@ pub(crate) fn enter(program: OwnedFd, enter_child: EnterChild) -> i32 {
 struct Keeper {
     own_id: i32,
     program: OwnedFd,
+    /// Who the program is. What has become another process or user gets nothing.
+    asker: Sender,
     /// Readable once the program has ended, whoever else holds a copy of its socket.
     _program_ended: OwnedFd,
     enter_child: EnterChild,
@@ -117,7 +120,8 @@ impl Keeper {
     /// Sets up the process, and tells the program who it is.
     fn new(program: OwnedFd, enter_child: EnterChild) -> Option<Self> {
         match Self::set_up(program.as_fd()) {
-            Ok((program_ended, epoll, oom_score, witness)) => Some(Self {
+            Ok((asker, program_ended, epoll, oom_score, witness)) => Some(Self {
+                asker,
                 own_id: nix::unistd::getpid().as_raw(),
                 program,
                 _program_ended: program_ended,
@@ -139,7 +143,7 @@ impl Keeper {
 
     fn set_up(
         program: BorrowedFd<'_>,
-    ) -> io::Result<(OwnedFd, Epoll, Option<OomScore>, Option<Process>)> {
+    ) -> io::Result<(Sender, OwnedFd, Epoll, Option<OomScore>, Option<Process>)> {
         // A session of its own, and no reaction to what a terminal sends to all: it ends with the
         // program, which may want to finish its calls after Ctrl-C, and not before.
         nix::unistd::setsid().map_err(failed("begin a session of its own (setsid)"))?;
@@ -159,6 +163,10 @@ impl Keeper {
         nix::sys::prctl::set_dumpable(false)
             .map_err(failed("keep others from looking into it (PR_SET_DUMPABLE)"))?;
         confine::prepare_copies();
+        // It is as long as the program that counts, and SIGXCPU would end the keeper at the lower limit.
+        getrlimit(Resource::RLIMIT_CPU)
+            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CPU, hard, hard))
+            .map_err(failed("raise its limit of processor time (prlimit)"))?;
         // Four descriptors a child.
         getrlimit(Resource::RLIMIT_NOFILE)
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
@@ -185,6 +193,9 @@ impl Keeper {
         let mut greeting = Vec::new();
         let packet = socket::receive(program, &mut greeting, 1, None, Wait::Block)
             .map_err(failed("hear from the program"))?;
+        let asker = packet.sender.ok_or_else(|| {
+            io::Error::other("the kernel doesn't say who the program is (SO_PASSCRED)")
+        })?;
         let program_ended = packet.descriptors.into_iter().flatten().next();
         let program_ended = program_ended
             .ok_or_else(|| io::Error::other("the program sent no pidfd of itself"))?
@@ -213,7 +224,7 @@ impl Keeper {
             witness: witness.as_ref().map_or(0, |witness| witness.id),
         };
         ready.send(program);
-        Ok((program_ended, epoll, oom_score, witness))
+        Ok((asker, program_ended, epoll, oom_score, witness))
     }
 
     /// Runs the keeper, and returns when the program has ended.
@@ -273,6 +284,11 @@ impl Keeper {
                 // program sees the end of the report socket.
                 Err(_) => return Served::Goes,
             };
+        if packet.sender != Some(self.asker) {
+            // It has given up its user, and what took it over must not get it back here; or another
+            // process has its socket.
+            return Served::Ended;
+        }
         let mut descriptors = packet.descriptors.into_iter().flatten();
         let mut next = || descriptors.next().map(|fd| fd.into_owned());
         let (Some(socket), Some(reports)) = (next(), next()) else {
@@ -396,6 +412,10 @@ impl Keeper {
         // A child that was forked a moment ago may have a copy of it: closing this one would not take
         // it out.
         self.epoll.remove(entry.process.pidfd.as_fd());
+        if entry.may_fork {
+            // While it isn't waited for, nobody else can take its user.
+            end_user(&entry.process);
+        }
         let (ended, cpu_time) = match entry.process.try_wait_with_time() {
             Ok(Some(status)) => status,
             Ok(None) => {
@@ -532,6 +552,9 @@ impl Keeper {
         let patience = Deadline::after(PATIENCE);
         for entry in std::mem::take(&mut self.children).into_values() {
             if poll::readable(entry.process.pidfd.as_fd(), patience).is_ok() {
+                if entry.may_fork {
+                    end_user(&entry.process);
+                }
                 let _ = entry.process.try_wait();
             }
         }
@@ -543,6 +566,32 @@ impl Keeper {
         }
         0
     }
+}
+
+/// Ends all processes of a child that has ended, at once, if it has a user of its own.
+fn end_user(child: &Process) {
+    let Ok(Some(user)) = child.user_at_end() else {
+        return;
+    };
+    let is_own = nix::unistd::getresuid().is_ok_and(|own| {
+        [own.real, own.effective, own.saved]
+            .iter()
+            .all(|id| id.as_raw() != user)
+    });
+    if !is_own || user == 0 {
+        return;
+    }
+    // In a process that has no more than that user: it reaches nobody else.
+    let Ok(helper) = fork::fork() else { return };
+    let Some(helper) = helper else {
+        let killed = user_end::become_user_and_kill_all(user);
+        process::leave(i32::from(killed.is_err()))
+    };
+    // What it kills can stop it first, if its policy lets it.
+    if poll::readable(helper.pidfd.as_fd(), Deadline::after(PATIENCE)).is_err() {
+        let _ = helper.signal(libc::SIGKILL);
+    }
+    let _ = helper.wait();
 }
 
 /// What a step of the set-up could not do, and why.

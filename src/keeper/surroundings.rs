@@ -12,7 +12,7 @@ use crate::sys::system_files::OwnFile;
 
 static CONTROL_GROUPS: OwnFile = OwnFile::new("self/cgroup");
 
-/// The calling thread's groups, root directory and network, and its process's control groups.
+/// The calling thread's real ids, groups, root directory and network, and its process's control groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Surroundings {
     groups: Vec<u32>,
@@ -21,6 +21,8 @@ pub(super) struct Surroundings {
     network: Option<u64>,
     /// As `/proc/self/cgroup` has it: they limit and count what a process and its children use.
     control_groups: Option<String>,
+    /// Real user and group: the kernel tells the keeper those of whoever asks, and it obeys no others.
+    real: (u32, u32),
 }
 
 impl Surroundings {
@@ -32,6 +34,10 @@ impl Surroundings {
             root: root.map(|root| (root.dev(), root.ino())),
             network: socket::network(socket).ok(),
             control_groups: CONTROL_GROUPS.read().ok(),
+            real: (
+                nix::unistd::getuid().as_raw(),
+                nix::unistd::getgid().as_raw(),
+            ),
         }
     }
 }

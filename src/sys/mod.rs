@@ -35,3 +35,4 @@ pub(crate) mod system_files;
 pub(crate) mod threads;
 pub(crate) mod unwind;
 pub(crate) mod usage;
+pub(crate) mod user_end;

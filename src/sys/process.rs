@@ -223,6 +223,23 @@ impl Process {
         }))
     }
 
+    /// The real user that it had, if it has ended and wasn't waited for. It can be waited for still.
+    pub(crate) fn user_at_end(&self) -> io::Result<Option<libc::uid_t>> {
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: all-zero is a valid `siginfo_t`.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let pidfd = self.pidfd.as_raw_fd();
+        // SAFETY: `waitid(2)` writes into the structure.
+        let result =
+            unsafe { libc::waitid(libc::P_PIDFD, pidfd.cast_unsigned(), &raw mut info, options) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `waitid` filled it in for a child, or left it zero; both have an id and a user.
+        let (pid, user) = (unsafe { info.si_pid() }, unsafe { info.si_uid() });
+        Ok((pid != 0).then_some(user))
+    }
+
     /// Sends it a signal. Nothing happens if it has ended.
     pub(crate) fn signal(&self, signal: c_int) -> io::Result<()> {
         signal_by_pidfd(self.pidfd.as_fd(), signal)

@@ -47,6 +47,8 @@ pub(crate) struct Packet {
     pub(crate) descriptors: Vec<Option<Received>>,
     /// It came with its time, for which SO_TIMESTAMP asks.
     has_time: bool,
+    /// Who has sent it, if SO_PASSCRED asks for that.
+    pub(crate) sender: Option<Sender>,
     /// The packet was longer than the buffers, or had more control data than there was room for.
     pub(crate) truncated: bool,
 }
@@ -183,6 +185,14 @@ fn send_plain(socket: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> io::R
     }
 }
 
+/// Who has sent a packet, by the kernel's word: a process, and its real user and group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sender {
+    process: i32,
+    user: u32,
+    group: u32,
+}
+
 /// SO_PASSPIDFD's control message, from Linux 6.5 on: a descriptor that nobody sent.
 const SCM_PIDFD: libc::c_int = 4;
 
@@ -241,7 +251,11 @@ fn receive_with(
             result => break result?,
         }
     };
-    let (descriptors, has_time) = control_messages(&header);
+    let Attached {
+        descriptors,
+        has_time,
+        sender,
+    } = control_messages(&header);
     let in_head = bytes.min(head_room);
     // SAFETY: the kernel fills the buffers in order, so `in_head` bytes behind the length are
     // written, within the capacity reserved above.
@@ -255,15 +269,23 @@ fn receive_with(
         bytes,
         descriptors,
         has_time,
+        sender,
         truncated: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
     })
 }
 
-/// Takes ownership of the descriptors in the control messages that `recvmsg` wrote, and says
-/// whether there was a time among them.
-fn control_messages(header: &libc::msghdr) -> (Vec<Option<Received>>, bool) {
-    let mut received = Vec::new();
-    let mut has_time = false;
+/// What came beside a packet's bytes.
+#[derive(Default)]
+struct Attached {
+    descriptors: Vec<Option<Received>>,
+    has_time: bool,
+    sender: Option<Sender>,
+}
+
+/// Takes ownership of the descriptors in the control messages that `recvmsg` wrote, and says what else
+/// was among them.
+fn control_messages(header: &libc::msghdr) -> Attached {
+    let mut attached = Attached::default();
     // SAFETY: the kernel left `msg_control` and `msg_controllen` describing what it wrote.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     // SAFETY: `next` is null or points to a control message that the kernel wrote.
@@ -272,18 +294,31 @@ fn control_messages(header: &libc::msghdr) -> (Vec<Option<Received>>, bool) {
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                 // SAFETY: the kernel wrote descriptors that nobody else owns.
                 let fds = unsafe { owned_descriptors(next) };
-                received.extend(fds.into_iter().map(Received::new).map(Some));
+                attached
+                    .descriptors
+                    .extend(fds.into_iter().map(Received::new).map(Some));
             }
             // Closed at once; a pidfd's close doesn't wait.
             // SAFETY: as above.
             (libc::SOL_SOCKET, SCM_PIDFD) => drop(unsafe { owned_descriptors(next) }),
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMP) => has_time = true,
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMP) => attached.has_time = true,
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                // SAFETY: the data of a header begins within the same buffer.
+                let data = unsafe { libc::CMSG_DATA(next) }.cast::<libc::ucred>();
+                // SAFETY: the kernel wrote the structure; the read doesn't ask for alignment.
+                let sender = unsafe { data.read_unaligned() };
+                attached.sender = Some(Sender {
+                    process: sender.pid,
+                    user: sender.uid,
+                    group: sender.gid,
+                });
+            }
             _ => {}
         }
         // SAFETY: `next` points into the control buffer that `header` describes.
         next = unsafe { libc::CMSG_NXTHDR(header, next) };
     }
-    (received, has_time)
+    attached
 }
 
 /// The descriptors in a control message.

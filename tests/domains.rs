@@ -1,0 +1,183 @@
+//! What becomes of all that a child has started, however fast it starts more.
+
+#![expect(
+    unsafe_code,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "native code of an attacker"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use crossmist::{Error, SandboxPolicy, Sender, channel, func};
+use support::{raw, within};
+
+fn main() {
+    crossmist::init();
+    support::main(
+        cases![
+            what_forks_faster_than_it_is_killed_ends_at_once needs Root,
+            a_storm_ends_with_its_program needs Root,
+            who_has_given_up_root_gets_nothing_from_the_keeper needs Root,
+        ],
+        cases![helper_starts_a_storm],
+    );
+}
+
+/// How long a storm goes on if nobody ends it.
+const STORM: Duration = Duration::from_secs(40);
+
+fn forker() -> SandboxPolicy {
+    let text = "format = 1\nextends = [\"parser\"]\n[syscalls]\n\
+        allow = [{ call = \"@process\", why = \"a storm\" }]\n\
+        [limits]\nprocesses = 64\nthreads = 64\nmemory = \"none\"\nwall_time = \"none\"\ncpu_time = \"none\"\n";
+    SandboxPolicy::from_toml("forker", text).unwrap()
+}
+
+fn fork() -> i64 {
+    // SAFETY: a copy of this process, as by `fork(2)`; it has one thread.
+    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
+}
+
+/// Each generation forks the next one and ends at once, in several lines.
+#[func(sandbox = dynamic)]
+fn storms(mut begun: Sender<u32>) {
+    begun.send(&std::process::id()).unwrap();
+    let end = Instant::now() + STORM;
+    for _ in 0..6 {
+        while fork() == 0 {
+            // One that can't fork, since there are too many, tries again.
+            loop {
+                match fork() {
+                    0 => break,
+                    -1 if Instant::now() < end => {}
+                    _ => raw::exit(0),
+                }
+            }
+            while Instant::now() < end {
+                match fork() {
+                    0 | -1 => {}
+                    _ => raw::exit(0),
+                }
+            }
+            raw::exit(0);
+        }
+    }
+    std::thread::sleep(STORM);
+}
+
+/// How many processes a user has, zombies included.
+fn processes_of(user: u32) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let is_theirs = |pid: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:\t"));
+        ids.and_then(|ids| ids.split('\t').next()?.parse().ok()) == Some(user)
+    };
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.parse::<u32>().is_ok() && is_theirs(name))
+        .count()
+}
+
+/// Starts a storm, and returns its user.
+fn start_storm(policy: &SandboxPolicy) -> (crossmist::Child<()>, u32) {
+    let (tx, mut rx) = channel().unwrap();
+    let mut child = storms.sandbox(policy).spawn(tx).unwrap();
+    let user = child.confinement().unwrap().unwrap().own_user.unwrap();
+    rx.recv().unwrap().unwrap();
+    // The control: it blows.
+    support::wait_until("it has started processes", || processes_of(user) > 5);
+    (child, user)
+}
+
+fn what_forks_faster_than_it_is_killed_ends_at_once() {
+    let policy = forker();
+    for _ in 0..3 {
+        let (child, user) = start_storm(&policy);
+        child.kill().unwrap();
+        assert!(matches!(child.join(), Err(Error::Killed)));
+        // What is dead is waited for one by one.
+        within(Duration::from_secs(3), || {
+            support::wait_until("none of the user's processes is left", || {
+                processes_of(user) == 0
+            });
+        });
+    }
+}
+
+fn helper_starts_a_storm() {
+    let (child, user) = start_storm(&forker());
+    println!("{user}");
+    std::thread::sleep(STORM);
+    drop(child);
+}
+
+fn a_storm_ends_with_its_program() {
+    let mut program = support::this_program("helper_starts_a_storm");
+    let mut program = program
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let user: u32 = support::first_line(&mut program).trim().parse().unwrap();
+    assert!(processes_of(user) > 0);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    within(Duration::from_secs(3), || {
+        support::wait_until("none of the user's processes is left", || {
+            processes_of(user) == 0
+        });
+    });
+}
+
+#[func(sandbox = "parser")]
+fn sleeps(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[func(sandbox = "pure")]
+fn adds(x: u64, y: u64) -> u64 {
+    x + y
+}
+
+fn who_has_given_up_root_gets_nothing_from_the_keeper() {
+    let status = raw::in_fork(|| {
+        let sockets = || {
+            let all = support::descriptors().into_iter();
+            all.filter(|(_, link)| link.starts_with("socket:"))
+                .collect::<Vec<_>>()
+        };
+        let before = sockets();
+        assert_eq!(adds.run(1, 2).unwrap(), 3);
+        support::wait_until("one socket is left, the keeper's", || {
+            sockets().len() == before.len() + 1
+        });
+        let keepers = sockets()
+            .into_iter()
+            .find(|socket| !before.contains(socket))
+            .unwrap()
+            .0;
+        let mut child = sleeps.spawn(Duration::from_secs(50)).unwrap();
+        child.confinement().unwrap();
+        // The control: a packet that says nothing changes nothing.
+        raw::send(keepers, b"nonsense").unwrap();
+        assert_eq!(adds.run(1, 2).unwrap(), 3);
+        assert!(support::state(child.id()).is_some_and(|state| state != 'Z'));
+
+        let (user, group) = (
+            nix::unistd::Uid::from_raw(65534),
+            nix::unistd::Gid::from_raw(65534),
+        );
+        nix::unistd::setgroups(&[]).unwrap();
+        nix::unistd::setresgid(group, group, group).unwrap();
+        nix::unistd::setresuid(user, user, user).unwrap();
+        // What took this program over knows the form of a request.
+        raw::send(keepers, b"nonsense").unwrap();
+        within(Duration::from_secs(1), || {
+            assert!(matches!(child.join(), Err(Error::KeeperDied)));
+        });
+        assert!(raw::send(keepers, b"nonsense").is_err());
+    });
+    assert_eq!(status, 0);
+}
