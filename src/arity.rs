@@ -44,7 +44,7 @@ macro_rules! for_each_arity_but_none {
     };
 }
 
-/// Likewise, from 0 on.
+/// Does the same for each number of arguments from 0 to 16.
 macro_rules! for_each_arity {
     ($macro:ident) => {
         $macro! {}

@@ -5,12 +5,13 @@ use std::thread::Builder;
 
 use crate::sys::signals::Blocked;
 
-/// Starts a thread that handles no signal of the program.
+/// Starts a thread that handles none of the program's signals.
 ///
-/// It has the stack that std gives to every thread. The program's allocator runs on it, and so do the
-/// destructors of thread-locals; a smaller stack overflows in allocators that were built for debugging.
+/// It has the stack size of std's threads. The program's allocator runs on it, and so do the
+/// destructors of thread-locals. A smaller stack overflows in allocators that were built for
+/// debugging.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // A thread inherits the signals that are blocked.
+    // A thread inherits the set of blocked signals.
     let _blocked = Blocked::all();
     Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }

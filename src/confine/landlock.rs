@@ -1,5 +1,5 @@
-//! The ruleset of a policy, made in the parent: paths are opened and rules added where that may fail
-//! in peace, and the child has one system call left to make.
+//! The ruleset of a policy. The parent creates it, opens the paths and adds the rules, since these
+//! steps may fail. The child has only one system call left to make.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,8 +20,8 @@ use landlock::{
 use super::mounts::{self, Mounts};
 use crate::sys::system_files;
 
-/// What a policy has Landlock handle on a kernel of this ABI: rights on files, rights on ports,
-/// scopes. Everything that the kernel knows, so that what no rule grants is denied.
+/// Returns what Landlock handles for a policy on a kernel with this ABI: rights on files, rights on
+/// ports, scopes. It is everything that the kernel knows, so that what no rule grants is denied.
 pub(super) fn handled(policy: &Compiled, abi: u32) -> [u64; 3] {
     let files = policy
         .filesystem
@@ -35,13 +35,13 @@ pub(super) fn handled(policy: &Compiled, abi: u32) -> [u64; 3] {
     ]
 }
 
-/// Makes the ruleset; none where there is nothing to handle.
+/// Creates the ruleset. `None` if there is nothing to handle.
 pub(super) fn ruleset(
     policy: &Compiled,
     abi: u32,
     bound: &[(String, String)],
 ) -> Result<Option<Arc<OwnedFd>>, String> {
-    /// Those that grant nothing are the same for every policy, and stay.
+    /// Rulesets that grant nothing are the same for every policy, and are kept.
     static EMPTY: Mutex<BTreeMap<[u64; 3], Arc<OwnedFd>>> = Mutex::new(BTreeMap::new());
 
     let handled = handled(policy, abi);
@@ -82,7 +82,7 @@ fn build(
 }
 
 fn create([files, ports, scopes]: [u64; 3]) -> Result<RulesetCreated, landlock::RulesetError> {
-    // What can't be enforced is an error, never left out.
+    // What cannot be enforced is an error, and is never left out.
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     if files != 0 {
         ruleset = ruleset.handle_access(BitFlags::<AccessFs>::from_bits_truncate(files))?;
@@ -136,7 +136,7 @@ fn add_paths(
         let rights =
             rule.rights.known_to(abi).bits() & possible(&beneath).map_err(|e| failed(&e))?;
         if rights == 0 {
-            // Rights on directories only, for what isn't one.
+            // Only directories have these rights, and this is not one.
             continue;
         }
         let rights = BitFlags::<AccessFs>::from_bits_truncate(rights);
@@ -147,18 +147,19 @@ fn add_paths(
     Ok(ruleset)
 }
 
-/// Opens a file to name it.
+/// Opens a file, only to refer to it.
 fn open(path: impl AsRef<Path>) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_PATH).open(path)
 }
 
-/// Where an open file lies, by no link.
+/// Returns the path of an open file, without links.
 fn place(file: &File) -> io::Result<PathBuf> {
     system_files::read_link(&format!("self/fd/{}", file.as_raw_fd())).map(PathBuf::from)
 }
 
-/// The folders in which a child of the policy, or of one that has the same ceiling, can make links.
+/// Returns the folders in which a child of the policy, or of one that has the same ceiling, can
+/// create links.
 fn linkable(policy: &Compiled, bound: &[(&str, &str)]) -> Vec<PathBuf> {
     const MAKE_SYM: u64 = 1 << 12;
     let env = |name: &str| std::env::var(name).ok();
@@ -174,8 +175,8 @@ fn linkable(policy: &Compiled, bound: &[(&str, &str)]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Follows a path as the kernel does, and refuses a link that a child could have made: the next call
-/// would be granted whatever it leads to.
+/// Follows a path as the kernel does, and refuses a link that a child could have created: the next
+/// call would be granted whatever it leads to.
 fn check_links(path: &Path, opened: &File, loose: &[PathBuf]) -> Result<(), String> {
     // As many as the kernel follows (path_resolution(7)).
     const LINKS: usize = 40;
@@ -230,7 +231,7 @@ fn parts(path: &Path) -> Vec<OsString> {
     names.rev().collect()
 }
 
-/// What a ceiling grants, and where that lies by now.
+/// Returns what a ceiling grants, and where those paths lead now.
 struct Top<'a> {
     name: &'a str,
     places: Vec<(PathBuf, FsRights)>,
@@ -240,7 +241,7 @@ impl<'a> Top<'a> {
     fn of(ceiling: &'a Ceiling, bound: &[(&str, &str)]) -> Result<Self, String> {
         let mut places = Vec::new();
         for rule in &ceiling.filesystem {
-            // What has no value here, or isn't there, allows nothing.
+            // A variable without a value, or a path that does not exist, allows nothing.
             let env = |name: &str| std::env::var(name).ok();
             let Ok(path) = ceiling.bind(&rule.path, bound, env) else {
                 continue;
@@ -310,7 +311,8 @@ fn check_place(
     Ok(())
 }
 
-/// The rights that a file can have: on one that isn't a directory those of directories are errors.
+/// Returns the rights that a file can have. Rights of directories are errors on a file that is not
+/// one.
 fn possible(file: &File) -> io::Result<u64> {
     let kind = file.metadata()?.file_type();
     let file_rights = AccessFs::Execute | AccessFs::WriteFile | AccessFs::ReadFile;

@@ -1,8 +1,8 @@
-//! Confinement: what a child does to itself, before it looks at its arguments.
+//! Confinement: what a child does to itself before it looks at its arguments.
 //!
-//! [`Plan::prepare`] runs in the parent and does everything that needs a lookup, a file or a
-//! decision; [`apply`] runs in the child and makes system calls. The plan travels in the launch
-//! message; how it went comes back as a [`Status`] or a [`Failure`].
+//! [`Plan::prepare`] runs in the parent, and does everything that needs a lookup, a file or a
+//! decision. [`apply`] runs in the child, and makes system calls. The plan is sent in the launch
+//! message, and a [`Status`] or a [`Failure`] comes back.
 
 mod apply;
 mod fields;

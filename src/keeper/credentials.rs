@@ -1,4 +1,4 @@
-//! Who a process is, for comparing the keeper with its program.
+//! The credentials of a process, to compare the keeper with its program.
 
 use std::io;
 
@@ -33,9 +33,10 @@ impl Credentials {
         })
     }
 
-    /// Whether it has no more than `other`: the same ids, and no capability beyond.
+    /// Returns whether it has no more than `other`: the same ids, and no further capability.
     ///
-    /// An `execve` makes the saved ids those in effect, and under no_new_privs nothing else.
+    /// An `execve` copies the effective ids to the saved ones, and changes nothing else under
+    /// no_new_privs.
     pub(crate) fn is_at_most(&self, other: &Self) -> bool {
         let among = |id: u32, ids: &[u32]| ids.contains(&id);
         let (users, groups) = other.ids.split_at(3);
@@ -45,7 +46,7 @@ impl Credentials {
             && self.effective & !other.permitted == 0
     }
 
-    /// Whether it may restrict itself without giving up privileges.
+    /// Returns whether it may restrict itself without giving up privileges.
     pub(super) fn may_administer(&self) -> bool {
         self.permitted & bit(Capability::CAP_SYS_ADMIN) != 0
     }

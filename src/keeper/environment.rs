@@ -1,5 +1,5 @@
-//! The variables of the keeper, which decide whether libraries start threads in it, and what allocators
-//! map ahead.
+//! The variables of the keeper, which decide whether libraries start threads in it, and what
+//! allocators map ahead.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,7 +9,7 @@ use crate::sys::privileges;
 
 /// What tells the known libraries to start no thread when they are loaded, and few later.
 const ONE_THREAD: [(&str, &str); 7] = [
-    // jemalloc, under the names that it is usually built with.
+    // jemalloc, under the prefixes that it is usually built with.
     ("MALLOC_CONF", "background_thread:false"),
     ("_RJEM_MALLOC_CONF", "background_thread:false"),
     // OpenBLAS starts its threads in a constructor; the others when they are first used.
@@ -20,20 +20,21 @@ const ONE_THREAD: [(&str, &str); 7] = [
     ("OMP_NUM_THREADS", "1"),
 ];
 
-/// What tells allocators to map no memory for writing before they need it: a child could fill it, and it
-/// counts towards its `limits.memory`.
+/// Variables that tell allocators to map no writable memory before they need it. A child could fill
+/// such memory, and it counts towards `limits.memory`.
 const NO_RESERVE: [(&str, &str); 1] = [
     // mimalloc would map a gigabyte.
     ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
 ];
 
-/// What the program has set.
+/// The variables that the program has set.
 static SET: Mutex<Vec<(OsString, OsString)>> = Mutex::new(Vec::new());
 
 /// Sets an environment variable of the [keeper](crate::keeper).
 ///
 /// The variable is set while the keeper loads its libraries and runs constructors, up to
-/// [`init`](crate::init). A confined function doesn't see it: the policy decides the function's environment.
+/// [`init`](crate::init). A confined function does not see it, because the policy decides its
+/// environment.
 ///
 /// Call this before the first call of a confined function. Otherwise it takes effect when the next keeper
 /// starts.
@@ -44,8 +45,8 @@ static SET: Mutex<Vec<(OsString, OsString)>> = Mutex::new(Vec::new());
 ///
 /// # Security
 ///
-/// The bytes of the variable stay in the memory of every confined child, as those of
-/// `LD_LIBRARY_PATH` do. Don't put a secret there.
+/// The bytes of the variable stay in the memory of every confined child, like those of
+/// `LD_LIBRARY_PATH`. Do not put a secret there.
 ///
 /// # Examples
 ///
@@ -71,8 +72,8 @@ pub fn env(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
     set.push((name.to_owned(), value.to_owned()));
 }
 
-/// What the program starts the keeper with: where its libraries are, what keeps the known ones from
-/// starting threads and from reserving memory, and what the program has set.
+/// Returns the variables with which the program starts the keeper: where its libraries are, what
+/// keeps known libraries from starting threads and reserving memory, and what the program has set.
 pub(super) fn for_keeper() -> Vec<CString> {
     // The loader has ignored it if the program has more privileges than whoever started it.
     let libraries = match privileges::is_privileged() {
@@ -89,7 +90,7 @@ pub(super) fn for_keeper() -> Vec<CString> {
     joined(variables)
 }
 
-/// What the keeper was started with itself, for what it executes.
+/// Returns the variables with which the keeper was started, for what it executes.
 pub(super) fn of_keeper() -> Vec<CString> {
     joined(std::env::vars_os())
 }
@@ -99,7 +100,7 @@ fn joined(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<CStr
         let mut bytes = name.into_vec();
         bytes.push(b'=');
         bytes.extend_from_slice(value.as_bytes());
-        // None holds a zero byte.
+        // No variable holds a zero byte.
         CString::new(bytes).ok()
     });
     variables.collect()

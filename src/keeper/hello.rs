@@ -1,4 +1,4 @@
-//! The keeper's first word: that it is ready, and who it is; or why it can't be.
+//! The keeper's first message: that it is ready, and its credentials, or why it could not start.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
@@ -17,7 +17,7 @@ pub(super) enum Hello {
 }
 
 impl Hello {
-    /// No longer than this.
+    /// It is no longer than this.
     pub(super) const BYTES: usize = 1024;
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -51,7 +51,7 @@ impl Hello {
         }
     }
 
-    /// Says it, if anybody listens.
+    /// Sends it, if anybody listens.
     pub(super) fn send(&self, program: BorrowedFd<'_>) {
         let _ = socket::send(program, &[IoSlice::new(&self.to_bytes())], &[], Wait::Never);
     }

@@ -1,23 +1,25 @@
-//! The keeper: the process that makes, watches and reaps all confined children of a program.
+//! The keeper: the process that starts, supervises and reaps all confined children of a program.
 //!
 //! It is a fork server (zygote) that also supervises: this executable again, started when the first
-//! sandboxed function is called. It has no memory of the program's: no heap, no secret, no layout. It
-//! runs one thread, so that forking it is sound and cheap. It is the parent of every confined child, so
-//! that the program's own `wait` calls see none of them. It keeps every deadline, even while all threads
-//! of the program are busy. When the program ends, it kills every child.
+//! sandboxed function is called. It has none of the program's memory: no heap, no secret, no
+//! layout. It runs one thread, so that forking it is sound and cheap. It is the parent of every
+//! confined child, so that the program's own `wait` calls see none of them. It enforces every
+//! deadline, even while all threads of the program are busy. When the program ends, it kills every
+//! child.
 //!
-//! The keeper can't start if a library starts a thread before `main`, in a constructor. The variables of
-//! the libraries that are known to do so (jemalloc, OpenBLAS, OpenMP, MKL, BLIS) are set to keep them from
-//! it. [`env()`] sets further variables.
+//! The keeper cannot start if a library starts a thread before `main`, in a constructor. Some
+//! libraries are known to do so (jemalloc, OpenBLAS, OpenMP, MKL, BLIS), and their variables are
+//! set to prevent it. [`env()`] sets further variables.
 //!
 //! # Coverage
 //!
-//! Code coverage isn't recorded in confined children: they may open no file for their counters. To cover
-//! a confined function, call it in the test's own process, by `parse.call_unconfined(input)` instead of
-//! `parse.run(input)`. Children without a sandbox write their counters as other programs do.
+//! Code coverage is not recorded in confined children, because they may not open a file for their
+//! counters. To cover a confined function, call it in the test's own process with
+//! `parse.call_unconfined(input)` instead of `parse.run(input)`. Children without a sandbox write
+//! their counters as other programs do.
 //
-// It sees the end of the program by a pidfd. When it is killed itself, its children are told by
-// PR_SET_PDEATHSIG, which is about the parent's *thread*: one more reason to have only one.
+// It learns of the end of the program through a pidfd. If it is killed itself, its children are
+// told by PR_SET_PDEATHSIG, which concerns the parent's *thread*: one more reason to have only one.
 
 mod credentials;
 mod drain;

@@ -1,4 +1,4 @@
-//! The program's side: starting the keeper, asking it for children, hearing of their ends.
+//! The program's side: starts the keeper, asks it for children, and reads its reports on them.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -21,8 +21,8 @@ use crate::transport;
 /// The keeper of this process.
 #[derive(Debug)]
 struct Keeper {
-    /// The process that started it. A copy of that process made by `fork` has the socket, too, but
-    /// not the right to use it: it is not the one whose end the keeper watches for.
+    /// The process that started it. A copy of that process made by `fork` also has the socket, but
+    /// must not use it, because the keeper does not watch for the copy's end.
     program: u32,
     socket: OwnedFd,
     credentials: Credentials,
@@ -35,8 +35,8 @@ static KEEPER: Mutex<Option<Arc<Keeper>>> = Mutex::new(None);
 /// How long a keeper may take to start, or to take a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks the keeper for a child that finds its launch message in `socket`. Whether there will be one
-/// is heard of later.
+/// Asks the keeper for a child that finds its launch message in `socket`. A later report says
+/// whether it was started.
 pub(crate) fn launch(
     executable: &Program,
     request: Request,
@@ -51,7 +51,7 @@ pub(crate) fn launch(
 
     let keeper = Keeper::get(executable, reports.as_fd(), start_by)?;
     if let Err(error) = keeper.ask(&request, &descriptors, start_by) {
-        // It was killed. Whoever has calls under way is told by their own sockets.
+        // The keeper was killed. Calls in progress learn of it through their own sockets.
         if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
             return Err(failed(ASK)(error));
         }
@@ -60,7 +60,7 @@ pub(crate) fn launch(
         let asked = keeper.ask(&request, &descriptors, start_by);
         asked.map_err(failed(ASK))?;
     }
-    // Their only holders are the keeper and the child from here on.
+    // From here on, only the keeper and the child hold them.
     Ok(Kept {
         reports: Arc::new(reports),
         start_by,
@@ -75,27 +75,27 @@ fn lock() -> MutexGuard<'static, Option<Arc<Keeper>>> {
     KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the [keeper](crate::keeper) and every confined child of this program. The next call of a confined function
-/// starts another keeper.
+/// Ends the [keeper](crate::keeper) and every confined child of this program. The next call of a
+/// confined function starts another keeper.
 ///
-/// The keeper inherits restrictions, namespaces and more from the thread that starts it. Most later changes
-/// are noticed at the next call; `SECURITY.md` lists those that aren't. Call this function after such a
-/// change.
+/// The keeper inherits restrictions, namespaces and more from the thread that starts it. Most later
+/// changes are noticed at the next call. `SECURITY.md` lists those that are not. Call this function
+/// after such a change.
 ///
-/// Calls under way fail with [`Error::KeeperDied`]. If there is no keeper, nothing happens.
+/// Calls in progress fail with [`Error::KeeperDied`]. If there is no keeper, nothing happens.
 pub fn end() {
     let Some(keeper) = lock().take() else { return };
-    // A copy of the process that it is for has no say.
+    // A copy of its process must not end it.
     if keeper.program == std::process::id() {
-        // That process may have copies, which hold the socket open.
+        // The process may have copies, which hold the socket open.
         let both = nix::sys::socket::Shutdown::Both;
         let _ = nix::sys::socket::shutdown(keeper.socket.as_raw_fd(), both);
     }
 }
 
 impl Keeper {
-    /// The keeper; started, if there is none for this process as it is by now.
-    /// `socket` is one that was made for the call.
+    /// Returns the keeper, and starts it if there is none that fits this process in its present
+    /// state. `socket` is one that was created for the call.
     fn get(
         executable: &Program,
         socket: BorrowedFd<'_>,
@@ -104,12 +104,12 @@ impl Keeper {
         if let Some(keeper) = Self::current(socket)? {
             return Ok(keeper);
         }
-        // Another thread may take as long as it likes to start one, but not of this call's time.
+        // Another thread may take long to start one, but must not use up this call's time.
         let starting = Turn::take(deadline).map_err(late)?;
         if let Some(keeper) = Self::current(socket)? {
             return Ok(keeper);
         }
-        // They are more than this process is by now.
+        // It has more rights than this process has now.
         end();
         let keeper = Arc::new(Self::start(executable, deadline)?);
         *lock() = Some(Arc::clone(&keeper));
@@ -120,7 +120,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// The keeper that there is, if it is one for this process.
+    /// Returns the present keeper, if it fits this process.
     fn current(socket: BorrowedFd<'_>) -> Result<Option<Arc<Self>>, Error> {
         let current = lock().clone();
         match current {
@@ -129,7 +129,8 @@ impl Keeper {
         }
     }
 
-    /// Whether this process is the one that it was started for, and is no less than that was.
+    /// Returns whether this process is the one that it was started for, and has no fewer rights
+    /// than that had.
     fn is_for_this_process(&self, socket: BorrowedFd<'_>) -> Result<bool, Error> {
         let own = Credentials::of_this_thread().map_err(|source| Error::Launch {
             step: "read its own credentials",
@@ -171,11 +172,11 @@ impl Keeper {
             step: error.step,
             source: error.source,
         })?;
-        // What the keeper waits for the end of.
+        // The keeper waits for the end of this process.
         let program = std::process::id();
         let own = i32::try_from(program).unwrap_or(0);
         let pidfd = process::open_pidfd(own).map_err(failed("open a pidfd of this process"))?;
-        // A keeper that couldn't start says so; if it can't even do that, the read tells.
+        // If the keeper could not start, it reports that. If it cannot even report, the read fails.
         let _ = send(ours.as_fd(), b"G", &[pidfd.as_fd()], deadline);
         // The starter has forked the keeper and ended, or has failed: the keeper is not this
         // process's child, and nothing here waits for it.
@@ -222,7 +223,7 @@ impl Keeper {
         })
     }
 
-    /// Sends a request, waiting where the keeper is busy.
+    /// Sends a request, and waits while the keeper is busy.
     fn ask(
         &self,
         request: &[u8],
@@ -254,43 +255,43 @@ fn send(
     }
 }
 
-/// Takes the next report; none where the keeper has died, or EAGAIN where it has said nothing more by
-/// now.
+/// Takes the next report. Returns `None` if the keeper has died, and EAGAIN if there is no report
+/// yet.
 fn next_report(reports: BorrowedFd<'_>) -> io::Result<Option<Report>> {
     let mut bytes = Vec::new();
     receive(reports, &mut bytes, Report::BYTES)?;
     Ok(Report::parse(&bytes))
 }
 
-/// Takes the next packet of the keeper's, nothing where it has died.
+/// Takes the next packet of the keeper. It is empty if the keeper has died.
 fn receive(socket: BorrowedFd<'_>, bytes: &mut Vec<u8>, room: usize) -> io::Result<()> {
     loop {
         match socket::receive(socket, bytes, room, None, Wait::Never) {
-            // It died with something of ours unread, which the kernel tells of once. What it has said
-            // is still there.
+            // It died with an unread request, which the kernel reports once. What it has sent is
+            // still there.
             Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
             result => return result.map(drop),
         }
     }
 }
 
-/// A child of the keeper's, as the program sees it.
+/// A child of the keeper, as the program sees it.
 #[derive(Debug)]
 pub(crate) struct Kept {
     reports: Arc<OwnedFd>,
-    /// When it has started at the latest.
+    /// When it must have started.
     start_by: Deadline,
-    /// Its process id, once it was heard of.
+    /// Its process id, once it was reported.
     id: OnceLock<i32>,
     /// What the keeper's last report said.
     parting: Mutex<Option<Parting>>,
 }
 
-/// How the last was heard of a child.
+/// The last report on a child.
 #[derive(Clone, Debug)]
 pub(crate) enum Parting {
     Reported(Arc<Departure>),
-    /// There was none.
+    /// It was not started.
     NotStarted {
         step: Step,
         errno: i32,
@@ -312,13 +313,14 @@ impl Parting {
 }
 
 impl Kept {
-    /// Its process id, if it is known to have started.
+    /// Returns its process id, if it is known to have started.
     pub(crate) fn id(&self) -> Option<i32> {
         self.id.get().copied()
     }
 
-    /// What becomes readable when the keeper has said how the child has ended; before, too, while it
-    /// isn't known to have started. It is closed by the keeper after the last report.
+    /// Returns the socket that becomes readable when the keeper has reported how the child ended.
+    /// Before that, it also becomes readable while the child is not known to have started. The
+    /// keeper closes it after the last report.
     pub(crate) fn reports(&self) -> &Arc<OwnedFd> {
         &self.reports
     }
@@ -336,7 +338,7 @@ impl Kept {
         }
     }
 
-    /// Until when it is to be looked whether it has started; never, where it is known to.
+    /// Returns until when to check whether it has started, or never if it is known to have.
     pub(crate) fn start_by(&self) -> Deadline {
         match self.id.get() {
             Some(_) => Deadline::NEVER,
@@ -344,7 +346,7 @@ impl Kept {
         }
     }
 
-    /// Fails where it wasn't started, or is late to be.
+    /// Fails if it was not started, or if it is late.
     pub(crate) fn check_start(&self) -> Result<(), Error> {
         let parting = self.try_wait().map_err(late)?;
         match (self.id.get(), parting) {
@@ -355,13 +357,13 @@ impl Kept {
         }
     }
 
-    /// Takes in what the keeper has said by now, and gives how the child ended, if that is known.
+    /// Reads the reports that have arrived, and returns how the child ended, if that is known.
     pub(crate) fn try_wait(&self) -> io::Result<Option<Parting>> {
         let mut parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
         while parting.is_none() {
             match next_report(self.reports.as_fd()) {
                 Ok(Some(Report::Started { process })) => {
-                    // It says so once.
+                    // It reports this only once.
                     let _ = self.id.set(process);
                 }
                 Ok(Some(Report::Failed { step, errno })) => {
@@ -378,13 +380,13 @@ impl Kept {
         Ok(parting.clone())
     }
 
-    /// Has the keeper kill it; one that it hasn't made by then is not made. This process may have
-    /// given up the right to do it itself, and need not have a descriptor of it.
+    /// Asks the keeper to kill it. If the keeper has not started it yet, it will not. This process
+    /// may have given up the right to kill it, and need not have a descriptor for it.
     pub(crate) fn kill(&self) -> io::Result<()> {
         let order = [IoSlice::new(&[KILL])];
         match socket::send(self.reports.as_fd(), &order, &[], Wait::Never) {
             Ok(_) => Ok(()),
-            // It has ended, or the keeper and it have.
+            // It has ended, or it and the keeper have.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => Ok(()),
             // One order is enough.
@@ -395,7 +397,7 @@ impl Kept {
 }
 
 impl Parting {
-    /// The error for a child that wasn't started.
+    /// Returns the error for a child that was not started.
     pub(crate) fn start_error(&self) -> Error {
         let source = match self {
             Self::NotStarted { step, errno } => {

@@ -17,7 +17,7 @@ pub(super) struct Restrictions {
 }
 
 impl Restrictions {
-    /// Those of the calling thread, which has started the keeper a moment ago.
+    /// Returns those of the calling thread, which has just started the keeper.
     pub(super) fn of_this_thread(witness: i32) -> Self {
         let is_known =
             witness > 0 && is_in_namespace_of_children() && inherited::may_look_at(witness).is_ok();
@@ -37,7 +37,7 @@ impl Restrictions {
         match self.filters {
             _ if !inherited::has_filters() => false,
             Some(0) => true,
-            // Then it can't have added one, and needs not be counted.
+            // Then it cannot have added one, and need not be counted.
             _ if !inherited::has_no_new_privs() && !credentials.may_administer() => false,
             Some(before) => filters().is_some_and(|now| now > before),
             None => false,
@@ -45,7 +45,7 @@ impl Restrictions {
     }
 }
 
-/// How many filters the calling thread has; `None` if there is no `/proc` to tell.
+/// Returns how many filters the calling thread has, or `None` if there is no `/proc` that tells.
 fn filters() -> Option<u32> {
     if !inherited::has_filters() {
         return Some(0);

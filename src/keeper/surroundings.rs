@@ -1,7 +1,7 @@
-//! What a process can change about itself that the keeper, once it is there, doesn't follow.
+//! What a process can change about itself, and the keeper does not follow once it was started.
 //!
-//! It is asked for at every call, so it is what can be had for little. A user namespace in which ids
-//! mean the same, and mounts, are not noticed.
+//! It is read at every call, so it includes only what is cheap to read. A user namespace in which
+//! ids mean the same, and mounts, are not noticed.
 
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
@@ -19,14 +19,15 @@ pub(super) struct Surroundings {
     /// Device and inode.
     root: Option<(u64, u64)>,
     network: Option<u64>,
-    /// As `/proc/self/cgroup` has it: they limit and count what a process and its children use.
+    /// As in `/proc/self/cgroup`. Control groups limit and count what a process and its children
+    /// use.
     control_groups: Option<String>,
     /// Real user and group: the kernel tells the keeper those of whoever asks, and it obeys no others.
     real: (u32, u32),
 }
 
 impl Surroundings {
-    /// `socket` is one that this thread has just made.
+    /// `socket` is one that this thread has just created.
     pub(super) fn of_this_thread(socket: BorrowedFd<'_>) -> Self {
         let root = std::fs::metadata("/").ok();
         Self {

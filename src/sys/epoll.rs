@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::sys::epoll::{self, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-/// An epoll set; each descriptor in it goes by a number that the caller chose.
+/// An epoll set. The caller chooses a number for each descriptor in it.
 #[derive(Debug)]
 pub(crate) struct Epoll(epoll::Epoll);
 
@@ -14,7 +14,7 @@ impl Epoll {
         Ok(Self(epoll::Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
     }
 
-    /// Adds a descriptor, to be told of when it can be read or has hung up.
+    /// Adds a descriptor, which is reported when it can be read or has hung up.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         Ok(self
             .0
@@ -23,13 +23,13 @@ impl Epoll {
 
     /// Removes a descriptor before it is closed.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
-        // It was added; and if not, that is what is wanted.
+        // It was added. If not, it is already removed.
         let _ = self.0.delete(fd);
     }
 
-    /// Waits for one of them, no longer than `nanoseconds`.
+    /// Waits for one of them, for at most `nanoseconds`.
     pub(crate) fn wait(&self, nanoseconds: Option<u64>) -> io::Result<Option<u64>> {
-        // Rounded up, so that a wait for a deadline doesn't end before it.
+        // Rounded up, so that a wait for a deadline does not end before it.
         let timeout = nanoseconds.map_or(EpollTimeout::NONE, |nanoseconds| {
             let milliseconds = nanoseconds.div_ceil(1_000_000);
             EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::MAX)

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// An eventfd: readable once it is set.
+/// Creates an eventfd, which is readable once it is set.
 pub(crate) fn new() -> io::Result<OwnedFd> {
     // SAFETY: takes no pointers.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -14,7 +14,7 @@ pub(crate) fn new() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Sets it. It can't fail but for a count that is at its end, and then it is set.
+/// Sets it. The write can only fail if the counter is full, and then it is set.
 pub(crate) fn set(event: BorrowedFd<'_>) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: reads the eight bytes.

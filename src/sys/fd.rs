@@ -1,9 +1,9 @@
-//! Descriptors that came from somebody else.
+//! Descriptors that a peer has sent.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// A descriptor that a peer sent and nobody has accepted yet.
+/// A descriptor that a peer sent, and that nobody has accepted yet.
 ///
 /// Closing a TCP socket waits as long as its SO_LINGER says (measured: 3.1 s for a linger of 3 s,
 /// O_NONBLOCK notwithstanding), and the peer may have set it to years. So it is disarmed before
@@ -38,8 +38,8 @@ impl Drop for Received {
     }
 }
 
-/// Makes sure that closing `fd` doesn't wait for a socket's peer. Whatever isn't a socket is left
-/// alone, by ENOTSOCK.
+/// Makes sure that closing `fd` does not wait for a socket's peer. On anything but a socket it has
+/// no effect (ENOTSOCK).
 pub(crate) fn disarm_linger(fd: BorrowedFd<'_>) {
     let off = libc::linger {
         l_onoff: 0,

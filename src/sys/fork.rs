@@ -1,4 +1,4 @@
-//! Copies of this process, which take that it has one thread, and what copies leave behind.
+//! Forks this process, which must have one thread, and handles what copies leave behind.
 
 use std::io;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::process::{Process, StartError, open_pidfd};
 use super::{system_files, threads};
 
-/// Forks this process, if it has one thread: in a copy of more, locks may be held by threads that
-/// don't exist. `None` in the child.
+/// Forks this process, if it has one thread. In a copy of a process with more, threads that do not
+/// exist may hold locks. Returns `None` in the child.
 pub(crate) fn fork() -> Result<Option<Process>, StartError> {
     let failed = |step| move |source| StartError { step, source };
     if !is_single_threaded().map_err(failed("count the threads"))? {
@@ -25,7 +25,7 @@ pub(crate) fn fork() -> Result<Option<Process>, StartError> {
         nix::unistd::ForkResult::Child => Ok(None),
         nix::unistd::ForkResult::Parent { child } => {
             let id = child.as_raw();
-            // The number is the child's until it is waited for, which only its parent can do.
+            // The id is the child's until it is waited for, which only its parent can do.
             match open_pidfd(id) {
                 Ok(pidfd) => Ok(Some(Process {
                     id,
@@ -42,7 +42,8 @@ pub(crate) fn fork() -> Result<Option<Process>, StartError> {
     }
 }
 
-/// Forks the calling thread and runs `test` in the copy; whether it has returned, not panicked.
+/// Forks the calling thread and runs `test` in the copy. Returns whether it returned without a
+/// panic.
 ///
 /// For a test that is alone in its process, where no other thread of the runner holds a lock.
 #[cfg(test)]
@@ -61,7 +62,7 @@ pub(crate) fn passes_in_a_fork(test: fn()) -> bool {
     }
 }
 
-/// Whether this process has one thread.
+/// Returns whether this process has one thread.
 pub(crate) fn is_single_threaded() -> io::Result<bool> {
     // `unshare(2)`: this flag has no effect, but fails with EINVAL in a process of several threads.
     // SAFETY: takes a number, and changes nothing with this one.
@@ -83,10 +84,10 @@ pub(crate) fn read_proc(path: &str) -> io::Result<String> {
     system_files::read(path.trim_start_matches("/proc/"))
 }
 
-/// Reads a file by nothing but `read`.
+/// Reads a file with nothing but `read`.
 ///
-/// std's way of reading a whole file asks for its length by `statx`, and remembers that there is such a
-/// call. A copy of this process that is confined then would believe it, and get no metadata of any file.
+/// To read a whole file, std asks for its length with `statx`, and remembers whether that call
+/// exists. A confined copy of this process would rely on that, and get no metadata of any file.
 pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
@@ -99,8 +100,8 @@ pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The children of this thread, where the kernel tells (CONFIG_PROC_CHILDREN), by numbers that mean
-/// the same to this process: a `/proc` of another PID namespace has others.
+/// Returns the children of this thread, if the kernel tells (CONFIG_PROC_CHILDREN), by ids that are
+/// valid in this process: a `/proc` of another PID namespace has other ids.
 pub(crate) fn children_of_this_thread() -> io::Result<Vec<libc::pid_t>> {
     let own = system_files::read_link("self")?;
     if own.to_str() != Some(std::process::id().to_string().as_str()) {
@@ -111,8 +112,8 @@ pub(crate) fn children_of_this_thread() -> io::Result<Vec<libc::pid_t>> {
     Ok(children.filter_map(|id| id.parse().ok()).collect())
 }
 
-/// Kills a child of this process that has no pidfd, and takes its status if it is to be had by now.
-/// It must not have been waited for.
+/// Kills a child of this process that has no pidfd, and takes its status if it is available. The
+/// child must not have been waited for.
 pub(crate) fn kill_child(id: libc::pid_t) {
     let id = nix::unistd::Pid::from_raw(id);
     let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);

@@ -1,15 +1,15 @@
-//! The program's own image: where it lies, and references to records in its read-only data.
+//! The program's own image: where it is in memory, and references to records in its read-only data.
 //!
 //! A reference is an offset from the image's base, so that it means the same in every process of
-//! the executable wherever the loader put it. What it refers to is a [`Target`], which begins with
-//! what it claims to be: reading one checks the claim first, so that a wrong or forged reference
-//! is refused and never called.
+//! the executable, wherever the loader has put it. It leads to a [`Target`], which begins with what
+//! it claims to be. Reading it checks the claim first, so a wrong or forged reference is refused
+//! and never called.
 
 use std::any::TypeId;
 use std::os::raw::{c_int, c_void};
 use std::sync::OnceLock;
 
-/// A record that code references lead to; only ever a constant in read-only data.
+/// A record that code references lead to. It is always a constant in read-only data.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Target<V> {
@@ -17,7 +17,7 @@ pub struct Target<V> {
     value: V,
 }
 
-/// What a [`Target`] begins with. Any bytes are a valid value of it.
+/// The beginning of a [`Target`]. Any bytes are a valid value of this type.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Claim {
@@ -26,11 +26,11 @@ struct Claim {
     id: TypeId,
 }
 
-/// Random; what bytes are unlikely to be by accident.
+/// A random value, which other data is unlikely to contain by accident.
 const MAGIC: [u64; 2] = [0x9d3f_6a1e_52c8_b707, 0x41e0_d6f3_8b2a_c95d];
 
 impl<V: Copy + 'static> Target<V> {
-    /// A record of `value`, to be promoted: `const { &Target::new(…) }`.
+    /// Creates a record of `value`, which must be promoted: `const { &Target::new(…) }`.
     pub const fn new(value: V) -> Self {
         Self {
             claim: Claim {
@@ -41,8 +41,8 @@ impl<V: Copy + 'static> Target<V> {
         }
     }
 
-    /// The reference that leads to it in every process of this executable; `None` where it lies
-    /// in a shared object instead.
+    /// Returns the reference that leads to it in every process of this executable, or `None` if it
+    /// is in a shared object.
     pub fn reference(&'static self) -> Option<u64> {
         let image = image()?;
         let address = std::ptr::from_ref(self).addr();
@@ -51,7 +51,8 @@ impl<V: Copy + 'static> Target<V> {
             .then(|| (address - image.base) as u64)
     }
 
-    /// The record that `reference` leads to, if there is one and it holds a `V`.
+    /// Returns the value of the record that `reference` leads to, if there is one and it holds a
+    /// `V`.
     pub fn resolve(reference: u64) -> Option<V> {
         let image = image()?;
         let address = image.base.checked_add(usize::try_from(reference).ok()?)?;
@@ -74,19 +75,20 @@ impl<V: Copy + 'static> Target<V> {
     }
 }
 
-/// Whether records of this program lie where nothing is written once it runs. They hold addresses,
-/// which the loader fills in: it can protect them afterwards only if the linker told it to (RELRO).
+/// Returns whether the records of this program are in memory that is not written once the program
+/// runs. They hold addresses, which the loader fills in. It can protect them afterwards only if the
+/// linker told it to (RELRO).
 pub(crate) fn keeps_records_read_only() -> bool {
     fn anything() {}
     let record: &'static Target<fn()> = const { &Target::new(anything as fn()) };
     record.reference().is_some()
 }
 
-/// Where the main program lies.
+/// The main program in memory.
 #[derive(Debug)]
 pub(crate) struct Image {
     base: usize,
-    /// Address and length of what can be read and isn't written once the program runs.
+    /// Address and length of what can be read, and is not written once the program runs.
     read_only: Vec<(usize, usize)>,
     /// Address and length of everything.
     loaded: Vec<(usize, usize)>,
@@ -101,20 +103,20 @@ impl Image {
         within(&self.read_only, address, length)
     }
 
-    /// The offset of a return address, or of the instruction behind another; `None` where it isn't
-    /// in this image. Async-signal-safe.
+    /// Returns the offset of a return address, or of the address after an instruction. `None` if it
+    /// is not in this image. Async-signal-safe.
     pub(crate) fn offset_of_return(&self, address: usize) -> Option<u64> {
-        // What it belongs to is the instruction before it, which may be the last one.
+        // It belongs to the instruction before it, which may be the last one.
         within(&self.code, address.checked_sub(1)?, 1).then(|| (address - self.base) as u64)
     }
 
-    /// Where it lies.
+    /// Returns its base address.
     #[cfg(crossmist_learn)]
     pub(crate) fn base(&self) -> usize {
         self.base
     }
 
-    /// The return address with an offset; `None` where there is no code of this image.
+    /// Returns the return address with this offset, or `None` if there is no code of this image.
     #[cfg(any(feature = "backtrace", crossmist_learn))]
     pub(crate) fn return_at(&self, offset: u64) -> Option<usize> {
         let address = self.base.checked_add(usize::try_from(offset).ok()?)?;
@@ -130,7 +132,7 @@ fn within(ranges: &[(usize, usize)], address: usize, length: usize) -> bool {
     })
 }
 
-/// The image of the main program; `None` where this code isn't part of it, but of a shared
+/// Returns the image of the main program. `None` if this code is not part of it but of a shared
 /// object, so that a new process of the executable would not have it.
 pub(crate) fn image() -> Option<&'static Image> {
     static IMAGE: OnceLock<Option<Image>> = OnceLock::new();
@@ -146,7 +148,7 @@ pub(crate) fn image() -> Option<&'static Image> {
         .as_ref()
 }
 
-/// Notes down the first object, which is the main program, and ends the iteration.
+/// Records the first object, which is the main program, and ends the iteration.
 unsafe extern "C" fn first_object(
     info: *mut libc::dl_phdr_info,
     _size: usize,
@@ -196,11 +198,11 @@ unsafe extern "C" fn first_object(
     1
 }
 
-/// The same box, with another type for what is in it.
+/// Returns the same box with another type for its contents.
 ///
 /// # Safety
 ///
-/// A `Box<E>` has the form of a `Box<D>`, and what is in it is an `E`.
+/// A `Box<E>` must have the layout of a `Box<D>`, and its contents must be an `E`.
 pub(crate) unsafe fn reinterpret_box<D: ?Sized, E: ?Sized>(object: Box<D>) -> Box<E> {
     const { assert!(size_of::<Box<D>>() == size_of::<Box<E>>()) };
     let object = std::mem::ManuallyDrop::new(object);

@@ -1,6 +1,7 @@
 //! What a thread passes on to the processes that it starts: how it is scheduled, its limits, its umask.
 //!
-//! A question that isn't answered, by a filter of the program's perhaps, is `None`.
+//! If a question cannot be answered, perhaps because of a filter of the program, the result is
+//! `None`.
 
 use std::io;
 use std::ptr;
@@ -11,7 +12,7 @@ fn check(result: c_long) -> io::Result<u64> {
     u64::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// The processors that this thread may run on, a bit for each.
+/// Returns the processors that this thread may run on, one bit for each.
 pub(crate) fn processors() -> Option<Vec<u8>> {
     let mut mask = vec![0u8; MOST_PROCESSORS / 8];
     // SAFETY: writes at most as many bytes as it is told that there are.
@@ -37,10 +38,9 @@ pub(crate) fn set_processors(mask: &[u8]) -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// The nice value of this thread.
+/// Returns the nice value of this thread.
 pub(crate) fn nice() -> Option<i32> {
-    // The raw call gives 20 minus it.
-    // SAFETY: takes numbers.
+    // The raw call returns 20 minus the nice value.
     let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
     let result = i32::try_from(result).ok().filter(|result| *result > 0)?;
     Some(20_i32.saturating_sub(result))
@@ -52,8 +52,8 @@ pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// How a thread is scheduled, the most favoured first. What is real-time counts as ordinary: no child
-/// is.
+/// How a thread is scheduled, the most favoured first. Real-time threads count as ordinary, because
+/// no child is real-time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scheduling {
     Ordinary,
@@ -61,7 +61,7 @@ pub(crate) enum Scheduling {
     Idle,
 }
 
-/// How this thread is scheduled.
+/// Returns how this thread is scheduled.
 pub(crate) fn scheduling() -> Option<Scheduling> {
     // The raw calls: musl's functions of these names do nothing.
     // SAFETY: takes a number.
@@ -92,7 +92,7 @@ const THREAD: c_int = 1;
 const CLASS_SHIFT: u32 = 13;
 const REAL_TIME: u32 = 1;
 
-/// The priority of this thread's input and output, unless it is real-time.
+/// Returns the priority of this thread's input and output, unless it is real-time.
 pub(crate) fn io_priority() -> Option<u32> {
     // SAFETY: takes numbers.
     let result = unsafe { libc::syscall(libc::SYS_ioprio_get, THREAD, 0) };
@@ -105,7 +105,7 @@ pub(crate) fn set_io_priority(priority: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, THREAD, 0, priority) }).map(drop)
 }
 
-/// By how many nanoseconds timers of this thread may be late, unless it is real-time.
+/// Returns by how many nanoseconds timers of this thread may be late, unless it is real-time.
 pub(crate) fn timer_slack() -> Option<u64> {
     // SAFETY: takes numbers. (The C library's function gives 32 bits of it.)
     let result = unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) };
@@ -118,7 +118,8 @@ pub(crate) fn set_timer_slack(nanoseconds: u64) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_prctl, option, nanoseconds, 0, 0, 0) }).map(drop)
 }
 
-/// How this thread's memory is laid out by `execve`, and the like (personality(2)).
+/// Returns the personality of this thread: how `execve` lays out its memory, and the like
+/// (personality(2)).
 pub(crate) fn personality() -> Option<u32> {
     // SAFETY: takes a number, which asks.
     u32::try_from(unsafe { libc::syscall(libc::SYS_personality, 0xffff_ffff_u64) }).ok()
@@ -129,10 +130,10 @@ pub(crate) fn set_personality(personality: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_personality, u64::from(personality)) }).map(drop)
 }
 
-/// How many resources have limits; they are numbered from 0.
+/// How many resources have limits. They are numbered from 0.
 pub(crate) const RESOURCES: usize = 16;
 
-/// The soft and the hard limits of this process.
+/// Returns the soft and hard limits of this process.
 pub(crate) fn limits() -> Option<[(u64, u64); RESOURCES]> {
     let mut limits = [(0, 0); RESOURCES];
     for (resource, limit) in (0..).zip(&mut limits) {
@@ -152,7 +153,7 @@ fn limit(resource: u32) -> io::Result<(u64, u64)> {
     check(result.into()).map(|_| (limit.rlim_cur, limit.rlim_max))
 }
 
-/// Sets the limits of a resource; what this process may not raise stays lower.
+/// Sets the limits of a resource. A limit that this process may not raise stays lower.
 pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let set = |soft, hard| {
         let limit = libc::rlimit64 {
@@ -173,21 +174,22 @@ pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     })
 }
 
-/// Whether this thread has filters of system calls.
+/// Returns whether this thread has filters of system calls.
 pub(crate) fn has_filters() -> bool {
     // One that forbids the question is one.
     // SAFETY: takes numbers.
     unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) != 0 }
 }
 
-/// Whether this thread has given up privileges by `execve`.
+/// Returns whether this thread has given up gaining privileges through `execve`.
 pub(crate) fn has_no_new_privs() -> bool {
     // SAFETY: takes numbers.
     unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 0 }
 }
 
-/// Whether this thread may look at a process, as a debugger that only reads does. A process of this user
-/// that may be looked at refuses that to a thread whose Landlock domain it isn't in.
+/// Checks whether this thread may inspect a process, as a debugger that only reads does. If a
+/// process of this user could otherwise be inspected, the kernel denies that to a thread whose
+/// Landlock domain the process is not in.
 pub(crate) fn may_look_at(process: libc::pid_t) -> io::Result<()> {
     let mut head: usize = 0;
     let mut length: usize = 0;

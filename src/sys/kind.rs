@@ -1,7 +1,7 @@
 //! What a descriptor is open on.
 //!
-//! Nothing here waits, except that `fstat(2)` on a file of a network or FUSE file system waits for
-//! that file system.
+//! Nothing in this module waits, except that `fstat(2)` on a file of a network or FUSE file system
+//! waits for that file system.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -21,12 +21,12 @@ pub(crate) enum Kind {
     Socket(Socket),
     CharacterDevice,
     BlockDevice,
-    /// Something that was opened by O_PATH: a place, which its opener need not have had the right to
-    /// read, write or list.
+    /// Something that was opened with O_PATH: a place, which its opener need not have had the right
+    /// to read, write or list.
     Path,
     /// A namespace.
     Namespace,
-    /// No file at all: an eventfd, an epoll instance, a pidfd.
+    /// Not a file: an eventfd, an epoll instance, a pidfd.
     Other,
 }
 
@@ -54,8 +54,8 @@ pub(crate) enum Socket {
     },
 }
 
-/// Whether a descriptor is non-blocking. A policy denies the change whether or not anything changes by
-/// it, so whoever wants it changed asks first.
+/// Returns whether a descriptor is non-blocking. A policy denies setting the mode even if that
+/// changes nothing, so callers ask first.
 #[cfg(feature = "tokio")]
 pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
     fcntl(fd, FcntlArg::F_GETFL)
@@ -63,15 +63,16 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
 }
 
 impl Kind {
-    /// The kind of `fd`.
+    /// Returns the kind of `fd`.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Kind {
-        // It fails only for a descriptor that isn't open, which a `BorrowedFd` can't be.
+        // It fails only for a descriptor that is not open, which a `BorrowedFd` cannot be.
         let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_retain);
-        // Before anything that asks the file: a place can lie in a file system that never answers.
+        // Checked before anything that asks the file: a place can be in a file system that never
+        // answers.
         if flags.contains(OFlag::O_PATH) {
             return Kind::Path;
         }
-        // It fails as above, and if a network file system does.
+        // It fails as above, or if a network file system fails.
         let Ok(stat) = fstat(fd) else {
             return Kind::Other;
         };
@@ -86,7 +87,8 @@ impl Kind {
         }
     }
 
-    /// The kind of what calls itself a regular file, as some objects of the kernel do.
+    /// Returns the kind of something that claims to be a regular file, as some objects of the
+    /// kernel do.
     fn of_regular(fd: BorrowedFd<'_>) -> Kind {
         // From the kernel's uapi/linux/magic.h.
         const NSFS: FsType = FsType(0x6e73_6673);

@@ -1,7 +1,7 @@
-//! The system calls that no safe wrapper offers, and all the `unsafe` of this crate.
+//! The system calls that no safe wrapper offers, and all `unsafe` code of this crate.
 //!
-//! Each function here is safe to call or says in `# Safety` what its caller owes. Nothing in here
-//! knows of messages, objects or policies.
+//! Each function in this module is safe to call, or says in `# Safety` what its caller must ensure.
+//! The module knows nothing of messages, objects or policies.
 #![allow(
     unsafe_code,
     reason = "this module is the fence: everything outside it denies `unsafe_code`"

@@ -1,17 +1,18 @@
-//! Waiting for descriptors, until a point in time.
+//! Waits for descriptors, until a point in time.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// When a wait ends at the latest.
+/// The time when a wait must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadline(Option<Instant>);
 
 impl Deadline {
     pub(crate) const NEVER: Self = Self(None);
 
-    /// After `timeout` from now; never, where that is beyond what the clock can say.
+    /// Returns the time `timeout` from now, or never if that is beyond what the clock can
+    /// represent.
     pub(crate) fn after(timeout: Duration) -> Self {
         Self(Instant::now().checked_add(timeout))
     }
@@ -20,26 +21,26 @@ impl Deadline {
         self.0.is_none()
     }
 
-    /// Whether it has passed.
+    /// Returns whether it has passed.
     pub(crate) fn has_passed(self) -> bool {
         self.0.is_some_and(|at| at <= Instant::now())
     }
 
-    /// The point on CLOCK_MONOTONIC, which is what `Instant` goes by, in nanoseconds; unless it is
-    /// never.
+    /// Returns the time on CLOCK_MONOTONIC in nanoseconds, which is the clock of `Instant`, unless
+    /// it is never.
     pub(crate) fn monotonic_nanos(self) -> Option<u64> {
         let left = self.0?.saturating_duration_since(Instant::now());
         let left = i128::try_from(left.as_nanos()).unwrap_or(i128::MAX);
         u64::try_from(super::clock::monotonic_nanos().saturating_add(left)).ok()
     }
 
-    /// The point in time, unless it is never.
+    /// Returns the time, unless it is never.
     #[cfg(feature = "tokio")]
     pub(crate) fn instant(self) -> Option<tokio::time::Instant> {
         self.0.map(tokio::time::Instant::from_std)
     }
 
-    /// The earlier of both.
+    /// Returns the earlier of both.
     pub(crate) fn min(self, other: Self) -> Self {
         match (self.0, other.0) {
             (Some(a), Some(b)) => Self(Some(a.min(b))),
@@ -89,7 +90,7 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], deadline: Deadline) -> io::Result<(
     }
 }
 
-/// An entry for [`poll`].
+/// Returns an entry for [`poll`].
 pub(crate) fn entry(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::pollfd {
     libc::pollfd {
         fd: fd.as_raw_fd(),
@@ -98,7 +99,7 @@ pub(crate) fn entry(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::pollfd {
     }
 }
 
-/// Waits until `fd` can be read from, its end included.
+/// Waits until `fd` can be read from, or has reached its end.
 pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
     poll(&mut [entry(fd, libc::POLLIN)], deadline)
 }
@@ -108,7 +109,7 @@ pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()>
     poll(&mut [entry(fd, libc::POLLOUT)], deadline)
 }
 
-/// Whether the other end of a socket is closed.
+/// Returns whether the other end of a socket is closed.
 pub(crate) fn has_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut entries = [entry(fd, libc::POLLRDHUP)];
     match poll(&mut entries, Deadline::after(Duration::ZERO)) {

@@ -1,4 +1,5 @@
-//! What this process may do by the ids and capabilities of its file, and who is on the other side.
+//! What this process may do because of its ids and capabilities and those of its file, and who its
+//! peer is.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -6,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use caps::Capability;
 
-/// Whether this program was started with more privilege than its caller had (AT_SECURE): set-user-
-/// ID, or file capabilities.
+/// Returns whether this program was started with more privileges than its caller had (AT_SECURE):
+/// set-user-ID, or file capabilities.
 pub(crate) fn is_privileged() -> bool {
     // SAFETY: reads a number that the kernel gave the process.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Whether this program's file gives the ids of a user or a group, not capabilities. Those of a
-/// process whose real or effective user is root come with that.
+/// Returns whether this program's file grants the ids of a user or a group, and no capabilities.
+/// The capabilities of a process whose real or effective user is root come with the id.
 pub(crate) fn is_privileged_by_ids() -> bool {
     let (user, group) = effective_ids();
     // SAFETY: both calls can't fail and take nothing.
@@ -22,11 +23,12 @@ pub(crate) fn is_privileged_by_ids() -> bool {
     real != (user, group) && (user == 0 || real.0 == 0 || !has_capabilities())
 }
 
-/// Whether whoever started this program had its privileges already: it was root, or has made `socket` with
-/// the ids that the file gives.
+/// Returns whether the process that started this program already had its privileges: it was root,
+/// or it created `socket` with the ids that the file grants.
 ///
-/// Linux 6.1, for one, makes the effective id of a process with two user ids the real one when it executes
-/// a program under no_new_privs. The socket tells whether it was root then; a file gives nothing.
+/// Some kernels, such as Linux 6.1, make the effective id of a process with two user ids the real
+/// one when it executes a program under no_new_privs. The socket then shows whether the process was
+/// root. A file grants nothing in that case.
 pub(crate) fn starter_had_them(socket: BorrowedFd<'_>) -> bool {
     // SAFETY: the call can't fail and takes nothing.
     if unsafe { libc::getuid() } == 0 {
@@ -38,9 +40,9 @@ pub(crate) fn starter_had_them(socket: BorrowedFd<'_>) -> bool {
     (file_gives_nothing && was_root) || (is_privileged_by_ids() && maker == Some(effective_ids()))
 }
 
-/// The supplementary groups of this thread.
+/// Returns the supplementary groups of this thread.
 ///
-/// nix's `getgroups` reads a file of `/proc` each time, for the most that there can be.
+/// nix's `getgroups` reads a file of `/proc` each time, to find the greatest possible number.
 pub(crate) fn groups() -> io::Result<Vec<libc::gid_t>> {
     // SAFETY: asks for the number only, and writes nothing.
     let count = unsafe { libc::getgroups(0, std::ptr::null_mut()) };
@@ -57,13 +59,14 @@ fn effective_ids() -> (libc::uid_t, libc::gid_t) {
     (unsafe { libc::geteuid() }, unsafe { libc::getegid() })
 }
 
-/// Whether this thread has any capability, used or not. Where that can't be told, it has.
+/// Returns whether this thread has any capability, effective or not. If that cannot be told,
+/// returns true.
 fn has_capabilities() -> bool {
     Capabilities::of_this_thread().map_or(true, |held| held.permitted != 0)
 }
 
-/// The sets of a thread's capabilities that `capset(2)` changes, all in one call, which the crate caps
-/// does one by one: a confined call has no time for that. A bit is a capability's number.
+/// The sets of a thread's capabilities that `capset(2)` changes in one call. The crate caps changes
+/// them one by one, which is too slow for a confined call. Each bit is the number of a capability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Capabilities {
     pub(crate) effective: u64,
@@ -71,7 +74,7 @@ pub(crate) struct Capabilities {
     pub(crate) inheritable: u64,
 }
 
-/// The bit of a capability.
+/// Returns the bit of a capability.
 pub(crate) const fn bit(capability: Capability) -> u64 {
     1 << capability as u8
 }
@@ -98,7 +101,7 @@ impl Capabilities {
         })
     }
 
-    /// Makes these the calling thread's.
+    /// Sets them for the calling thread.
     pub(crate) fn set(self) -> io::Result<()> {
         let mut header = HEADER;
         let sets = [self.effective, self.permitted, self.inheritable];
@@ -126,7 +129,7 @@ impl Capabilities {
     }
 }
 
-/// The effective user and group of who made `socket`, at that time.
+/// Returns the effective user and group of the creator of `socket`, at that time.
 fn maker_of(socket: BorrowedFd<'_>) -> Option<(libc::uid_t, libc::gid_t)> {
     let mut maker = libc::ucred {
         pid: 0,
@@ -147,15 +150,15 @@ fn maker_of(socket: BorrowedFd<'_>) -> Option<(libc::uid_t, libc::gid_t)> {
     (result == 0).then_some((maker.uid, maker.gid))
 }
 
-/// What may be in the bounding set of this process: all that there is, until it has been looked at.
-/// Nothing comes back into a bounding set (capabilities(7)), nor into that of a copy of this process.
+/// What may be in the bounding set of this process: everything, until it has been checked. Nothing
+/// can be added to a bounding set (capabilities(7)), or to that of a copy of this process.
 static IN_BOUNDING_SET: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Empties the capability bounding set but for `kept`, for good, and looks whether it is; needs
+/// Empties the capability bounding set for good, except for `kept`, and checks the result. Needs
 /// CAP_SETPCAP.
 ///
-/// The kernel may have capabilities that we don't know. What was found to be gone isn't looked for
-/// again, here or in copies of this process.
+/// The kernel may have capabilities that this library does not know. Those that are known to be
+/// gone are not checked again, here or in copies of this process.
 pub(crate) fn empty_bounding_set(kept: u64) -> io::Result<()> {
     let mut present = IN_BOUNDING_SET.load(Ordering::Relaxed);
     for capability in 0..64 {
@@ -171,7 +174,7 @@ pub(crate) fn empty_bounding_set(kept: u64) -> io::Result<()> {
                 }
             }
             Some(false) => {}
-            // Nor has it any beyond.
+            // The kernel has none beyond it either.
             None => {
                 present &= kept | (bit - 1);
                 break;
@@ -183,7 +186,8 @@ pub(crate) fn empty_bounding_set(kept: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a capability is in the bounding set; `None` where the kernel has no such capability.
+/// Returns whether a capability is in the bounding set, or `None` if the kernel has no such
+/// capability.
 fn in_bounding_set(capability: libc::c_ulong) -> io::Result<Option<bool>> {
     // SAFETY: takes numbers only.
     match unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) } {
@@ -203,11 +207,12 @@ fn drop_from_bounding_set(capability: libc::c_ulong) -> io::Result<()> {
     }
 }
 
-/// In the keeper: makes all its capabilities effective, by which it ends processes of other users, and
-/// empties the bounding set, as far as that is allowed, so that its copies don't have to.
+/// Called in the keeper: makes all its capabilities effective, so that it can end processes of
+/// other users, and empties the bounding set as far as that is allowed, so that its copies do not
+/// have to.
 ///
-/// What it executes gets its capabilities as inheritable ones instead. Each child looks for itself what
-/// is left; this only saves it the work.
+/// A program that it executes gets its capabilities as inheritable ones instead. Each child checks
+/// what is left; this only saves it work.
 pub(crate) fn pass_on_by_inheritance() -> io::Result<()> {
     let held = Capabilities::of_this_thread()?;
     let used = Capabilities {

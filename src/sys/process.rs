@@ -1,4 +1,4 @@
-//! Children: started without a copy of this process, named by a pidfd.
+//! Starts children without a copy of this process, and refers to them by pidfd.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::signals::Blocked;
 use super::system_files;
 
-/// What a child is started with. Nothing else reaches it: every other descriptor is closed by
-/// its `execve`.
+/// What a child is started with. Nothing else reaches it: its `execve` closes every other
+/// descriptor.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
     /// The executable.
@@ -24,14 +24,14 @@ pub(crate) struct Start<'a> {
     pub(crate) socket: BorrowedFd<'a>,
     /// As the socket.
     pub(crate) proc: Option<BorrowedFd<'a>>,
-    /// What becomes descriptors 0, 1 and 2, unless they stay as they are. At least 3 each.
+    /// What becomes descriptors 0, 1 and 2, or `None` if they stay as they are. Each is at least 3.
     pub(crate) standard: [Option<BorrowedFd<'a>>; 3],
     pub(crate) directory: Option<&'a CStr>,
-    /// Sets no_new_privs first, so that the `execve` of a file with privileges gives none.
+    /// Whether to set no_new_privs first, so that the `execve` of a privileged file grants nothing.
     pub(crate) no_new_privs: bool,
-    /// The process group that it moves to; 0 is a new one.
+    /// The process group that the child moves to. 0 creates a new one.
     pub(crate) process_group: Option<libc::pid_t>,
-    /// The kernel kills it when the thread that starts it ends.
+    /// Whether the kernel kills the child when the thread that starts it ends.
     pub(crate) dies_with_thread: bool,
 }
 
@@ -42,14 +42,14 @@ pub(crate) struct StartError {
     pub(crate) source: io::Error,
 }
 
-/// A child of this process. A pidfd never comes to mean another process.
+/// A child of this process. A pidfd never refers to another process later.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) id: libc::pid_t,
     pub(crate) pidfd: Arc<OwnedFd>,
 }
 
-/// How a process ended, as `waitid(2)` tells it.
+/// How a process ended, according to `waitid(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     Exited(i32),
@@ -57,11 +57,12 @@ pub(crate) enum Ended {
         signal: i32,
         core_dumped: bool,
     },
-    /// Somebody else in this program waited for it, or it ignores SIGCHLD.
+    /// Somebody else in this program waited for it, or SIGCHLD is ignored.
     Unknown,
 }
 
-/// What the child works with. It is in this process's memory, and runs while its caller doesn't.
+/// What the child works with. It is in this process's memory, and the child uses it while its
+/// caller waits.
 struct Plan {
     program: c_int,
     arguments: *const *const c_char,
@@ -77,7 +78,7 @@ struct Plan {
     failed: Option<(&'static str, c_int)>,
 }
 
-/// The child's stack until its `execve`; it makes a dozen system calls and nothing else.
+/// The size of the child's stack until its `execve`. The child makes only a dozen system calls.
 const STACK_BYTES: usize = 64 << 10;
 
 impl fmt::Display for Ended {
@@ -91,9 +92,9 @@ impl fmt::Display for Ended {
 }
 
 impl Process {
-    /// Starts a child. Safe from any thread: the child shares the memory of this process and runs
-    /// nothing of it, the thread waits for its `execve`, and all signals are blocked meanwhile.
-    /// They stay blocked in the new program, which has to unblock them.
+    /// Starts a child. This is safe from any thread: the child shares the memory of this process
+    /// but runs none of its code, the thread waits for the child's `execve`, and all signals are
+    /// blocked until then. They stay blocked in the new program, which has to unblock them.
     pub(crate) fn start(start: &Start<'_>) -> Result<Self, StartError> {
         let failed = |step, source| StartError { step, source };
         let arguments = pointers(start.arguments);
@@ -130,7 +131,7 @@ impl Process {
                 &raw mut pidfd,
             )
         };
-        // Before the mask is restored, which sets `errno` too.
+        // Read before the mask is restored, which also sets `errno`.
         let error = io::Error::last_os_error();
         drop(blocked);
         if id == -1 {
@@ -145,7 +146,7 @@ impl Process {
         match plan.failed {
             None => Ok(process),
             Some((step, errno)) => {
-                // It has ended by now.
+                // It has already ended.
                 let _ = process.wait();
                 let step = match (step, errno) {
                     (EXECUTE, libc::ENOENT) => EXECUTE_WITHOUT_LOADER,
@@ -157,13 +158,13 @@ impl Process {
         }
     }
 
-    /// Waits for its end, and takes its status.
+    /// Waits for it to end, and takes its status.
     pub(crate) fn wait(&self) -> io::Result<Ended> {
         self.wait_with(0, None)
             .map(|ended| ended.unwrap_or(Ended::Unknown))
     }
 
-    /// Takes its status if it has ended, and how long it has run on a processor.
+    /// Takes its status if it has ended, and its processor time.
     pub(crate) fn try_wait_with_time(&self) -> io::Result<Option<(Ended, Duration)>> {
         // SAFETY: all-zero is a valid `rusage`.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -246,7 +247,7 @@ impl Process {
     }
 }
 
-/// Sends a signal to the process of a pidfd. Nothing happens if it has ended.
+/// Sends a signal to the process of a pidfd. Has no effect if it has ended.
 pub(crate) fn signal_by_pidfd(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
     // SAFETY: `pidfd_send_signal(2)` takes no pointer but the null that stands for "as `kill`".
     let result = unsafe {
@@ -267,7 +268,7 @@ pub(crate) fn signal_by_pidfd(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Resul
     }
 }
 
-/// The array that `execve` takes: pointers, and a null.
+/// Returns the array that `execve` takes: pointers, and a null.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings
         .iter()
@@ -276,13 +277,13 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
         .collect()
 }
 
-/// The child between `clone` and `execve`. It must not return into anybody's frames, allocate,
+/// Runs in the child between `clone` and `execve`. It must not return into another frame, allocate,
 /// lock or unwind.
 extern "C" fn child(plan: *mut c_void) -> c_int {
     // SAFETY: `start` passed a pointer to its plan, and does nothing until this process is gone.
     let plan = unsafe { &mut *plan.cast::<Plan>() };
     let step = prepare_and_execute(plan);
-    // This thread's `errno`, which belongs to the waiting thread, too.
+    // This thread's `errno`, which is also that of the waiting thread.
     plan.failed = Some((step, nix::Error::last_raw()));
     // SAFETY: ends this process alone.
     unsafe { libc::_exit(127) }
@@ -338,7 +339,7 @@ fn prepare_and_execute(plan: &Plan) -> &'static str {
         }
         // SAFETY: takes nothing, and can't fail.
         if unsafe { libc::getppid() } != parent {
-            // It has died before: nobody is there to be told.
+            // It died before this call: nobody is left to report to.
             return "start before this program ended";
         }
     }
@@ -357,14 +358,14 @@ fn prepare_and_execute(plan: &Plan) -> &'static str {
 }
 
 const EXECUTE: &str = "execute this program again";
-/// The file itself is open, and can't be missing.
+/// The file itself is open, so it cannot be missing.
 const EXECUTE_WITHOUT_LOADER: &str = "execute this program again (its dynamic loader is not below this \
      root directory: put it and the libraries there, or link the program statically)";
 const EXECUTE_WITHOUT_RIGHT: &str = "execute this program again (something denies that: Landlock or \
      another security module, a file system that is mounted `noexec`, or the file's mode; if the program \
      has restricted itself, let it execute its own file and its dynamic loader, and read its libraries)";
 
-/// Memory for the child's stack, with a page below it that can't be touched.
+/// Memory for the child's stack, with inaccessible memory below it.
 struct Stack(*mut c_void);
 
 const GUARD_BYTES: usize = 64 << 10;
@@ -389,7 +390,8 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Stacks grow downwards on both supported architectures; the end of a page is aligned.
+    /// Returns the top of the stack. Stacks grow downwards on both supported architectures, and the
+    /// end of a page is aligned.
     fn top(&self) -> *mut c_void {
         // SAFETY: one past the end of the mapping.
         unsafe { self.0.byte_add(GUARD_BYTES + STACK_BYTES) }
@@ -411,7 +413,7 @@ pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
         // SAFETY: takes no pointer, and fails where the descriptor is closed.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
             let null = system_files::open_null()?;
-            // It has got the lowest number that was free, which is this one, and keeps it.
+            // It got the lowest free number, which is this one, and keeps it.
             let _ = null.into_raw_fd();
         }
     }
@@ -429,8 +431,9 @@ pub(crate) fn inherited(number: c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Ends this process without what a program does at its end: handlers of `atexit(3)`, destructors of
-/// thread-locals and of the C library's loader. What C code has printed into a buffer is written.
+/// Ends this process without the usual work at the end of a program: handlers of `atexit(3)`,
+/// destructors of thread-locals and of the C library's loader. What C code has printed into a
+/// buffer is written.
 pub(crate) fn leave(status: i32) -> ! {
     // SAFETY: a null pointer stands for all streams.
     unsafe { libc::fflush(ptr::null_mut()) };
@@ -438,7 +441,7 @@ pub(crate) fn leave(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Has copies of this process scheduled as ordinary ones, however this one is.
+/// Makes copies of this process be scheduled as ordinary processes, however this one is.
 pub(crate) fn reset_scheduling_on_fork() -> io::Result<()> {
     // The raw calls: musl's functions of these names do nothing.
     // SAFETY: takes a number.
@@ -459,13 +462,14 @@ pub(crate) fn reset_scheduling_on_fork() -> io::Result<()> {
     }
 }
 
-/// The name of this thread, and as its first one of the process, in `ps` and the like.
+/// Sets the name of this thread, and on the first thread also that of the process, as shown in `ps`
+/// and the like.
 pub(crate) fn set_name(name: &CStr) {
     // SAFETY: `PR_SET_NAME` reads a C string, of which it takes 15 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// A pidfd of a process by its number.
+/// Opens a pidfd of a process.
 pub(crate) fn open_pidfd(id: libc::pid_t) -> io::Result<OwnedFd> {
     // SAFETY: `pidfd_open(2)` takes no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0) };

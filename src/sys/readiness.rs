@@ -1,4 +1,4 @@
-//! Waiting in a tokio runtime for a descriptor to become ready.
+//! Waits in a tokio runtime for a descriptor to become ready.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -13,7 +13,7 @@ use super::socket::Connection;
 #[derive(Debug)]
 pub(crate) struct Readiness(AsyncFd<Held>);
 
-/// What keeps the descriptor open, and always is the same one.
+/// Keeps the descriptor open, and always refers to the same one.
 #[derive(Debug)]
 pub(crate) enum Held {
     Connection(Arc<Connection>),

@@ -1,4 +1,4 @@
-//! Signals of this process: blocked, ignored, and as a new program expects them.
+//! Blocks, ignores and resets the signals of this process.
 
 use std::os::raw::c_int;
 use std::ptr;
@@ -26,8 +26,8 @@ impl Drop for Blocked {
     }
 }
 
-/// In a new child: signals as a program expects them. Every one unblocked, none ignored, but for
-/// SIGPIPE, which Rust's runtime ignores in every program.
+/// Resets the signals of a new child to what a program expects: none is blocked, and none is
+/// ignored except SIGPIPE, which Rust's runtime ignores in every program.
 pub(crate) fn reset_signals() {
     for signal in 1..=64 {
         // SAFETY: all-zero is a valid action: the default one.
@@ -61,7 +61,7 @@ pub(crate) fn ignore(signals: &[c_int]) {
     set(signals, libc::SIG_IGN);
 }
 
-/// Lets signals do what they do by default.
+/// Restores the default action of signals.
 pub(crate) fn restore(signals: &[c_int]) {
     set(signals, libc::SIG_DFL);
 }
@@ -73,7 +73,8 @@ fn set(signals: &[c_int], disposition: libc::sighandler_t) {
     }
 }
 
-/// What a terminal sends to all its processes, and what ends daemons. The keeper ignores it.
+/// The signals that a terminal sends to all its processes, and those that end daemons. The keeper
+/// ignores them.
 pub(crate) const FROM_TERMINAL: [c_int; 7] = [
     libc::SIGINT,
     libc::SIGQUIT,

@@ -1,7 +1,7 @@
 //! What happens when the filter denies a call: the handler of SIGSYS.
 //!
-//! It runs at any point of any code of the process, on memory that an attacker may own: the denial
-//! is the kernel's, the report that this makes is the process's own word.
+//! It can run at any point of any code of the process, on memory that an attacker may control. The
+//! kernel denies the call; the report is only the process's claim.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -19,15 +19,15 @@ use super::image::{self, Image};
 pub(crate) struct Setup {
     /// A call number that the filter answers by killing the process.
     pub(crate) death: u32,
-    /// What the filter sends along (`si_errno`) for a call that is to be answered harmlessly.
+    /// The value that the filter passes (`si_errno`) for a call that is to be answered harmlessly.
     pub(crate) emulate: u16,
-    /// What a report on a call begins with, before as many bytes of its path as are said.
+    /// Returns the beginning of a report, which the given number of bytes of the path follows.
     pub(crate) head: fn(&Denial, usize) -> [u8; HEAD_BYTES],
-    /// Whether it says where in the program the call was made.
+    /// Whether a report says where in the program the call was made.
     pub(crate) tells_places: bool,
 }
 
-/// The length of a report but for the path.
+/// The length of a report without the path.
 pub(crate) const HEAD_BYTES: usize = 80;
 
 /// A call that was denied.
@@ -37,41 +37,43 @@ pub(crate) struct Denial {
     pub(crate) arch: u32,
     pub(crate) thread: u32,
     pub(crate) arguments: [u64; 6],
-    /// Behind the instruction, and where its function returns to if it has no frame: offsets in the
-    /// program's image, or 0.
+    /// The address after the instruction, and the return address of its function if that has no
+    /// frame: offsets in the program's image, or 0.
     pub(crate) address: u64,
     pub(crate) caller: u64,
 }
 
 static SETUP: OnceLock<(RawFd, Setup, Option<&Image>, Machine)> = OnceLock::new();
 
-/// Whether one has been made: making one is denied, too, perhaps.
+/// Whether a report was sent. Sending one may itself be denied.
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the handler is asking the kernel what can be read, by a call that may be denied, too.
+/// Whether the handler is asking the kernel what can be read, with a call that may itself be
+/// denied.
 static PROBING: AtomicBool = AtomicBool::new(false);
 
 /// How many bytes of a path are reported.
 const PATH_BYTES: usize = 256;
 
-/// The least size of a page: bytes up to the next multiple of it are readable together, or not.
+/// The least size of a page. Bytes up to the next multiple of it are readable together, or not at
+/// all.
 const PAGE_BYTES: usize = 4096;
 
-/// Installs the handler. Reports go to the socket, which stays open as long as the process.
+/// Installs the handler. Reports go to the socket, which must stay open as long as the process.
 pub(crate) fn install(report: BorrowedFd<'_>, setup: Setup) -> io::Result<()> {
-    // Looked up here: the handler may not.
+    // Looked up here, because the handler must not do so.
     let image = image::image().filter(|_| setup.tells_places);
     if SETUP
         .set((report.as_raw_fd(), setup, image, Machine::of_this_process()))
         .is_err()
     {
-        // The process is confined already.
+        // The process is already confined.
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     // SAFETY: all-zero is a valid action.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handle as *const () as usize;
-    // On whichever stack the thread has for signals: std gives it one for its overflow.
+    // On the stack that the thread has for signals: std creates one to detect stack overflow.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
     // SAFETY: reads the action, whose function has the signature that SA_SIGINFO asks for, and is
     // async-signal-safe: it makes system calls, touches atomics and its own stack, and reads what
@@ -112,7 +114,7 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
         return;
     }
     if PROBING.load(Ordering::Relaxed) && c_long::from(denied.number) == libc::SYS_rt_sigprocmask {
-        // The report comes first; the call wasn't made, here or on another thread.
+        // The report comes first. The call was not made, here or on another thread.
         set_result(context, -c_long::from(libc::EPERM));
         return;
     }
@@ -153,7 +155,7 @@ fn report(
     };
     let head = setup.head;
     if send(socket, &head(&denial, room), path.unwrap_or(0), room).is_none() && room > 0 {
-        // The path isn't where the call says.
+        // The path is not where the call says.
         let _ = send(socket, &head(&denial, 0), 0, 0);
     }
 }
@@ -174,8 +176,7 @@ fn send(socket: c_int, head: &[u8], path: u64, room: usize) -> Option<()> {
         events: libc::POLLOUT,
         revents: 0,
     };
-    // What isn't read is not worth waiting for.
-    // SAFETY: `poll(2)` reads and writes the one structure.
+    // A report that nobody reads is not worth waiting for.
     if unsafe { libc::poll(&raw mut wanted, 1, 0) } < 1 {
         return None;
     }
@@ -187,7 +188,7 @@ fn send(socket: c_int, head: &[u8], path: u64, room: usize) -> Option<()> {
     (sent >= 0).then_some(())
 }
 
-/// Which argument of a call is the path that it is about.
+/// Returns which argument of a call is its path.
 fn path_argument(number: c_long) -> Option<usize> {
     match number {
         libc::SYS_execve
@@ -234,9 +235,9 @@ fn path_argument(number: c_long) -> Option<usize> {
     }
 }
 
-/// Where the interrupted function returns to, if it has put nothing on the stack: so it is with what
-/// a C library has for most system calls. Anything else is no matter: only a return address of the
-/// program's own is told.
+/// Returns the return address of the interrupted function, if the function has pushed nothing onto
+/// the stack. A C library's wrappers of most system calls are like that. A wrong value does no
+/// harm: only a return address in the program itself is reported.
 #[cfg(target_arch = "x86_64")]
 fn caller(context: &libc::ucontext_t) -> Option<usize> {
     const NO_SUCH_CHANGE: c_int = -1;

@@ -1,4 +1,4 @@
-//! SOCK_SEQPACKET sockets with descriptors beside the bytes.
+//! SOCK_SEQPACKET sockets, which send descriptors beside the bytes.
 
 use std::io::{self, IoSlice};
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fd::Received;
 
-/// The most descriptors that one packet can carry: SCM_MAX_FD of the kernel.
+/// The most descriptors that one packet can carry: the kernel's SCM_MAX_FD.
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
-/// Room for 253 descriptors and for what the options of a socket may put beside them, which another
-/// holder of it can set: credentials, a label, a pidfd, a time.
+/// Room for 253 descriptors and for what socket options may add: credentials, a label, a pidfd, a
+/// time. Another holder of the socket can set these options.
 ///
-/// There is always room for all: what the kernel has to leave out it closes inside `recvmsg`,
-/// which waits for a lingering socket.
+/// There is always room for everything. The kernel would close what it has to leave out inside
+/// `recvmsg`, and wait there for a lingering socket.
 const CONTROL_BYTES: usize = {
     // SAFETY: both are arithmetic on a length.
     let descriptors = unsafe { libc::CMSG_SPACE((MAX_DESCRIPTORS * size_of::<i32>()) as u32) };
@@ -33,19 +33,19 @@ union Control {
 /// Whether a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Until it can be done. Another holder of the socket can still make it return EAGAIN.
+    /// Until it can be done. Another holder of the socket can still cause EAGAIN.
     Block,
-    /// Not at all: EAGAIN.
+    /// Not at all: fails with EAGAIN.
     Never,
 }
 
-/// What one `recvmsg` brought.
+/// What one `recvmsg` received.
 #[derive(Debug)]
 pub(crate) struct Packet {
-    /// Bytes put into the buffers together. 0 is an empty packet or the end; see `hung_up`.
+    /// The number of bytes in both buffers. 0 is an empty packet or the end; see `hung_up`.
     pub(crate) bytes: usize,
     pub(crate) descriptors: Vec<Option<Received>>,
-    /// It came with its time, for which SO_TIMESTAMP asks.
+    /// Whether it came with a timestamp, which SO_TIMESTAMP requests.
     has_time: bool,
     /// Who has sent it, if SO_PASSCRED asks for that.
     pub(crate) sender: Option<Sender>,
@@ -53,7 +53,7 @@ pub(crate) struct Packet {
     pub(crate) truncated: bool,
 }
 
-/// A pair of connected SOCK_SEQPACKET sockets, close-on-exec.
+/// Creates a pair of connected SOCK_SEQPACKET sockets, close-on-exec.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
@@ -67,8 +67,8 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((above_standard(ours)?, above_standard(theirs)?))
 }
 
-/// The same descriptor under a number that isn't one of standard input, output and error, in case
-/// the program has closed those.
+/// Moves a descriptor to a number other than those of standard input, output and error, in case the
+/// program has closed those.
 pub(crate) fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
     // `try_clone` takes a number from 3 on (its documentation: `F_DUPFD_CLOEXEC`).
     if fd.as_raw_fd() > 2 {
@@ -90,7 +90,7 @@ pub(crate) fn send(
     }
     let flags = libc::MSG_NOSIGNAL | wait.flags();
     if let ([part], []) = (parts, descriptors) {
-        // The kernel has less to copy.
+        // The kernel has less to copy in this way.
         return send_plain(socket, part, flags);
     }
     if descriptors.is_empty() && !MAY_USE_SENDMSG.load(Ordering::Relaxed) {
@@ -143,20 +143,20 @@ pub(crate) fn send(
     }
 }
 
-/// Whether this process may call `sendmsg(2)`, which can carry descriptors. A confined one may not if
-/// no type of its function names any.
+/// Whether this process may call `sendmsg(2)`, which can carry descriptors. A confined process may
+/// not if no type of its function names any.
 static MAY_USE_SENDMSG: AtomicBool = AtomicBool::new(true);
 
-/// Has packets without descriptors sent by calls that can't carry any, from now on. A packet with some
-/// is still sent by `sendmsg(2)`.
+/// From now on, packets without descriptors are sent with calls that cannot carry any. A packet
+/// with descriptors is still sent with `sendmsg(2)`.
 pub(crate) fn do_without_sendmsg() {
     MAY_USE_SENDMSG.store(false, Ordering::Relaxed);
 }
 
-/// Sends one packet of bytes in several parts, waiting until it can be sent.
+/// Sends one packet of bytes in several parts, and waits until it can be sent.
 ///
-/// It raises SIGPIPE if the peer has gone, which confined processes ignore: no call but `sendmsg(2)`
-/// takes parts and MSG_NOSIGNAL.
+/// It raises SIGPIPE if the peer has gone. Confined processes ignore that signal: no call except
+/// `sendmsg(2)` takes both parts and MSG_NOSIGNAL.
 fn send_parts(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     loop {
         match nix::sys::uio::writev(socket, parts) {
@@ -166,7 +166,7 @@ fn send_parts(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize
     }
 }
 
-/// Sends one packet of bytes alone.
+/// Sends one packet of a single part.
 fn send_plain(socket: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> io::Result<usize> {
     loop {
         // SAFETY: `send(2)` reads the bytes, whose number it is told.
@@ -196,8 +196,8 @@ pub(crate) struct Sender {
 /// SO_PASSPIDFD's control message, from Linux 6.5 on: a descriptor that nobody sent.
 const SCM_PIDFD: libc::c_int = 4;
 
-/// Receives one packet into the spare capacity of `head` up to `head_room` bytes, and what is
-/// longer into that of `tail`.
+/// Receives one packet into the spare capacity of `head`, up to `head_room` bytes, and the rest
+/// into that of `tail`.
 ///
 /// Every descriptor that arrives is owned at once and close-on-exec.
 pub(crate) fn receive(
@@ -298,8 +298,7 @@ fn control_messages(header: &libc::msghdr) -> Attached {
                     .descriptors
                     .extend(fds.into_iter().map(Received::new).map(Some));
             }
-            // Closed at once; a pidfd's close doesn't wait.
-            // SAFETY: as above.
+            // Closed at once. Closing a pidfd does not wait.
             (libc::SOL_SOCKET, SCM_PIDFD) => drop(unsafe { owned_descriptors(next) }),
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMP) => attached.has_time = true,
             (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
@@ -340,19 +339,18 @@ unsafe fn owned_descriptors(message: *const libc::cmsghdr) -> Vec<OwnedFd> {
         // SAFETY: as above. That they are aligned is luck of the header's size, so the read doesn't
         // ask for it.
         let fd = unsafe { at.read_unaligned() };
-        // Instead of a pidfd of a process that is gone there can be an error number.
-        // SAFETY: the kernel installed it for this message, and the caller owns it.
+        // If the process is gone, there can be an error number instead of a pidfd.
         (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
     });
     fds.collect()
 }
 
-/// A socket whose peer is a stranger.
+/// A socket whose peer is not trusted.
 ///
-/// Closing a socket closes the descriptors that are in its queue, where nobody has received them.
-/// One of them may be a TCP socket that lingers, for years. So before the close they are looked at
-/// and disarmed, as [`Received`] does it. They aren't taken: another holder of the same socket may
-/// still want them.
+/// Closing a socket also closes descriptors in its queue that nobody has received. One of them may
+/// be a TCP socket that lingers for years. So before the close, they are peeked at and disarmed, as
+/// [`Received`] does it. They are not taken, because another holder of the same socket may still
+/// want them.
 #[derive(Debug)]
 pub(crate) struct Connection(ManuallyDrop<OwnedFd>);
 
@@ -383,7 +381,7 @@ impl Drop for Connection {
     }
 }
 
-/// How many packets of a queue are looked at. Ordinary buffers hold 278.
+/// How many packets of a queue are checked. Ordinary buffers hold 278.
 const QUEUE: usize = 4096;
 
 /// Switches lingering off for every socket in the queue of a socket.
@@ -399,12 +397,12 @@ fn disarm_queue(socket: BorrowedFd<'_>) {
             libc::MSG_PEEK | libc::MSG_DONTWAIT,
         )
     };
-    // Nothing is there, as a rule.
+    // Usually the queue is empty.
     if peek().is_err() {
         return;
     }
-    // Behind what one peek has seen goes the next; a packet has a time, and the end has none, so
-    // that an empty packet can be told from it.
+    // Each peek continues where the previous one ended. A packet has a timestamp and the end has
+    // none, which distinguishes an empty packet from the end.
     let options = [(libc::SO_PEEK_OFF, 0, -1), (libc::SO_TIMESTAMP, 1, 0)];
     for (option, on, _) in options {
         let _ = set_option(socket, option, on);
@@ -430,7 +428,7 @@ impl Wait {
     }
 }
 
-/// Which network namespace a socket belongs to: a number that no other has (Linux 5.14).
+/// Returns a unique number of the network namespace that a socket belongs to (Linux 5.14).
 pub(crate) fn network(socket: BorrowedFd<'_>) -> io::Result<u64> {
     const SO_NETNS_COOKIE: libc::c_int = 71;
     let mut cookie: u64 = 0;
@@ -489,14 +487,14 @@ pub(crate) fn set_option(
     check(result as isize).map(|_| ())
 }
 
-/// Has the kernel refuse what a peer would send beside the bytes: its `sendmsg` fails with EPERM. Fails where
-/// the kernel doesn't know that (before Linux 6.16).
+/// Makes the kernel refuse what a peer sends beside the bytes: its `sendmsg` fails with EPERM.
+/// Fails if the kernel does not know the option (before Linux 6.16).
 pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
     const SO_PASSRIGHTS: libc::c_int = 83;
     set_option(socket, SO_PASSRIGHTS, 0)
 }
 
-/// Whether a Unix socket has a peer.
+/// Returns whether a Unix socket has a peer.
 pub(crate) fn is_connected(socket: BorrowedFd<'_>) -> bool {
     // SAFETY: all-zero is a valid socket address of no family.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };

@@ -1,8 +1,8 @@
-//! The system's files that the library needs, `/proc` and `/dev/null`: opened once, then used by
-//! descriptor.
+//! The system files that the library needs, `/proc` and `/dev/null`. They are opened once, and then
+//! used through their descriptors.
 //!
-//! A program opens them at [`init`](crate::init), since it may change its root directory later. The
-//! keeper, and what it executes, get the descriptor of `/proc` from whoever started them.
+//! A program opens them in [`init`](crate::init), since it may change its root directory later. The
+//! keeper, and what it executes, get the descriptor of `/proc` from the process that started them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,8 +18,8 @@ use super::socket;
 static PROC: OnceLock<Option<Kept>> = OnceLock::new();
 static NULL: OnceLock<Option<Kept>> = OnceLock::new();
 
-/// A descriptor, and what it was opened on: a program that closes all its descriptors closes this one,
-/// and opens something else by its number.
+/// A descriptor, and what it was opened on: a program that closes all its descriptors also closes
+/// this one, and may then open something else under its number.
 #[derive(Debug)]
 struct Kept {
     fd: OwnedFd,
@@ -63,7 +63,7 @@ impl AsFd for Handle {
     }
 }
 
-/// Opens what there is. What is missing is an error of whoever needs it.
+/// Opens the files that exist. If one is missing, the code that needs it fails.
 pub(crate) fn open_all() {
     let _ = (proc(), null());
 }
@@ -82,24 +82,24 @@ pub(crate) fn proc() -> io::Result<Handle> {
         let opened = nix::fcntl::open("/proc", flags, Mode::empty())?;
         match is_proc(opened.as_fd()) {
             true => socket::above_standard(opened),
-            // A folder to mount it on, and nothing mounted.
+            // There is a folder to mount it on, but nothing is mounted.
             false => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         }
     })
 }
 
-/// Returns `/dev/null`, or what can stand in for it where there is none: the end of a pipe that nobody
-/// writes to. Reading it gives the end of the file. Writing to it fails with EBADF, as writing to a
-/// closed descriptor does, and Rust's standard streams take that for success.
+/// Returns `/dev/null`, or a substitute if there is none: the reading end of a pipe that nobody
+/// writes to. Reading it returns the end of the file. Writing to it fails with EBADF, like writing
+/// to a closed descriptor, which Rust's standard streams take for success.
 pub(crate) fn null() -> io::Result<Handle> {
     kept_or_new(&NULL, || open_null().and_then(socket::above_standard))
 }
 
-/// Opens a `/dev/null` of one's own under the lowest number that is free, or its stand-in.
+/// Opens a separate `/dev/null` under the lowest free number, or its substitute.
 pub(crate) fn open_null() -> io::Result<OwnedFd> {
     let opened = File::options().read(true).write(true).open("/dev/null");
     match opened {
-        // Some images have a plain file there.
+        // Some container images have a plain file there.
         Ok(null) if is_null(null.as_fd()) => Ok(null.into()),
         _ => stand_in(),
     }
@@ -110,7 +110,7 @@ fn stand_in() -> io::Result<OwnedFd> {
     Ok(reading.into())
 }
 
-/// Opens a file of `/proc` for reading, by its path in there.
+/// Opens a file of `/proc` for reading, by its path in `/proc`.
 pub(crate) fn open(path: &str) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     Ok(openat(proc()?, path, flags, Mode::empty())?.into())
@@ -132,7 +132,7 @@ pub(crate) fn read(path: &str) -> io::Result<String> {
     read_from_beginning(open(path)?.as_fd())
 }
 
-/// By nothing but reading, for the reason of `fork::read_plainly`.
+/// Uses only `read`, for the reason given at `fork::read_plainly`.
 fn read_from_beginning(file: BorrowedFd<'_>) -> io::Result<String> {
     String::from_utf8(bytes_from_beginning(file)?).map_err(io::Error::other)
 }
@@ -149,11 +149,11 @@ fn bytes_from_beginning(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// A file of `/proc/self` that is read at each call, and so kept open.
+/// A file of `/proc/self` that is read at each call, and therefore kept open.
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     path: &'static str,
-    /// And the process that it tells of: a copy of that needs another.
+    /// With the id of the process that it describes: a copy of the process needs another file.
     kept: OnceLock<Option<(u32, Kept)>>,
 }
 
@@ -184,13 +184,13 @@ pub(crate) fn read_link(path: &str) -> io::Result<OsString> {
     Ok(readlinkat(proc()?, path)?)
 }
 
-/// Returns how many links a directory of `/proc` has: one for each entry that is a directory, and two.
+/// Returns the number of links to a directory of `/proc`: one for each subdirectory, and two.
 pub(crate) fn links(path: &str) -> io::Result<libc::nlink_t> {
     let status = nix::sys::stat::fstatat(proc()?, path, nix::fcntl::AtFlags::empty())?;
     Ok(status.st_nlink)
 }
 
-/// Returns the file that is kept, if it is still open, else a new one.
+/// Returns the kept file if it is still open, or else a new one.
 fn kept_or_new(
     kept: &'static OnceLock<Option<Kept>>,
     open: impl Fn() -> io::Result<OwnedFd>,
@@ -202,7 +202,7 @@ fn kept_or_new(
     }
 }
 
-/// Whether it is `/proc`, and not the folder where that should be mounted.
+/// Returns whether it is `/proc`, and not the folder on which that should be mounted.
 fn is_proc(fd: BorrowedFd<'_>) -> bool {
     readlinkat(fd, "self").is_ok()
 }

@@ -10,7 +10,7 @@ use super::system_files;
 /// How many threads are named.
 const NAMED: usize = 8;
 
-/// Describes the threads that this process has beside the calling one, for an error: how many, and
+/// Describes the threads that this process has besides the calling one, for an error: how many, and
 /// their names.
 pub(crate) fn others() -> String {
     match names_of_others() {

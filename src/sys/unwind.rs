@@ -1,14 +1,14 @@
-//! The return addresses of this thread's stack, by the unwinder that panics use: it opens no file and
-//! makes no system call.
+//! Reads the return addresses of this thread's stack with the unwinder that panics use. It opens no
+//! file and makes no system call.
 
 use std::ffi::{c_int, c_void};
 
 use super::image::{self, Image};
 
-/// How many addresses are taken, from the innermost on.
+/// How many addresses are taken, starting with the innermost one.
 pub(crate) const MOST_ADDRESSES: usize = 64;
 
-/// Offsets in this program's image; 0 for what lies elsewhere, where there is no code of it.
+/// Offsets in this program's image, or 0 for code elsewhere.
 #[derive(Debug)]
 pub(crate) struct Walk {
     offsets: [u64; MOST_ADDRESSES],
@@ -16,13 +16,13 @@ pub(crate) struct Walk {
     image: &'static Image,
 }
 
-/// The unwinder's, which only it looks into.
+/// The unwinder's context, which is opaque here.
 #[repr(C)]
 struct Context {
     _private: [u8; 0],
 }
 
-/// `_URC_NO_REASON` goes on, and `_URC_NORMAL_STOP` doesn't.
+/// `_URC_NO_REASON` continues the walk, and `_URC_NORMAL_STOP` ends it.
 const GO_ON: c_int = 0;
 const STOP: c_int = 4;
 
@@ -36,7 +36,7 @@ unsafe extern "C" {
 }
 
 impl Walk {
-    /// Walks the stack from here outwards. Allocates nothing.
+    /// Walks the stack outwards from here. Allocates nothing.
     pub(crate) fn from_here() -> Option<Self> {
         let mut walk = Self {
             offsets: [0; MOST_ADDRESSES],

@@ -1,4 +1,4 @@
-//! How much memory this process has.
+//! The memory of this process.
 
 use std::io;
 use std::sync::OnceLock;
@@ -12,12 +12,13 @@ pub(crate) struct Usage {
     pub(crate) mapped: u64,
     /// Private memory that can be written: what RLIMIT_DATA counts, whether or not it was ever written.
     pub(crate) writable: u64,
-    /// Private memory that was written, and so takes up room.
+    /// Private memory that was written, and so occupies pages.
     pub(crate) written: u64,
 }
 
-/// What this process has now; or, where `/proc` is out of reach, what it had when that was first asked,
-/// or the process that it is a copy of. That is less, so limits that are made from it are tighter.
+/// Returns what this process has now. If `/proc` is out of reach, returns what it had, or the
+/// process of which it is a copy, when that was first read. That is less, so limits that are
+/// computed from it are tighter.
 pub(crate) fn usage() -> io::Result<Usage> {
     let now = fork::read_proc("/proc/self/status");
     let now = now.and_then(|status| parse(&status).ok_or_else(incomplete));
