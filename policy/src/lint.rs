@@ -32,7 +32,8 @@ impl Policy {
             );
         }
         if self.expectations.is_empty() {
-            let message = "nothing is expected of the policy: a line that it must keep denying is a good start";
+            let message =
+                "the policy has no `[[expect]]`: begin with something that it must keep denying";
             say(Code::NoExpectations, self.root, message.into());
         }
         for call in syscalls::all() {
@@ -56,8 +57,9 @@ impl Policy {
                 bare => bare,
             };
             if BROAD.contains(&bare) {
-                let message =
-                    format!("`{path}` holds much of the machine: name the parts that are needed");
+                let message = format!(
+                    "`{path}` contains a large part of the machine: name the parts that are needed"
+                );
                 say(Code::BroadPath, grant.path.place, message);
             } else if !path.contains('$')
                 && let Some(reason) = inspect(path)
@@ -77,7 +79,7 @@ impl Policy {
             && let Some(grant) = self.can_happen("listen", listens)
         {
             let message =
-                "`listen` without `bind` takes a port of the kernel's choice, past Landlock";
+                "`listen` without `bind` uses a port that the kernel chooses, past Landlock";
             say(
                 Code::LandlockGap,
                 self.own_place(grant.origin.place),
@@ -95,7 +97,7 @@ impl Policy {
             (
                 "wall_time",
                 Code::NoTimeLimit,
-                "nothing ends the child but itself: set `wall_time`",
+                "only the child ends itself: set `wall_time`",
             ),
             (
                 "memory",
@@ -141,7 +143,7 @@ impl Policy {
         if let Some(group) = said.and_then(|other| other.origin.group) {
             return Some((
                 Code::InGroup,
-                format!("`{group}` in this file says that already"),
+                format!("`{group}` in this file already says that"),
             ));
         }
         if let Some(missing) = Arch::ALL.iter().find(|arch| call.number(**arch).is_none()) {

@@ -352,7 +352,7 @@ impl Policy {
             (
                 "environment.inherit",
                 none(self.inherit.join(", ")),
-                "Variables taken over from the program's environment.",
+                "Variables inherited from the program's environment.",
             ),
             (
                 "environment.set",
@@ -401,20 +401,20 @@ impl Policy {
             one(
                 "timing",
                 true,
-                "what it does takes time, which others can measure, and it theirs",
+                "others can measure how long its work takes, and it can measure theirs",
                 "",
             ),
             one(
                 "passed descriptors",
                 true,
-                "each allows what it was opened for, whatever the paths here",
+                "each allows what it was opened for, whatever paths the policy grants",
                 "",
             ),
             Residual {
                 what: "the kernel",
                 is_open: true,
                 note: format!(
-                    "{} calls always, {} by their arguments: a hole in one of these is a way out",
+                    "{} calls always, {} by their arguments: a bug in one of these is a way out",
                     counted(true),
                     counted(false)
                 ),
@@ -423,7 +423,7 @@ impl Policy {
                 "metadata",
                 any(&["newfstatat", "statx", "stat"]),
                 "whether a path exists, and its size and times, for any path: Landlock doesn't restrict that",
-                "no path can be looked at (seccomp)",
+                "no path can be inspected (seccomp)",
             ),
             one(
                 "UDP",
@@ -434,7 +434,7 @@ impl Policy {
             one(
                 "listening",
                 happens("listen"),
-                "listen without bind takes a port of the kernel's choice, past Landlock",
+                "`listen` without `bind` uses a port that the kernel chooses, past Landlock",
                 "nothing can listen (seccomp)",
             ),
             one(

@@ -203,7 +203,7 @@ fn inspect(path: &str) -> Option<String> {
     let path = Path::new(path);
     let own = std::fs::symlink_metadata(path).ok()?;
     if own.is_symlink() {
-        return Some("is a symbolic link here: it is followed when the rule is made".to_owned());
+        return Some("is a symbolic link here: it is followed when the rule is created".to_owned());
     }
     let anybody = own.mode() & 0o002 != 0 && !own.file_type().is_char_device();
     anybody.then(|| "can be changed by anybody here".to_owned())

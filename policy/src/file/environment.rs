@@ -71,7 +71,7 @@ pub(super) fn variables(reader: &mut Reader, section: &Section<'_, '_>) -> Vec<V
     for (name, node) in section.entries(reader.file) {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if name.value.is_empty() || !name.value.chars().all(good) {
-            let message = "a variable's name is of lower-case letters, digits and `_`";
+            let message = "a variable's name consists of lower-case letters, digits and `_`";
             reader.problem(Problem::new(Code::BadVariable, name.place, message));
         }
         variables.extend(variable(reader, name, node));
@@ -126,7 +126,7 @@ fn check_default(reader: &mut Reader, kind: VariableKind, default: &At<String>) 
     let value = &default.value;
     let (code, message) = match kind {
         VariableKind::Port if value.parse::<u16>().is_err() => {
-            let message = format!("`{value}` is no port from 0 to 65535");
+            let message = format!("`{value}` is not a port from 0 to 65535");
             (Code::BadPort, message)
         }
         VariableKind::Port => return,

@@ -253,7 +253,7 @@ pub(crate) fn parse_entry(text: &str) -> Result<(Target, Option<Soft>), BadEntry
         rest => {
             let number = rest.strip_prefix(':').map(str::trim).and_then(names::errno);
             let Some(number) = number else {
-                let message = "behind the bracket may stand `:` and an error number".to_owned();
+                let message = "only `:` and an error number may follow the bracket".to_owned();
                 return Err(bad(
                     Code::BadCondition,
                     (close + 1, text.len()),
@@ -329,7 +329,8 @@ fn known(name: &str) -> Result<&'static Syscall, BadEntry> {
 fn unknown_group(text: &str) -> BadEntry {
     let span = (0, text.len());
     if let Some((_, instead)) = SYSTEMD_GROUPS.iter().find(|(name, _)| *name == text) {
-        let message = format!("`{text}` is a group of systemd's, which is wider than its name");
+        let message =
+            format!("`{text}` is a group of systemd, which allows more than its name says");
         let help = Some(format!("the nearest here is {instead}"));
         return BadEntry {
             code: Code::SystemdGroup,

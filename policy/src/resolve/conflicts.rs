@@ -23,7 +23,7 @@ pub(super) fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<
     };
     if NEVER.contains(&name) {
         let message =
-            format!("no policy may allow `{name}`: with it a process steps around its confinement");
+            format!("no policy may allow `{name}`: a process could escape its confinement with it");
         problems.push(Problem::new(Code::NeverAllowed, entry.place, message));
         return;
     }

@@ -111,7 +111,7 @@ pub(crate) fn no_name(name: &str) -> Report {
         text: name.chars().filter(|c| !c.is_control()).take(64).collect(),
     });
     let place = Place::new(number.unwrap_or(0), 0..name.len().min(64));
-    let message = "a policy's name is of letters, digits, `-` and `_`";
+    let message = "a policy's name consists of letters, digits, `-` and `_`";
     sources.report(vec![Problem::new(Code::UnknownParent, place, message)])
 }
 
@@ -119,7 +119,7 @@ type Unfetched = (Code, String, Option<String>);
 
 fn fetch(library: &dyn Library, name: &str) -> Result<Text, Unfetched> {
     if !library::is_name(name) {
-        let message = "a policy's name is of letters, digits, `-` and `_`".to_owned();
+        let message = "a policy's name consists of letters, digits, `-` and `_`".to_owned();
         return Err((Code::UnknownParent, message, None));
     }
     let found = library.fetch(name);
