@@ -214,8 +214,8 @@ fn confine(
     }
 }
 
-/// Sends the parent the descriptor on which this process's calls are asked for, before it makes one
-/// that is.
+/// Sends the parent the descriptor on which it is asked about this process's calls, before this
+/// process makes such a call.
 #[cfg(crossmist_learn)]
 fn hand_over(mut applied: confine::Applied) -> confine::Applied {
     if let Some(listener) = applied.listener.take() {
@@ -226,7 +226,7 @@ fn hand_over(mut applied: confine::Applied) -> confine::Applied {
     applied
 }
 
-/// The launch socket, where the answer goes.
+/// The launch socket, to which the answer is sent.
 static SOCKET: OnceLock<OwnedFd> = OnceLock::new();
 
 /// Runs a function on its arguments and sends the answer.
@@ -245,9 +245,10 @@ pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending
             Limits::default(),
         ),
     };
-    // Behind the answer, since another thread may hold the lock of stdout for ever: then the caller
-    // has the answer and ends this process. It waits for the end, so that what the function printed
-    // is there when the caller goes on. Before the result is dropped, which may never end, either.
+    // After the answer, since another thread may hold the lock of stdout for ever. In that case the
+    // caller has the answer and ends this process. The caller waits for the process to exit, so
+    // what the function printed is written when the call returns. Before the result is dropped,
+    // since the drop may never end either.
     flush();
     ending
 }
@@ -269,24 +270,24 @@ fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
     }
 }
 
-/// Sends an answer, and says whether somebody was there to send it to.
+/// Sends an answer, and returns whether somebody was there to receive it.
 fn send(outbox: &mut Outbox<'_>) -> bool {
     SOCKET
         .get()
         .is_some_and(|socket| outbox.send(socket.as_fd(), Deadline::NEVER).is_ok())
 }
 
-/// Writes what Rust code has printed. Waits for whoever holds the lock, so nothing may be left to
-/// be sent.
+/// Writes what Rust code has printed. Waits for the holder of the lock, so everything else must
+/// already have been sent.
 fn flush() {
-    // What can't be written is the reader's loss; the call goes on.
+    // If it cannot be written, only the reader is affected, and the call continues.
     let _ = std::io::stdout().flush();
 }
 
-/// Whether a panic is told with the stack that it was raised on.
+/// Whether a panic is reported with its stack.
 static TELLS_STACK: AtomicBool = AtomicBool::new(true);
 
-/// The panic that is on its way through the function's thread.
+/// The panic that is unwinding the function's thread.
 static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
 
 fn watch_for_panics(limits: Limits) {
@@ -296,7 +297,7 @@ fn watch_for_panics(limits: Limits) {
         note_panic(info, thread);
         before(info);
         if cfg!(panic = "abort") && std::thread::current().id() == thread {
-            // Nothing will be caught: this is the last chance to answer.
+            // Nothing will catch the panic: this is the last chance to answer.
             answer(&Reply::<()>::Panicked(panic_seen(None)), limits);
             flush();
         }
@@ -321,7 +322,7 @@ fn note_panic(info: &PanicHookInfo<'_>, function: ThreadId) {
     *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
 }
 
-/// What is to be told of a panic; without a payload, of one that is being raised.
+/// Returns the report on a panic. Without a payload, the panic is being raised.
 fn panic_seen(payload: Option<Box<dyn Any + Send>>) -> Panic {
     let seen = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(payload) = payload else {
@@ -332,12 +333,12 @@ fn panic_seen(payload: Option<Box<dyn Any + Send>>) -> Panic {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let caught = panic_without_place(text.unwrap_or(NO_TEXT));
-    // Dropping it would run code of the function's again, and that may panic.
+    // Dropping it would run the function's code again, which may panic.
     std::mem::forget(payload);
     match seen {
-        // It came past our hook.
+        // It passed through this library's hook.
         Some(seen) if seen.message == caught.message => seen,
-        // What the hook saw last was caught by the function, which then replaced the hook, or
+        // The function caught the panic that the hook saw last, and then replaced the hook or
         // resumed another panic.
         _ => caught,
     }
@@ -354,13 +355,13 @@ fn panic_without_place(text: &str) -> Panic {
     }
 }
 
-/// Complains on stderr: there is nobody else to tell.
+/// Reports on stderr, because there is nobody else to tell.
 fn fail(reason: &str) -> i32 {
     let _ = writeln!(std::io::stderr(), "crossmist: this child process {reason}");
     Ending::Failed as i32
 }
 
-/// The last part of a function's path, of which a process's name can show 15 bytes.
+/// Returns the last part of a function's path. The name of a process shows 15 bytes of it.
 fn short_name(name: &str) -> &str {
     name.rsplit(':').next().unwrap_or_default()
 }

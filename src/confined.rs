@@ -1,5 +1,5 @@
-//! What the parent knows of a call whose child confines itself: by which policy, how that went, and
-//! what its end means.
+//! What the parent knows of a call whose child confines itself: the policy, how the confinement
+//! went, and what the child's end means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Confined {
     function: &'static str,
     policy: SandboxPolicy,
     piped: Piped,
-    /// What the child said that it has done to itself.
+    /// The child's report on its confinement.
     status: Option<Arc<Status>>,
     note: Option<Note>,
 }
@@ -41,7 +41,7 @@ impl Confined {
         }
     }
 
-    /// What an answer is held to that holds a `T`.
+    /// Returns the limits on an answer that holds a `T`.
     pub(crate) fn limits<T: Object>(&self) -> Limits {
         let channel = &self.policy.compiled().channel;
         let bytes = |bound: Option<u64>| {
@@ -50,15 +50,15 @@ impl Confined {
             })
         };
         let descriptors = match carries::<T>().descriptors {
-            // None comes up that the type doesn't name.
+            // No descriptor is accepted that the type does not name.
             None => 0,
             Some(_) => usize::try_from(channel.message_fds).unwrap_or(usize::MAX),
         };
-        // And what a watched child is watched by.
+        // And the descriptor by which a watched child is watched.
         #[cfg(crossmist_learn)]
         let descriptors = descriptors.saturating_add(usize::from(crate::learn::is_on()));
         Limits {
-            // The answer is the one message that there is.
+            // The answer is the only message.
             message_bytes: bytes(channel.message_bytes).min(bytes(channel.total_bytes)),
             descriptors,
             nesting: usize::try_from(channel.nesting).unwrap_or(usize::MAX),
@@ -73,7 +73,7 @@ impl Confined {
     }
 
     pub(crate) fn wall_time(&self) -> Option<Duration> {
-        // Being watched takes its time.
+        // Being watched takes time.
         #[cfg(crossmist_learn)]
         if crate::learn::is_on() {
             return None;
@@ -81,7 +81,7 @@ impl Confined {
         self.policy.compiled().limits.wall_time
     }
 
-    /// What the keeper is asked for.
+    /// Returns the request to the keeper.
     pub(crate) fn request(&self, deadline: Deadline) -> Request {
         let compiled = self.policy.compiled();
         Request {
@@ -100,7 +100,7 @@ impl Confined {
         self.status.as_ref()
     }
 
-    /// Takes in what the child says, and gives back what is an answer.
+    /// Takes in what the child sends, and returns it if it is an answer.
     pub(crate) fn hear<T>(&mut self, reply: Reply<T>) -> Result<Option<Reply<T>>, Error> {
         match (reply, &self.status) {
             (Reply::Confined(status), None) => {
@@ -114,7 +114,7 @@ impl Confined {
             }
             (Reply::NotConfined(failure), None) => Err(self.not_confined(failure.to_string())),
             (reply, Some(_)) if reply.is_report() => Err(Error::Malformed(FrameError::Surplus)),
-            // Whatever it says, nobody vouches for how it came to that.
+            // Whatever the answer is, it may have been computed without confinement.
             (_, None) => {
                 Err(self.not_confined("it answered without having said that it is".to_owned()))
             }
@@ -126,7 +126,7 @@ impl Confined {
         }
     }
 
-    /// Takes in what the child says that it was denied.
+    /// Takes in the child's report of a denied call.
     pub(crate) fn note(&mut self, note: Note) -> Result<(), Error> {
         match self.note.replace(note) {
             None => Ok(()),
@@ -134,10 +134,10 @@ impl Confined {
         }
     }
 
-    /// What to say of a panic over a thread that could not be started. A hint for people: the words
-    /// are the child's.
+    /// Returns a hint for a panic about a thread that could not be started. It is only for people,
+    /// because the text is the child's.
     fn limit_on_threads(&self, message: &str) -> Option<String> {
-        // As `io::Error` is displayed, and as it is debugged.
+        // As `io::Error` shows it in `Display` and in `Debug`.
         let again = [
             format!("os error {}", libc::EAGAIN),
             format!("code: {},", libc::EAGAIN),
@@ -148,7 +148,7 @@ impl Confined {
         }
         let name = self.policy.name();
         Some(match self.policy.compiled().limits.threads {
-            // So the filter has it.
+            // The filter enforces it.
             threads @ (0 | 1) => {
                 format!("the policy `{name}` lets it start no threads (`threads = {threads}`)")
             }
@@ -167,7 +167,7 @@ impl Confined {
         }
     }
 
-    /// The error for a child that gave no answer, where the confinement has to do with it.
+    /// Returns the error for a child that gave no answer, if the confinement is the cause.
     pub(crate) fn verdict(
         &self,
         ended: &Result<Ended, StillRunning>,
@@ -215,9 +215,9 @@ impl Confined {
         };
         match signal {
             libc::SIGSYS => Some(Error::Violation(Box::new(self.violation(process)))),
-            // Which no filter lets a process send.
+            // No filter lets a process send this signal.
             libc::SIGXCPU => Some(limit(Resource::CpuTime)),
-            // One that ignores it is killed a second later.
+            // A child that ignores it is killed a second later.
             libc::SIGKILL if limits.cpu_time.is_some_and(|most| used >= most) => {
                 Some(limit(Resource::CpuTime))
             }
@@ -257,14 +257,16 @@ impl Confined {
         }
     }
 
-    /// Passes on what a child has written to a piped standard error or output, marked as its words.
+    /// Passes on what a child has written to a piped standard error or output, marked as the
+    /// child's text.
     pub(crate) fn show_stderr(&self, text: &[u8], process: u32) {
         if text.is_empty() {
             return;
         }
         let name = self.function.rsplit(':').next().unwrap_or(self.function);
         let text = String::from_utf8_lossy(text);
-        // From the end: each line grows by whose it is, and a child may write nothing but ends of lines.
+        // From the end, because each line gets a prefix, and a child may write nothing but line
+        // breaks.
         let mut shown = Vec::new();
         let mut length = 0usize;
         for line in text.lines().rev() {
@@ -284,7 +286,7 @@ impl Confined {
 /// How much of a child's output is shown.
 const SHOWN_BYTES: usize = 72 << 10;
 
-/// Whether children are watched instead of confined.
+/// Returns whether children are watched instead of confined.
 fn is_watched() -> bool {
     #[cfg(crossmist_learn)]
     return crate::learn::is_on();
@@ -292,7 +294,8 @@ fn is_watched() -> bool {
     false
 }
 
-/// Whether Rust's runtime has said that an allocation failed, in the line that it aborts with.
+/// Returns whether Rust's runtime has reported that an allocation failed, in the line that it
+/// prints when it aborts.
 fn says_out_of_memory(stderr: &[u8]) -> bool {
     let text = String::from_utf8_lossy(stderr);
     text.lines()

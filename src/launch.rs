@@ -1,4 +1,4 @@
-//! What a confined call is started with: its policy's plan, with what the caller asks for put in.
+//! The plan of a confined call: that of its policy, completed with what the caller sets.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use crate::func::Func;
 use crate::keeper::Piped;
 use crate::object::sends_descriptors;
 
-/// The confinement of a call of `F`, if it is to be confined, and what its child is to do.
+/// Returns the confinement of a call of `F`, if it has a policy, and the plan for its child.
 pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined, Plan)>, Error> {
     let policy = match (&options.policy, F::sandbox()) {
         (Some(policy), _) => policy,
@@ -66,8 +66,8 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
     Ok(Some((confined, plan)))
 }
 
-/// Puts the standard descriptors into a plan: what the caller says, else what the policy says. Gives
-/// those that the keeper is to make a stream for.
+/// Puts the standard descriptors into a plan: those that the caller sets, or else those of the
+/// policy. Returns those for which the keeper creates a stream.
 fn connect(plan: &mut Plan, policy: &Compiled, options: &Options) -> io::Result<Piped> {
     let process = &policy.process;
     let mut piped = Piped::default();
@@ -87,7 +87,7 @@ fn connect(plan: &mut Plan, policy: &Compiled, options: &Options) -> io::Result<
     Ok(piped)
 }
 
-/// A copy of this process's own, unless it is closed.
+/// Returns a copy of this process's own descriptor, unless it is closed.
 fn own(number: usize) -> io::Result<Option<OwnedFd>> {
     let copy = match number {
         0 => io::stdin().as_fd().try_clone_to_owned(),

@@ -1,4 +1,4 @@
-//! What has become wider or narrower between two policies: by meaning, not by line.
+//! Compares what two policies allow, not their lines.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,11 +15,11 @@ use crate::syscalls::{self, groups::NEVER};
 /// Where a change leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
-    /// More is allowed, or can't be shown not to be.
+    /// More is allowed, or it cannot be proved that it is not.
     Wider,
     /// Less is allowed.
     Narrower,
-    /// The same is allowed by another line, or answered otherwise.
+    /// The same is allowed by another line, or answered differently.
     Moved,
 }
 
@@ -38,9 +38,9 @@ impl fmt::Display for Direction {
 pub struct Change {
     /// Where it leads.
     pub direction: Direction,
-    /// What it is about, each a call, a path, a setting in the policy's words.
+    /// What it concerns: calls, paths and settings, in the policy's words.
     pub what: Vec<String>,
-    /// The line that does it: of the new policy, or of the old one where the new has none.
+    /// The line that causes it: in the new policy, or in the old one if the new one has none.
     pub location: Option<Location>,
 }
 
@@ -56,8 +56,8 @@ impl fmt::Display for Change {
 
 /// Compares two policies.
 ///
-/// What can't be proved to be no wider counts as wider, as for `within`. A condition that was written
-/// anew can so be wider and narrower at once.
+/// A change counts as wider unless it is proved not to be, as for `within`. So a rewritten
+/// condition can be wider and narrower at once.
 ///
 /// ```
 /// use crossmist_policy::{Policy, diff};

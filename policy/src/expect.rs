@@ -1,4 +1,4 @@
-//! Holding a policy against its own `[[expect]]` tables.
+//! Checks a policy against its own `[[expect]]` tables.
 
 use crate::Arch;
 use crate::bpf::interpret::{Call, answer};
@@ -58,12 +58,13 @@ pub(crate) fn check(policy: &Policy, problems: &mut Vec<Problem>) {
     }
 }
 
-/// One `[[expect]]` of a policy, for whoever wants to try it.
+/// One `[[expect]]` of a policy, so that it can be tried.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// As it is written: a call, a path, a probe's name.
+    /// The text as it is written: a call, a path, or the name of a probe.
     pub text: String,
-    /// How it ends: `allowed`, `violation`, `killed`, `emulated`, `denied`, or an error number's name.
+    /// The expected result: `allowed`, `violation`, `killed`, `emulated`, `denied`, or the name of
+    /// an error number.
     pub is: String,
     /// Where it stands.
     pub location: Location,
@@ -104,8 +105,8 @@ impl Subject {
 }
 
 impl Policy {
-    /// What the policy's own file expects of it. All of it holds, but for the probes, which nobody
-    /// has tried yet.
+    /// Returns what the policy's own file expects of it. All expectations hold, except for probes,
+    /// which have not been tried.
     pub fn expected(&self) -> Vec<Expected> {
         let one = |expectation: &Expectation| {
             let (text, is, subject) = match expectation {

@@ -1,27 +1,28 @@
-//! Where the policies of a crate are: one answer for the macro and for the tools.
+//! Finds the policies of a crate, in the same way for the macro and for the tools.
 
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-/// Where policies are, when neither the crate nor its workspace says otherwise.
+/// The folder of policies, if neither the crate nor its workspace names another.
 const FOLDER: &str = "policies";
 
-/// The variable that says where policies are, before everything else.
+/// The environment variable that names the folder of policies. It takes precedence.
 pub const VARIABLE: &str = "CROSSMIST_POLICY_DIR";
 
-/// The folder of a crate's policies: `named` is what [`VARIABLE`] says, `manifest` the folder of the
-/// crate's `Cargo.toml`.
+/// Returns the folder of a crate's policies. `named` is the value of [`VARIABLE`], and `manifest`
+/// the folder of the crate's `Cargo.toml`.
 ///
-/// First what the variable says, then `[package.metadata.crossmist] policies` of the manifest, then
-/// `policies/` beside it, then `policies/` beside the nearest workspace's manifest.
+/// It is the first of these: what the variable names, `[package.metadata.crossmist] policies` in
+/// the manifest, `policies/` beside it, and `policies/` beside the manifest of the nearest
+/// workspace.
 ///
 /// # Errors
 ///
-/// In words, where neither leads anywhere, or a manifest on the way can't be read.
+/// A text, if neither is set, or if a manifest on the way cannot be read.
 pub fn find(named: Option<PathBuf>, manifest: Option<PathBuf>) -> Result<PathBuf, String> {
     if let Some(folder) = named {
-        // A relative path would mean one thing here and another where the files are watched.
+        // A relative path would mean one thing here, and another where the files are watched.
         return match folder.is_absolute() {
             true => Ok(folder),
             false => Err(format!(
@@ -36,7 +37,8 @@ pub fn find(named: Option<PathBuf>, manifest: Option<PathBuf>) -> Result<PathBuf
         )
     })?;
     let own = manifest.join(FOLDER);
-    // Without a manifest, as for a compiler that cargo doesn't start, there is that folder only.
+    // Without a manifest, such as under a compiler that cargo did not start, there is only that
+    // folder.
     let Some(table) = read_manifest(&manifest)? else {
         return Ok(own);
     };
@@ -51,7 +53,7 @@ pub fn find(named: Option<PathBuf>, manifest: Option<PathBuf>) -> Result<PathBuf
         None if own.is_dir() => return Ok(own),
         None => {}
     }
-    // The nearest workspace, and no other: one around it has nothing to say here.
+    // Only the nearest workspace counts, not one around it.
     for folder in manifest.ancestors() {
         if read_manifest(folder)?.is_some_and(|manifest| manifest.is_workspace) {
             let policies = folder.join(FOLDER);
@@ -61,14 +63,14 @@ pub fn find(named: Option<PathBuf>, manifest: Option<PathBuf>) -> Result<PathBuf
     Ok(own)
 }
 
-/// What a manifest says that matters here.
+/// The parts of a manifest that matter here.
 struct Manifest {
     is_workspace: bool,
-    /// The folder that it names; an error where that is no string.
+    /// The folder that it names, or an error if that is not a string.
     policies: Option<Result<String, ()>>,
 }
 
-/// The manifest in a folder, if there is one.
+/// Reads the manifest in a folder, if there is one.
 fn read_manifest(folder: &Path) -> Result<Option<Manifest>, String> {
     let path = folder.join("Cargo.toml");
     let unreadable =

@@ -1,10 +1,11 @@
 //! The policy language of crossmist: what a confined child may do, written in TOML, checked when
-//! the program is built, enforced by the kernel.
+//! the program is built, and enforced by the kernel.
 //!
-//! A policy allows; what it doesn't name is denied. [`Policy`] is a checked one, [`Compiled`] is
-//! what becomes of it: seccomp filters, Landlock rights, limits. The macro compiles policies while
-//! the program is built, the run time enforces them, and both share this crate. It needs no kernel
-//! and no C library, so that a policy means the same wherever it is compiled.
+//! A policy allows, and everything that it does not name is denied. A [`Policy`] has been checked.
+//! A [`Compiled`] is its compiled form: seccomp filters, Landlock rights, limits. The macro
+//! compiles policies when the program is built, the library enforces them at run time, and both
+//! share this crate. It needs no kernel and no C library, so a policy means the same wherever it is
+//! compiled.
 //!
 //! ```
 //! use crossmist_policy::{Arch, BuiltinOnly, Compiled, Policy};
@@ -28,15 +29,15 @@
 //!
 //! # What happens to a system call
 //!
-//! 1. Another architecture's interface, x32 among them: the process is killed.
-//! 2. A number that is newer than the table: `ENOSYS`.
-//! 3. Denied by `deny`: a violation, whatever else is said.
-//! 4. Allowed, where the condition holds: it happens.
-//! 5. Answered softly, for what libraries try of their own accord: an error number, or the run
-//!    time's handler does something harmless in its place.
-//! 6. Else a violation. What honest code never calls kills at once; the rest raises SIGSYS, so that
-//!    the process can say which call it was before it dies. The kernel's denial is the promise; the
-//!    report and the death after SIGSYS are the process's own doing.
+//! 1. If the call uses the interface of another architecture, x32 included, the process is killed.
+//! 2. If its number is newer than the table, it fails with `ENOSYS`.
+//! 3. If `deny` denies it, it is a violation, whatever else the policy says.
+//! 4. If it is allowed and its condition holds, it happens.
+//! 5. If libraries try it on their own account, it is answered softly: it fails with an error
+//!    number, or the library's handler does something harmless instead.
+//! 6. Anything else is a violation. Calls that honest code never makes kill the process at once.
+//!    The others raise SIGSYS, so that the process can report the call before it dies. The kernel
+//!    guarantees the denial. The report, and the death after SIGSYS, are up to the process.
 
 #![forbid(unsafe_code)]
 
@@ -102,10 +103,10 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// All of them.
+    /// All architectures.
     pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
 
-    /// The one that this code runs on, if it is one of them.
+    /// Returns the architecture that this code runs on, if it is one of them.
     pub fn host() -> Option<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Some(Self::X86_64),
@@ -114,7 +115,7 @@ impl Arch {
         }
     }
 
-    /// The architecture in seccompiler's words.
+    /// Returns seccompiler's name for it.
     pub fn target(self) -> seccompiler::TargetArch {
         match self {
             Self::X86_64 => seccompiler::TargetArch::x86_64,
@@ -122,7 +123,7 @@ impl Arch {
         }
     }
 
-    /// The kernel's word for it, as filters see it.
+    /// Returns the kernel's number for it, as filters see it.
     pub fn audit(self) -> u32 {
         match self {
             Self::X86_64 => 0xc000_003e,

@@ -1,4 +1,4 @@
-//! A policy: checked and valid, whatever it came from.
+//! A policy: checked and valid, whatever its source.
 
 use std::path::PathBuf;
 
@@ -15,11 +15,11 @@ use crate::settings::Values;
 use crate::source::{At, Place, Sources};
 use crate::steps::SecondNet;
 
-/// A policy. There is no way to hold one that hasn't been checked.
+/// A policy that has been checked. There is no way to hold an unchecked one.
 ///
-/// It comes from a file ([`Policy::load`]), from a text ([`Policy::from_toml`]) or from the built-in
-/// ones ([`Policy::builtin`]); [`Policy::narrow`] makes it stricter, [`Policy::compile`] makes what
-/// the run time enforces.
+/// It comes from a file ([`Policy::load`]), from a text ([`Policy::from_toml`]) or from the
+/// built-in policies ([`Policy::builtin`]). [`Policy::narrow`] makes it stricter, and
+/// [`Policy::compile`] compiles it for enforcement.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(crate) name: String,
@@ -46,9 +46,10 @@ pub struct Policy {
     pub(crate) expectations: Vec<Expectation>,
     /// The reasons that lines give for themselves.
     pub(crate) reasons: Vec<(Place, String)>,
-    /// The policies that this one stays within, by its own word and by that of those it extends.
+    /// The policies that this one stays within: its own ceiling, and those of the policies that it
+    /// extends.
     pub(crate) within: Vec<String>,
-    /// What those grant, and what those grant that they stay within.
+    /// The grants of those ceilings, and of their own ceilings.
     pub(crate) ceilings: Vec<Ceiling>,
     pub(crate) watched: Vec<PathBuf>,
     pub(crate) sources: Sources,
@@ -57,7 +58,7 @@ pub struct Policy {
 /// Which capabilities a process keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capabilities {
-    /// These, by number; usually none.
+    /// These, by number. Usually none.
     Only(Vec<u8>),
     /// All that it has. Only for policies that confine nothing.
     All,
@@ -75,16 +76,16 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the files, at once.
+    /// A [`Report`] that lists everything that is wrong with the files.
     pub fn load(library: &dyn Library, name: &str) -> Result<Self, Report> {
         resolve::by_name(library, name, Ceilings::below(name))
     }
 
-    /// A built-in policy.
+    /// Returns a built-in policy.
     ///
     /// # Errors
     ///
-    /// If there is none of that name.
+    /// A [`Report`] if there is no built-in policy of that name.
     pub fn builtin(name: &str) -> Result<Self, Report> {
         Self::load(&BuiltinOnly, name)
     }
@@ -93,7 +94,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, at once.
+    /// A [`Report`] that lists everything that is wrong with it.
     pub fn from_toml(library: &dyn Library, name: &str, text: &str) -> Result<Self, Report> {
         let text = Text {
             label: name.to_owned(),
@@ -103,24 +104,26 @@ impl Policy {
         resolve::by_text(library, name, text)
     }
 
-    /// What it is called.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it says that it is for.
+    /// Returns its description.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
     }
 
-    /// The files that it was made of. What uses the policy is to be rebuilt when one changes.
+    /// Returns the files that it was made of. Whatever uses the policy must be rebuilt if one of
+    /// them changes.
     ///
-    /// The built-in ones are part of this crate and not in the list.
+    /// Built-in policies are part of this crate, and not in the list.
     pub fn files(&self) -> &[PathBuf] {
         &self.watched
     }
 
-    /// The policies that it extends or stays within, however far up, but for the built-in ones.
+    /// Returns the policies that it extends or stays within, directly or not, except for built-in
+    /// ones.
     pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         let names = self
             .watched
@@ -129,7 +132,7 @@ impl Policy {
         names.filter(|name| *name != self.name)
     }
 
-    /// The names of the built-in policies.
+    /// Returns the names of the built-in policies.
     pub fn builtin_names() -> impl Iterator<Item = &'static str> {
         BUILTIN.iter().map(|(name, _)| *name)
     }
