@@ -91,7 +91,7 @@
 //!   |---|---|---|
 //!   | a child process was started | debug | `function`, `pid`; `policy`, if it has one |
 //!   | a child process has confined itself | debug | `pid`, and those of [`Status`] |
-//!   | a child process was ended for a system call that its policy denies | warn | `pid`, `function`, `policy`; by the child's word `call`, `denied_by`, `at` |
+//!   | a child process was ended for a system call that its policy denies | warn | `pid`, `function`, `policy`; as the child reports them `call`, `denied_by`, `at` |
 //!   | a child process was ended: it used up what its policy gives it | warn | `pid`, `function`, `policy`, `resource` |
 //!   | a child process was ended: the call was not done in time | warn | `pid`, `after_seconds` |
 //!   | a child process could not be confined | warn | `pid`, `function`, `policy`, `reason` |

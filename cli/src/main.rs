@@ -1,7 +1,7 @@
-//! `cargo crossmist`: policies written, checked, explained, compared and tested.
+//! `cargo crossmist` writes, checks, explains, compares and tests policies.
 //!
-//! All that it knows of policies is in `crossmist-policy`, which the macro uses, too: what is right
-//! here is right there. This crate finds files, draws, and says it in the form that was asked for.
+//! Everything that it knows of policies is in `crossmist-policy`, which the macro uses as well, so
+//! both always agree. This crate finds files, and presents results in the requested form.
 
 mod args;
 mod cargo;
@@ -22,7 +22,7 @@ use crate::report::Failure;
 
 #[crossmist::main]
 fn main() -> ExitCode {
-    // As a subcommand of cargo's, the first argument is the subcommand's name.
+    // If cargo starts this program, the first argument is the subcommand's name.
     let arguments = std::env::args_os().enumerate();
     let arguments = arguments.filter(|(at, argument)| !(*at == 1 && argument == "crossmist"));
     let arguments = Arguments::parse_from(arguments.map(|(_, argument)| argument));

@@ -1,4 +1,4 @@
-//! A policy as a page for a browser: one file that needs no other, and no network.
+//! Writes a policy as a page for a browser: one file that needs no other files and no network.
 
 use crossmist_policy::Kernel;
 use crossmist_policy::bpf::Action;
@@ -20,14 +20,14 @@ code{font:13px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}.soft{color:var
 input{font:inherit;padding:.3rem .5rem;width:20rem;max-width:100%}
 ";
 
-/// Hides the rows that don't have what is typed.
+/// Hides the rows that do not contain the typed text.
 const FILTER: &str = "
 const field=document.querySelector('input');
 field.addEventListener('input',()=>{for(const row of document.querySelectorAll('#calls tr'))
 row.hidden=!row.textContent.includes(field.value)});
 ";
 
-/// The page. `verdict` says whether the kernel enforces the policy.
+/// Returns the page. `verdict` says whether the kernel enforces the policy.
 pub(crate) fn page(
     overview: &Overview,
     release: &str,
@@ -245,7 +245,7 @@ fn rows<const N: usize>(body: &mut String, rows: impl Iterator<Item = [String; N
     body.push_str("</table>\n");
 }
 
-/// A text that is nothing but text in a page.
+/// Escapes a text for the page.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {

@@ -9,10 +9,10 @@ use crate::args::Format;
 
 /// There are findings.
 pub(crate) const FINDINGS: u8 = 1;
-/// Something around the policies is wrong.
+/// Something other than the policies is wrong.
 pub(crate) const ENVIRONMENT: u8 = 3;
 
-/// What stands in the way, in words.
+/// The text of an error.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) String);
 
@@ -29,12 +29,12 @@ pub(crate) const BLUE: Style = AnsiColor::Blue.on_default().bold();
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 
-/// A text in a style.
+/// Returns a text in a style.
 pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Says what stands in the way.
+/// Prints an error.
 pub(crate) fn error(message: &str) {
     eprintln!("{}: {message}", paint(RED, "error"));
 }
@@ -46,7 +46,7 @@ fn color(severity: Severity) -> Style {
     }
 }
 
-/// One finding as the macro writes it, with colours.
+/// Returns a finding as the macro writes it, with colours.
 fn drawn(finding: &Diagnostic) -> String {
     let style = color(finding.code.severity());
     let text = finding.to_string();
@@ -63,7 +63,8 @@ fn drawn(finding: &Diagnostic) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Writes findings. On standard error for people, who may want something else on standard output.
+/// Writes findings. For people they go to standard error, since standard output may hold something
+/// else.
 pub(crate) fn write(findings: &[Diagnostic], format: Format) {
     match format {
         Format::Human => {

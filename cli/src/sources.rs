@@ -1,4 +1,4 @@
-//! Functions in the sources that name a sandbox.
+//! Finds functions in the sources that name a sandbox.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use syn::punctuated::Punctuated;
 use syn::visit::Visit;
 use syn::{Attribute, Expr, ExprLit, Lit, Meta, Token};
 
-/// A `sandbox = "name"`, and where it stands.
+/// A `sandbox = "name"`, and where it is.
 #[derive(Debug)]
 pub(crate) struct Use {
     pub(crate) policy: String,
@@ -22,9 +22,10 @@ pub(crate) struct Use {
     pub(crate) source_line: String,
 }
 
-/// All that cargo builds of a package, from the root files of its targets on, by way of `mod`.
+/// Finds them in everything that cargo builds of a package, from the root files of its targets,
+/// through `mod`.
 ///
-/// A file that can't be read or isn't Rust is passed over: the compiler has the word about it.
+/// A file that cannot be read, or is not Rust, is ignored: the compiler reports it.
 pub(crate) fn scan(roots: &[PathBuf]) -> Vec<Use> {
     let mut uses = Vec::new();
     let mut seen = BTreeSet::new();
@@ -64,7 +65,7 @@ pub(crate) fn scan(roots: &[PathBuf]) -> Vec<Use> {
 struct Finder<'f> {
     file: &'f Path,
     text: &'f str,
-    /// Where the modules are that are declared here.
+    /// The folder of the modules that are declared here.
     folder: PathBuf,
     modules: &'f mut Vec<(PathBuf, PathBuf)>,
     uses: &'f mut Vec<Use>,
@@ -118,7 +119,7 @@ impl Finder<'_> {
 }
 
 impl Finder<'_> {
-    /// Takes in the file of `mod name;`.
+    /// Reads the file of `mod name;`.
     fn module(&mut self, item: &syn::ItemMod) {
         let name = item.ident.to_string();
         let name = name.trim_start_matches("r#");

@@ -1,6 +1,6 @@
-//! Columns of text, as wide as what is in them.
+//! Columns of text, as wide as their contents.
 
-/// Rows whose cells stand below each other. The last column may be of any length.
+/// Rows whose cells are aligned. The last column may have any length.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -11,7 +11,7 @@ impl Table {
         self.rows.push(cells.map(str::to_owned).into());
     }
 
-    /// The table, each row behind so many spaces.
+    /// Returns the table, with each row indented by so many spaces.
     pub(crate) fn draw(&self, indent: usize) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -36,7 +36,7 @@ impl Table {
     }
 }
 
-/// Words in lines of at most `width` characters.
+/// Wraps words into lines of at most `width` characters.
 pub(crate) fn wrap<'w>(words: impl IntoIterator<Item = &'w str>, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words {

@@ -1,4 +1,4 @@
-//! Where the policies and the sources are.
+//! Finds the policies and the sources.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,14 @@ use crate::report::Failure;
 /// A package of the workspace.
 #[derive(Debug)]
 pub(crate) struct Package {
-    /// The root files of what cargo builds of it.
+    /// The root files of its targets.
     pub(crate) targets: Vec<PathBuf>,
     /// The folder of its policies, which may not exist.
     pub(crate) policies: PathBuf,
 }
 
-/// The packages of the workspace around the current folder; none where there is no manifest.
+/// Returns the packages of the workspace around the current folder. There are none without a
+/// manifest.
 pub(crate) fn packages() -> Result<Vec<Package>, Failure> {
     let here = std::env::current_dir().map_err(|error| format!("the current folder: {error}"))?;
     if !here
@@ -65,7 +66,8 @@ fn variable() -> Option<PathBuf> {
     named.map(PathBuf::from)
 }
 
-/// The folder of policies for commands about one: the one that was named, else the nearest package's.
+/// Returns the folder of policies for commands about one policy: the named folder, or else that of
+/// the nearest package.
 pub(crate) fn folder(arguments: &Arguments) -> Result<PathBuf, Failure> {
     if let Some(folder) = &arguments.policies {
         return match folder.is_dir() {
@@ -83,7 +85,7 @@ pub(crate) fn folder(arguments: &Arguments) -> Result<PathBuf, Failure> {
     )?)
 }
 
-/// The folders of all policies of the workspace, each once.
+/// Returns the folders of all policies of the workspace, each once.
 pub(crate) fn folders(arguments: &Arguments) -> Result<Vec<PathBuf>, Failure> {
     if arguments.policies.is_some() {
         return Ok(vec![folder(arguments)?]);
@@ -102,7 +104,7 @@ pub(crate) fn folders(arguments: &Arguments) -> Result<Vec<PathBuf>, Failure> {
     Ok(folders)
 }
 
-/// The policies in a folder, by name.
+/// Returns the policies in a folder, by name.
 pub(crate) fn names(folder: &Path) -> Result<Vec<String>, Failure> {
     let entries = std::fs::read_dir(folder)
         .map_err(|error| format!("{} can't be read: {error}", folder.display()))?;
@@ -123,7 +125,7 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// A folder as messages call it: from the current folder, where it is below it.
+/// Returns a folder's name for messages: relative to the current folder, if it is below that.
 pub(crate) fn library(folder: &Path) -> Folder {
     let here = std::env::current_dir().unwrap_or_default();
     let label = folder.strip_prefix(&here).unwrap_or(folder);
@@ -135,7 +137,7 @@ pub(crate) fn load(arguments: &Arguments, name: &str) -> Result<Result<Policy, R
     Ok(Policy::load(&library(&folder(arguments)?), name))
 }
 
-/// The same with what it compiles to.
+/// Does the same, and compiles it.
 pub(crate) fn compile(
     arguments: &Arguments,
     name: &str,
@@ -144,7 +146,7 @@ pub(crate) fn compile(
     Ok(policy.and_then(|policy| policy.compile().map(|compiled| (policy, compiled))))
 }
 
-/// The policies that a command is about, by folder: those named, else all.
+/// Returns the policies that a command is about, by folder: those that were named, or else all.
 pub(crate) fn selected(
     arguments: &Arguments,
     names: &[String],

@@ -12,7 +12,7 @@ use crate::args::{Arguments, Check, Format};
 use crate::report::{self, FINDINGS, GREEN, RED, paint};
 use crate::{sources, workspace};
 
-/// What a program has in it that was built with `--cfg crossmist_learn`.
+/// The mark in a program that was built with `--cfg crossmist_learn`.
 const LEARNS: &[u8] = b"crossmist:this-program-can-be-made-to-watch-instead-of-confine";
 
 pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
             });
             match checked {
                 Ok(policy) => {
-                    // The built-in ones are this project's own.
+                    // Built-in policies belong to this project.
                     if !is_builtin(name) {
                         findings.extend(policy.lint(inspect));
                     }
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
     if options.names.is_empty() {
         functions = uses(arguments, &loaded, &mut findings)?;
     }
-    // What two policies extend is told once.
+    // A mistake in a policy that two others extend is reported once.
     let mut told = BTreeSet::new();
     findings.retain(|finding| {
         !allowed.contains(&finding.code)
@@ -109,8 +109,8 @@ fn is_builtin(name: &str) -> bool {
     BUILTIN.iter().any(|(known, _)| *known == name)
 }
 
-/// Resolves what the sources name, and finds what nobody does. Returns how many functions have a
-/// sandbox.
+/// Resolves what the sources name, and finds policies that nothing names. Returns how many
+/// functions have a sandbox.
 fn uses(
     arguments: &Arguments,
     loaded: &BTreeMap<PathBuf, Vec<Policy>>,
@@ -127,7 +127,7 @@ fn uses(
         for found in sources::scan(&package.targets) {
             functions += 1;
             used.insert((folder.clone(), found.policy.clone()));
-            // A policy that is there and has mistakes is told of above.
+            // A policy that exists but has mistakes was reported above.
             let is_there =
                 is_builtin(&found.policy) || folder.join(format!("{}.toml", found.policy)).exists();
             if is_there {
@@ -197,7 +197,7 @@ fn uses(
     Ok(functions)
 }
 
-/// What speaks against a path on this machine.
+/// Returns what speaks against a path on this machine.
 fn inspect(path: &str) -> Option<String> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let path = Path::new(path);

@@ -88,7 +88,7 @@ fn drawn(changes: &[Change]) -> String {
     text
 }
 
-/// A policy by its name, by its path, or as it was at a revision.
+/// Finds a policy by its name, by its path, or at a revision.
 fn load(arguments: &Arguments, what: &str) -> Result<Result<Policy, Report>, Failure> {
     if let Some((revision, name)) = what.split_once(':') {
         let folder = workspace::folder(arguments)?;
@@ -119,7 +119,7 @@ fn load(arguments: &Arguments, what: &str) -> Result<Result<Policy, Report>, Fai
     workspace::load(arguments, what)
 }
 
-/// The policies of a folder as they were at a revision of git's.
+/// The policies of a folder at a revision of git.
 struct Past<'p> {
     revision: &'p str,
     folder: &'p Path,
@@ -127,7 +127,7 @@ struct Past<'p> {
 
 impl Past<'_> {
     fn git(&self, arguments: &[&str]) -> std::io::Result<std::process::Output> {
-        // The folder may be gone by now, its repository not.
+        // The folder may no longer exist, although its repository does.
         let there = self
             .folder
             .ancestors()
@@ -140,7 +140,7 @@ impl Past<'_> {
             .output()
     }
 
-    /// Fails where there is no such revision: a policy that is missing there is another matter.
+    /// Fails if there is no such revision, which is different from a missing policy.
     fn check(&self) -> Result<(), Failure> {
         let commit = format!("{}^{{commit}}", self.revision);
         let output = self

@@ -1,4 +1,4 @@
-//! `explain`: what a policy allows, by which line, and what it leaves open.
+//! `explain`: shows what a policy allows, which lines allow it, and what it leaves open.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use crate::report::{BOLD, DIM, FINDINGS, GREEN, RED, YELLOW, paint};
 use crate::table::{Table, wrap};
 use crate::{page, workspace};
 
-/// How wide lists of names are drawn.
+/// The width of lists of names.
 const WIDTH: usize = 72;
 
 pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
@@ -135,7 +135,7 @@ fn about_call(arguments: &Arguments, policy: &Policy, compiled: &Compiled, text:
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is said of one call, a line each.
+/// What the policy's lines say about one call, one line each.
 fn rules(row: &Call) -> String {
     let mut table = Table::default();
     for clause in &row.clauses {
@@ -310,12 +310,12 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
     text
 }
 
-/// Whether what becomes of a call is decided by its arguments, somewhere.
+/// Returns whether the arguments of a call decide its result, on some architecture.
 fn by_arguments(call: &Call) -> bool {
     call.clauses.iter().any(|clause| clause.condition.is_some())
 }
 
-/// The calls: those that always happen by group, the others one by one.
+/// Lists the calls: those that are always allowed by group, and the others one by one.
 fn calls(calls: &[Call], why: bool) -> String {
     let always: Vec<_> = calls
         .iter()

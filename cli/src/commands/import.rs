@@ -1,4 +1,4 @@
-//! `import`: a policy of somebody else's as one of ours.
+//! `import`: turns a policy of another tool into one of this project.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `kernel`: what this machine can enforce.
+//! `kernel`: shows what this machine can enforce.
 
 use std::process::ExitCode;
 
@@ -84,7 +84,7 @@ pub(super) fn run(arguments: &Arguments, options: &Options) -> Outcome {
         }
     }
     for policy in all {
-        // One with mistakes is the business of `check`.
+        // `check` reports policies with mistakes.
         let Ok(policy) = policy else { continue };
         let answer = policy
             .check_kernel(&kernel.offer)
@@ -184,7 +184,7 @@ pub(super) fn names(nets: &[SecondNet]) -> Vec<&'static str> {
     nets.iter().map(|net| net.name()).collect()
 }
 
-/// What the machine says of itself, or what is known of a release.
+/// What the machine reports about itself, or what is known of a release.
 fn facts(kernel: &Kernel) -> Vec<(&'static str, String)> {
     let landlock = match kernel.offer.landlock_abi {
         0 => "none: not built in, or not started (lsm=…)".to_owned(),

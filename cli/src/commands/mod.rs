@@ -1,4 +1,4 @@
-//! What each subcommand does. Each ends with the code that the process exits with.
+//! The subcommands. Each returns the exit code of the process.
 
 mod bpf;
 mod check;
@@ -57,19 +57,19 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
 }
 
-/// Writes to standard output. A reader that has gone away, as `head` does, is no error.
+/// Writes to standard output. If the reader has gone away, as `head` does, that is not an error.
 fn print(text: &str) {
     use std::io::Write;
     let _ = anstream::stdout().write_all(text.as_bytes());
 }
 
-/// Ends a command with what is wrong with a policy.
+/// Ends a command with the mistakes of a policy.
 fn refused(arguments: &Arguments, report: &Report) -> ExitCode {
     report::write(report.diagnostics(), arguments.format);
     ExitCode::from(FINDINGS)
 }
 
-/// For commands whose result is no list of findings.
+/// For commands whose result is not a list of findings.
 fn no_sarif(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.format {
         Format::Sarif => Err("SARIF is for findings: `check` has it".into()),

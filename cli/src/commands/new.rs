@@ -1,4 +1,4 @@
-//! `new`: the beginning of a policy.
+//! `new`: creates a policy.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use crate::workspace;
 
 pub(super) fn run(arguments: &Arguments, options: &New) -> Outcome {
     let folder = match &arguments.policies {
-        // It may be made here.
+        // It may be created here.
         Some(folder) => folder.clone(),
         None => workspace::folder(arguments)?,
     };
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &Arguments, options: &New) -> Outcome {
     };
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let path = folder.join(format!("{}.toml", options.name));
-    // What is there is somebody's work.
+    // An existing file is somebody's work.
     let mut file =
         std::fs::File::create_new(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     file.write_all(text.as_bytes())

@@ -1,4 +1,4 @@
-//! `schema`: what editors complete and check policies by.
+//! `schema`: writes the schema with which editors complete and check policies.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, options: &Schema) -> Outcome {
         &folder.join("policy.schema.json"),
         &crossmist_policy::schema(),
     )?;
-    // Settings that are there are somebody's own.
+    // Existing settings are somebody's own.
     add(&root.join(".taplo.toml"), TAPLO)?;
     let code = root.join(".vscode");
     std::fs::create_dir_all(&code).map_err(|error| format!("{}: {error}", code.display()))?;

@@ -1,4 +1,4 @@
-//! `test`: policies against what they expect of themselves.
+//! `test`: tests policies against their expectations.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,14 +14,14 @@ use crate::args::{Arguments, Format, Test};
 use crate::report::{self, FINDINGS, GREEN, RED, YELLOW, paint};
 use crate::workspace;
 
-/// What came of one expectation.
+/// The result of one expectation.
 struct Result {
     policy: String,
     expected: Expected,
     /// How it was tried.
     how: &'static str,
     outcome: std::result::Result<(), String>,
-    /// It couldn't be tried here; that is no failure.
+    /// It could not be tried here, which is not a failure.
     is_skipped: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Policies of others as policies of ours, to begin with.
+//! Imports the policies of other tools, as a starting point.
 //!
 //! What comes out can always be read: what has no counterpart becomes a comment with its reason. It
 //! never allows a call that the source doesn't, beyond what every policy has; where the source allows a
