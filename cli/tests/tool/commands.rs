@@ -486,7 +486,7 @@ fn completions_manual_codes_and_filters_are_written() {
     folder.run(&["man", "."]).ends(0);
     let page = std::fs::read_to_string(folder.0.join("cargo-crossmist-explain.1")).unwrap();
     assert!(
-        page.contains("what it doesn") && page.contains("\\-\\-syscall"),
+        page.contains("what it does not protect from") && page.contains("\\-\\-syscall"),
         "{page}"
     );
     folder
