@@ -106,7 +106,7 @@ fn check_finds_mistakes_in_policies_and_in_sources() {
         "did you mean `memory`?",
         "error[C060]: `b` names no policy",
         " --> src/main.rs:5:41",
-        "warning[C021]: `/etc` holds much of the machine",
+        "warning[C021]: `/etc` contains a large part of the machine",
         "warning[C011]: `@copy` allows `splice(flags only SPLICE_F_MOVE|SPLICE_F_NONBLOCK|SPLICE_F_MORE)`",
         "warning[C010]: aarch64 has no `epoll_wait`",
         "warning[C030]",
