@@ -1,27 +1,27 @@
-//! What receiving from a peer costs in processor time, and how much of that is put up with.
+//! Bounds the processor time that receiving from a peer may cost.
 //!
-//! A receive wakes up whoever waits for room, and a peer can have tens of thousands wait: each packet then
-//! costs milliseconds instead of microseconds. No honest peer does that.
+//! A receive wakes up the processes that wait for room. A peer can make tens of thousands of them
+//! wait, so that each packet costs milliseconds instead of microseconds. No honest peer does that.
 
 use std::time::{Duration, Instant};
 
 use crate::sys::clock;
 
-/// What one receive may cost: many times what it does.
+/// What one receive may cost: many times the usual cost.
 const RECEIVE_TIME: Duration = Duration::from_millis(2);
 
-/// By how much all receives from one peer may exceed that, together.
+/// By how much all receives from one peer together may exceed that.
 pub(crate) const EXCESS_TIME: Duration = Duration::from_millis(100);
 
-/// What part of the excess is forgotten: as much as this part of the time that passes. A machine that is slow
-/// for a moment does no harm to a peer that lives for days.
+/// The rate at which the excess is forgotten, as a fraction of the time that passes. So a machine
+/// that is slow for a moment does no harm to a peer that lives for days.
 const FORGOTTEN_PART: u32 = 100;
 
-/// What the receives from one peer have cost beyond the ordinary.
+/// How much more than usual the receives from one peer have cost.
 #[derive(Debug, Default)]
 pub(crate) struct Cost {
     excess: Duration,
-    /// When `excess` was up to date.
+    /// When `excess` was last updated.
     at: Option<Instant>,
 }
 
@@ -45,7 +45,7 @@ impl Cost {
         self.excess = self.excess.saturating_sub(forgotten).saturating_add(excess);
     }
 
-    /// Whether the peer is to be got rid of.
+    /// Returns whether the peer must be ended.
     pub(crate) fn is_too_high(&self) -> bool {
         self.excess > EXCESS_TIME
     }

@@ -140,11 +140,11 @@ pub enum Error {
         /// The time that the call was given.
         after: Duration,
     },
-    /// Receiving what the child sends took much more processor time than it ever should, many times over. The
-    /// child was killed.
+    /// Receiving what the child sends took far more processor time than it should. The child was
+    /// killed.
     ///
-    /// Whoever receives wakes up those who wait at the other end. A hostile process can have tens of thousands
-    /// wait, so that each packet costs milliseconds.
+    /// A receiver wakes up the processes that wait at the other end. A hostile child can make tens
+    /// of thousands of them wait, so that each packet costs milliseconds.
     #[error(
         "the child process was killed: to receive {traffic} took {:?} of processor time more than it \
          should, which a process brings about only on purpose",

@@ -110,10 +110,10 @@
 //!
 //! # Learning
 //!
-//! `cargo crossmist learn` compiles the program with `--cfg crossmist_learn`. If the variable `CROSSMIST_LEARN`
-//! then names a folder, functions are watched and **not confined**, and what they do is recorded in that
-//! folder. The flag is no feature, so no dependency can turn it on. Do not release a program that was built
-//! with it.
+//! `cargo crossmist learn` compiles the program with `--cfg crossmist_learn`. If the variable
+//! `CROSSMIST_LEARN` then names a folder, functions are watched and **not confined**, and what they
+//! do is recorded in that folder. The flag is not a feature, so no dependency can turn it on. Do
+//! not release a program that was built with it.
 //!
 //! # Names
 //!

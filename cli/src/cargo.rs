@@ -1,16 +1,17 @@
-//! What cargo is told, so that it builds a program that can be watched.
+//! Makes cargo build a program whose functions can be watched.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The flags with which the compiler builds the library's watching side.
+/// The flags with which the compiler builds the part of the library that watches.
 pub(crate) const FLAGS: [&str; 2] = ["--cfg", "crossmist_learn"];
 
-/// Makes cargo build with [`FLAGS`], beside those that it builds with anyway, and in a folder of their own.
+/// Makes cargo build with [`FLAGS`], in addition to its other flags, and in a target folder of its
+/// own.
 ///
-/// Cargo takes flags from the first of four sources that has any, and ignores the others. So they are added
-/// to that one. `command` has its verb, and no arguments behind it.
+/// Cargo takes flags from the first of four sources that has any, and ignores the others. So the
+/// flags are added to that source. `command` has its verb, but no arguments after it.
 pub(crate) fn build_watched(command: &mut Command) {
     let environment = |name: &str| std::env::var_os(name);
     if let Some(flags) = environment("CARGO_ENCODED_RUSTFLAGS") {
@@ -30,7 +31,7 @@ pub(crate) fn build_watched(command: &mut Command) {
     command.env("CARGO_TARGET_DIR", target.join("crossmist-learn"));
 }
 
-/// The flags of an environment variable, and ours.
+/// Returns the flags of an environment variable, with [`FLAGS`].
 fn with_flags(mut flags: OsString, separator: &str) -> OsString {
     for flag in FLAGS {
         if !flags.is_empty() {
@@ -41,7 +42,7 @@ fn with_flags(mut flags: OsString, separator: &str) -> OsString {
     flags
 }
 
-/// Whether a `[target]` of cargo's configuration sets flags, for whatever target.
+/// Returns whether a `[target]` in cargo's configuration sets flags, for any target.
 fn are_set_by_target() -> bool {
     let is_target = |name: &OsStr| {
         let name = name.to_string_lossy();

@@ -1,11 +1,12 @@
-//! A child's standard error, read so that the child doesn't wait, and the end of it kept.
+//! Reads a child's standard output and error, so that the child does not wait, and keeps the end of
+//! it.
 //!
-//! What is kept lies in memory that the keeper's forks don't get: it is one child's words, and the next
-//! child is a copy of the keeper.
+//! What is kept is in memory that the keeper's forks do not get: it is the text of one child, and
+//! the next child is a copy of the keeper.
 //!
-//! The keeper must not wait for a child, whatever it writes: see [`stream`] for locks. And it must not get
-//! descriptors: to close a stranger's file or socket can take years, even if it is the kernel that closes
-//! what nobody has received.
+//! The keeper must not wait for a child, whatever it writes: see [`stream`] for locks. It must not
+//! receive descriptors either: closing a stranger's file or socket can take years, even if the
+//! kernel closes what nobody has received.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,14 +19,14 @@ use crate::sys::poll::Deadline;
 use crate::sys::socket;
 use crate::sys::stream;
 
-/// A stream, read on one side.
+/// The reading side of a stream.
 pub(super) struct Drain {
     reading: OwnedFd,
-    /// Kept, so that the end of the child's doesn't wake anybody: the end of the child does.
+    /// Kept open, so that the end of the child's copy wakes nobody: the end of the child does.
     writing: OwnedFd,
-    /// The kernel lets no descriptors through.
+    /// Whether the kernel refuses descriptors.
     refuses_descriptors: bool,
-    /// Made when something comes: most children print nothing.
+    /// Created when something comes, since most children print nothing.
     memory: Option<Unshared>,
     /// How much of it is filled.
     filled: usize,
@@ -33,16 +34,16 @@ pub(super) struct Drain {
     misuse: Option<Misuse>,
 }
 
-/// What ends a child that prints.
+/// Why a child that prints is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Misuse {
-    /// Reading it costs too much.
+    /// Reading its output costs too much.
     Cost,
-    /// There are descriptors beside the text.
+    /// It has sent descriptors beside the text.
     Descriptors,
 }
 
-/// What comes of reading.
+/// The result of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Drained {
     /// There may be more.
@@ -53,11 +54,11 @@ pub(super) enum Drained {
     Misused(Misuse),
 }
 
-/// How much is read at a stretch, and for how long: others want the keeper's attention, too.
+/// How much is read without a pause, and for how long, because others need the keeper as well.
 const STRETCH_BYTES: usize = 64 << 10;
 const STRETCH_TIME: Duration = Duration::from_millis(5);
 
-/// What is kept, and room to read behind it.
+/// What is kept, and room to read after it.
 const ROOM: usize = STDERR_BYTES + STRETCH_BYTES;
 
 impl Drain {
@@ -107,18 +108,18 @@ impl Drain {
         Drained::Open
     }
 
-    /// Reads once; nothing at the end.
+    /// Reads once. Reads nothing at the end.
     fn read(&mut self) -> io::Result<usize> {
-        // Only what is there by now: while the kernel reads, a child that is quick enough writes more, and one
-        // read would go on for as long.
+        // Only what is there already: while the kernel reads, a child that is fast enough writes
+        // more, and one read would continue as long.
         let waiting = stream::waiting(self.reading.as_fd())?;
         if waiting == 0 {
-            // Nothing, or descriptors alone, which a stream doesn't carry; or the end.
+            // Nothing, or descriptors alone, which a stream does not carry, or the end.
             return stream::receive(self.reading.as_fd(), &mut [0]).map(|bytes| bytes.count);
         }
         let memory = match &mut self.memory {
             Some(memory) => memory,
-            // A child that prints where there is no memory finds nobody reading.
+            // If there is no memory, nobody reads what the child prints.
             None => self.memory.insert(Unshared::new(ROOM)?),
         };
         let bytes = memory.as_mut_slice();
@@ -136,7 +137,7 @@ impl Drain {
                 self.misuse = Some(Misuse::Descriptors);
                 return Ok(0);
             }
-            // Beyond that there may be some.
+            // There may be some after that.
             length = seen.count;
         }
         let room = room.get_mut(..length).unwrap_or_default();
@@ -145,10 +146,10 @@ impl Drain {
         Ok(count)
     }
 
-    /// Reads what a child left that has ended, and gives the last of it all. Whoever it left behind
-    /// may write on; nobody waits for that.
+    /// Reads what a child has left after its end, and returns the end of everything that it
+    /// printed. Processes that it left behind may continue to write, but nobody waits for that.
     pub(super) fn finish(&mut self) -> &[u8] {
-        // Memory is made only for what there is.
+        // Memory is reserved only for what is there.
         self.advance();
         let first = self.filled.saturating_sub(STDERR_BYTES);
         let bytes = self.memory.as_mut().map(Unshared::as_mut_slice);
@@ -160,7 +161,8 @@ impl Drain {
         [self.reading, self.writing]
     }
 
-    /// Whether descriptors lie in it, so that it is not to be closed here: see `undertaker.rs`.
+    /// Returns whether its queue holds descriptors, so that it must not be closed here: see
+    /// `undertaker.rs`.
     pub(super) fn has_descriptors(&self) -> bool {
         self.misuse == Some(Misuse::Descriptors)
     }

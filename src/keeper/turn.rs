@@ -1,11 +1,12 @@
-//! Whose turn it is to start the keeper: one thread does, and the others wait without using a processor.
+//! Lets one thread at a time start the keeper, while the others wait without using a processor.
 
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::poll::Deadline;
 
-/// The process of which a thread has the turn. A copy of the process that `fork` makes has no such thread.
+/// The process whose thread has the turn. A copy of the process that `fork` makes has no such
+/// thread.
 static TAKEN: Mutex<Option<u32>> = Mutex::new(None);
 
 /// Signalled when the turn ends.
@@ -47,7 +48,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         *lock() = None;
-        // One is enough: it takes the turn, and its end is signalled again.
+        // Waking one thread is enough: it takes the turn, and signals again when its turn ends.
         FREE.notify_one();
     }
 }

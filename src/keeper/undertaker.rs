@@ -1,4 +1,4 @@
-//! Closing what must not be closed in the keeper.
+//! Closes streams that must not be closed in the keeper itself.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,14 +9,14 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{self, Process};
 use crate::sys::socket;
 
-/// Streams in whose queues lie descriptors that children have sent.
+/// Streams whose queues hold descriptors that children have sent.
 ///
-/// To close the last copy of a lingering socket waits for its peer, unless the process is about to end. So a
-/// process of its own is left with the last copy, and ends.
+/// Closing the last copy of a lingering socket waits for its peer, unless the process is about to
+/// exit. So another process gets the last copy, and exits.
 #[derive(Default)]
 pub(super) struct Undertaker {
     waiting: Vec<OwnedFd>,
-    /// Those that end.
+    /// The processes that are exiting.
     processes: Vec<Process>,
 }
 
@@ -25,32 +25,32 @@ impl Undertaker {
         self.waiting.extend(streams);
     }
 
-    /// Does what there is to do, and says whether more is to be done later.
+    /// Does what there is to do, and returns whether more remains for later.
     pub(super) fn work(&mut self) -> bool {
         self.processes
             .retain(|process| matches!(process.try_wait(), Ok(None)));
         if !self.waiting.is_empty() {
-            // Later there may be room for another process.
+            // There may be room for another process later.
             let process = self.bury().ok();
             self.processes.extend(process);
         }
         !(self.waiting.is_empty() && self.processes.is_empty())
     }
 
-    /// Leaves all streams to a process that ends.
+    /// Leaves all streams to a process that exits.
     fn bury(&mut self) -> io::Result<Process> {
         let (ours, theirs) = socket::pair()?;
         match fork::fork().map_err(|error| error.source)? {
             Some(process) => {
                 self.waiting.clear();
-                // It has the last copies now, and may end.
+                // It has the last copies now, and may exit.
                 drop(ours);
                 Ok(process)
             }
             None => {
                 drop(ours);
                 let kept = self.waiting.iter().map(AsRawFd::as_raw_fd);
-                // What the keeper has, it has for others, who wait for it to be closed.
+                // Others wait for the keeper to close its descriptors.
                 let closed = confinement::close_others(kept.chain([theirs.as_raw_fd()]));
                 let waited = poll::readable(theirs.as_fd(), Deadline::NEVER);
                 process::leave(i32::from(closed.and(waited).is_err()))
@@ -58,7 +58,7 @@ impl Undertaker {
         }
     }
 
-    /// Whether a child of the keeper's is one of them.
+    /// Returns whether a child of the keeper is one of them.
     pub(super) fn has(&self, pid: i32) -> bool {
         self.processes.iter().any(|process| process.id == pid)
     }

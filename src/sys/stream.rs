@@ -1,8 +1,8 @@
 //! Pairs of stream sockets for what a child prints.
 //!
-//! A pipe would not do. A writer holds the pipe's lock while the kernel fetches the page that it writes
-//! from, and a page of a file system that doesn't answer never comes: the reader would wait with it. A
-//! socket has the bytes before it takes a lock.
+//! A pipe is unsuitable. A writer holds the pipe's lock while the kernel fetches the page that it
+//! writes from. If a file system that does not answer holds that page, the page never comes, and
+//! the reader waits with the writer. A socket copies the bytes before it takes a lock.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -13,22 +13,22 @@ use nix::sys::socket::{
 
 use super::socket::set_option;
 
-/// How much a writer may be ahead, as SO_SNDBUF counts it: in memory, at 768 bytes a write at least. The
-/// kernel doubles it.
+/// How far a writer may be ahead, as SO_SNDBUF counts it: in memory, and at least 768 bytes for
+/// each write. The kernel doubles the value.
 ///
-/// It is small because whoever reads wakes up those who wait for room, perhaps once for each write. A writer
-/// can have tens of thousands wait.
+/// It is small because a read wakes up the processes that wait for room, perhaps once for each
+/// write. A writer can make tens of thousands of them wait.
 const AHEAD_BYTES: libc::c_int = 4 << 10;
 
-/// A reading end that never waits, and a writing end, both close-on-exec.
+/// Creates a reading end that never waits, and a writing end, both close-on-exec.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let (reading, writing) =
         sockets::socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
-    // Each end has flags of its own. The writing end is a process's standard descriptor, and waits.
+    // Each end has its own flags. The writing end is a process's standard descriptor, and waits.
     let plain = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty());
     nix::fcntl::fcntl(&writing, plain)?;
-    // One direction: whoever reads from the writing end finds the end of the file.
+    // In one direction only: a read from the writing end finds the end of the file.
     sockets::shutdown(writing.as_raw_fd(), Shutdown::Read)?;
     set_option(borrow(&writing), libc::SO_SNDBUF, AHEAD_BYTES)?;
     Ok((reading, writing))
@@ -38,11 +38,11 @@ fn borrow(fd: &OwnedFd) -> BorrowedFd<'_> {
     std::os::fd::AsFd::as_fd(fd)
 }
 
-/// What one receive brought.
+/// The result of one receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bytes {
     pub(crate) count: usize,
-    /// Descriptors came with them. Nobody has them: the kernel has dropped them, unless it was a look.
+    /// Descriptors came with the bytes. The kernel has dropped them, unless this was a peek.
     pub(crate) had_descriptors: bool,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Byt
     receive_with(socket, room, MsgFlags::empty())
 }
 
-/// Reads what is there and leaves it there. Descriptors beside the bytes are not touched, and end them.
+/// Peeks at what is there. Descriptors beside the bytes are not touched, and end the bytes.
 pub(crate) fn look(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Bytes> {
     receive_with(socket, room, MsgFlags::MSG_PEEK)
 }
@@ -60,7 +60,7 @@ fn receive_with(socket: BorrowedFd<'_>, room: &mut [u8], flags: MsgFlags) -> io:
     let flags = flags | MsgFlags::MSG_DONTWAIT;
     loop {
         let mut parts = [IoSliceMut::new(room)];
-        // Without room for control messages, the kernel says that there were some.
+        // Without room for control messages, the kernel reports that there were some.
         match sockets::recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, None, flags) {
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -74,7 +74,7 @@ fn receive_with(socket: BorrowedFd<'_>, room: &mut [u8], flags: MsgFlags) -> io:
     }
 }
 
-/// How many bytes wait to be read. Takes no lock that a peer can hold.
+/// Returns how many bytes are waiting to be read. Takes no lock that a peer can hold.
 pub(crate) fn waiting(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
     // SAFETY: FIONREAD writes one `int`, to a variable that outlives the call.
