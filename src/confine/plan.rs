@@ -1,4 +1,5 @@
-//! What is to be done to a child: made in the parent, once a policy and once a call.
+//! What a child does to itself. The parent makes it, partly once for each policy and partly once
+//! for each call.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,9 +21,10 @@ use crossmist_policy::bpf::{BpfProgram, sock_filter};
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(super) fixed: Arc<Fixed>,
-    /// The only paths, ports and neighbours that there are; none where Landlock has nothing to do.
+    /// The Landlock ruleset: the only paths, ports and neighbours that there are. `None` if
+    /// Landlock has nothing to do.
     pub(super) ruleset: Option<Arc<OwnedFd>>,
-    /// Standard descriptors; `/dev/null` where there is none.
+    /// The standard descriptors, or `/dev/null` if there is none.
     pub(super) standard: [Option<OwnedFd>; 3],
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) inherited: Inherited,
@@ -31,19 +33,19 @@ pub(crate) struct Plan {
 /// The part of a plan that is the same for each call of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fixed {
-    /// The filter, as the kernel takes it, but for the process's own id.
+    /// The filter as the kernel takes it, except for the process's own id.
     pub(super) filter: BpfProgram,
     /// The instructions whose operand is that id.
     pub(super) own_pid: Vec<u16>,
     /// Resources with their soft and hard limits, in the order in which they are set.
     pub(super) limits: Vec<(Resource, u64, u64)>,
-    /// Limits on memory, which are set when nothing more is to be allocated.
+    /// Limits on memory, which are set when nothing more will be allocated.
     pub(super) memory_limits: Vec<(Resource, u64, u64)>,
-    /// How much private memory may be written beyond what was, if that is bounded.
+    /// How much private memory may be written beyond what has been, if that is bounded.
     pub(super) memory: Option<u64>,
     /// How much may be mapped beyond what is, if that is bounded.
     pub(super) mappable: Option<u64>,
-    /// The capabilities that stay, as a mask.
+    /// The capabilities that are kept, as a mask.
     pub(super) capabilities: u64,
     pub(super) landlock_abi: u32,
     /// What Landlock handles: rights on files, rights on ports, scopes.
@@ -56,31 +58,31 @@ pub(super) struct Fixed {
     pub(super) dies_with_parent: bool,
     pub(super) dumpable: bool,
     pub(super) deny_write_execute: bool,
-    /// Whether a kernel that doesn't know how to is an error.
+    /// Whether it is an error if the kernel does not know how.
     pub(super) requires_deny_write_execute: bool,
-    /// The parts of Landlock that the policy uses and the kernel doesn't have.
+    /// The parts of Landlock that the policy uses and the kernel does not have.
     pub(super) missing: Vec<SecondNet>,
     pub(super) allow_speculation: bool,
-    /// Whether our handler takes SIGSYS.
+    /// Whether this library's handler takes SIGSYS.
     pub(super) reports: bool,
-    /// Whether a supervisor is asked about calls, instead of their being denied.
+    /// Whether a supervisor is asked about calls, instead of denying them.
     pub(super) is_watched: bool,
     /// Whether the child tells where in the program it panicked, or was denied a call.
     pub(super) tells_places: bool,
-    /// Whether the filter allows `sendmsg`, by which descriptors are sent.
+    /// Whether the filter allows `sendmsg`, which can send descriptors.
     pub(super) sends_descriptors: bool,
 }
 
 /// What is kept of a policy between its calls.
 ///
-/// For functions that can't send a descriptor by their types, and for those that can.
+/// For functions whose types let them send no descriptor, and for the others.
 #[derive(Debug, Default)]
 pub(crate) struct Kept([OnceLock<Arc<Fixed>>; 2]);
 
 impl Plan {
-    /// Makes the plan for one call, of a function that can send a descriptor by its types, or can't.
+    /// Makes the plan for one call. The function's types say whether it can send a descriptor.
     ///
-    /// Fails with what stands in the way, in words.
+    /// Fails with the reason, as a text.
     pub(crate) fn prepare(
         policy: &Compiled,
         kept: &Kept,
@@ -119,7 +121,8 @@ impl Plan {
         })
     }
 
-    /// The same without any denial: a supervisor is asked about what not every policy allows.
+    /// Does the same without any denial: a supervisor is asked about calls that not every policy
+    /// allows.
     #[cfg(crossmist_learn)]
     pub(crate) fn watched(self) -> Result<Self, String> {
         let program = Arch::host().and_then(crossmist_policy::learn::watching);
@@ -141,14 +144,14 @@ impl Plan {
         })
     }
 
-    /// What a standard descriptor is to be; `/dev/null` without one.
+    /// Sets a standard descriptor, or `/dev/null` without one.
     pub(crate) fn set_standard(&mut self, number: usize, descriptor: Option<OwnedFd>) {
         if let Some(slot) = self.standard.get_mut(number) {
             *slot = descriptor;
         }
     }
 
-    /// Sets or removes variables of the environment, on the caller's word.
+    /// Sets or removes environment variables, as the caller demands.
     pub(crate) fn set_variables(&mut self, changes: &[(OsString, Option<OsString>)]) {
         for (name, value) in changes {
             self.environment.retain(|(known, _)| known != name);
@@ -222,7 +225,7 @@ impl Fixed {
             own_pid: program.own_pid.clone(),
             limits: [
                 limit(libc::RLIMIT_CORE, limits.core),
-                // SIGXCPU first; who ignores it is killed a second later.
+                // SIGXCPU comes first. A process that ignores it is killed a second later.
                 seconds.map(|most| (libc::RLIMIT_CPU, most.max(1), most.max(1).saturating_add(1))),
                 limit(libc::RLIMIT_NOFILE, Some(limits.open_files)),
                 limit(libc::RLIMIT_FSIZE, limits.file_size),
@@ -255,7 +258,7 @@ impl Fixed {
             dumpable: process.dumpable,
             deny_write_execute: process.deny_write_execute,
             requires_deny_write_execute: policy.requires(SecondNet::DenyWriteExecute),
-            // About the other one the child has the last word.
+            // The child finds out about the other one.
             missing: policy
                 .missing_on(&kernel)
                 .into_iter()
@@ -368,7 +371,8 @@ impl Fixed {
     }
 }
 
-/// What the kernel that this runs on has for second nets. The wall's own calls tell by themselves.
+/// Returns the second nets that this kernel has. The wall's own calls report by themselves if they
+/// are missing.
 fn kernel() -> Kernel {
     Kernel {
         release: None,
@@ -377,7 +381,7 @@ fn kernel() -> Kernel {
     }
 }
 
-/// What a policy takes over from this process's environment, and what it sets.
+/// Returns what a policy inherits from this process's environment, and what it sets.
 fn environment(policy: &Compiled) -> Vec<(OsString, OsString)> {
     let wanted = |name: &OsStr| {
         policy
@@ -402,14 +406,15 @@ fn environment(policy: &Compiled) -> Vec<(OsString, OsString)> {
     variables
 }
 
-/// Whether a policy lets files be made, as far as Landlock tells: by its rights to make something.
+/// Returns whether a policy lets files be created, as far as Landlock tells: by its rights to
+/// create something.
 fn makes_files(policy: &Compiled) -> bool {
     const MAKE: u64 = 0x7f << 6;
     let rules = policy.filesystem.as_ref();
     rules.is_none_or(|rules| rules.iter().any(|rule| rule.rights.bits() & MAKE != 0))
 }
 
-/// The error number of a system call.
+/// Returns the error number of a system call.
 pub(super) fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }

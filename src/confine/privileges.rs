@@ -1,4 +1,4 @@
-//! Who a confined process is, and what that entitles it to.
+//! Gives up the privileges of a confined process, and sets its user.
 
 use std::io;
 
@@ -7,29 +7,29 @@ use super::users::{Ids, User};
 use crate::sys::confinement as sys;
 use crate::sys::privileges::{self, Capabilities, Capability, bit};
 
-/// No root by user id, no capabilities kept or fixed up over a change of it, none ambient; all of it
-/// for good.
+/// The user id gives no root rights, and no capabilities are kept or adjusted when it changes, nor
+/// ambient; all of this locked.
 const SECUREBITS: i32 = 0xef;
 
-/// What changes the bounding set and the securebits.
+/// The capability that is needed to change the bounding set and the securebits.
 const SETPCAP: u64 = bit(Capability::CAP_SETPCAP);
 
-/// How many ids a process draws before it gives up, each of which somebody alive has.
+/// How many ids a process draws before it gives up, if each belongs to a live process.
 const DRAWS: usize = 32;
 
-/// Gives up what the process may do by privilege, and takes the user that was chosen for it. Returns
-/// the id of a user of its own.
+/// Gives up the privileges of the process, and takes the user that was chosen for it. Returns the
+/// id of a user of its own.
 ///
-/// Everything is read back: a set that isn't empty is a failure, whoever let it be so.
+/// Everything is read back: a set that is not empty is a failure, whatever the reason.
 ///
-/// A process without CAP_SETPCAP keeps its bounding set and securebits, as every ordinary user's does.
-/// They matter to what it executes only, which gets no capabilities from its file or its user, since
-/// no_new_privs is set next.
+/// A process without CAP_SETPCAP keeps its bounding set and securebits, as every ordinary user's
+/// process does. They affect only programs that it executes, and these get no capabilities from
+/// their file or their user, since no_new_privs is set next.
 pub(super) fn give_up(kept: u64, user: User) -> Result<Option<u32>, (Step, io::Error)> {
     let failed = |error| (Step::Capabilities, error);
     let held = Capabilities::of_this_thread().map_err(failed)?;
     if held.effective != held.permitted {
-        // Of a program that has given up root's effective id for the time being.
+        // For a program that has temporarily given up root's effective id.
         let all = Capabilities {
             effective: held.permitted,
             ..held
@@ -63,7 +63,7 @@ pub(super) fn give_up(kept: u64, user: User) -> Result<Option<u32>, (Step, io::E
     }
 }
 
-/// Takes one of the ids as user and group. No other process that is alive has it as its real user.
+/// Takes one of the ids as user and group. No other live process has it as its real user.
 fn become_nobody_else(ids: &Ids) -> io::Result<u32> {
     let mut draws = DRAWS;
     let user = loop {
@@ -87,10 +87,10 @@ fn become_nobody_else(ids: &Ids) -> io::Result<u32> {
     }
 }
 
-/// Makes an id this process's real one, and says whether it is no other process's.
+/// Makes an id the real one of this process, and returns whether no other process has it.
 ///
-/// With a limit of 0, the kernel notes whether there is any other when the id is taken; with a limit of 1,
-/// it says so.
+/// With a limit of 0, the kernel records whether there is any other process when the id is taken.
+/// With a limit of 1, it reports that.
 fn is_free(user: u32) -> io::Result<bool> {
     sys::lower_limit(libc::RLIMIT_NPROC, 0, u64::MAX)?;
     sys::set_real_user(user)?;

@@ -13,40 +13,42 @@ use crate::sys::fork::{read_plainly, read_proc};
 use crate::sys::privileges::{Capabilities, Capability, bit};
 use crate::sys::random;
 
-/// The first two to become another user, the third for the keeper to end a process of another user:
-/// without it there would be no deadline, and no death with the keeper.
+/// The first two are needed to become another user, and the third for the keeper to end a process
+/// of another user. Without it there would be no deadline, and children would not die with the
+/// keeper.
 const NEEDED: u64 = bit(Capability::CAP_SETGID) | SETUID | bit(Capability::CAP_KILL);
 const SETUID: u64 = bit(Capability::CAP_SETUID);
 
 /// The ranges of ids, the best first. The first range with enough usable ids is taken.
 ///
-/// The first one has 134,086,656 ids that no known scheme assigns. It lies above systemd's ranges
+/// The first range has 134,086,656 ids that no known scheme assigns. It is above systemd's ranges
 /// for containers (up to 0x6fff_ffff), the subordinate ids of shadow-utils (up to 600,100,000) and
 /// the ids of FreeIPA and SSSD (up to 2,000,200,000), and below systemd's range for foreign images
 /// (from 0x7ffe_0000) and the ids that are negative as signed numbers.
 ///
-/// A container with 65,536 ids has none of those. Of its own, those from 60,001 are systemd's, those
-/// below 1,000 belong to services, and images number their users from 1,000 or 10,000 on.
+/// A container with 65,536 ids has none of those. Of its own ids, those from 60,001 on are
+/// systemd's, those below 1,000 belong to services, and images number their users from 1,000 or
+/// 10,000 on.
 const RANGES: [RangeInclusive<u32>; 3] =
     [0x7800_0000..=0x7ffd_ffff, 20_000..=60_000, 1_000..=60_000];
 
-/// With fewer ids than these, many children would not find one each.
+/// With fewer ids than this, many children would not find one each.
 const FEWEST: u64 = 1024;
 
-/// Whose process a child is going to be.
+/// The user that a child becomes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum User {
     /// A user of its own, with one of these ids.
     Own(&'static Ids),
-    /// Its parent's.
+    /// The user of its parent.
     Same(SameUser),
 }
 
 impl User {
-    /// Decides by the ids and capabilities of this process. `is_wanted` says whether the policy wants a
-    /// user for the child alone.
+    /// Decides from the ids and capabilities of this process. `is_wanted` says whether the policy
+    /// wants a user of its own for the child.
     ///
-    /// The usable ids are read once; copies of this process have them and read no files.
+    /// The usable ids are read once. Copies of this process have them, and read no files.
     pub(crate) fn choose(is_wanted: bool) -> io::Result<Self> {
         if !is_wanted {
             return Ok(Self::Same(SameUser::Policy));
@@ -54,7 +56,7 @@ impl User {
         let ids = nix::unistd::getresuid()?;
         let ids = [ids.real, ids.effective, ids.saved];
         let held = Capabilities::of_this_thread()?.permitted;
-        // Whoever may become root is as good as root.
+        // A process that may become root counts as root.
         if !ids.iter().any(|id| id.is_root()) && held & SETUID == 0 {
             return Ok(Self::Same(SameUser::NotRoot));
         }
@@ -77,8 +79,8 @@ pub(crate) struct Ids(Vec<RangeInclusive<u32>>);
 impl Ids {
     /// Finds the ids that this process's user namespace maps and that nobody is known to use.
     fn free(own: [u32; 3]) -> Self {
-        // Without `/proc`, all ids are taken to be mapped, as they are outside of user namespaces. If
-        // they are not, the change of the user fails.
+        // Without `/proc`, all ids are assumed to be mapped, as they are outside user namespaces.
+        // If they are not, changing the user fails.
         let map = |path| read_proc(path).map_or_else(|_| Self::all(), |map| Self::mapped(&map));
         let mapped = map("/proc/self/uid_map").common(&map("/proc/self/gid_map"));
         let names =
@@ -113,7 +115,8 @@ impl Ids {
         Self(common.filter(|range| !range.is_empty()).collect())
     }
 
-    /// The best of these, without those in `used`, which is sorted; none if there are too few.
+    /// Returns the best of these, without those in `used`, which is sorted. `None` if there are too
+    /// few.
     fn best(&self, used: &[u32]) -> Self {
         let best = RANGES.map(|range| self.common(&Self(vec![range])).without(used));
         let enough = best.into_iter().find(|ids| ids.count() >= FEWEST);
@@ -141,7 +144,7 @@ impl Ids {
         self.0.iter().map(length).sum()
     }
 
-    /// Draws an id at random. Nobody can predict it, and copies of a process draw different ones.
+    /// Draws a random id. Nobody can predict it, and copies of a process draw different ones.
     pub(super) fn draw(&self) -> io::Result<u32> {
         let mut index = random::number()?
             .checked_rem(self.count())
@@ -174,7 +177,7 @@ fn length(range: &RangeInclusive<u32>) -> u64 {
     }
 }
 
-/// The ids in a list of users or groups (passwd(5), group(5)).
+/// Returns the ids in a list of users or groups (passwd(5), group(5)).
 fn named(list: &str) -> impl Iterator<Item = u32> {
     let ids = list.lines().map(|line| line.split(':').nth(2));
     ids.filter_map(|id| id?.parse().ok())

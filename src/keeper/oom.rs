@@ -8,13 +8,13 @@ use crate::sys::system_files::{self, OwnFile};
 
 const FILE: &str = "self/oom_score_adj";
 
-/// The program's `oom_score_adj`, if it can be asked for.
+/// Returns the program's `oom_score_adj`, if it can be read.
 pub(crate) fn of_program() -> Option<i16> {
     static OF_PROGRAM: OwnFile = OwnFile::new(FILE);
     OF_PROGRAM.read().ok()?.trim().parse().ok()
 }
 
-/// The keeper's own, which its children get: the program's, and never one that protects them.
+/// The keeper's own, which its children get. It is the program's, but never one that protects them.
 #[derive(Debug)]
 pub(super) struct OomScore {
     file: io::Result<File>,
@@ -22,8 +22,8 @@ pub(super) struct OomScore {
 }
 
 impl OomScore {
-    /// To be called while this process is dumpable: later the file is root's. `None` if there is no
-    /// such file.
+    /// Must be called while this process is dumpable, because later the file belongs to root.
+    /// Returns `None` if there is no such file.
     pub(super) fn open() -> Option<Self> {
         let now = system_files::read(FILE).ok()?;
         Some(Self {
@@ -36,7 +36,7 @@ impl OomScore {
         self.now
     }
 
-    /// Becomes what the program has.
+    /// Sets it to the program's.
     pub(super) fn follow(&mut self, program: i16) -> io::Result<()> {
         let wanted = of_children(program);
         if wanted == self.now {
@@ -54,7 +54,7 @@ impl OomScore {
     }
 }
 
-/// Memory may run out by what a child does: nothing protects it.
+/// A child may be the cause if memory runs out, so nothing protects it.
 fn of_children(program: i16) -> i16 {
     program.max(0)
 }
