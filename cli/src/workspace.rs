@@ -72,7 +72,7 @@ pub(crate) fn folder(arguments: &Arguments) -> Result<PathBuf, Failure> {
     if let Some(folder) = &arguments.policies {
         return match folder.is_dir() {
             true => Ok(folder.clone()),
-            false => Err(format!("{} is no folder", folder.display()).into()),
+            false => Err(format!("{} is not a folder", folder.display()).into()),
         };
     }
     let here = std::env::current_dir().map_err(|error| format!("the current folder: {error}"))?;

@@ -29,7 +29,7 @@ pub fn template(library: &dyn Library, name: &str, parent: &str) -> Result<Strin
     let connects = base.can_happen("connect", |_, _| true).is_some();
     let files = match opens {
         true => {
-            "\n[filesystem]\n# Paths that it may open, each with everything beneath it. A variable is bound at the call.\nread = []\n"
+            "\n[filesystem]\n# Paths that it may open, each with everything beneath it. Variables are bound at the call.\nread = []\n"
         }
         false => "",
     };
@@ -39,14 +39,14 @@ pub fn template(library: &dyn Library, name: &str, parent: &str) -> Result<Strin
     };
     Ok(format!(
         "#:schema ../.crossmist/policy.schema.json
-# What one function may do. Everything that isn't named here or by what it extends is denied.
+# What one function may do. What neither this file nor a policy that it extends allows is denied.
 format = 1
 description = \"What {name} is for, in one line\"
 
 {of_parent}extends = [\"{parent}\"]
 {files}{network}
-# What the function needs beyond that. Run it on real input: a denied call's error has the line that
-# would allow it. `cargo crossmist learn` records them all at once.
+# What the function needs beyond that. Run it on real input: the error for a denied call has the line
+# that would allow it. `cargo crossmist learn` records them all at once.
 [syscalls]
 allow = []
 
@@ -55,8 +55,7 @@ memory = \"{memory}\"
 cpu_time = \"{cpu}\"
 wall_time = \"{wall}\"
 
-# What must stay denied, whatever is added above. It is held against the policy whenever it is
-# compiled.
+# What must stay denied, whatever is added above. It is checked whenever the policy is compiled.
 [[expect]]
 syscall = \"socket(AF_INET, SOCK_DGRAM, 0)\"
 is = \"violation\"

@@ -107,7 +107,7 @@ fn load(arguments: &Arguments, what: &str) -> Result<Result<Policy, Report>, Fai
             path.file_stem().and_then(|name| name.to_str()),
             path.parent(),
         ) else {
-            return Err(format!("`{what}` is no policy's path").into());
+            return Err(format!("`{what}` is not the path of a policy").into());
         };
         let folder = if parent.as_os_str().is_empty() {
             Path::new(".")

@@ -22,6 +22,6 @@ pub(super) fn run(arguments: &Arguments, options: &Import) -> Outcome {
     let (toml, left) = import(options.kind, &path.to_string(), &text)
         .map_err(|error| format!("{path}: {error}"))?;
     print(&toml);
-    eprintln!("{left} things have no counterpart; they stand at the end as comments");
+    eprintln!("{left} things have no counterpart; they are at the end as comments");
     Ok(ExitCode::SUCCESS)
 }

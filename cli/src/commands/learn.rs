@@ -101,7 +101,7 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
 
 fn summary(learned: &Learned, base: &str) {
     eprintln!(
-        "{} lines beyond {base}, {} things left out, which stand at the end as comments",
+        "{} lines beyond {base}, {} things left out, which are at the end as comments",
         paint(BOLD, learned.granted),
         learned.left_out.len()
     );

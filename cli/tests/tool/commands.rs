@@ -598,7 +598,7 @@ fn bad_input_is_an_error_with_a_cause() {
     folder
         .run(&["check", "--policies", "nowhere"])
         .ends(3)
-        .says(&["nowhere is no folder"]);
+        .says(&["nowhere is not a folder"]);
     let explains = |name: &str, parts: &[&str]| {
         folder.run(&["explain", name]).ends(1).says(parts);
     };

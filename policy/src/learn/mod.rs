@@ -375,7 +375,7 @@ fn is_plain(text: &str) -> bool {
 fn write(base: &str, proposal: &Proposal, runs: usize, seen: u64) -> String {
     let mut text = format!(
         "# Learned from {runs} runs ({seen} calls that {base} doesn't simply allow): review before use.\n\
-         # It covers what was run, and no path that wasn't taken.\n\
+         # It covers only what was run.\n\
          format = 1\n\
          description = \"Learned; say here what it is for\"\n\
          extends = [\"{base}\"]\n"
