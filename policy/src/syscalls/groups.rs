@@ -369,7 +369,7 @@ static GROUPS: &[Group] = &[
     Group { name: "@send-descriptors", about: "sending descriptors over a channel; part of every policy if the type of the function's answer, or of a channel that it is given, can hold one", entries: &[
         "sendmsg(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR)",
     ] },
-    Group { name: "@seal-memory", about: "sealing memory objects before they are sent; part of every policy that makes some, if the type of the function's answer, or of a channel that it is given, can hold a descriptor", entries: &[
+    Group { name: "@seal-memory", about: "sealing memory objects before they are sent; part of every policy that creates some, if the type of the function's answer, or of a channel that it is given, can hold a descriptor", entries: &[
         "fcntl(cmd == F_ADD_SEALS)",
     ] },
     Group { name: "@memory", about: "private memory, never executable, never shared", entries: &[

@@ -144,7 +144,7 @@ static VERDICTS: &[Verdict] = &[
     row(&[Violation], "changes modes, owners and times", &["chmod", "chown", "fchmod", "fchmodat", "fchown", "fchownat", "futimesat", "lchown", "utime", "utimensat", "utimes"]),
     row(&[Violation], "attributes of files", &["fgetxattr", "file_getattr", "file_setattr", "flistxattr", "fremovexattr", "fsetxattr", "getxattr", "getxattrat", "lgetxattr", "listxattr", "listxattrat", "llistxattr", "lremovexattr", "lsetxattr", "removexattr", "removexattrat", "setxattr", "setxattrat"]),
     row(&[Violation], "lists, enters and watches folders", &["fanotify_init", "fanotify_mark", "fchdir", "getdents", "getdents64", "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch"]),
-    row(&[Emulated], "makes a file longer, as a write could; to cut one short is EPERM, as a lent file can't be told from one's own", &["ftruncate"]),
+    row(&[Emulated], "makes a file longer, as a write could; truncating is EPERM, since a lent file cannot be told from its own", &["ftruncate"]),
     row(&[Violation], "reserves, locks and flushes files; flushing waits for others' writes", &["fallocate", "fdatasync", "flock", "fsync", "sync", "sync_file_range", "syncfs"]),
     // More descriptors.
     row(&[Errno("ENOSYS")], "copies inside the kernel, for which std has read and write", &["copy_file_range", "sendfile", "splice", "tee"]),
