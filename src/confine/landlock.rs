@@ -264,8 +264,9 @@ impl<'a> Top<'a> {
     }
 }
 
-/// Holds an open file against the ceilings, and against what nobody writes. The policy was checked by
-/// its names, and a symbolic link, which another child may have made, leads elsewhere.
+/// Checks an open file against the ceilings, and against what nobody may write. The policy was
+/// checked by names only, and a symbolic link, which another child may have created, can lead
+/// elsewhere.
 fn check_place(
     file: &File,
     rights: FsRights,
@@ -287,7 +288,7 @@ fn check_place(
         }
     }
     if rights.writes() {
-        // By another mount these have other names.
+        // In another mount, these have other names.
         let is_kernels = mounts::is_kernels(file).map_err(|error| error.to_string())?;
         let tree = at.to_str().and_then(kernel_tree);
         if is_kernels || tree.is_some() {

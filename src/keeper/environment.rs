@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::sys::privileges;
 
-/// What tells the known libraries to start no thread when they are loaded, and few later.
+/// Variables that tell the known libraries to start no thread when they are loaded, and few later.
 const ONE_THREAD: [(&str, &str); 7] = [
     // jemalloc, under the prefixes that it is usually built with.
     ("MALLOC_CONF", "background_thread:false"),

@@ -241,7 +241,7 @@ impl Process {
         Ok((pid != 0).then_some(user))
     }
 
-    /// Sends it a signal. Nothing happens if it has ended.
+    /// Sends a signal to it. Has no effect if it has ended.
     pub(crate) fn signal(&self, signal: c_int) -> io::Result<()> {
         signal_by_pidfd(self.pidfd.as_fd(), signal)
     }

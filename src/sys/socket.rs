@@ -193,7 +193,7 @@ pub(crate) struct Sender {
     group: u32,
 }
 
-/// SO_PASSPIDFD's control message, from Linux 6.5 on: a descriptor that nobody sent.
+/// The control message of SO_PASSPIDFD, since Linux 6.5: a descriptor that nobody sent.
 const SCM_PIDFD: libc::c_int = 4;
 
 /// Receives one packet into the spare capacity of `head`, up to `head_room` bytes, and the rest
@@ -282,8 +282,8 @@ struct Attached {
     sender: Option<Sender>,
 }
 
-/// Takes ownership of the descriptors in the control messages that `recvmsg` wrote, and says what else
-/// was among them.
+/// Takes ownership of the descriptors in the control messages that `recvmsg` wrote, and returns what
+/// else was among them.
 fn control_messages(header: &libc::msghdr) -> Attached {
     let mut attached = Attached::default();
     // SAFETY: the kernel left `msg_control` and `msg_controllen` describing what it wrote.
