@@ -334,6 +334,27 @@ pub(crate) fn leave_another(time: std::time::Duration, status: i32) -> ! {
     exit(status)
 }
 
+/// Gives CAP_NET_RAW to a program file, as `setcap cap_net_raw+ep` does.
+pub(crate) fn give_file_capability(program: &std::path::Path) {
+    use std::os::unix::ffi::OsStrExt;
+    const CAP_NET_RAW: u32 = 13;
+    // capabilities(7): revision 2 with the effective bit; what is permitted and inheritable, in two halves.
+    let words = [0x0200_0001u32, 1 << CAP_NET_RAW, 0, 0, 0];
+    let value = words.map(u32::to_le_bytes).concat();
+    let path = std::ffi::CString::new(program.as_os_str().as_bytes()).expect("a path");
+    // SAFETY: both names end, and the value is as long as it is said to be.
+    let result = unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            c"security.capability".as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    check(result).expect("a file system with capabilities");
+}
+
 /// Another descriptor of what is open under a number.
 pub(crate) fn copy_of(fd: RawFd) -> OwnedFd {
     // SAFETY: takes numbers only.
