@@ -46,8 +46,8 @@ pub(crate) fn is_on() -> bool {
 fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        // Whoever starts a program with more privileges than they have must not lift its confinement, nor
-        // have it write files (secure_getenv(3)).
+        // Users who start a program with more privileges than they have must not be able to lift
+        // its confinement, or to make it write files (secure_getenv(3)).
         if privileges::is_privileged() {
             return None;
         }
@@ -85,11 +85,11 @@ pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str)
     let _ = background::spawn("crossmist-learn", watch);
 }
 
-/// Makes a file for a record. It is a new one, whatever lies in the folder: no link is followed, and no
-/// pipe waited for.
+/// Creates a file for a record. It is always a new file, whatever is in the folder: no link is
+/// followed, and no pipe is waited for.
 fn new_record(folder: &Path) -> (PathBuf, io::Result<File>) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    /// How many names may be taken by programs that had this one's number.
+    /// How many names may be taken by earlier programs with this one's process id.
     const TRIES: u32 = 10_000;
     let mut tries = 0;
     loop {

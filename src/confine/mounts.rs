@@ -1,7 +1,7 @@
-//! Finds file systems whose files are the kernel itself: nobody is granted writing there.
+//! Finds file systems whose files are the kernel itself. Nobody is granted writing there.
 //!
-//! Landlock follows a path up through the places where file systems are mounted, so what is granted of a
-//! folder is granted of all that is mounted beneath it.
+//! Landlock follows a path up through mount points, so a grant for a folder includes everything
+//! that is mounted beneath it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,8 +14,8 @@ use nix::sys::statfs::fstatfs;
 
 use crate::sys::system_files;
 
-/// Types of file systems by the name in a list of mounts, and the number that `statfs(2)` has for each.
-/// devtmpfs has the number of tmpfs.
+/// Types of file systems: the name in a list of mounts, and the number in `statfs(2)`. devtmpfs has
+/// the number of tmpfs.
 const KERNELS: [(&str, Option<u32>); 20] = [
     ("binfmt_misc", Some(0x4249_4e4d)),
     ("bpf", Some(0xcafe_4a11)),
@@ -39,7 +39,7 @@ const KERNELS: [(&str, Option<u32>); 20] = [
     ("tracefs", Some(0x7472_6163)),
 ];
 
-/// Whether an open file lies on such a file system.
+/// Returns whether an open file is on such a file system.
 pub(super) fn is_kernels(file: &File) -> io::Result<bool> {
     let kind = fstatfs(file)?.filesystem_type().0;
     // The number has 32 bits, whatever the type that holds it.
@@ -61,12 +61,12 @@ impl fmt::Display for Mount {
     }
 }
 
-/// The mounts that the calling thread sees, read when they are first asked for.
+/// The mounts that the calling thread sees. They are read on first use.
 #[derive(Debug, Default)]
 pub(super) struct Mounts(Option<Vec<Mount>>);
 
 impl Mounts {
-    /// Finds a mount beneath a folder, by the folder's path without links.
+    /// Finds a mount beneath a folder, which is given by its path without links.
     pub(super) fn beneath(&mut self, folder: &Path) -> io::Result<Option<&Mount>> {
         let mounts = match self.0.take() {
             Some(mounts) => mounts,
@@ -77,13 +77,13 @@ impl Mounts {
     }
 }
 
-/// The kernel's own among a list of mounts (proc_pid_mountinfo(5)).
+/// Returns the kernel's file systems in a list of mounts (proc_pid_mountinfo(5)).
 fn listed(list: &[u8]) -> Vec<Mount> {
     list.split(|byte| *byte == b'\n')
         .filter_map(|line| {
             let mut fields = line.split(|byte| *byte == b' ');
             let point = fields.nth(4)?;
-            // Optional fields lie between.
+            // Optional fields are in between.
             let kind = fields.skip_while(|field| field != b"-").nth(1)?;
             let mut kinds = KERNELS.iter().map(|(name, _)| *name);
             let kind = kinds.find(|name| name.as_bytes() == kind)?;
@@ -93,7 +93,7 @@ fn listed(list: &[u8]) -> Vec<Mount> {
         .collect()
 }
 
-/// A path of which some bytes are written as a backslash and three octal digits.
+/// Decodes a path in which some bytes are written as a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;

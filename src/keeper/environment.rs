@@ -75,7 +75,7 @@ pub fn env(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
 /// Returns the variables with which the program starts the keeper: where its libraries are, what
 /// keeps known libraries from starting threads and reserving memory, and what the program has set.
 pub(super) fn for_keeper() -> Vec<CString> {
-    // The loader has ignored it if the program has more privileges than whoever started it.
+    // The loader ignored it if the program has more privileges than the process that started it.
     let libraries = match privileges::is_privileged() {
         true => None,
         false => std::env::var_os("LD_LIBRARY_PATH"),

@@ -22,7 +22,8 @@ pub(super) struct Surroundings {
     /// As in `/proc/self/cgroup`. Control groups limit and count what a process and its children
     /// use.
     control_groups: Option<String>,
-    /// Real user and group: the kernel tells the keeper those of whoever asks, and it obeys no others.
+    /// The real user and group. The kernel reports those of each sender to the keeper, which obeys
+    /// no others.
     real: (u32, u32),
 }
 

@@ -224,7 +224,8 @@ impl Process {
         }))
     }
 
-    /// The real user that it had, if it has ended and wasn't waited for. It can be waited for still.
+    /// Returns the real user that it had, if it has ended and was not waited for. It can still be
+    /// waited for.
     pub(crate) fn user_at_end(&self) -> io::Result<Option<libc::uid_t>> {
         let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: all-zero is a valid `siginfo_t`.

@@ -47,7 +47,7 @@ pub(crate) struct Packet {
     pub(crate) descriptors: Vec<Option<Received>>,
     /// Whether it came with a timestamp, which SO_TIMESTAMP requests.
     has_time: bool,
-    /// Who has sent it, if SO_PASSCRED asks for that.
+    /// The sender, if SO_PASSCRED requests it.
     pub(crate) sender: Option<Sender>,
     /// The packet was longer than the buffers, or had more control data than there was room for.
     pub(crate) truncated: bool,
@@ -185,7 +185,7 @@ fn send_plain(socket: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> io::R
     }
 }
 
-/// Who has sent a packet, by the kernel's word: a process, and its real user and group.
+/// The sender of a packet according to the kernel: a process, and its real user and group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sender {
     process: i32,
@@ -274,7 +274,7 @@ fn receive_with(
     })
 }
 
-/// What came beside a packet's bytes.
+/// What came beside the bytes of a packet.
 #[derive(Default)]
 struct Attached {
     descriptors: Vec<Option<Received>>,

@@ -122,7 +122,7 @@ pub(crate) fn open_to_write(path: &str) -> io::Result<File> {
     Ok(openat(proc()?, path, flags, Mode::empty())?.into())
 }
 
-/// Reads a file of `/proc` whose bytes need not be text.
+/// Reads a file of `/proc`, which need not be text.
 pub(crate) fn read_bytes(path: &str) -> io::Result<Vec<u8>> {
     bytes_from_beginning(open(path)?.as_fd())
 }

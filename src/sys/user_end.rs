@@ -10,8 +10,9 @@ use super::privileges::Capabilities;
 
 /// Becomes a user, for good, and kills all other processes of that user that this one can see.
 ///
-/// The kernel takes its list of processes as a whole: what is being forked meanwhile dies as well. Nothing
-/// is killed unless this process has no user and group but that one, which isn't root's, and no capability.
+/// The kernel takes its list of processes as a whole, so a process that is being forked meanwhile
+/// dies as well. Nothing is killed unless this process has only that user and group, which must not
+/// be root's, and no capability.
 pub(crate) fn become_user_and_kill_all(user: libc::uid_t) -> io::Result<()> {
     if user == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -32,7 +33,7 @@ pub(crate) fn become_user_and_kill_all(user: libc::uid_t) -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     match kill(Pid::from_raw(-1), Signal::SIGKILL) {
-        // There is no other.
+        // There is no other process.
         Ok(()) | Err(nix::Error::ESRCH) => Ok(()),
         Err(error) => Err(error.into()),
     }
