@@ -3,6 +3,7 @@
 use crate::diagnostic::Code;
 use crate::file::LandlockWish;
 use crate::landlock::Need;
+use crate::namespaces::Namespace;
 use crate::policy::Policy;
 use crate::resolve::Grant;
 use crate::source::{Place, Problem};
@@ -128,7 +129,10 @@ impl Policy {
             need(ioctl, 5, "commands to devices", "landlock-ioctl");
         }
         if self.network_unconfined.is_none() {
+            // Where no interface is up, there is nothing to connect to, and nobody else's ports to take.
+            let is_alone = self.has_own(Namespace::Network);
             let inet = of_family(AF_INET).or_else(|| of_family(AF_INET6));
+            let inet = inet.filter(|_| !is_alone);
             let connect = inet.and_then(|_| any(&["connect"]));
             need(connect, 4, "TCP connections", "landlock-net");
             need(
@@ -145,7 +149,7 @@ impl Policy {
                 "Unix sockets by path",
                 "landlock-unix",
             );
-            let isolated = self.values.is_strict("scope", "abstract_unix");
+            let isolated = self.values.is_strict("scope", "abstract_unix") && !is_alone;
             need(
                 unix.filter(|_| isolated),
                 6,

@@ -106,6 +106,8 @@ pub enum Code {
     UncountedMemory,
     /// C040: something that Landlock doesn't restrict.
     LandlockGap,
+    /// C041: a port that a network of its own puts out of reach.
+    UnreachablePort,
     /// C050: a policy that nothing uses.
     Unused,
     /// C051: a policy without expectations.
@@ -166,6 +168,7 @@ impl Code {
         Self::NoMemoryLimit,
         Self::UncountedMemory,
         Self::LandlockGap,
+        Self::UnreachablePort,
         Self::Unused,
         Self::NoExpectations,
         Self::UnknownSandbox,
@@ -223,6 +226,7 @@ impl Code {
             Self::NoMemoryLimit => "C031",
             Self::UncountedMemory => "C033",
             Self::LandlockGap => "C040",
+            Self::UnreachablePort => "C041",
             Self::Unused => "C050",
             Self::NoExpectations => "C051",
             Self::UnknownSandbox => "C060",

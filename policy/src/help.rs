@@ -263,6 +263,11 @@ impl Code {
                 "[network]\ntcp_bind = [80]",
                 "Be aware of it: `explain` lists it under what is not protected.",
             ),
+            Self::UnreachablePort => (
+                "The policy grants a TCP port, and puts the child into a network in which no address can be reached.",
+                "[network]\ntcp_connect = [443]\n\n[namespaces]\nnetwork = \"none\"",
+                "Take out the port, or `namespaces.network`.",
+            ),
             Self::Unused => (
                 "No `sandbox = \"…\"` in the workspace names the policy, and no other policy extends it.",
                 "",

@@ -86,6 +86,10 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
         "The child's environment. By default it is empty.",
     ),
     ("process", "How the process is set up."),
+    (
+        "namespaces",
+        "Namespaces that the child has for itself, beside the other layers.",
+    ),
     ("kernel", "What the kernel must have."),
 ];
 

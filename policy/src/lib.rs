@@ -58,6 +58,7 @@ pub mod learn;
 mod library;
 mod lint;
 mod names;
+pub mod namespaces;
 mod narrow;
 pub mod overview;
 mod policy;

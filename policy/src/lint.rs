@@ -3,6 +3,7 @@
 use crate::Arch;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::file::{Target, parse_entry};
+use crate::namespaces::Namespace;
 use crate::policy::Policy;
 use crate::resolve::Grant;
 use crate::source::{Place, Problem};
@@ -74,8 +75,15 @@ impl Policy {
         if self.filesystem_unconfined.is_none() {
             self.about_limits(&mut say);
         }
+        let is_alone = self.has_own(Namespace::Network);
+        if let (true, Some(port)) = (is_alone, self.ports.first()) {
+            let message = "no port can be reached where `namespaces.network` is \"none\"";
+            let place = self.own_place(Some(port.ports.place));
+            say(Code::UnreachablePort, place, message.into());
+        }
         let listens = |_: &_, _| true;
         if self.network_unconfined.is_none()
+            && !is_alone
             && let Some(grant) = self.can_happen("listen", listens)
         {
             let message =

@@ -5,6 +5,7 @@
 use crate::bpf::Action;
 use crate::file::Ports;
 use crate::landlock::{Need, release_of_abi};
+use crate::namespaces::Namespace;
 use crate::policy::{Capabilities, Policy};
 use crate::settings::SETTINGS;
 use crate::source::Location;
@@ -273,6 +274,11 @@ impl Policy {
             .collect();
         let sockets = self.can_happen("socket", |_, _| true).is_some();
         grants.push(match sockets {
+            true if self.has_own(Namespace::Network) => grant(
+                "denied",
+                "every address".to_owned(),
+                "a network namespace, seccomp",
+            ),
             true => grant(
                 "denied",
                 "other TCP ports, other families".to_owned(),
@@ -387,6 +393,7 @@ impl Policy {
         let udp = self.can_happen("socket", |condition, arch| {
             condition.admits(arch, 1, SOCK_DGRAM)
         });
+        let is_alone = self.has_own(Namespace::Network);
         let shares = any(&["memfd_create"]);
         let fresh = self.values.is_strict("process", "launch");
         let speculates = !self.values.is_strict("process", "spec_allow");
@@ -427,15 +434,21 @@ impl Policy {
             ),
             one(
                 "UDP",
-                udp.is_some(),
+                udp.is_some() && !is_alone,
                 "Landlock up to ABI 9 doesn't restrict it",
-                "no datagram socket can be made (seccomp)",
+                match is_alone {
+                    true => "no address can be reached (a network namespace)",
+                    false => "no datagram socket can be made (seccomp)",
+                },
             ),
             one(
                 "listening",
-                happens("listen"),
+                happens("listen") && !is_alone,
                 "`listen` without `bind` uses a port that the kernel chooses, past Landlock",
-                "nothing can listen (seccomp)",
+                match is_alone {
+                    true => "nobody can connect to it (a network namespace)",
+                    false => "nothing can listen (seccomp)",
+                },
             ),
             one(
                 "signals to others",

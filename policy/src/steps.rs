@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::namespaces::Namespace;
+
 /// A Linux release, such as 6.12.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release {
@@ -58,6 +60,8 @@ pub enum Layer {
     Wall,
     /// Used if the kernel has it.
     Second(SecondNet),
+    /// Taken if the policy asks for it in `[namespaces]`.
+    Namespace(Namespace),
 }
 
 impl fmt::Display for Layer {
@@ -65,6 +69,7 @@ impl fmt::Display for Layer {
         match self {
             Self::Wall => f.write_str("wall"),
             Self::Second(net) => write!(f, "second net `{net}`"),
+            Self::Namespace(namespace) => write!(f, "`namespaces.{namespace}`"),
         }
     }
 }
@@ -166,6 +171,22 @@ const fn second(
     }
 }
 
+const fn namespace(
+    namespace: Namespace,
+    what: &'static str,
+    asks_for: &'static str,
+    since: Release,
+    purpose: &'static str,
+) -> Step {
+    Step {
+        what,
+        purpose,
+        asks_for,
+        since,
+        layer: Layer::Namespace(namespace),
+    }
+}
+
 /// Older than any kernel that matters here.
 const EVER: Release = Release::new(2, 6);
 
@@ -174,6 +195,10 @@ const EVER: Release = Release::new(2, 6);
 pub static STEPS: &[Step] = &[
     wall("checks that it has one thread", "unshare", EVER,
         "Landlock and seccomp bind a thread and the threads that it starts, not its siblings"),
+    namespace(Namespace::User, "is made by a keeper in a user namespace of its own, which maps the ids of the program", "unshare(CLONE_NEWUSER)", Release::new(3, 8),
+        "a program without privileges may create the other namespaces there. Needs CONFIG_USER_NS, and that no security module or setting forbids it"),
+    namespace(Namespace::Network, "is in a network namespace in which no interface is up", "setns(CLONE_NEWNET)", Release::new(3, 0),
+        "no address can be reached, by whatever protocol: also UDP, and TCP on kernels whose Landlock has no rights on ports. Children whose filter allows no sockets but those of the internet are in the same one, which costs them nothing; others have one each"),
     wall("is waited for and killed by a descriptor", "pidfd_open, waitid(P_PIDFD)", Release::new(5, 4),
         "no signal hits another process that got the same number"),
     wall("closes all descriptors but the call's", "close_range(CLOSE_RANGE_CLOEXEC)", Release::new(5, 11),
@@ -235,6 +260,7 @@ pub fn table() -> String {
         let without = match step.layer {
             Layer::Wall => "",
             Layer::Second(_) => "without it, ",
+            Layer::Namespace(_) => "",
         };
         let since = match step.since {
             EVER => String::new(),

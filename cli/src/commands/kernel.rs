@@ -55,7 +55,7 @@ impl Kernel {
     fn has(&self, step: &Step) -> bool {
         match step.layer {
             Layer::Second(net) => self.offer.has(net),
-            Layer::Wall => self
+            Layer::Wall | Layer::Namespace(_) => self
                 .offer
                 .release
                 .is_none_or(|release| step.since <= release),
@@ -202,7 +202,7 @@ fn facts(kernel: &Kernel) -> Vec<(&'static str, String)> {
             "user namespaces",
             match read("/proc/sys/user/max_user_namespaces").as_deref() {
                 Some("0") | None => "no".to_owned(),
-                Some(most) => format!("up to {most} (not used by this version)"),
+                Some(most) => format!("up to {most}"),
             },
         ));
         facts.push(("architecture", std::env::consts::ARCH.to_owned()));

@@ -16,12 +16,13 @@ use crate::bpf::{self, Program};
 use crate::file::OnViolation;
 use crate::kernel::Requirement;
 use crate::landlock::{FsRights, Need};
+use crate::namespaces::{Namespaces, UserWish, Wish};
 use crate::policy::Capabilities;
 use crate::source::Location;
 use crate::steps::SecondNet;
 
 /// What such bytes begin with; the last one is the version of the form.
-const MAGIC: [u8; 8] = *b"xm-pol\0\x03";
+const MAGIC: [u8; 8] = *b"xm-pol\0\x04";
 
 /// Bytes that aren't a compiled policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +136,7 @@ macro_rules! fields {
 fields! {
     Compiled {
         name description programs data_programs on_violation filesystem network scopes needs required relaxed variables
-        ceilings limits channel capabilities environment process provenance sources
+        ceilings limits channel capabilities environment process namespaces provenance sources
     }
     PathRule { path rights optional line }
     PortRule { ports rights line }
@@ -149,6 +150,7 @@ fields! {
     Process {
         stdin stdout stderr dumpable dies_with_parent deny_write_execute allow_speculation own_user fresh_image
     }
+    Namespaces { user network network_can_be_shared }
     Provenance { call said }
     Need { abi what relaxation location }
     Requirement { net line }
@@ -176,6 +178,8 @@ choices! {
     Stdio { 0 Null 1 Pipe 2 Inherit }
     Arch { 0 X86_64 1 Aarch64 }
     Capabilities { 0 Only(kept) 1 All }
+    Wish { 0 Own 1 IfPossible 2 Shared }
+    UserWish { 0 Own 1 IfPossible 2 IfNeeded 3 Shared }
     SecondNet { 0 DenyWriteExecute 1 LandlockFs 2 LandlockNet 3 LandlockScope }
 }
 

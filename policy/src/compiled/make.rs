@@ -65,6 +65,7 @@ impl Policy {
                 backtrace: !self.values.is_strict("environment", "backtrace"),
             },
             process: self.process(),
+            namespaces: self.namespaces(),
             provenance: explain::provenance(self),
             sources: self.sources.labels().map(str::to_owned).collect(),
         })

@@ -19,6 +19,7 @@ use crate::bpf::Program;
 use crate::file::{OnViolation, VariableKind, bad_parts};
 use crate::kernel::Requirement;
 use crate::landlock::{FsRights, Need};
+use crate::namespaces::Namespaces;
 use crate::policy::Capabilities;
 
 /// A compiled policy.
@@ -62,6 +63,8 @@ pub struct Compiled {
     pub environment: Environment,
     /// How the process is set up.
     pub process: Process,
+    /// The namespaces that it has for itself.
+    pub namespaces: Namespaces,
     /// Who says what about each call that isn't simply allowed.
     pub provenance: Vec<Provenance>,
     /// The files it was made of, as they are called in messages.

@@ -119,11 +119,9 @@ fn read(reader: &mut Reader, table: &DeTable<'_>) -> File {
         settings(reader, &section, "limits", &mut file);
         section.finish(reader);
     }
-    if let Some(node) = root.key("namespaces") {
-        let message = "namespaces are not done by this version: a policy that asks for them would \
-                       be weaker than it says";
-        let problem = Problem::new(Code::Unsupported, reader.place(node), message);
-        reader.problem(problem.help("take `[namespaces]` out; the other layers don't need it"));
+    if let Some(section) = root.section(reader, "namespaces") {
+        settings(reader, &section, "namespaces", &mut file);
+        section.finish(reader);
     }
     if let Some(section) = root.section(reader, "environment") {
         settings(reader, &section, "environment", &mut file);
