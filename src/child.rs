@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
-use crate::confine::{self, Plan};
+use crate::confine::{self, Origin, Plan};
 use crate::error::{ChildText, Panic};
 use crate::func::{self, Arguments, Func, Opened};
 use crate::keeper;
@@ -67,29 +67,32 @@ pub(crate) enum Ending {
     Failed = 102,
 }
 
-/// Enters a process that was started by `execve`. Its parent is the program, or the keeper, whose
-/// process id it then gets.
+/// Enters a process that was started by `execve`. Its parent is the program, or the keeper, which
+/// then tells it how it was made.
 fn enter_executed(socket: &OsStr, parent: &OsStr, proc: Option<&OsStr>) -> i32 {
     signals::reset_signals();
-    let keeper = parent.to_str().and_then(|number| number.parse().ok());
-    match (adopt(socket, proc), keeper) {
+    let origin = parent.to_str().and_then(Origin::of_word);
+    match (adopt(socket, proc), origin) {
         (Ok(socket), None) => run(socket, None),
-        (Ok(socket), Some(keeper)) => {
+        (Ok(socket), Some(origin)) => {
             // The keeper does this before it forks. If it fails, that is reported where the value
             // is needed.
             let _ = usage();
-            run_confined(socket, keeper)
+            run_confined(socket, origin)
         }
         (Err(reason), _) => fail(reason),
     }
 }
 
 /// Enters the process that forks the keeper, and the keeper.
-fn enter_keeper(socket: &OsStr, _: &OsStr, proc: Option<&OsStr>) -> i32 {
+fn enter_keeper(socket: &OsStr, kind: &OsStr, proc: Option<&OsStr>) -> i32 {
+    let Some(kind) = keeper::Kind::of_word(kind) else {
+        return fail("is to be a keeper of an unknown kind");
+    };
     match adopt(socket, proc) {
         // Handlers of `atexit` belong to the program, which this is not. Those of a build for
         // coverage, for example, would write files.
-        Ok(socket) => process::leave(keeper::enter(socket, run_confined)),
+        Ok(socket) => process::leave(keeper::enter(socket, kind, run_confined)),
         Err(reason) => fail(reason),
     }
 }
@@ -97,8 +100,8 @@ fn enter_keeper(socket: &OsStr, _: &OsStr, proc: Option<&OsStr>) -> i32 {
 /// Runs a child of the keeper. It exits immediately after its answer. Whatever else a program does
 /// at its end belongs to the keeper, of which the child is a copy, or must not be decided by the
 /// code that ran in it.
-fn run_confined(socket: OwnedFd, keeper: i32) -> ! {
-    let status = run(socket, Some(keeper));
+fn run_confined(socket: OwnedFd, origin: Origin) -> ! {
+    let status = run(socket, Some(origin));
     flush();
     process::leave(status)
 }
@@ -127,7 +130,7 @@ fn adopt(number: &OsStr, proc: Option<&OsStr>) -> Result<OwnedFd, &'static str> 
 }
 
 /// The child's story.
-fn run(socket: OwnedFd, keeper: Option<i32>) -> i32 {
+fn run(socket: OwnedFd, mut origin: Option<Origin>) -> i32 {
     program::note_child();
     let socket = SOCKET.get_or_init(|| socket);
 
@@ -149,7 +152,7 @@ fn run(socket: OwnedFd, keeper: Option<i32>) -> i32 {
                 .parts(&mut code)
                 .and_then(|parts| func::open(Decoder::new(parts, limits, Trust::Code)));
             match opened {
-                Ok(opened) => start(opened, socket.as_fd(), keeper),
+                Ok(opened) => start(opened, socket.as_fd(), origin.take()),
                 Err(error) => fail(&format!("got a malformed launch message: {error}")),
             }
         },
@@ -164,7 +167,7 @@ fn run(socket: OwnedFd, keeper: Option<i32>) -> i32 {
 
 /// Everything has been received and nothing looked at: confines the process if it is to be
 /// confined, says so, and goes on to the function.
-fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, keeper: Option<i32>) -> i32 {
+fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> i32 {
     let Opened {
         entry,
         limits,
@@ -174,10 +177,10 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, keeper: Option<i32>) -> i32
     if let Ok(name) = CString::new(short_name(entry.name)) {
         process::set_name(&name);
     }
-    match (plan, keeper) {
-        (Some(plan), Some(keeper)) => {
+    match (plan, origin) {
+        (Some(plan), Some(origin)) => {
             TELLS_STACK.store(plan.tells_places(), Ordering::Relaxed);
-            if let Err(ending) = confine(plan, socket, &arguments, keeper) {
+            if let Err(ending) = confine(plan, socket, &arguments, origin) {
                 return ending as i32;
             }
         }
@@ -194,10 +197,10 @@ fn confine(
     plan: Plan,
     socket: BorrowedFd<'_>,
     arguments: &Arguments<'_>,
-    keeper: i32,
+    origin: Origin,
 ) -> Result<(), Ending> {
     let (keep, received) = (arguments.descriptors(), arguments.bytes());
-    let report = match confine::apply(plan, socket, &keep, keeper, received) {
+    let report = match confine::apply(plan, socket, &keep, origin, received) {
         Ok(applied) => {
             #[cfg(crossmist_learn)]
             let applied = hand_over(applied);

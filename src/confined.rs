@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossmist_policy::Arch;
 
-use crate::confine::Status;
+use crate::confine::{Status, Wanted};
 use crate::error::{ChildText, Claim, Error, Resource, Traffic, Violation};
 use crate::keeper::{self, Cause, Launch, Parting, Piped, Request};
 use crate::object::{Limits, Object, carries};
@@ -93,6 +93,10 @@ impl Confined {
             may_fork: compiled.may_start_processes(Arch::host()) || is_watched(),
             piped: self.piped,
             oom_score: keeper::oom_score(),
+            namespaces: match is_watched() {
+                true => Wanted::default(),
+                false => Wanted::of(compiled),
+            },
         }
     }
 

@@ -39,9 +39,15 @@ pub(crate) fn confined(pid: u32, status: &Status) {
         dumpable,
         relaxed,
         ref missing,
+        ref namespaces,
+        ref missing_namespaces,
     } = *status;
     let missing: Vec<_> = missing.iter().map(|net| net.name()).collect();
     let missing = missing.join(", ");
+    let [namespaces, missing_namespaces] = [namespaces, missing_namespaces].map(|list| {
+        let names: Vec<_> = list.iter().map(|namespace| namespace.name()).collect();
+        names.join(", ")
+    });
     debug!(
         target: TARGET,
         pid,
@@ -59,6 +65,8 @@ pub(crate) fn confined(pid: u32, status: &Status) {
         dumpable,
         relaxed,
         missing,
+        namespaces,
+        missing_namespaces,
         "a child process has confined itself"
     );
 }

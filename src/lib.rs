@@ -186,7 +186,9 @@ pub use crate::channel::{
     ChannelError, Duplex, Incoming, Receiver, Sender, channel, duplex, wait_any,
 };
 pub use crate::child::init;
-pub use crate::confine::{SameUser, SecondNet, Status, can_deny_write_execute, landlock_abi};
+pub use crate::confine::{
+    Namespace, SameUser, SecondNet, Status, can_deny_write_execute, landlock_abi,
+};
 pub use crate::error::{ChildText, Claim, Error, Panic, Resource, Traffic, Violation};
 pub use crate::handle::{Child, KillHandle};
 pub use crate::object::{

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crossmist_policy::bpf::{self, BpfProgram};
 
+use super::namespaces::Origin;
 use super::plan::{Fixed, Plan, errno};
 use super::privileges;
 use super::status::{Failure, Status, Step};
@@ -30,8 +31,8 @@ pub(crate) struct Applied {
 /// Confines this process, which must have one thread, or says which step failed; nothing of it can
 /// be undone then, so the process has to end.
 ///
-/// `report` is where denied calls are told of, `keep` what else stays open. `parent` is the process
-/// that this one dies with, `received` how many bytes it has received.
+/// `report` is where denied calls are told of, `keep` what else stays open. `origin` tells the
+/// process that this one dies with, `received` how many bytes it has received.
 ///
 /// The order matters: what needs a right comes before the right is given up. The standard descriptors
 /// are set before the limit on descriptors; the user before the signal of the parent's death, which
@@ -42,7 +43,7 @@ pub(crate) fn apply(
     plan: Plan,
     report: BorrowedFd<'_>,
     keep: &[RawFd],
-    parent: i32,
+    mut origin: Origin,
     received: usize,
 ) -> Result<Applied, Failure> {
     let step = |step| move |error: io::Error| Failure::new(step, errno(&error));
@@ -57,6 +58,10 @@ pub(crate) fn apply(
         true => usage(),
         false => first_usage(),
     };
+    // Before the descriptors of the keeper are closed, which lead there, and while it has every right.
+    let namespaces = origin
+        .complete(&fixed.namespaces)
+        .map_err(|(at, error)| Failure::new(at, errno(&error)))?;
     sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
     standard_descriptors(&plan).map_err(step(Step::Standard))?;
     // The rest is as it was made when the keeper, or this process by `execve`, began.
@@ -79,7 +84,7 @@ pub(crate) fn apply(
             let _ = sys::run_on_few(fixed.tasks.saturating_sub(1));
         }
     }
-    die_with(fixed, parent).map_err(step(Step::ParentDeath))?;
+    die_with(fixed, origin.keeper).map_err(step(Step::ParentDeath))?;
     sys::set_no_new_privs().map_err(step(Step::NoNewPrivs))?;
     bound_memory(fixed, usage.map_err(step(Step::Memory)))?;
     let denies_write_execute = fixed.deny_write_execute
@@ -98,7 +103,7 @@ pub(crate) fn apply(
         socket::do_without_sendmsg();
     }
     // Made here, as there is little to be had from here on.
-    let status = Status::of(fixed, user, own_user, denies_write_execute);
+    let status = Status::of(fixed, user, own_user, denies_write_execute, namespaces);
     let filter = patched(fixed);
     if let Some(ruleset) = &plan.ruleset {
         sys::landlock_restrict_self(ruleset.as_fd()).map_err(step(Step::Landlock))?;

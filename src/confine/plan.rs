@@ -10,9 +10,10 @@ use std::sync::{Arc, OnceLock};
 use crossmist_policy::steps::SecondNet;
 use crossmist_policy::{Arch, Capabilities, Compiled, Kernel, OnViolation};
 
-use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
+use super::fields::{flag, nets, number, put_flag, put_nets, put_number, put_wanted, wanted};
 use super::inherited::Inherited;
 use super::landlock;
+use super::namespaces::Wanted;
 use crate::object::{DecodeError, Decoder, Encoder, Object};
 use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
 use crossmist_policy::bpf::{BpfProgram, sock_filter};
@@ -55,6 +56,7 @@ pub(super) struct Fixed {
     pub(super) own_user: bool,
     /// RLIMIT_NPROC for a user of its own.
     pub(super) tasks: u64,
+    pub(super) namespaces: Wanted,
     pub(super) dies_with_parent: bool,
     pub(super) dumpable: bool,
     pub(super) deny_write_execute: bool,
@@ -254,6 +256,7 @@ impl Fixed {
             relaxed: u32::try_from(policy.relaxed.len()).unwrap_or(u32::MAX),
             own_user: process.own_user,
             tasks: limits.threads.max(limits.processes).max(1),
+            namespaces: Wanted::of(policy),
             dies_with_parent: process.dies_with_parent,
             dumpable: process.dumpable,
             deny_write_execute: process.deny_write_execute,
@@ -301,6 +304,7 @@ impl Fixed {
             .for_each(|handled| put_number(encoder, *handled));
         put_number(encoder, self.relaxed.into());
         put_number(encoder, self.tasks);
+        put_wanted(encoder, self.namespaces);
         for flag in [
             self.own_user,
             self.dies_with_parent,
@@ -356,6 +360,7 @@ impl Fixed {
             handled: [number(decoder)?, number(decoder)?, number(decoder)?],
             relaxed: small(decoder)?,
             tasks: number(decoder)?,
+            namespaces: wanted(decoder)?,
             own_user: flag(decoder)?,
             dies_with_parent: flag(decoder)?,
             dumpable: flag(decoder)?,

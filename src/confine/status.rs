@@ -5,7 +5,10 @@ use std::io;
 
 use crossmist_policy::steps::{self, SecondNet};
 
-use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
+use super::fields::{
+    flag, namespaces, nets, number, put_flag, put_namespaces, put_nets, put_number,
+};
+use super::namespaces::{Namespace, NamespaceSet};
 use super::plan::Fixed;
 use super::users::User;
 use crate::object::{DecodeError, Decoder, Encoder};
@@ -47,11 +50,15 @@ pub struct Status {
     pub relaxed: u32,
     /// The second nets that the policy uses and this kernel doesn't have.
     pub missing: Vec<SecondNet>,
+    /// The namespaces that the child is in and the program is not.
+    pub namespaces: Vec<Namespace>,
+    /// The namespaces that the policy wants if possible, and that the program couldn't create.
+    pub missing_namespaces: Vec<Namespace>,
 }
 
 impl Status {
     /// Returns whether everything that the policy asks for is in place: no promise was given up by
-    /// `[kernel] relax`, and the kernel has every second net.
+    /// `[kernel] relax`, the kernel has every second net, and the child has every namespace.
     ///
     /// If this is false, the whole wall is still in place (seccomp, capabilities, limits, closed
     /// descriptors, no_new_privs); without it, the child would not run. [`missing`](Self::missing)
@@ -59,7 +66,7 @@ impl Status {
     /// with `[kernel] require`.
     #[must_use]
     pub fn is_fully_enforced(&self) -> bool {
-        self.relaxed == 0 && self.missing.is_empty()
+        self.relaxed == 0 && self.missing.is_empty() && self.missing_namespaces.is_empty()
     }
 
     pub(super) fn of(
@@ -67,6 +74,7 @@ impl Status {
         user: User,
         own_user: Option<u32>,
         denies_write_execute: bool,
+        namespaces: NamespaceSet,
     ) -> Self {
         let is_missing = fixed.deny_write_execute && !denies_write_execute;
         let missing = is_missing.then_some(SecondNet::DenyWriteExecute);
@@ -95,6 +103,8 @@ impl Status {
             dumpable: fixed.dumpable,
             relaxed: fixed.relaxed,
             missing: missing.into_iter().chain(fixed.missing.clone()).collect(),
+            namespaces: namespaces.list(),
+            missing_namespaces: fixed.namespaces.all().minus(namespaces).list(),
         }
     }
 
@@ -121,6 +131,9 @@ impl Status {
             put_flag(encoder, value);
         }
         put_nets(encoder, &self.missing);
+        for list in [&self.namespaces, &self.missing_namespaces] {
+            put_namespaces(encoder, NamespaceSet::of(list));
+        }
     }
 
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -143,6 +156,8 @@ impl Status {
             denies_write_execute: flag(decoder)?,
             dumpable: flag(decoder)?,
             missing: nets(decoder)?,
+            namespaces: namespaces(decoder)?.list(),
+            missing_namespaces: namespaces(decoder)?.list(),
         })
     }
 }
@@ -184,6 +199,8 @@ impl SameUser {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Threads,
+    Network,
+    Namespaces,
     Descriptors,
     Standard,
     Environment,
@@ -204,8 +221,10 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Threads,
+        Self::Network,
+        Self::Namespaces,
         Self::Descriptors,
         Self::Standard,
         Self::Environment,
@@ -233,6 +252,10 @@ impl Step {
             Self::Standard => "set up its standard descriptors",
             Self::Environment => "set its environment",
             Self::Inherit => "take over the processors, priorities and limits of its caller",
+            Self::Network => {
+                "get into a network namespace without interfaces (unshare or setns, CLONE_NEWNET)"
+            }
+            Self::Namespaces => "find itself in every namespace that its policy requires",
             Self::Limits => "set a resource limit (prlimit)",
             Self::BoundingSet => "empty its capability bounding set",
             Self::Securebits => "lock its securebits",
@@ -270,6 +293,11 @@ impl Step {
             Self::Inherit => {
                 "the child has the settings of the keeper's first caller, and may not change them: \
                  after `crossmist::keeper::end`, the next call starts another keeper"
+            }
+            Self::Network => {
+                "that needs CAP_SYS_ADMIN, and no filter or limit (sysctl user.max_net_namespaces) that \
+                 forbids it: let the keeper use a user namespace, by `user = \"if-needed\"` in \
+                 `[namespaces]`, or say `network = \"if-possible\"` there"
             }
             Self::User => {
                 "under root each child takes a random user id that /proc/self/uid_map and gid_map \
@@ -350,7 +378,7 @@ impl Failure {
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let step = decoder.byte()?;
         let Some(step) = Step::ALL.get(usize::from(step)).copied() else {
-            return Err(decoder.error("a step of the confinement, 0 to 17", step));
+            return Err(decoder.error("a step of the confinement, 0 to 19", step));
         };
         let errno = decoder.array().map(i32::from_le_bytes)?;
         Ok(Self {

@@ -15,6 +15,7 @@ use crossmist_policy::bpf::{BpfProgram, sock_filter};
 
 use super::apply::apply;
 use super::inherited::Inherited;
+use super::namespaces::Origin;
 use super::plan::{Fixed, Plan};
 use super::privileges::give_up;
 use super::status::{Failure, Status, Step};
@@ -119,14 +120,21 @@ fn parent() -> i32 {
     nix::unistd::getppid().as_raw()
 }
 
+fn made_by(keeper: i32) -> Origin {
+    Origin {
+        keeper,
+        ..Origin::default()
+    }
+}
+
 /// Confines this process.
 fn confine(plan: Plan) -> Result<Status, Failure> {
     confine_below(plan, parent())
 }
 
-fn confine_below(plan: Plan, parent: i32) -> Result<Status, Failure> {
+fn confine_below(plan: Plan, keeper: i32) -> Result<Status, Failure> {
     let (report, peer) = UnixDatagram::pair().unwrap();
-    let status = apply(plan, report.as_fd(), &[], parent, 0);
+    let status = apply(plan, report.as_fd(), &[], made_by(keeper), 0);
     // The sweep has closed the peer, whoever thinks to own it.
     std::mem::forget((report, peer));
     status.map(|applied| applied.status)
@@ -257,7 +265,7 @@ alone! {
         let (report, peer) = UnixDatagram::pair().unwrap();
         let environment = vec![("KEPT".into(), "yes".into())];
         let plan = Plan { environment, ..plan(nothing()) };
-        apply(plan, report.as_fd(), &[kept.as_raw_fd()], parent(), 0).unwrap();
+        apply(plan, report.as_fd(), &[kept.as_raw_fd()], made_by(parent()), 0).unwrap();
         let link = |fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok();
         assert!(link(kept.as_raw_fd()) && link(report.as_raw_fd()));
         assert!(!link(file.as_raw_fd()) && !link(peer.as_raw_fd()));

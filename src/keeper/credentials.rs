@@ -51,6 +51,12 @@ impl Credentials {
         self.permitted & bit(Capability::CAP_SYS_ADMIN) != 0
     }
 
+    /// Whether it may take any id.
+    pub(super) fn may_change_users(&self) -> bool {
+        let needed = bit(Capability::CAP_SETUID) | bit(Capability::CAP_SETGID);
+        self.permitted & needed == needed
+    }
+
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let ids = self.ids.iter().flat_map(|id| id.to_le_bytes());
         ids.chain(self.permitted.to_le_bytes())

@@ -14,6 +14,8 @@ pub(super) enum Hello {
         witness: i32,
     },
     Failed(String),
+    /// It is to be in a user namespace of its own, and none can be created.
+    NoUserNamespace(String),
 }
 
 impl Hello {
@@ -30,6 +32,7 @@ impl Hello {
                 (b'R', [witness, credentials.to_bytes()].concat())
             }
             Self::Failed(reason) => (b'F', reason.as_bytes().to_vec()),
+            Self::NoUserNamespace(reason) => (b'U', reason.as_bytes().to_vec()),
         };
         let mut bytes = vec![kind];
         bytes.extend(rest);
@@ -47,6 +50,9 @@ impl Hello {
                 })
             }
             (b'F', rest) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
+            (b'U', rest) => Some(Self::NoUserNamespace(
+                String::from_utf8_lossy(rest).into_owned(),
+            )),
             _ => None,
         }
     }
@@ -68,7 +74,8 @@ mod tests {
             witness: 1 << 20,
         };
         let failed = Hello::Failed("no".to_owned());
-        for hello in [ready, failed] {
+        let refused = Hello::NoUserNamespace("no".to_owned());
+        for hello in [ready, failed, refused] {
             assert_eq!(Hello::parse(&hello.to_bytes()), Some(hello));
         }
         assert_eq!(Hello::parse(b""), None);

@@ -23,6 +23,7 @@
 
 mod credentials;
 mod drain;
+mod empty_network;
 mod environment;
 mod hello;
 mod oom;
@@ -33,6 +34,7 @@ mod server;
 mod surroundings;
 mod turn;
 mod undertaker;
+mod user_namespace;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -47,9 +49,42 @@ pub(crate) use self::protocol::{Cause, Launch, Piped, Request};
 use self::restrictions::Restrictions;
 pub(crate) use self::server::enter;
 use self::surroundings::Surroundings;
+use crate::confine::{Namespace, NamespaceSet};
 use crate::program::{Program, VERSION};
 use crate::sys::process::{Process, Start, StartError};
 use crate::sys::system_files;
+
+/// Which keeper it is: a program has up to one of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// In the program's namespaces.
+    Plain,
+    /// In a user namespace of its own: see [`user_namespace`].
+    UserNamespace,
+}
+
+impl Kind {
+    /// The argument by which the process is told.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "crossmist-keeper",
+            Self::UserNamespace => "crossmist-keeper-in-user-namespace",
+        }
+    }
+
+    pub(crate) fn of_word(word: &std::ffi::OsStr) -> Option<Self> {
+        let mut kinds = [Self::Plain, Self::UserNamespace].into_iter();
+        kinds.find(|kind| word == kind.word())
+    }
+
+    /// The namespaces that it is in and the program is not.
+    fn namespaces(self) -> NamespaceSet {
+        match self {
+            Self::Plain => NamespaceSet::default(),
+            Self::UserNamespace => NamespaceSet::default().with(Namespace::User),
+        }
+    }
+}
 
 /// Starts this executable again, to become the keeper or a child of its: with one socket and `/proc`,
 /// without privileges of its file. A standard descriptor that isn't given stays what it is.

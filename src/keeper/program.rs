@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::protocol::{Departure, KILL, Report, Request, Step};
 use super::turn::Turn;
-use super::{Credentials, Hello, Restrictions, Surroundings, environment, execute};
+use super::{Credentials, Hello, Kind, Restrictions, Surroundings, environment, execute};
+use crate::confine::{Namespace, Wanted};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
@@ -30,7 +31,29 @@ struct Keeper {
     restrictions: Restrictions,
 }
 
-static KEEPER: Mutex<Option<Arc<Keeper>>> = Mutex::new(None);
+/// The keepers of this process.
+static KEEPERS: Mutex<Keepers> = Mutex::new(Keepers {
+    plain: None,
+    in_user_namespace: None,
+    without_user_namespace: None,
+});
+
+#[derive(Debug)]
+struct Keepers {
+    plain: Option<Arc<Keeper>>,
+    in_user_namespace: Option<Arc<Keeper>>,
+    /// The process that couldn't have one in a user namespace.
+    without_user_namespace: Option<u32>,
+}
+
+impl Keepers {
+    fn of_kind(&mut self, kind: Kind) -> &mut Option<Arc<Keeper>> {
+        match kind {
+            Kind::Plain => &mut self.plain,
+            Kind::UserNamespace => &mut self.in_user_namespace,
+        }
+    }
+}
 
 /// How long a keeper may take to start, or to take a request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,16 +70,16 @@ pub(crate) fn launch(
     let (reports, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
     let descriptors = [socket.as_fd(), theirs.as_fd()];
     let start_by = deadline.min(Deadline::after(PATIENCE));
-    let request = request.to_bytes();
+    let (wanted, request) = (request.namespaces, request.to_bytes());
 
-    let keeper = Keeper::get(executable, reports.as_fd(), start_by)?;
+    let keeper = Keeper::suited(executable, wanted, reports.as_fd(), start_by)?;
     if let Err(error) = keeper.ask(&request, &descriptors, start_by) {
         // The keeper was killed. Calls in progress learn of it through their own sockets.
         if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
             return Err(failed(ASK)(error));
         }
         keeper.forget();
-        let keeper = Keeper::get(executable, reports.as_fd(), start_by)?;
+        let keeper = Keeper::suited(executable, wanted, reports.as_fd(), start_by)?;
         let asked = keeper.ask(&request, &descriptors, start_by);
         asked.map_err(failed(ASK))?;
     }
@@ -71,8 +94,8 @@ pub(crate) fn launch(
 
 const ASK: &str = "ask the keeper for a child";
 
-fn lock() -> MutexGuard<'static, Option<Arc<Keeper>>> {
-    KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, Keepers> {
+    KEEPERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends the [keeper](crate::keeper) and every confined child of this program. The next call of a
@@ -84,7 +107,15 @@ fn lock() -> MutexGuard<'static, Option<Arc<Keeper>>> {
 ///
 /// Calls in progress fail with [`Error::KeeperDied`]. If there is no keeper, nothing happens.
 pub fn end() {
-    let Some(keeper) = lock().take() else { return };
+    end_one(Kind::Plain);
+    end_one(Kind::UserNamespace);
+    lock().without_user_namespace = None;
+}
+
+fn end_one(kind: Kind) {
+    let Some(keeper) = lock().of_kind(kind).take() else {
+        return;
+    };
     // A copy of its process must not end it.
     if keeper.program == std::process::id() {
         // The process may have copies, which hold the socket open.
@@ -93,26 +124,78 @@ pub fn end() {
     }
 }
 
+/// Why there is no keeper.
+enum NotStarted {
+    /// It can't have a user namespace of its own.
+    NoUserNamespace(Error),
+    Failed(Error),
+}
+
+impl From<Error> for NotStarted {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl NotStarted {
+    fn into_error(self) -> Error {
+        match self {
+            Self::NoUserNamespace(error) | Self::Failed(error) => error,
+        }
+    }
+}
+
 impl Keeper {
-    /// Returns the keeper, and starts it if there is none that fits this process in its present
-    /// state. `socket` is one that was created for the call.
-    fn get(
+    /// Returns the keeper that can make a child with these namespaces. That is one in a user namespace if
+    /// this process has no right to create them.
+    fn suited(
         executable: &Program,
+        wanted: Wanted,
         socket: BorrowedFd<'_>,
         deadline: Deadline,
     ) -> Result<Arc<Self>, Error> {
-        if let Some(keeper) = Self::current(socket)? {
+        let get = |kind| Self::get(executable, kind, socket, deadline);
+        let plain = || get(Kind::Plain).map_err(NotStarted::into_error);
+        let needs_user = wanted.required.has(Namespace::User);
+        let others = wanted.all().without(Namespace::User);
+        let may_create = || -> Result<bool, Error> { Ok(own_credentials()?.may_administer()) };
+        let is_helpful = !others.is_empty() && wanted.may_use_user && !may_create()?;
+        if !needs_user && !wanted.if_possible.has(Namespace::User) && !is_helpful {
+            return plain();
+        }
+        let is_optional = !needs_user && (!is_helpful || wanted.required.is_empty());
+        if is_optional && lock().without_user_namespace == Some(std::process::id()) {
+            return plain();
+        }
+        match get(Kind::UserNamespace) {
+            Err(NotStarted::NoUserNamespace(_)) if is_optional => {
+                lock().without_user_namespace = Some(std::process::id());
+                plain()
+            }
+            result => result.map_err(NotStarted::into_error),
+        }
+    }
+
+    /// Returns the keeper of a kind, and starts it if there is none that fits this process in its
+    /// present state. `socket` is one that was created for the call.
+    fn get(
+        executable: &Program,
+        kind: Kind,
+        socket: BorrowedFd<'_>,
+        deadline: Deadline,
+    ) -> Result<Arc<Self>, NotStarted> {
+        if let Some(keeper) = Self::current(kind, socket)? {
             return Ok(keeper);
         }
         // Another thread may take long to start one, but must not use up this call's time.
         let starting = Turn::take(deadline).map_err(late)?;
-        if let Some(keeper) = Self::current(socket)? {
+        if let Some(keeper) = Self::current(kind, socket)? {
             return Ok(keeper);
         }
         // It has more rights than this process has now.
-        end();
-        let keeper = Arc::new(Self::start(executable, deadline)?);
-        *lock() = Some(Arc::clone(&keeper));
+        end_one(kind);
+        let keeper = Arc::new(Self::start(executable, kind, deadline)?);
+        *lock().of_kind(kind) = Some(Arc::clone(&keeper));
         drop(starting);
         // A subscriber may call a function that needs the keeper.
         #[cfg(feature = "tracing")]
@@ -120,9 +203,9 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Returns the present keeper, if it fits this process.
-    fn current(socket: BorrowedFd<'_>) -> Result<Option<Arc<Self>>, Error> {
-        let current = lock().clone();
+    /// Returns the present keeper of a kind, if it fits this process.
+    fn current(kind: Kind, socket: BorrowedFd<'_>) -> Result<Option<Arc<Self>>, Error> {
+        let current = lock().of_kind(kind).clone();
         match current {
             Some(keeper) if keeper.is_for_this_process(socket)? => Ok(Some(keeper)),
             _ => Ok(None),
@@ -132,10 +215,7 @@ impl Keeper {
     /// Returns whether this process is the one that it was started for, and has no fewer rights
     /// than that had.
     fn is_for_this_process(&self, socket: BorrowedFd<'_>) -> Result<bool, Error> {
-        let own = Credentials::of_this_thread().map_err(|source| Error::Launch {
-            step: "read its own credentials",
-            source,
-        })?;
+        let own = own_credentials()?;
         Ok(self.program == std::process::id()
             && self.credentials.is_at_most(&own)
             && self.restrictions.cover_this_thread(&own)
@@ -144,14 +224,19 @@ impl Keeper {
 
     /// Forgets a keeper that has died, so that the next call starts another.
     fn forget(self: &Arc<Self>) {
-        let mut current = lock();
-        let is_it = |keeper: &Arc<Self>| Arc::ptr_eq(keeper, self);
-        if current.as_ref().is_some_and(is_it) {
-            *current = None;
+        let mut keepers = lock();
+        for kind in [Kind::Plain, Kind::UserNamespace] {
+            let current = keepers.of_kind(kind);
+            if current
+                .as_ref()
+                .is_some_and(|keeper| Arc::ptr_eq(keeper, self))
+            {
+                *current = None;
+            }
         }
     }
 
-    fn start(executable: &Program, deadline: Deadline) -> Result<Self, Error> {
+    fn start(executable: &Program, kind: Kind, deadline: Deadline) -> Result<Self, NotStarted> {
         let failed = |step| move |source| Error::Launch { step, source };
         let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
         let surroundings = Surroundings::of_this_thread(ours.as_fd());
@@ -164,7 +249,7 @@ impl Keeper {
             executable,
             theirs,
             KEEPER_ARGUMENT,
-            "crossmist-keeper",
+            kind.word(),
             &environment::for_keeper(),
             [Some(null.as_fd()); 3],
         );
@@ -183,7 +268,7 @@ impl Keeper {
         if let Err(source) = poll::readable(starter.pidfd.as_fd(), deadline) {
             let _ = starter.signal(libc::SIGKILL);
             let _ = starter.wait();
-            return Err(late(source));
+            return Err(late(source).into());
         }
         let ended = starter.wait().unwrap_or(Ended::Unknown);
 
@@ -196,7 +281,18 @@ impl Keeper {
                 witness,
             }) => (credentials, witness),
             Some(Hello::Failed(reason)) => {
-                return Err(failed("start the keeper")(io::Error::other(reason)));
+                return Err(failed("start the keeper")(io::Error::other(reason)).into());
+            }
+            Some(Hello::NoUserNamespace(reason)) => {
+                let source = io::Error::other(format!(
+                    "{reason}; the policy wants namespaces that this program has no right to create, or \
+                     a user namespace itself: run the program with CAP_SYS_ADMIN, let it create user \
+                     namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+                     kernel.apparmor_restrict_unprivileged_userns; a container's filter), or say \
+                     \"if-possible\" in `[namespaces]`"
+                ));
+                let step = "give the keeper a user namespace of its own (unshare)";
+                return Err(NotStarted::NoUserNamespace(failed(step)(source)));
             }
             None => {
                 let source = io::Error::other(format!(
@@ -205,14 +301,13 @@ impl Keeper {
                      is started below the root directory and with the restrictions as they are now, \
                      where perhaps a library is missing or can't be read"
                 ));
-                return Err(failed("start the keeper")(source));
+                return Err(failed("start the keeper")(source).into());
             }
         };
         // An `execve` can give what the program has dropped.
-        let own = Credentials::of_this_thread().map_err(failed("read its own credentials"))?;
-        if !credentials.is_at_most(&own) {
+        if !credentials.is_at_most(&own_credentials()?) {
             let source = io::Error::other("it got more privileges than this program has");
-            return Err(failed("start the keeper")(source));
+            return Err(failed("start the keeper")(source).into());
         }
         Ok(Self {
             program,
@@ -232,6 +327,13 @@ impl Keeper {
     ) -> io::Result<()> {
         send(self.socket.as_fd(), request, descriptors, deadline)
     }
+}
+
+fn own_credentials() -> Result<Credentials, Error> {
+    Credentials::of_this_thread().map_err(|source| Error::Launch {
+        step: "read its own credentials",
+        source,
+    })
 }
 
 fn send(

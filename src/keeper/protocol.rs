@@ -9,6 +9,7 @@
     clippy::as_conversions
 )]
 
+use crate::confine::{NamespaceSet, Wanted};
 use crate::sys::process::Ended;
 
 /// Program to keeper: one child, please.
@@ -25,6 +26,7 @@ pub(crate) struct Request {
     pub(crate) piped: Piped,
     /// The program's `oom_score_adj`, if it is known.
     pub(crate) oom_score: Option<i16>,
+    pub(crate) namespaces: Wanted,
 }
 
 /// Which standard descriptors of a child lead into one stream, which the keeper drains. The others are
@@ -61,6 +63,9 @@ pub(crate) enum Launch {
     Execute,
 }
 
+/// Beside the bits of a set of namespaces.
+const FLAG: u8 = 0x80;
+
 impl Request {
     pub(crate) const BYTES: usize = 16;
 
@@ -72,9 +77,18 @@ impl Request {
         };
         let may_fork = u8::from(self.may_fork);
         let Piped(piped) = self.piped;
+        let Wanted {
+            required,
+            if_possible,
+            is_alone_in_network,
+            may_use_user,
+        } = self.namespaces;
+        let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
+        let required = required.bits() | flag(is_alone_in_network, FLAG);
+        let optional = if_possible.bits() | flag(may_use_user, FLAG);
         let [low, high] = self.oom_score.unwrap_or(i16::MIN).to_le_bytes();
         [
-            b'Q', launch, may_fork, piped, low, high, 0, 0, a, b, c, d, e, f, g, h,
+            b'Q', launch, may_fork, piped, low, high, required, optional, a, b, c, d, e, f, g, h,
         ]
     }
 
@@ -87,8 +101,8 @@ impl Request {
             piped,
             low,
             high,
-            0,
-            0,
+            required,
+            optional,
             deadline @ ..,
         ] = packet
         else {
@@ -100,12 +114,19 @@ impl Request {
             _ => return None,
         };
         let deadline = u64::from_le_bytes(*deadline);
+        let namespaces = Wanted {
+            required: NamespaceSet::from_bits(required & !FLAG)?,
+            if_possible: NamespaceSet::from_bits(optional & !FLAG)?,
+            is_alone_in_network: required & FLAG != 0,
+            may_use_user: optional & FLAG != 0,
+        };
         (*may_fork < 2 && *piped < 8).then_some(Self {
             deadline: (deadline != u64::MAX).then_some(deadline),
             launch,
             may_fork: *may_fork == 1,
             piped: Piped(*piped),
             oom_score: Some(i16::from_le_bytes([*low, *high])).filter(|score| *score != i16::MIN),
+            namespaces,
         })
     }
 }
@@ -275,6 +296,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confine::Namespace;
 
     #[test]
     fn packets_survive_the_round_trip() {
@@ -287,6 +309,12 @@ mod tests {
                         may_fork,
                         piped: Piped(piped),
                         oom_score: may_fork.then_some(-1000),
+                        namespaces: Wanted {
+                            required: NamespaceSet::default().with(Namespace::Network),
+                            if_possible: NamespaceSet::default().with(Namespace::User),
+                            is_alone_in_network: may_fork,
+                            may_use_user: !may_fork,
+                        },
                     };
                     assert_eq!(Request::parse(&request.to_bytes()), Some(request));
                 }
@@ -328,6 +356,7 @@ mod tests {
             may_fork: false,
             piped: Piped::default(),
             oom_score: None,
+            namespaces: Wanted::default(),
         };
         let request = request.to_bytes();
         assert_eq!(Request::parse(&request[..15]), None);

@@ -8,11 +8,12 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::drain::{Drain, Drained, Misuse};
+use super::empty_network::EmptyNetwork;
 use super::oom::OomScore;
 use super::protocol::{Cause, Departure, KILL, Launch, Report, Request, Step};
 use super::undertaker::Undertaker;
-use super::{Credentials, Hello, environment, execute};
-use crate::confine::{self, User};
+use super::{Credentials, Hello, Kind, environment, execute, user_namespace};
+use crate::confine::{self, Origin, User};
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::confinement;
@@ -28,17 +29,17 @@ use crate::sys::usage::usage;
 use crate::sys::user_end;
 use crate::transport;
 
-/// What a new child does with its launch socket and the number of its parent, the keeper: see
+/// What a new child does with its launch socket, and with how it was made: see
 /// [`crate::child`].
-pub(crate) type EnterChild = fn(OwnedFd, i32) -> !;
+pub(crate) type EnterChild = fn(OwnedFd, Origin) -> !;
 
 /// What the starter of the keeper does: it forks the keeper and ends, so that the keeper is no child
 /// of the program's. Returns the status to exit with, in each of the processes.
-pub(crate) fn enter(program: OwnedFd, enter_child: EnterChild) -> i32 {
+pub(crate) fn enter(program: OwnedFd, kind: Kind, enter_child: EnterChild) -> i32 {
     signals::reset_signals();
     let keeper = match fork::fork() {
         Ok(Some(_)) => return 0,
-        Ok(None) => Keeper::new(program, enter_child),
+        Ok(None) => Keeper::new(program, kind, enter_child),
         Err(error) => {
             Hello::Failed(format!("{}: {}", error.step, error.source)).send(program.as_fd());
             return 1;
@@ -60,6 +61,8 @@ struct Keeper {
     oom_score: Option<OomScore>,
     /// See [`super::restrictions`].
     witness: Option<Process>,
+    kind: Kind,
+    empty_network: EmptyNetwork,
     /// By number. A `BTreeMap`, since a `HashMap` would draw its keys here, and every child would
     /// have the same.
     children: BTreeMap<u32, Entry>,
@@ -118,8 +121,8 @@ enum Served {
 
 impl Keeper {
     /// Sets up the process, and tells the program who it is.
-    fn new(program: OwnedFd, enter_child: EnterChild) -> Option<Self> {
-        match Self::set_up(program.as_fd()) {
+    fn new(program: OwnedFd, kind: Kind, enter_child: EnterChild) -> Option<Self> {
+        match Self::set_up(program.as_fd(), kind) {
             Ok((asker, program_ended, epoll, oom_score, witness)) => Some(Self {
                 asker,
                 own_id: nix::unistd::getpid().as_raw(),
@@ -129,6 +132,8 @@ impl Keeper {
                 epoll,
                 oom_score,
                 witness,
+                kind,
+                empty_network: EmptyNetwork::default(),
                 children: BTreeMap::new(),
                 next: 0,
                 has_orphans: false,
@@ -143,7 +148,16 @@ impl Keeper {
 
     fn set_up(
         program: BorrowedFd<'_>,
+        kind: Kind,
     ) -> io::Result<(Sender, OwnedFd, Epoll, Option<OomScore>, Option<Process>)> {
+        let credentials =
+            Credentials::of_this_thread().map_err(failed("read its own credentials"))?;
+        if kind == Kind::UserNamespace
+            && let Err(error) = user_namespace::enter(&credentials)
+        {
+            Hello::NoUserNamespace(error.to_string()).send(program);
+            return Err(error);
+        }
         // A session of its own, and no reaction to what a terminal sends to all: it ends with the
         // program, which may want to finish its calls after Ctrl-C, and not before.
         nix::unistd::setsid().map_err(failed("begin a session of its own (setsid)"))?;
@@ -172,6 +186,10 @@ impl Keeper {
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
             .map_err(failed("raise its limit of descriptors (prlimit)"))?;
         privileges::pass_on_by_inheritance().map_err(failed("set its capabilities (capset)"))?;
+        if kind == Kind::UserNamespace {
+            privileges::keep_over_execve()
+                .map_err(failed("pass its capabilities on (PR_CAP_AMBIENT)"))?;
+        }
         process::set_name(c"crossmist-keeper");
         // Deadlines hold only if the keeper runs, so no child is to come before it: none is a real-time
         // process, nor has it a negative nice value (sched(7)).
@@ -219,8 +237,7 @@ impl Keeper {
             _ => Some(leave_witness().map_err(failed("leave a process to be looked at"))?),
         };
         let ready = Hello::Ready {
-            credentials: Credentials::of_this_thread()
-                .map_err(failed("read its own credentials"))?,
+            credentials,
             witness: witness.as_ref().map_or(0, |witness| witness.id),
         };
         ready.send(program);
@@ -244,12 +261,15 @@ impl Keeper {
                     Served::Goes => {}
                     Served::Child(socket) => {
                         let enter_child = self.enter_child;
-                        let keeper = self.own_id;
+                        let origin = Origin {
+                            network: self.empty_network.take(),
+                            ..self.origin()
+                        };
                         // From here on this is a child. It owns nothing but its socket: the rest is
                         // forgotten, not dropped, since it is the keeper's; the descriptors are
                         // closed in one sweep.
                         std::mem::forget(self);
-                        enter_child(socket, keeper)
+                        enter_child(socket, origin)
                     }
                     Served::Unconnected => {
                         std::mem::forget(self);
@@ -265,6 +285,15 @@ impl Keeper {
                 // EBADF and the like: the keeper is broken, and its end kills its children.
                 Err(_) => return 1,
             }
+        }
+    }
+
+    /// How its children are made.
+    fn origin(&self) -> Origin {
+        Origin {
+            keeper: self.own_id,
+            namespaces: self.kind.namespaces(),
+            network: None,
         }
     }
 
@@ -321,6 +350,7 @@ impl Keeper {
         };
         let standard = request.piped.each(drain.as_ref().map(Drain::writing));
         let standard = standard.map(Option::flatten);
+        self.empty_network.prepare(&request.namespaces);
         let started = match request.launch {
             Launch::Fork => match fork::fork() {
                 Ok(None) => {
@@ -337,14 +367,21 @@ impl Keeper {
                 Err(error) => Err((Step::OpenPidfd, error.source)),
             },
             Launch::Execute => {
-                let keeper = std::process::id().to_string();
+                let origin = self.origin();
                 Program::open()
                     .map_err(io::Error::other)
                     .and_then(|program| {
                         let environment = environment::of_keeper();
                         let role = CHILD_ARGUMENT;
-                        execute(&program, socket, role, &keeper, &environment, standard)
-                            .map_err(|error| error.source)
+                        execute(
+                            &program,
+                            socket,
+                            role,
+                            &origin.to_word(),
+                            &environment,
+                            standard,
+                        )
+                        .map_err(|error| error.source)
                     })
                     .map_err(|error| (Step::Execute, error))
             }

@@ -229,3 +229,18 @@ pub(crate) fn pass_on_by_inheritance() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Has what this process executes keep its inheritable capabilities, whatever its user: for a user
+/// namespace in which root isn't mapped.
+pub(crate) fn keep_over_execve() -> io::Result<()> {
+    let held = Capabilities::of_this_thread()?;
+    for capability in (0..64u8).filter(|number| held.inheritable >> number & 1 == 1) {
+        let (option, raise) = (libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE);
+        // SAFETY: takes numbers only.
+        let result = unsafe { libc::prctl(option, raise, libc::c_ulong::from(capability), 0, 0) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}

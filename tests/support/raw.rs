@@ -622,3 +622,24 @@ pub(crate) fn refuses_descriptors() -> bool {
     let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, &0i32).is_ok()
 }
+
+fn abstract_address(name: &str) -> std::io::Result<std::os::unix::net::SocketAddr> {
+    use std::os::linux::net::SocketAddrExt;
+    std::os::unix::net::SocketAddr::from_abstract_name(name)
+}
+
+/// Listens on an abstract Unix socket.
+pub(crate) fn listen_by_abstract_name(
+    name: &str,
+) -> std::io::Result<std::os::unix::net::UnixListener> {
+    std::os::unix::net::UnixListener::bind_addr(&abstract_address(name)?)
+}
+
+/// Connects to an abstract Unix socket.
+pub(crate) fn connect_by_abstract_name(name: &str) -> Result<(), i32> {
+    let address = abstract_address(name).map_err(|error| error.raw_os_error().unwrap_or(0))?;
+    let connected = std::os::unix::net::UnixStream::connect_addr(&address);
+    connected
+        .map(drop)
+        .map_err(|error| error.raw_os_error().unwrap_or(0))
+}

@@ -1,0 +1,367 @@
+//! Namespaces: what a policy asks for in `[namespaces]` a child has, or doesn't run, or says that it lacks.
+
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crossmist::{Error, Namespace, SandboxPolicy, Status, func};
+
+#[macro_use]
+mod support;
+#[path = "containers/enter.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
+mod enter;
+
+use support::raw::{self, Refused};
+use support::{this_program, wait_until_gone};
+
+fn main() {
+    crossmist::init();
+    support::main(
+        cases![
+            a_child_without_a_network_reaches_no_address needs Root Ports,
+            a_child_without_a_network_reaches_none_after_execve needs Root Ports,
+            a_network_of_its_own_confines_tcp_where_landlock_knows_no_ports needs Root,
+            children_that_could_meet_in_a_network_have_one_each needs Root,
+            the_next_child_is_back_in_the_programs_network needs Root Ports,
+            a_plain_user_gets_the_right_from_a_user_namespace needs Root UserNamespaces Ports,
+            root_without_the_right_gives_users_of_their_own_in_a_user_namespace needs Root UserNamespaces,
+            root_can_have_a_user_namespace_as_well needs Root UserNamespaces,
+            what_cannot_be_created_stops_the_call needs Root,
+            what_cannot_be_created_is_reported_if_the_policy_says_so needs Root,
+            the_end_of_the_keepers_ends_children_in_namespaces needs Root UserNamespaces,
+        ],
+        cases![
+            helper_reaches_no_address,
+            helper_without_ports,
+            helper_with_own_users,
+            helper_is_refused,
+            helper_does_without,
+        ],
+    );
+}
+
+#[func(sandbox = dynamic)]
+fn connects(port: u16) -> Result<(), i32> {
+    let connected = TcpStream::connect(("127.0.0.1", port));
+    connected
+        .map(drop)
+        .map_err(|error| error.raw_os_error().unwrap_or(0))
+}
+
+/// Sends a datagram to an address.
+#[func(sandbox = dynamic)]
+fn sends(to: SocketAddr) -> Result<(), i32> {
+    let sent = UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"x", to));
+    sent.map(drop)
+        .map_err(|error| error.raw_os_error().unwrap_or(0))
+}
+
+#[func(sandbox = dynamic)]
+fn sleeps() {
+    std::thread::sleep(Duration::from_secs(3600));
+}
+
+/// Binds an abstract name and waits.
+#[func(sandbox = dynamic)]
+fn listens_by_name(name: String, ready: crossmist::Sender<()>) {
+    let _listener = raw::listen_by_abstract_name(&name).unwrap();
+    let mut ready = ready;
+    ready.send(&()).unwrap();
+    std::thread::sleep(Duration::from_secs(3600));
+}
+
+#[func(sandbox = dynamic)]
+fn connects_by_name(name: String) -> Result<(), i32> {
+    raw::connect_by_abstract_name(&name)
+}
+
+fn policy(base: &str, more: &str) -> SandboxPolicy {
+    let patient = "[limits]\nwall_time = \"10min\"\n";
+    let text = format!("format = 1\ndescription = \"x\"\nextends = [\"{base}\"]\n{patient}{more}");
+    SandboxPolicy::from_toml("namespaces", &text).unwrap()
+}
+
+/// A policy that may connect to a port, with more lines.
+fn client(port: u16, more: &str) -> SandboxPolicy {
+    policy(
+        "network-client",
+        &format!("[network]\ntcp_connect = [{port}]\n{more}"),
+    )
+}
+
+/// What lets a child make internet sockets of any kind.
+const SOCKETS: &str = "[syscalls]\nallow = [\
+     { call = \"socket(domain in {AF_INET, AF_INET6})\", why = \"x\" }, \
+     { call = \"connect\", why = \"x\" }, { call = \"bind\", why = \"x\" }, \
+     { call = \"sendto\", why = \"x\" }]\nreplace = [\"sendto\"]\n";
+
+const NO_NETWORK: &str = "[namespaces]\nnetwork = \"none\"\n";
+const MAYBE_NO_NETWORK: &str = "[namespaces]\nnetwork = \"if-possible\"\n";
+const NO_NETWORK_AND_NO_USER: &str = "[namespaces]\nnetwork = \"none\"\nuser = \"shared\"\n";
+
+fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// What a child says of its confinement.
+fn status(policy: &SandboxPolicy) -> Status {
+    let mut child = sleeps.sandbox(policy).spawn().unwrap();
+    let status = child.confinement().unwrap().unwrap();
+    child.kill().unwrap();
+    let _ = child.join();
+    status
+}
+
+/// Starts a helper as a program in other circumstances.
+fn inside(enter: impl FnOnce(), helper: &str, arguments: &[&str]) -> ExitStatus {
+    let mut program = this_program(helper);
+    enter::run_in(enter, program.args(arguments))
+}
+
+fn reaches_no_address(launch: &str, expected: &[Namespace]) {
+    let (_listener, port) = listener();
+    let process = format!("[process]\nlaunch = \"{launch}\"\n");
+    let with = client(port, &process);
+    assert_eq!(connects.sandbox(&with).run(port).unwrap(), Ok(()));
+    let without = client(port, &format!("{process}{NO_NETWORK}"));
+    let connected = connects.sandbox(&without).run(port).unwrap();
+    assert_eq!(connected, Err(libc::ENETUNREACH));
+
+    let with = status(&with);
+    assert!(with.namespaces.is_empty() && with.missing_namespaces.is_empty());
+    let without = status(&without);
+    assert_eq!(without.namespaces, expected);
+    assert!(without.missing_namespaces.is_empty());
+}
+
+fn a_child_without_a_network_reaches_no_address() {
+    reaches_no_address("fork", &[Namespace::Network]);
+}
+
+fn a_child_without_a_network_reaches_none_after_execve() {
+    reaches_no_address("exec", &[Namespace::Network]);
+}
+
+fn a_network_of_its_own_confines_tcp_where_landlock_knows_no_ports() {
+    assert!(inside(|| (), "helper_without_ports", &[]).success());
+}
+
+fn helper_without_ports() {
+    raw::play_a_kernel_without(&[Refused::call(
+        libc::SYS_landlock_create_ruleset,
+        libc::ENOSYS,
+    )]);
+    let (_listener, port) = listener();
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = receiver.local_addr().unwrap();
+
+    // The control leaves the network alone, as nothing else could confine it here.
+    let open = policy(
+        "parser",
+        &format!("{SOCKETS}[network]\nunconfined = \"a test\"\n"),
+    );
+    assert_eq!(connects.sandbox(&open).run(port).unwrap(), Ok(()));
+    assert_eq!(sends.sandbox(&open).run(address).unwrap(), Ok(()));
+    let refused = connects.sandbox(&policy("parser", SOCKETS)).run(port);
+    assert!(matches!(refused, Err(Error::Policy { .. })), "{refused:?}");
+
+    let alone = policy("parser", &format!("{SOCKETS}{NO_NETWORK}"));
+    assert_eq!(
+        connects.sandbox(&alone).run(port).unwrap(),
+        Err(libc::ENETUNREACH)
+    );
+    assert_eq!(
+        sends.sandbox(&alone).run(address).unwrap(),
+        Err(libc::ENETUNREACH)
+    );
+}
+
+fn children_that_could_meet_in_a_network_have_one_each() {
+    let sockets = "[network]\nunix = \"path+abstract\"\n[scope]\nabstract_unix = \"open\"\n[kernel]\n\
+                   relax = [{ what = \"landlock-unix\", reason = \"a test\" }]\n[syscalls]\nallow = [\
+                   { call = \"socket(domain == AF_UNIX)\", why = \"x\" }, { call = \"connect\", why = \"x\" }, \
+                   { call = \"bind\", why = \"x\" }, { call = \"listen\", why = \"x\" }]\n";
+    let meets = |policy: &SandboxPolicy| {
+        let name = format!("crossmist-{}-{:p}", std::process::id(), policy);
+        let (ready, mut is_ready) = crossmist::channel().unwrap();
+        let child = listens_by_name
+            .sandbox(policy)
+            .spawn(name.clone(), ready)
+            .unwrap();
+        is_ready.recv().unwrap().unwrap();
+        let met = connects_by_name.sandbox(policy).run(name).unwrap();
+        child.kill().unwrap();
+        met
+    };
+    assert_eq!(meets(&policy("worker", sockets)), Ok(()));
+    let apart = policy("worker", &format!("{sockets}{NO_NETWORK}"));
+    assert_eq!(meets(&apart), Err(libc::ECONNREFUSED));
+}
+
+fn the_next_child_is_back_in_the_programs_network() {
+    let (_listener, port) = listener();
+    let (with, without) = (client(port, ""), client(port, NO_NETWORK));
+    for _ in 0..3 {
+        assert_eq!(
+            connects.sandbox(&without).run(port).unwrap(),
+            Err(libc::ENETUNREACH)
+        );
+        assert_eq!(connects.sandbox(&with).run(port).unwrap(), Ok(()));
+    }
+}
+
+fn a_plain_user_gets_the_right_from_a_user_namespace() {
+    for launch in ["fork", "exec"] {
+        let user = || enter::become_user(4242);
+        assert!(
+            inside(user, "helper_reaches_no_address", &[launch]).success(),
+            "{launch}"
+        );
+    }
+}
+
+fn helper_reaches_no_address() {
+    let launch = &support::case_arguments()[0];
+    reaches_no_address(launch, &[Namespace::User, Namespace::Network]);
+}
+
+/// Root in a service that kept only what the library asks for.
+fn root_without_the_right() {
+    const FEW: [u32; 6] = [
+        5,  // CAP_KILL
+        6,  // CAP_SETGID
+        7,  // CAP_SETUID
+        8,  // CAP_SETPCAP
+        1,  // CAP_DAC_OVERRIDE
+        31, // CAP_SETFCAP, to map root
+    ];
+    enter::keep_capabilities(&FEW);
+}
+
+fn root_without_the_right_gives_users_of_their_own_in_a_user_namespace() {
+    assert!(inside(root_without_the_right, "helper_with_own_users", &["needed"]).success());
+}
+
+fn root_can_have_a_user_namespace_as_well() {
+    assert!(inside(|| (), "helper_with_own_users", &["own"]).success());
+}
+
+fn helper_with_own_users() {
+    let more = match support::case_arguments()[0].as_str() {
+        "needed" => NO_NETWORK.to_owned(),
+        _ => format!("{NO_NETWORK}user = \"own\"\n"),
+    };
+    let status = status(&policy("parser", &more));
+    assert_eq!(status.namespaces, [Namespace::User, Namespace::Network]);
+    assert!(status.own_user.is_some(), "{status:?}");
+    assert_eq!(status.capabilities, 0);
+}
+
+/// Neither a right nor a user namespace to get it from.
+const NO_USER_NAMESPACE: Refused = Refused::with(
+    libc::SYS_unshare,
+    0,
+    libc::CLONE_NEWUSER as u32,
+    libc::EPERM,
+);
+
+fn what_cannot_be_created_stops_the_call() {
+    let user = || enter::become_user(4242);
+    assert!(inside(user, "helper_is_refused", &[]).success());
+}
+
+fn helper_is_refused() {
+    let refused = |more: &str, parts: &[&str]| {
+        let error = connects
+            .sandbox(&policy("parser", more))
+            .run(1)
+            .unwrap_err();
+        let source = std::error::Error::source(&error);
+        let text = format!(
+            "{error}: {}",
+            source.map(ToString::to_string).unwrap_or_default()
+        );
+        for part in parts {
+            assert!(text.contains(part), "no {part:?} in: {text}");
+        }
+        error
+    };
+    let parts = [
+        "network namespace",
+        "CAP_SYS_ADMIN",
+        "not permitted",
+        "if-possible",
+    ];
+    let error = refused(NO_NETWORK_AND_NO_USER, &parts);
+    assert!(matches!(error, Error::Confine { .. }), "{error:?}");
+    raw::play_a_kernel_without(&[NO_USER_NAMESPACE]);
+    let parts = [
+        "user namespace",
+        "max_user_namespaces",
+        "not permitted",
+        "if-possible",
+    ];
+    let error = refused(NO_NETWORK, &parts);
+    assert!(matches!(error, Error::Launch { .. }), "{error:?}");
+    refused("[namespaces]\nuser = \"own\"\n", &parts);
+}
+
+fn what_cannot_be_created_is_reported_if_the_policy_says_so() {
+    let user = || enter::become_user(4242);
+    assert!(inside(user, "helper_does_without", &[]).success());
+}
+
+fn helper_does_without() {
+    let (with, without) = (
+        status(&policy("parser", "")),
+        status(&policy(
+            "parser",
+            &format!("{MAYBE_NO_NETWORK}user = \"shared\"\n"),
+        )),
+    );
+    assert_eq!(without.missing_namespaces, [Namespace::Network]);
+    assert!(without.namespaces.is_empty() && !without.is_fully_enforced());
+    // The wall is the same.
+    assert_eq!(without.seccomp_instructions, with.seccomp_instructions);
+
+    raw::play_a_kernel_without(&[NO_USER_NAMESPACE]);
+    for _ in 0..2 {
+        let without = status(&policy("parser", MAYBE_NO_NETWORK));
+        assert_eq!(without.missing_namespaces, [Namespace::Network]);
+        assert!(without.namespaces.is_empty());
+    }
+    let both = format!("{MAYBE_NO_NETWORK}user = \"if-possible\"\n");
+    let without = status(&policy("parser", &both));
+    assert_eq!(
+        without.missing_namespaces,
+        [Namespace::User, Namespace::Network]
+    );
+}
+
+fn the_end_of_the_keepers_ends_children_in_namespaces() {
+    let start = |more: &str| {
+        let mut child = sleeps.sandbox(&policy("parser", more)).spawn().unwrap();
+        child.confinement().unwrap().unwrap();
+        child
+    };
+    let children = [
+        start(""),
+        start(NO_NETWORK),
+        start("[namespaces]\nuser = \"own\"\n"),
+    ];
+    crossmist::keeper::end();
+    for child in children {
+        let process = child.id();
+        let result = child.join();
+        assert!(matches!(result, Err(Error::KeeperDied)), "{result:?}");
+        wait_until_gone(process);
+    }
+    // The next call starts others.
+    assert_eq!(
+        status(&policy("parser", NO_NETWORK)).namespaces,
+        [Namespace::Network]
+    );
+}
