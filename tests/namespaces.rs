@@ -30,6 +30,12 @@ fn main() {
             what_cannot_be_created_stops_the_call needs Root,
             what_cannot_be_created_is_reported_if_the_policy_says_so needs Root,
             the_end_of_the_keepers_ends_children_in_namespaces needs Root UserNamespaces,
+            a_child_with_processes_of_its_own_has_no_other_in_sight needs Root,
+            an_end_in_a_pid_namespace_is_told_as_any_other needs Root,
+            all_that_a_child_has_started_is_gone_when_its_call_returns needs Root,
+            a_plain_user_can_have_all_namespaces needs Root UserNamespaces,
+            children_in_pid_namespaces_die_with_the_program needs Root,
+            queues_of_its_own_are_not_the_programs needs Root,
         ],
         cases![
             helper_reaches_no_address,
@@ -37,6 +43,8 @@ fn main() {
             helper_with_own_users,
             helper_is_refused,
             helper_does_without,
+            helper_with_all_namespaces,
+            helper_leaves_a_child,
         ],
     );
 }
@@ -364,4 +372,136 @@ fn the_end_of_the_keepers_ends_children_in_namespaces() {
         status(&policy("parser", NO_NETWORK)).namespaces,
         [Namespace::Network]
     );
+}
+
+const OWN_PROCESSES: &str = "[namespaces]\npid = \"own\"\n";
+
+#[func(sandbox = dynamic)]
+fn own_id() -> u32 {
+    std::process::id()
+}
+
+/// Ends as it is told.
+#[func(sandbox = dynamic)]
+fn ends(how: String) -> u32 {
+    match how.as_str() {
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(7),
+        "panic" => panic!("at the end"),
+        "loop" => loop {
+            std::hint::black_box(());
+        },
+        "sleep" => std::thread::sleep(Duration::from_secs(3600)),
+        _ => {}
+    }
+    42
+}
+
+/// Leaves processes behind that fork without end, and returns.
+#[func(sandbox = dynamic)]
+fn storms(held: std::os::fd::OwnedFd) -> bool {
+    let forked = raw::fork_without_end();
+    drop(held);
+    forked
+}
+
+/// Looks for a message queue of System V by its key.
+#[func(sandbox = dynamic)]
+fn finds_queue(key: i32) -> Result<(), i32> {
+    raw::find_queue(key)
+}
+
+fn a_child_with_processes_of_its_own_has_no_other_in_sight() {
+    for launch in ["fork", "exec"] {
+        let process = format!("[process]\nlaunch = \"{launch}\"\n");
+        let shared = policy("parser", &process);
+        assert_ne!(own_id.sandbox(&shared).run().unwrap(), 2);
+        let own = policy("parser", &format!("{process}{OWN_PROCESSES}"));
+        assert_eq!(own_id.sandbox(&own).run().unwrap(), 2);
+        let status = status(&own);
+        assert_eq!(status.namespaces, [Namespace::Pid]);
+        assert!(status.own_user.is_some());
+    }
+}
+
+fn an_end_in_a_pid_namespace_is_told_as_any_other() {
+    let limits = "[limits]\ncpu_time = \"1s\"\n";
+    let told = |more: &str, how: &str| {
+        let text = format!("format = 1\nextends = [\"parser\"]\n{limits}{more}");
+        let policy = SandboxPolicy::from_toml("ends", &text).unwrap();
+        let mut call = ends.sandbox(&policy);
+        if how == "sleep" {
+            call = call.deadline(Duration::from_secs(1));
+        }
+        match call.run(how.to_owned()) {
+            Ok(value) => value.to_string(),
+            Err(error) => error.to_string(),
+        }
+    };
+    for how in ["return", "abort", "exit", "panic", "loop", "sleep"] {
+        assert_eq!(told(OWN_PROCESSES, how), told("", how), "{how}");
+    }
+    assert_eq!(told(OWN_PROCESSES, "return"), "42");
+}
+
+fn all_that_a_child_has_started_is_gone_when_its_call_returns() {
+    let forking =
+        "processes = 8\n[syscalls]\nallow = [{ call = \"@process\", why = \"the test\" }]\n";
+    let own = policy("parser", &format!("{forking}{OWN_PROCESSES}"));
+    for _ in 0..5 {
+        let (reading, writing) = std::io::pipe().unwrap();
+        assert!(storms.sandbox(&own).run(writing.into()).unwrap());
+        // Each of them holds the other end: nobody is waited for here.
+        assert_eq!(raw::read_without_waiting(&reading), Ok(0));
+    }
+}
+
+const ALL: &str = "[namespaces]\nnetwork = \"none\"\nipc = \"own\"\npid = \"own\"\n";
+
+fn a_plain_user_can_have_all_namespaces() {
+    let user = || enter::become_user(4242);
+    assert!(inside(user, "helper_with_all_namespaces", &[]).success());
+}
+
+fn helper_with_all_namespaces() {
+    for launch in ["fork", "exec"] {
+        let more = format!("[process]\nlaunch = \"{launch}\"\n{ALL}");
+        let all = policy("parser", &more);
+        assert_eq!(status(&all).namespaces, Namespace::ALL);
+        assert_eq!(own_id.sandbox(&all).run().unwrap(), 2);
+    }
+}
+
+fn children_in_pid_namespaces_die_with_the_program() {
+    let mut program = this_program("helper_leaves_a_child")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = support::first_line(&mut program);
+    let process: u32 = line.trim().parse().unwrap();
+    assert!(support::state(process).is_some());
+    program.kill().unwrap();
+    program.wait().unwrap();
+    wait_until_gone(process);
+}
+
+fn helper_leaves_a_child() {
+    let mut child = sleeps.sandbox(&policy("parser", ALL)).spawn().unwrap();
+    child.confinement().unwrap().unwrap();
+    println!("{}", child.id());
+    let _ = child.join();
+}
+
+fn queues_of_its_own_are_not_the_programs() {
+    let key = i32::try_from(std::process::id()).unwrap();
+    let queue = raw::Queue::new(key);
+    let finds = "[syscalls]\nallow = [{ call = \"msgget\", why = \"the test\" }]\n";
+    let shared = policy("parser", finds);
+    assert_eq!(finds_queue.sandbox(&shared).run(key).unwrap(), Ok(()));
+    let own = policy("parser", &format!("{finds}[namespaces]\nipc = \"own\"\n"));
+    assert_eq!(
+        finds_queue.sandbox(&own).run(key).unwrap(),
+        Err(libc::ENOENT)
+    );
+    drop(queue);
 }

@@ -14,17 +14,23 @@ pub enum Namespace {
     User,
     /// A network without any interface that is up.
     Network,
+    /// System V and POSIX message queues, semaphores and shared memory.
+    Ipc,
+    /// Processes, which end together.
+    Pid,
 }
 
 impl Namespace {
     /// All namespaces, in the order in which a child gets them.
-    pub const ALL: [Self; 2] = [Self::User, Self::Network];
+    pub const ALL: [Self; 4] = [Self::User, Self::Network, Self::Ipc, Self::Pid];
 
     /// Returns the key that policies use.
     pub fn name(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Network => "network",
+            Self::Ipc => "ipc",
+            Self::Pid => "pid",
         }
     }
 }
@@ -66,6 +72,10 @@ pub struct Namespaces {
     pub user: UserWish,
     /// The network.
     pub network: Wish,
+    /// System V and POSIX queues.
+    pub ipc: Wish,
+    /// Processes.
+    pub pid: Wish,
     /// Whether nothing that the filter allows reaches another process through an empty network, so that
     /// children can be in the same one.
     pub network_can_be_shared: bool,
@@ -81,6 +91,8 @@ impl Namespaces {
                 UserWish::IfNeeded | UserWish::Shared => Wish::Shared,
             },
             Namespace::Network => self.network,
+            Namespace::Ipc => self.ipc,
+            Namespace::Pid => self.pid,
         }
     }
 }
@@ -101,6 +113,8 @@ impl Policy {
                 _ => UserWish::Shared,
             },
             network: wish("network"),
+            ipc: wish("ipc"),
+            pid: wish("pid"),
             network_can_be_shared: !self.has_local_sockets(),
         }
     }

@@ -453,6 +453,7 @@ impl Policy {
             one(
                 "signals to others",
                 !self.values.is_strict("scope", "signal")
+                    && !self.has_own(Namespace::Pid)
                     && any(&["kill", "tkill", "pidfd_send_signal"]),
                 "any process of the same user can be signalled",
                 "none outside can be signalled",

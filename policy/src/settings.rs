@@ -91,6 +91,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting("scope", "signal", Choice(&["isolated", "open"]), "isolated", "Whether signals may leave the sandbox (Landlock ABI 6)."),
     setting("scope", "abstract_unix", Choice(&["isolated", "open"]), "isolated", "Whether abstract Unix sockets outside may be reached (Landlock ABI 6)."),
     setting("namespaces", "network", Choice(&["none", "if-possible", "shared"]), "shared", "`none` puts the child into a network namespace in which no interface is up: no address can be reached, by whatever protocol. If the program has no right to create one, the call fails. With `if-possible`, the child runs without it, and the status says so."),
+    setting("namespaces", "pid", Choice(&["own", "if-possible", "shared"]), "shared", "`own` puts the child into a PID namespace: it sees no other processes, and everything that it has started ends with it, at once, even if it forks without end."),
+    setting("namespaces", "ipc", Choice(&["own", "if-possible", "shared"]), "shared", "`own` gives the child System V and POSIX message queues, semaphores and shared memory of its own."),
     setting("namespaces", "user", Choice(&["own", "if-possible", "if-needed", "shared"]), "if-needed", "Whether the child is in another user namespace than the program, in which its keeper may create the other namespaces. User ids mean the same there. `if-needed` uses one only if another namespace is asked for and the program has no right to create it."),
     setting("syscalls", "nested", Switch(false), "false", "Whether the child may confine itself further, with Landlock or seccomp."),
     setting("network", "unix", Choice(&["none", "path", "path+abstract"]), "none", "Unix sockets to other programs: none, by path, or also by abstract name."),

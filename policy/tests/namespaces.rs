@@ -63,6 +63,14 @@ fn a_network_of_its_own_takes_the_place_of_landlocks_rights_on_ports() {
 }
 
 #[test]
+fn processes_of_its_own_take_the_place_of_landlocks_scope_for_signals() {
+    let kill = "[syscalls]\nallow = [{ call = 'kill', why = 'x' }]\n";
+    assert_eq!(policy(kill).required_abi(), 6);
+    let alone = format!("{kill}[namespaces]\npid = 'own'\n");
+    assert_eq!(policy(&alone).required_abi(), 0);
+}
+
+#[test]
 fn what_is_not_protected_is_said_with_the_network_in_mind() {
     let is_open = |text: &str| {
         let residual = policy(text).overview().residual;

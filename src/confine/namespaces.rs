@@ -103,7 +103,7 @@ impl Wanted {
 /// How the keeper has made a child.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
-    /// The process that made it.
+    /// Its parent, by the number that it knows that by.
     pub(crate) keeper: i32,
     /// The namespaces that it was made in and its keeper's program is not.
     pub(crate) namespaces: NamespaceSet,
@@ -142,6 +142,13 @@ impl Origin {
                 Ok(()) => has = has.with(Namespace::Network),
                 Err(_) if !wanted.required.has(Namespace::Network) => {}
                 Err(error) => return Err((Step::Network, error)),
+            }
+        }
+        if missing.has(Namespace::Ipc) {
+            match namespaces::begin_ipc() {
+                Ok(()) => has = has.with(Namespace::Ipc),
+                Err(_) if !wanted.required.has(Namespace::Ipc) => {}
+                Err(error) => return Err((Step::Ipc, error)),
             }
         }
         match wanted.required.minus(has).is_empty() {

@@ -200,6 +200,7 @@ impl SameUser {
 pub(crate) enum Step {
     Threads,
     Network,
+    Ipc,
     Namespaces,
     Descriptors,
     Standard,
@@ -221,9 +222,10 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Threads,
         Self::Network,
+        Self::Ipc,
         Self::Namespaces,
         Self::Descriptors,
         Self::Standard,
@@ -255,6 +257,7 @@ impl Step {
             Self::Network => {
                 "get into a network namespace without interfaces (unshare or setns, CLONE_NEWNET)"
             }
+            Self::Ipc => "get into an IPC namespace of its own (unshare, CLONE_NEWIPC)",
             Self::Namespaces => "find itself in every namespace that its policy requires",
             Self::Limits => "set a resource limit (prlimit)",
             Self::BoundingSet => "empty its capability bounding set",
@@ -298,6 +301,11 @@ impl Step {
                 "that needs CAP_SYS_ADMIN, and no filter or limit (sysctl user.max_net_namespaces) that \
                  forbids it: let the keeper use a user namespace, by `user = \"if-needed\"` in \
                  `[namespaces]`, or say `network = \"if-possible\"` there"
+            }
+            Self::Ipc => {
+                "that needs CAP_SYS_ADMIN, and no filter or limit (sysctl user.max_ipc_namespaces) that \
+                 forbids it: let the keeper use a user namespace, by `user = \"if-needed\"` in \
+                 `[namespaces]`, or say `ipc = \"if-possible\"` there"
             }
             Self::User => {
                 "under root each child takes a random user id that /proc/self/uid_map and gid_map \
@@ -378,7 +386,7 @@ impl Failure {
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let step = decoder.byte()?;
         let Some(step) = Step::ALL.get(usize::from(step)).copied() else {
-            return Err(decoder.error("a step of the confinement, 0 to 19", step));
+            return Err(decoder.error("a step of the confinement, 0 to 20", step));
         };
         let errno = decoder.array().map(i32::from_le_bytes)?;
         Ok(Self {

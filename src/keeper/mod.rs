@@ -26,6 +26,7 @@ mod drain;
 mod empty_network;
 mod environment;
 mod hello;
+mod init;
 mod oom;
 mod program;
 mod protocol;

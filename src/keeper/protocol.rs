@@ -185,16 +185,19 @@ pub(crate) enum Step {
     ListChildren,
     /// Be ended as readily as the program when memory runs out.
     OomScore,
+    /// Give it a PID namespace.
+    PidNamespace,
 }
 
 impl Step {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Fork,
         Self::Execute,
         Self::OpenPidfd,
         Self::Watch,
         Self::ListChildren,
         Self::OomScore,
+        Self::PidNamespace,
     ];
 
     /// Completes the sentence "can't start the child process: …".
@@ -211,6 +214,11 @@ impl Step {
             Self::OomScore => {
                 "give the keeper the program's /proc/self/oom_score_adj (`crossmist::keeper::end` lets \
                  the next call start another)"
+            }
+            Self::PidNamespace => {
+                "give it a PID namespace (clone, CLONE_NEWPID). That needs CAP_SYS_ADMIN, and no filter or \
+                 limit (sysctl user.max_pid_namespaces) that forbids it: let the keeper use a user namespace, \
+                 by `user = \"if-needed\"` in `[namespaces]`, or say `pid = \"if-possible\"` there"
             }
         }
     }

@@ -9,11 +9,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::drain::{Drain, Drained, Misuse};
 use super::empty_network::EmptyNetwork;
+use super::init;
 use super::oom::OomScore;
 use super::protocol::{Cause, Departure, KILL, Launch, Report, Request, Step};
 use super::undertaker::Undertaker;
 use super::{Credentials, Hello, Kind, environment, execute, user_namespace};
-use crate::confine::{self, Origin, User};
+use crate::confine::{self, Namespace, Origin, User};
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::confinement;
@@ -53,6 +54,8 @@ struct Keeper {
     program: OwnedFd,
     /// Who the program is. What has become another process or user gets nothing.
     asker: Sender,
+    /// A pidfd of this process, by which others see its end.
+    own: OwnedFd,
     /// Readable once the program has ended, whoever else holds a copy of its socket.
     _program_ended: OwnedFd,
     enter_child: EnterChild,
@@ -84,6 +87,8 @@ struct Entry {
     may_fork: bool,
     /// It has ended, and its status isn't to be had: a process that traces it gets that first.
     is_traced: bool,
+    /// Where the first process of its PID namespace, which `process` is then, tells how the child ended.
+    ending: Option<OwnedFd>,
 }
 
 impl Entry {
@@ -110,10 +115,20 @@ const PROGRAM_ENDED: u64 = u64::MAX - 1;
 const STREAM: u64 = 1 << 32;
 const ORDERS: u64 = 1 << 33;
 
+/// Where this process is after a PID namespace was begun.
+enum Nest {
+    /// There is none.
+    None,
+    /// In the keeper: the first process, and where that tells of the child.
+    Outside(Process, OwnedFd),
+    /// In the first process, with its end of that.
+    Inside(OwnedFd),
+}
+
 enum Served {
     Goes,
     /// This is the child.
-    Child(OwnedFd),
+    Child(OwnedFd, Origin),
     /// This is a child that is not to be.
     Unconnected,
     Ended,
@@ -123,8 +138,9 @@ impl Keeper {
     /// Sets up the process, and tells the program who it is.
     fn new(program: OwnedFd, kind: Kind, enter_child: EnterChild) -> Option<Self> {
         match Self::set_up(program.as_fd(), kind) {
-            Ok((asker, program_ended, epoll, oom_score, witness)) => Some(Self {
+            Ok((asker, own, program_ended, epoll, oom_score, witness)) => Some(Self {
                 asker,
+                own,
                 own_id: nix::unistd::getpid().as_raw(),
                 program,
                 _program_ended: program_ended,
@@ -149,7 +165,14 @@ impl Keeper {
     fn set_up(
         program: BorrowedFd<'_>,
         kind: Kind,
-    ) -> io::Result<(Sender, OwnedFd, Epoll, Option<OomScore>, Option<Process>)> {
+    ) -> io::Result<(
+        Sender,
+        OwnedFd,
+        OwnedFd,
+        Epoll,
+        Option<OomScore>,
+        Option<Process>,
+    )> {
         let credentials =
             Credentials::of_this_thread().map_err(failed("read its own credentials"))?;
         if kind == Kind::UserNamespace
@@ -219,12 +242,10 @@ impl Keeper {
             .ok_or_else(|| io::Error::other("the program sent no pidfd of itself"))?
             .into_owned();
         // What can't be killed is not made, and a container's filter may forbid it.
-        process::open_pidfd(nix::unistd::getpid().as_raw())
-            .map_err(failed("open a pidfd (pidfd_open)"))
-            .and_then(|own| {
-                let signalled = process::signal_by_pidfd(own.as_fd(), 0);
-                signalled.map_err(failed("end children (pidfd_send_signal)"))
-            })?;
+        let own = process::open_pidfd(nix::unistd::getpid().as_raw())
+            .map_err(failed("open a pidfd (pidfd_open)"))?;
+        process::signal_by_pidfd(own.as_fd(), 0)
+            .map_err(failed("end children (pidfd_send_signal)"))?;
         let watch = || {
             let epoll = Epoll::new()?;
             epoll.add(program, PROGRAM)?;
@@ -241,7 +262,7 @@ impl Keeper {
             witness: witness.as_ref().map_or(0, |witness| witness.id),
         };
         ready.send(program);
-        Ok((asker, program_ended, epoll, oom_score, witness))
+        Ok((asker, own, program_ended, epoll, oom_score, witness))
     }
 
     /// Runs the keeper, and returns when the program has ended.
@@ -259,11 +280,11 @@ impl Keeper {
                 Ok(Some(PROGRAM_ENDED)) => return self.end(),
                 Ok(Some(PROGRAM)) => match self.request() {
                     Served::Goes => {}
-                    Served::Child(socket) => {
+                    Served::Child(socket, origin) => {
                         let enter_child = self.enter_child;
                         let origin = Origin {
                             network: self.empty_network.take(),
-                            ..self.origin()
+                            ..origin
                         };
                         // From here on this is a child. It owns nothing but its socket: the rest is
                         // forgotten, not dropped, since it is the keeper's; the descriptors are
@@ -285,6 +306,21 @@ impl Keeper {
                 // EBADF and the like: the keeper is broken, and its end kills its children.
                 Err(_) => return 1,
             }
+        }
+    }
+
+    /// Forks the first process of a PID namespace, if one is wanted. That goes on as the keeper does.
+    fn begin_pid_namespace(&self, request: &Request) -> io::Result<Nest> {
+        let wanted = &request.namespaces;
+        if !wanted.all().has(Namespace::Pid) {
+            return Ok(Nest::None);
+        }
+        let (ours, theirs) = socket::pair()?;
+        match fork::fork_into_pid_namespace() {
+            Ok(Some(init)) => Ok(Nest::Outside(init, ours)),
+            Ok(None) => Ok(Nest::Inside(theirs)),
+            Err(_) if !wanted.required.has(Namespace::Pid) => Ok(Nest::None),
+            Err(error) => Err(error),
         }
     }
 
@@ -327,6 +363,7 @@ impl Keeper {
             return Served::Goes;
         };
         if request.may_fork
+            && !request.namespaces.required.has(Namespace::Pid)
             && let Err(error) = fork::children_of_this_thread()
         {
             return refuse(reports.as_fd(), Step::ListChildren, &error);
@@ -351,14 +388,34 @@ impl Keeper {
         let standard = request.piped.each(drain.as_ref().map(Drain::writing));
         let standard = standard.map(Option::flatten);
         self.empty_network.prepare(&request.namespaces);
+        let nest = match self.begin_pid_namespace(&request) {
+            Ok(nest) => nest,
+            Err(error) => return refuse(reports.as_fd(), Step::PidNamespace, &error),
+        };
+        let (origin, report) = match nest {
+            Nest::None => (self.origin(), None),
+            Nest::Outside(init, ending) => {
+                return self.admit(init, Some(ending), reports, drain, request);
+            }
+            Nest::Inside(report) => {
+                let origin = self.origin();
+                let namespaces = origin.namespaces.with(Namespace::Pid);
+                let origin = Origin {
+                    keeper: 1,
+                    namespaces,
+                    ..origin
+                };
+                (origin, Some(report))
+            }
+        };
         let started = match request.launch {
             Launch::Fork => match fork::fork() {
                 Ok(None) => {
                     let connected = connect(standard);
                     // As for `self`, below.
-                    std::mem::forget((drain, reports));
+                    std::mem::forget((drain, reports, report));
                     return match connected {
-                        Ok(()) => Served::Child(socket),
+                        Ok(()) => Served::Child(socket, origin),
                         Err(_) => Served::Unconnected,
                     };
                 }
@@ -366,28 +423,25 @@ impl Keeper {
                 Err(error) if error.step == "fork" => Err((Step::Fork, error.source)),
                 Err(error) => Err((Step::OpenPidfd, error.source)),
             },
-            Launch::Execute => {
-                let origin = self.origin();
-                Program::open()
-                    .map_err(io::Error::other)
-                    .and_then(|program| {
-                        let environment = environment::of_keeper();
-                        let role = CHILD_ARGUMENT;
-                        execute(
-                            &program,
-                            socket,
-                            role,
-                            &origin.to_word(),
-                            &environment,
-                            standard,
-                        )
+            Launch::Execute => Program::open()
+                .map_err(io::Error::other)
+                .and_then(|program| {
+                    let (environment, word) = (environment::of_keeper(), origin.to_word());
+                    let role = CHILD_ARGUMENT;
+                    execute(&program, socket, role, &word, &environment, standard)
                         .map_err(|error| error.source)
-                    })
-                    .map_err(|error| (Step::Execute, error))
-            }
+                })
+                .map_err(|error| (Step::Execute, error)),
         };
+        if let Some(report) = report {
+            // This is the first process of the namespace, and whatever it was copied with is the keeper's.
+            match started {
+                Ok(child) => init::serve(&child, self.own.as_fd(), &report),
+                Err(_) => process::leave(1),
+            }
+        }
         match started {
-            Ok(process) => self.admit(process, reports, drain, request),
+            Ok(process) => self.admit(process, None, reports, drain, request),
             Err((step, error)) => refuse(reports.as_fd(), step, &error),
         }
     }
@@ -396,6 +450,7 @@ impl Keeper {
     fn admit(
         &mut self,
         process: Process,
+        ending: Option<OwnedFd>,
         reports: OwnedFd,
         drain: Option<Drain>,
         request: Request,
@@ -429,8 +484,10 @@ impl Keeper {
             drain,
             deadline: request.deadline,
             killed_for: None,
-            may_fork: request.may_fork,
+            // What it leaves behind in a namespace of its own ends with that.
+            may_fork: request.may_fork && ending.is_none(),
             is_traced: false,
+            ending,
         };
         self.children.insert(number, entry);
         // Four thousand million children later the first ones are long gone.
@@ -462,6 +519,13 @@ impl Keeper {
             }
             Err(_) => (Ended::Unknown, Duration::ZERO),
         };
+        let cpu_time = u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX);
+        // Killed from outside, the first process of a namespace says nothing more; so is the child then.
+        let told = entry
+            .ending
+            .as_ref()
+            .and_then(|ending| init::departure(ending.as_fd()));
+        let (ended, cpu_time) = told.unwrap_or((ended, cpu_time));
         // As above.
         self.epoll.remove(entry.reports.as_fd());
         if let Some(drain) = &entry.drain {
@@ -470,7 +534,7 @@ impl Keeper {
         let departure = Departure {
             ended,
             killed_for: entry.killed_for,
-            cpu_time: u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX),
+            cpu_time,
             // Sent from where it is: what is copied here is copied into every child from now on.
             stderr: Vec::new(),
         };

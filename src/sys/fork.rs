@@ -42,6 +42,39 @@ pub(crate) fn fork() -> Result<Option<Process>, StartError> {
     }
 }
 
+/// Forks this process, if it has one thread, into a new PID namespace, whose first process the copy is.
+/// `None` in the copy.
+pub(crate) fn fork_into_pid_namespace() -> io::Result<Option<Process>> {
+    if !is_single_threaded()? {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    let flags = libc::c_long::from(libc::CLONE_NEWPID | libc::SIGCHLD);
+    // SAFETY: without a stack and without sharing, `clone(2)` forks. This is the only thread, so the copy of
+    // the memory is whole. The C library isn't told: it takes the copy's thread for the number of this one
+    // until that forks by the library itself.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        id => {
+            let id = libc::pid_t::try_from(id).map_err(io::Error::other)?;
+            // As in `fork`.
+            match open_pidfd(id) {
+                Ok(pidfd) => Ok(Some(Process {
+                    id,
+                    pidfd: Arc::new(pidfd),
+                })),
+                Err(error) => {
+                    kill_child(id);
+                    let child = nix::unistd::Pid::from_raw(id);
+                    while let Err(nix::Error::EINTR) = nix::sys::wait::waitpid(child, None) {}
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
 /// Forks the calling thread and runs `test` in the copy. Returns whether it returned without a
 /// panic.
 ///

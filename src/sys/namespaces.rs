@@ -43,6 +43,11 @@ pub(crate) fn begin_network() -> io::Result<()> {
     Ok(unshare(CloneFlags::CLONE_NEWNET)?)
 }
 
+/// Moves this process into a new IPC namespace.
+pub(crate) fn begin_ipc() -> io::Result<()> {
+    Ok(unshare(CloneFlags::CLONE_NEWIPC)?)
+}
+
 /// Moves this process into a new user namespace, in which it has every capability. No id is mapped there
 /// yet.
 pub(crate) fn begin_user() -> io::Result<()> {

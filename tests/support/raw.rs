@@ -643,3 +643,50 @@ pub(crate) fn connect_by_abstract_name(name: &str) -> Result<(), i32> {
         .map(drop)
         .map_err(|error| error.raw_os_error().unwrap_or(0))
 }
+
+/// Forks, and has each copy fork as long as it lives. Returns whether there is one.
+pub(crate) fn fork_without_end() -> bool {
+    // SAFETY: this is the only thread, and the copies only fork.
+    match unsafe { nix::unistd::fork() } {
+        Ok(nix::unistd::ForkResult::Child) => loop {
+            // SAFETY: as above.
+            let _ = unsafe { nix::unistd::fork() };
+        },
+        forked => forked.is_ok(),
+    }
+}
+
+/// Reads one byte if there is one, or finds that nobody can write any more.
+pub(crate) fn read_without_waiting(fd: &impl std::os::fd::AsFd) -> Result<usize, nix::Error> {
+    let flags = nix::fcntl::OFlag::O_NONBLOCK;
+    nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_SETFL(flags))?;
+    nix::unistd::read(fd.as_fd(), &mut [0])
+}
+
+/// Finds a message queue of System V.
+pub(crate) fn find_queue(key: i32) -> Result<(), i32> {
+    // SAFETY: takes numbers only.
+    match unsafe { libc::msgget(key, 0) } {
+        -1 => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+        _ => Ok(()),
+    }
+}
+
+/// A message queue of System V that everybody may use, until it is dropped.
+pub(crate) struct Queue(i32);
+
+impl Queue {
+    pub(crate) fn new(key: i32) -> Self {
+        // SAFETY: takes numbers only.
+        let queue = unsafe { libc::msgget(key, libc::IPC_CREAT | libc::IPC_EXCL | 0o666) };
+        assert!(queue >= 0, "{}", std::io::Error::last_os_error());
+        Self(queue)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: takes numbers, and a null pointer that isn't read.
+        unsafe { libc::msgctl(self.0, libc::IPC_RMID, std::ptr::null_mut()) };
+    }
+}

@@ -150,7 +150,7 @@ fields! {
     Process {
         stdin stdout stderr dumpable dies_with_parent deny_write_execute allow_speculation own_user fresh_image
     }
-    Namespaces { user network network_can_be_shared }
+    Namespaces { user network ipc pid network_can_be_shared }
     Provenance { call said }
     Need { abi what relaxation location }
     Requirement { net line }

@@ -1,0 +1,85 @@
+//! The first process of a child's PID namespace.
+//!
+//! It is a copy of the keeper that does nothing but wait: for the child, whose end it reports, and for what
+//! the child leaves behind, which becomes its. When it ends, the kernel kills everything in the namespace,
+//! and the keeper hears of its end after that. The child itself can't be this process: the kernel drops
+//! the signals that a first process raises for itself, `abort` among them.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+
+use super::protocol::{Departure, Report};
+use crate::sys::confinement;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::privileges::Capabilities;
+use crate::sys::process::{self, Ended, Process};
+use crate::sys::signals;
+use crate::sys::socket::{self, Wait};
+
+/// Waits for the child and ends. `keeper` is a pidfd of the keeper's.
+pub(super) fn serve(child: &Process, keeper: BorrowedFd<'_>, report: &OwnedFd) -> ! {
+    let status = match prepare(child, keeper, report) {
+        Ok(()) => reap(child, report),
+        // The child dies with this process, before it has looked at its arguments or later.
+        Err(_) => 1,
+    };
+    process::leave(status)
+}
+
+/// Keeps nothing but what waiting takes, and dies with the keeper.
+fn prepare(child: &Process, keeper: BorrowedFd<'_>, report: &OwnedFd) -> io::Result<()> {
+    process::set_name(c"crossmist-init");
+    confinement::set_parent_death_signal(libc::SIGKILL)?;
+    // The keeper may have ended before; its number tells nothing here.
+    if poll::readable(keeper, Deadline::after(std::time::Duration::ZERO)).is_ok() {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    let kept = [child.pidfd.as_fd().as_raw_fd(), report.as_raw_fd()];
+    confinement::close_others(kept.into_iter())?;
+    signals::ignore(&signals::FROM_TERMINAL);
+    Capabilities::clear_ambient()?;
+    Capabilities::default().set()
+}
+
+fn reap(child: &Process, report: &OwnedFd) -> i32 {
+    loop {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let ended = match waitid(Id::All, flags) {
+            Ok(ended) => ended.pid(),
+            Err(nix::Error::EINTR) => continue,
+            Err(_) => return 1,
+        };
+        match ended {
+            Some(pid) if pid.as_raw() == child.id => break,
+            Some(orphan) => {
+                let _ = waitpid(orphan, None);
+            }
+            None => {}
+        }
+    }
+    let (ended, time) = match child.try_wait_with_time() {
+        Ok(Some(status)) => status,
+        _ => (Ended::Unknown, std::time::Duration::ZERO),
+    };
+    let departure = Report::Ended(Departure {
+        ended,
+        killed_for: None,
+        cpu_time: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+        stderr: Vec::new(),
+    });
+    let bytes = departure.to_bytes();
+    let sent = socket::send(report.as_fd(), &[IoSlice::new(&bytes)], &[], Wait::Never);
+    i32::from(sent.is_err())
+}
+
+/// In the keeper, when the first process has ended: what it said of the child.
+pub(super) fn departure(report: BorrowedFd<'_>) -> Option<(Ended, u64)> {
+    let mut bytes = Vec::new();
+    socket::receive(report, &mut bytes, Report::BYTES, None, Wait::Never).ok()?;
+    match Report::parse(&bytes)? {
+        Report::Ended(departure) => Some((departure.ended, departure.cpu_time)),
+        _ => None,
+    }
+}
