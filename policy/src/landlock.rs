@@ -1,7 +1,7 @@
-//! Landlock's rights, the kernels that know them, and which of them a policy leans on.
+//! Landlock's rights, the kernels that know them, and the rights that a policy depends on.
 //!
-//! A right is *load-bearing* when nothing else denies what it denies: a policy whose filter lets no
-//! path be opened is complete without Landlock, and runs on a kernel that has none.
+//! A right is *load-bearing* if nothing else denies what it denies. If a policy's filter lets no
+//! path be opened, the policy is complete without Landlock, and runs on a kernel that has none.
 
 use std::fmt;
 
@@ -30,18 +30,18 @@ impl FsRights {
         self.0
     }
 
-    /// The rights of a bit mask, unless it has a bit that is unknown.
+    /// Returns the rights of a bit mask, unless it has an unknown bit.
     pub fn from_bits(bits: u64) -> Option<Self> {
         (bits >> NAMES.len() == 0).then_some(Self(bits))
     }
 
-    /// The rights that a kernel of this ABI knows, all of which are to be handled.
+    /// Returns the rights that a kernel with this ABI knows. All of them must be handled.
     pub fn of_abi(abi: u32) -> Self {
         let known = NAMES.iter().filter(|(_, since)| *since <= abi).count();
         Self((1 << known) - 1)
     }
 
-    /// Whether files can be changed by any of them.
+    /// Returns whether any of them lets files be changed.
     pub fn writes(self) -> bool {
         self.0 & (Self::WRITE.0 | Self::CREATE.0 | Self::SPECIAL.0) != 0
     }
@@ -50,17 +50,18 @@ impl FsRights {
         Self(self.0 | other.0)
     }
 
-    /// What is left of it on a kernel of this ABI.
+    /// Returns those that a kernel with this ABI knows.
     pub fn known_to(self, abi: u32) -> Self {
         Self(self.0 & Self::of_abi(abi).0)
     }
 
-    /// Whether all of these are among them.
+    /// Returns whether it contains all rights of `other`.
     pub fn contains(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
-    /// Sockets and pipes: made only where a rule names the right.
+    /// Returns whether it is for sockets and pipes, which are created only if a rule names the
+    /// right.
     pub(crate) fn is_special(self) -> bool {
         Self::SPECIAL.contains(self)
     }

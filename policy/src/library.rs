@@ -1,4 +1,4 @@
-//! Where policies are found by name: the built-in ones, and a folder of files.
+//! Finds policies by name: the built-in ones, and those in a folder of files.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use crate::source::MAX_FILE;
 
 /// The built-in policies: name and text.
 ///
-/// Their home is the repository's `policies/`. A package can hold nothing from outside its folder,
-/// so `builtin/` has links to them, which cargo packs as the files that they lead to.
+/// They are kept in the repository's `policies/`. A package can hold nothing from outside its
+/// folder, so `builtin/` has links to them, and cargo packs the files that the links lead to.
 pub const BUILTIN: &[(&str, &str)] = &[
     ("pure", include_str!("../builtin/pure.toml")),
     ("parser", include_str!("../builtin/parser.toml")),
@@ -21,7 +21,7 @@ pub const BUILTIN: &[(&str, &str)] = &[
     ("unconfined", include_str!("../builtin/unconfined.toml")),
 ];
 
-/// The text of a built-in policy.
+/// Returns the text of a built-in policy.
 pub(crate) fn builtin(name: &str) -> Option<&'static str> {
     BUILTIN
         .iter()
@@ -34,7 +34,7 @@ pub(crate) fn builtin(name: &str) -> Option<&'static str> {
 pub struct Text {
     /// Such as `policies/thumbnail.toml`.
     pub label: String,
-    /// The file itself, if it is one: what uses the policy is to be rebuilt when it changes.
+    /// The file itself, if it is one. Whatever uses the policy must be rebuilt when it changes.
     pub path: Option<PathBuf>,
     /// Its contents.
     pub text: String,
@@ -43,9 +43,9 @@ pub struct Text {
 /// Why a policy can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// There is none of that name; where it was looked for.
+    /// There is no policy of that name. Holds the place where it was searched.
     NotFound(String),
-    /// There is one, but it can't be used; the reason.
+    /// There is one, but it cannot be used. Holds the reason.
     Unreadable(String),
 }
 
@@ -55,11 +55,11 @@ pub trait Library {
     ///
     /// # Errors
     ///
-    /// If there is none, or it can't be read.
+    /// A [`Missing`] if there is none, or it cannot be read.
     fn fetch(&self, name: &str) -> Result<Text, Missing>;
 }
 
-/// No policies but the built-in ones.
+/// A library with only the built-in policies.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltinOnly;
 
@@ -77,8 +77,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder at `path`, called by its last name in messages, so that these are the same on
-    /// every machine.
+    /// Uses the folder at `path`. Messages call it by its last component, so that they are the same
+    /// on every machine.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let label = path
@@ -90,7 +90,7 @@ impl Folder {
         }
     }
 
-    /// The folder at `path`, called `label` in messages.
+    /// Uses the folder at `path`. Messages call it `label`.
     pub fn labelled(path: impl Into<PathBuf>, label: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -113,7 +113,7 @@ impl Library for Folder {
             }
             Err(error) => return Err(unreadable(&error)),
         };
-        // One byte more than is allowed, so that a longer file is seen to be longer.
+        // Reads one byte more than is allowed, so that a longer file is recognized.
         let mut bytes = Vec::new();
         if let Err(error) = file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes) {
             return Err(unreadable(&error));
@@ -129,7 +129,8 @@ impl Library for Folder {
     }
 }
 
-/// Whether a name can be a policy's: it becomes a file's name and may not leave the folder.
+/// Returns whether a policy can have this name. It becomes the name of a file, and must not leave
+/// the folder.
 pub(crate) fn is_name(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     !name.is_empty() && name.len() <= 64 && name.chars().all(good)

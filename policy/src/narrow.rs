@@ -1,4 +1,4 @@
-//! Making a policy stricter at the place where it is used.
+//! Makes a policy stricter where it is used.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::resolve::{Grant, Origin};
 use crate::settings::{SETTINGS, Setting};
 use crate::steps::SecondNet;
 
-/// Why a policy can't be narrowed so.
+/// Why a policy cannot be narrowed in this way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NarrowError {
@@ -76,14 +76,14 @@ fn keys() -> impl Iterator<Item = &'static str> {
         .chain(["deny", "require"])
 }
 
-/// The settings of the other tables stand for groups of calls, which `deny` takes away.
+/// The settings of the other tables stand for groups of calls, which `deny` removes.
 fn is_narrowable(setting: &Setting) -> bool {
     !["syscalls", "filesystem", "network"].contains(&setting.table)
 }
 
 impl Policy {
-    /// The same policy with some values made stricter: limits, switches, choices by their key, and
-    /// `deny` with a call or a group to take away, `require` with a second net to insist on.
+    /// Returns the policy with some values made stricter: limits, switches and choices under their
+    /// keys, `deny` with a call or a group to remove, and `require` with a second net to insist on.
     ///
     /// ```
     /// use crossmist_policy::Policy;
@@ -96,7 +96,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// If a key is unknown, a value unreadable, or one that allows more than the policy does.
+    /// A [`NarrowError`] if a key is unknown, a value cannot be read, or a value allows more than
+    /// the policy does.
     pub fn narrow(&self, changes: &[(&str, &str)]) -> Result<Self, NarrowError> {
         let mut policy = self.clone();
         for (key, value) in changes {

@@ -1,4 +1,4 @@
-//! TOML tables read key by key. What was never asked for is an unknown key.
+//! Reads TOML tables key by key. A key that was never asked for is unknown.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::{Code, nearest};
 use crate::source::{At, Place, Problem};
 
-/// Where problems are collected while a file is read.
+/// Collects problems while a file is read.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) file: u16,
@@ -35,7 +35,7 @@ impl Reader {
         self.problems.push(problem);
     }
 
-    /// Says that a value isn't what it should be.
+    /// Reports that a value is not what it should be.
     pub(crate) fn expected(&mut self, what: &str, node: Node<'_, '_>) {
         let found = kind(node.get_ref());
         let message = format!("expected {what}, found {found}");
@@ -125,7 +125,7 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
-    /// The value of a key, if there is one. From now on the key is a known one.
+    /// Returns the value of a key, if there is one. From then on the key counts as known.
     pub(crate) fn key(&self, key: &'static str) -> Option<Node<'t, 'i>> {
         self.asked.borrow_mut().push(key);
         self.table.get(key)
@@ -136,19 +136,19 @@ impl<'t, 'i> Section<'t, 'i> {
         reader.table(key, self.key(key)?)
     }
 
-    /// A list of strings, empty if it isn't there.
+    /// Returns a list of strings, which is empty if the key is absent.
     pub(crate) fn strings(&self, reader: &mut Reader, key: &'static str) -> Vec<At<String>> {
         self.key(key)
             .map(|node| reader.strings(node))
             .unwrap_or_default()
     }
 
-    /// A string, if it is there.
+    /// Returns a string, if the key is present.
     pub(crate) fn string(&self, reader: &mut Reader, key: &'static str) -> Option<At<String>> {
         reader.string(self.key(key)?)
     }
 
-    /// Every key with its value: for tables whose keys are names.
+    /// Returns every key with its value, for tables whose keys are names.
     pub(crate) fn entries(
         &self,
         file: u16,
@@ -165,7 +165,7 @@ impl<'t, 'i> Section<'t, 'i> {
         })
     }
 
-    /// Complains about every key that nobody asked for.
+    /// Reports every key that was never asked for.
     pub(crate) fn finish(self, reader: &mut Reader) {
         let asked = self.asked.into_inner();
         for (key, _) in self.table {

@@ -1,4 +1,4 @@
-//! Grants that nothing needs: what could be taken out of a policy without anybody's noticing.
+//! Finds grants that no expectation needs, and that could be removed.
 
 use crate::diagnostic::Report;
 use crate::library::Library;
@@ -10,19 +10,19 @@ use crate::source::{Location, Place};
 pub struct Redundant {
     /// The entry as it is written.
     pub entry: String,
-    /// Where.
+    /// Where it is.
     pub location: Location,
 }
 
-/// What a policy's own file grants and none of its `[[expect]]`s notices the lack of.
+/// Returns what a policy's own file grants, and none of its `[[expect]]`s needs.
 ///
-/// Each grant is taken out by itself; where the policy still does all that it expects of itself, the
-/// grant is one that no expectation needs. So it is as good as the expectations are: one that says
+/// Each grant is removed by itself. If the policy still meets all its expectations, none of them
+/// needs that grant. So the result is as good as the expectations: there should be one with
 /// `is = "allowed"` for each thing that the function does.
 ///
 /// # Errors
 ///
-/// If the policy itself has mistakes.
+/// A [`Report`] if the policy itself has mistakes.
 pub fn redundant(library: &dyn Library, name: &str) -> Result<Vec<Redundant>, Report> {
     let policy = crate::Policy::load(library, name)?;
     let mut found = Vec::new();
@@ -38,14 +38,14 @@ pub fn redundant(library: &dyn Library, name: &str) -> Result<Vec<Redundant>, Re
     Ok(found)
 }
 
-/// Takes the grant at a place out of a file.
+/// Removes the grant at a place from a file.
 pub(crate) fn take_out(file: &mut crate::file::File, place: Place) {
     file.syscalls.allow.retain(|entry| entry.place != place);
     file.paths.retain(|grant| grant.path.place != place);
     file.ports.retain(|grant| grant.ports.place != place);
 }
 
-/// The places of all grants of a file, in its order.
+/// Returns the places of all grants in a file, in order.
 pub(crate) fn places(file: &crate::file::File) -> Vec<Place> {
     let calls = file.syscalls.allow.iter().map(|entry| entry.place);
     let paths = file.paths.iter().map(|grant| grant.path.place);

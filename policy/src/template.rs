@@ -1,15 +1,16 @@
-//! The beginning of a new policy, with everything that most need, and why.
+//! The text of a new policy, with everything that most policies need, and the reasons.
 
 use crate::diagnostic::Report;
 use crate::library::{self, Library};
 use crate::policy::Policy;
 use crate::resolve;
 
-/// A policy to begin with: it can be used as it is, and extends `parent`.
+/// Returns a policy to begin with. It extends `parent`, and can be used as it is.
 ///
 /// # Errors
 ///
-/// If there is no such parent, it has mistakes, or `name` can't be a policy's.
+/// A [`Report`] if there is no such parent, if the parent has mistakes, or if `name`
+/// cannot be the name of a policy.
 pub fn template(library: &dyn Library, name: &str, parent: &str) -> Result<String, Report> {
     if !library::is_name(name) {
         return Err(resolve::no_name(name));
