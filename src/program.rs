@@ -88,11 +88,12 @@ impl Program {
             );
         }
         if !is_image_of(&file, &image.headers).unwrap_or(false) {
-            return Err(
-                "/proc/self/exe is not the running program: it was started by way of a \
-                        loader or an emulator, so it can't be started again"
-                    .to_owned(),
-            );
+            let other = system_files::read_link("self/exe").unwrap_or_default();
+            return Err(format!(
+                "/proc/self/exe is not the running program but {other:?}, a loader or an emulator such as \
+                 valgrind, which would not start it again; run the program directly, or call the bodies of \
+                 its functions, by `call_unconfined` if they have a sandbox"
+            ));
         }
         let name = std::env::args_os()
             .next()

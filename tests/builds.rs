@@ -1,5 +1,5 @@
-//! Programs that are built in ways of their own: without RELRO, with two versions of the library, as
-//! examples in documentation. Each works, or is told what to change.
+//! Programs that are built in ways of their own: without RELRO, for coverage, with two versions of the
+//! library, as examples in documentation. Each works, or is told what to change.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -91,6 +91,24 @@ fn a_program_without_relro_is_told_so() {
     for level in ["full", "partial"] {
         assert_eq!(run(level), "got 2\ngot 2\n", "{level}");
     }
+}
+
+/// Counters of the program and of its plain child; the keeper and what is confined write none.
+#[test]
+fn coverage_is_recorded_where_it_is_said_to_be() {
+    let project = Project::new("covered", &own_path(), "main.rs", CALLS);
+    let built = project.cargo(&["rustc", "-q", "--", "-Cinstrument-coverage"]);
+    assert_eq!(built, "");
+    let counters = project.root.join("counters");
+    std::fs::create_dir(&counters).unwrap();
+    let output = Command::new(project.target.join("debug/covered"))
+        .current_dir(&counters)
+        .env("LLVM_PROFILE_FILE", "%p.profraw")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "got 2\ngot 2\n");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(std::fs::read_dir(&counters).unwrap().count(), 2);
 }
 
 fn copy(from: &Path, to: &Path, change: &impl Fn(String) -> String) {

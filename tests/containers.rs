@@ -597,8 +597,13 @@ const DOCKER: &[(&str, Answer)] = {
     ]
 };
 
-/// What an engine denies in addition whose profile is older than Landlock (Docker before 23).
+/// What an engine denies in addition whose profile is older than Landlock (Docker before 23), and older
+/// than some calls for which C libraries have others if a kernel doesn't know them.
 const BEFORE_LANDLOCK: &[(&str, Answer)] = &[
+    ("openat2", Answer::Errno(libc::EPERM)),
+    ("faccessat2", Answer::Errno(libc::EPERM)),
+    ("epoll_pwait2", Answer::Errno(libc::EPERM)),
+    ("process_madvise", Answer::Errno(libc::EPERM)),
     ("landlock_create_ruleset", Answer::Errno(libc::EPERM)),
     ("landlock_add_rule", Answer::Errno(libc::EPERM)),
     ("landlock_restrict_self", Answer::Errno(libc::EPERM)),

@@ -338,8 +338,14 @@ fn a_program_started_by_the_loader_says_so() {
         .unwrap();
     assert_prints(
         &output,
-        "Err(this program can't start itself as a child process: /proc/self/exe is not the running program",
+        "Err(this program can't start itself as a child process: /proc/self/exe is not the running program but",
     );
+    // The cause, by its name, and the cure.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let loader = std::fs::canonicalize(LOADER).unwrap();
+    for part in [&*format!("{loader:?}"), "run the program directly"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 /// A user that owns nothing here.
