@@ -171,10 +171,20 @@ impl Builder {
             let any = self.test(op::ANY_BIT, mask, no, yes);
             return self.load(offset(arg), any);
         }
-        let chain = values
-            .iter()
-            .rev()
-            .fold(no, |next, value| self.test(op::EQUAL, *value, yes, next));
+        let chain = runs(values).iter().rev().fold(no, |next, &(first, last)| {
+            match (first, last - first) {
+                (_, 0) => self.test(op::EQUAL, first, yes, next),
+                (0, _) => self.test(op::GREATER, last, next, yes),
+                (_, 1) => {
+                    let second = self.test(op::EQUAL, last, yes, next);
+                    self.test(op::EQUAL, first, yes, second)
+                }
+                _ => {
+                    let end = self.test(op::GREATER, last, next, yes);
+                    self.test(op::AT_LEAST, first, end, next)
+                }
+            }
+        });
         self.masked(offset(arg), mask, chain)
     }
 
@@ -221,6 +231,20 @@ impl Builder {
             .collect();
         (code, own_pid)
     }
+}
+
+/// Values as runs of neighbours, each by its first and last.
+fn runs(values: &[u32]) -> Vec<(u32, u32)> {
+    let mut values = values.to_vec();
+    values.sort_unstable();
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for value in values {
+        match runs.last_mut() {
+            Some((_, last)) if value - *last <= 1 => *last = value,
+            _ => runs.push((value, value)),
+        }
+    }
+    runs
 }
 
 /// The lower and the upper half. Both supported architectures are little-endian.

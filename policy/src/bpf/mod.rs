@@ -6,6 +6,7 @@
 pub(crate) mod build;
 pub(crate) mod compile;
 pub mod disassemble;
+mod group;
 pub mod interpret;
 mod starts;
 
