@@ -16,7 +16,8 @@ mod pools;
 
 use calls::{
     a_client_makes_its_own_sockets_non_blocking, a_file_is_mapped_privately_and_by_those_who_share,
-    a_mode_is_changed_but_never_to_set_user_id, barriers_are_for_the_process_itself,
+    a_lent_file_goes_on_appending, a_mode_is_changed_but_never_to_set_user_id,
+    barriers_are_for_the_process_itself,
 };
 use crossmist::{Error, SandboxPolicy, func};
 use pools::{
@@ -37,6 +38,7 @@ fn main() {
             a_thread_beyond_the_limit_is_an_error_that_names_it needs Root,
             a_thread_where_there_are_none_is_an_error_that_names_the_limit,
             a_client_makes_its_own_sockets_non_blocking needs Ports,
+            a_lent_file_goes_on_appending needs Ports,
             a_mode_is_changed_but_never_to_set_user_id,
             a_file_is_mapped_privately_and_by_those_who_share,
             barriers_are_for_the_process_itself,

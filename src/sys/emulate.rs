@@ -39,6 +39,7 @@ pub(crate) fn emulate(machine: &Machine, number: c_long, arguments: [u64; 6]) ->
     match number {
         libc::SYS_mmap => map_privately(arguments),
         libc::SYS_ftruncate => lengthen(arguments),
+        libc::SYS_fcntl => set_flags(arguments),
         libc::SYS_sysinfo => tell_of_memory(machine, arguments),
         libc::SYS_uname => tell_a_name(arguments),
         _ => stat_descriptor(arguments),
@@ -137,6 +138,30 @@ fn lengthen([fd, length, ..]: [u64; 6]) -> c_long {
     }
     // SAFETY: reads one byte.
     match unsafe { libc::pwrite64(fd, c"".as_ptr().cast(), 1, last) } {
+        -1 => -c_long::from(nix::Error::last_raw()),
+        _ => 0,
+    }
+}
+
+/// Answers `fcntl(fd, F_SETFL, flags)` if only O_NONBLOCK is to change: by a call that can change no other
+/// flag, if the filter allows that.
+///
+/// F_SETFL replaces all flags, and a filter doesn't see which there are: a child could remove O_APPEND from a
+/// log that it was lent.
+fn set_flags([fd, _, flags, ..]: [u64; 6]) -> c_long {
+    const OTHERS: c_int = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
+    let (fd, flags) = (fd as c_int, flags as c_int);
+    // SAFETY: asks for the flags of a descriptor.
+    let now = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if now == -1 {
+        return -c_long::from(nix::Error::last_raw());
+    }
+    if (now ^ flags) & OTHERS != 0 {
+        return -c_long::from(libc::EPERM);
+    }
+    let is_on = c_int::from(flags & libc::O_NONBLOCK != 0);
+    // SAFETY: reads a number.
+    match unsafe { libc::ioctl(fd, libc::FIONBIO, &raw const is_on) } {
         -1 => -c_long::from(nix::Error::last_raw()),
         _ => 0,
     }

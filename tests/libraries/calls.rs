@@ -116,6 +116,55 @@ pub(crate) fn a_client_makes_its_own_sockets_non_blocking() {
     }
 }
 
+/// Sets the flags of a descriptor, and tells those that it has then.
+#[func(sandbox = dynamic)]
+fn sets_and_tells_flags(file: File, flags: i32) -> Result<i32, i32> {
+    // SAFETY: sets flags of a descriptor.
+    result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) }.into())?;
+    // SAFETY: asks for them.
+    Ok(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) })
+}
+
+pub(crate) fn a_lent_file_goes_on_appending() {
+    let directory = crate::support::Directory::new();
+    let path = directory.path().join("log");
+    let client = SandboxPolicy::builtin("network-client").unwrap();
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .unwrap();
+    let flags = |file: &File| {
+        // SAFETY: asks for the flags of a descriptor.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) }
+    };
+    let set = |flags| {
+        let lent = log.try_clone().unwrap();
+        sets_and_tells_flags
+            .sandbox(&client)
+            .run(lent, flags)
+            .unwrap()
+    };
+    let before = flags(&log);
+    assert_ne!(before & libc::O_APPEND, 0);
+    // What it may change is changed, for both.
+    assert_eq!(
+        set(before | libc::O_NONBLOCK),
+        Ok(before | libc::O_NONBLOCK)
+    );
+    assert_eq!(flags(&log), before | libc::O_NONBLOCK);
+    assert_eq!(set(before), Ok(before));
+    // With O_APPEND the flag would go that keeps each writer at the end.
+    for without in [0, libc::O_NONBLOCK, before & !libc::O_APPEND] {
+        assert_eq!(set(without), Err(libc::EPERM), "{without:x}");
+        assert_eq!(flags(&log), before);
+    }
+    // The control: outside of a sandbox, the same call takes it away.
+    let taken = sets_and_tells_flags.call_unconfined(log.try_clone().unwrap(), 0);
+    assert_eq!(taken.unwrap() & libc::O_APPEND, 0);
+    assert_eq!(flags(&log) & libc::O_APPEND, 0);
+}
+
 /// The ways to change a mode: the oldest, the usual, by descriptor, and the newest.
 fn change_mode(path: String, way: usize, mode: u32) -> Result<i64, i32> {
     let path = std::ffi::CString::new(path).unwrap();

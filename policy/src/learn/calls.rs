@@ -78,8 +78,10 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
 }
 
 /// What the handler of SIGSYS makes of a call that is emulated by another: a mapping that is read is
-/// private.
+/// private, and a descriptor becomes non-blocking by FIONBIO.
 fn as_it_will_be_made(record: &Record) -> Record {
+    const F_SETFL: u64 = 4;
+    const FIONBIO: u64 = 0x5421;
     const PROT_READ: u64 = 1;
     const MAP_SHARED: u64 = 1;
     const MAP_PRIVATE: u64 = 2;
@@ -88,6 +90,10 @@ fn as_it_will_be_made(record: &Record) -> Record {
         (record.call.as_str(), &mut record.arguments)
     {
         *flags = MAP_PRIVATE;
+    }
+    if let ("fcntl", [_, F_SETFL, ..]) = (record.call.as_str(), &record.arguments) {
+        record.call = "ioctl".to_owned();
+        record.arguments[1] = FIONBIO;
     }
     record
 }

@@ -145,7 +145,6 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "pipe2",
             "setsid",
             "sigaltstack",
-            "fcntl(cmd == F_SETFL)",
             "ioctl(request == FIONBIO)",
             // The library disarms what it closes, and what is queued in it; where that may not be,
             // closing may wait.
@@ -184,6 +183,9 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             // The handler makes a file longer by writing its last byte. No file is cut short: a lent one
             // can't be told from one's own.
             "ftruncate",
+            // The handler sets O_NONBLOCK by FIONBIO, where that is allowed, and no other flag: a lent
+            // descriptor can't be told from one's own.
+            "fcntl(cmd == F_SETFL)",
             // A machine that has what the process has: its limit on memory, and no neighbours.
             "sysinfo",
             // A kernel without a name, of the least release.
@@ -463,7 +465,7 @@ static GROUPS: &[Group] = &[
         "socket(domain in {AF_INET, AF_INET6} && type & SOCK_TYPE_MASK == SOCK_STREAM && protocol in {0, IPPROTO_TCP})",
         "connect", "getsockname", "getpeername",
         // A descriptor that was lent can't be told from one's own: O_NONBLOCK of both, and nothing else.
-        "fcntl(cmd == F_SETFL && arg only O_RDWR|O_NONBLOCK)", "ioctl(request == FIONBIO)",
+        "ioctl(request == FIONBIO)",
         // No timeouts: those of a lent socket are its lender's.
         // No SO_LINGER: it makes whoever closes the socket wait. No TCP_FASTOPEN: it connects past Landlock.
         "setsockopt(level == IPPROTO_TCP && optname in {TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT} || level == SOL_SOCKET && optname in {SO_REUSEADDR, SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF} || level == IPPROTO_IPV6 && optname == IPV6_V6ONLY)",

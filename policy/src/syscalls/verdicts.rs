@@ -107,7 +107,7 @@ static VERDICTS: &[Verdict] = &[
     row(&[Allowed, Violation], "what a socket is, but not who is at its other end", &["getsockopt"]),
     row(&[Allowed], "ends one direction of a socket", &["shutdown"]),
     row(&[Allowed, Violation], "sends and receives on the channel; other addresses and out-of-band data are a violation", &["recvfrom", "recvmsg", "sendmsg", "sendto"]),
-    row(&[Allowed, Errno("EINVAL"), Errno("EPERM"), Violation], "flags of its own descriptors; changing flags that it shares with a lender is EPERM, owners for signals and locks are a violation", &["fcntl"]),
+    row(&[Allowed, Emulated, Errno("EINVAL"), Violation], "flags of its own descriptors; of the flags that it shares with a lender, at most O_NONBLOCK can be changed; owners for signals and locks are a violation", &["fcntl"]),
     row(&[Allowed, Errno("ENOTTY"), Errno("EPERM"), Violation], "asks whether a descriptor is a terminal, which it is not; most other commands are a violation", &["ioctl"]),
     row(&[Errno("EPERM"), Violation], "the library disarms sockets before it closes them, and timeouts are their lender's; anything else about one is a violation", &["setsockopt"]),
     // Oneself.
