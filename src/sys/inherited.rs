@@ -41,6 +41,7 @@ pub(crate) fn set_processors(mask: &[u8]) -> io::Result<()> {
 /// Returns the nice value of this thread.
 pub(crate) fn nice() -> Option<i32> {
     // The raw call returns 20 minus the nice value.
+    // SAFETY: takes numbers.
     let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
     let result = i32::try_from(result).ok().filter(|result| *result > 0)?;
     Some(20_i32.saturating_sub(result))

@@ -177,6 +177,7 @@ fn send(socket: c_int, head: &[u8], path: u64, room: usize) -> Option<()> {
         revents: 0,
     };
     // A report that nobody reads is not worth waiting for.
+    // SAFETY: `poll(2)` reads and writes the one structure.
     if unsafe { libc::poll(&raw mut wanted, 1, 0) } < 1 {
         return None;
     }

@@ -299,6 +299,7 @@ fn control_messages(header: &libc::msghdr) -> Attached {
                     .extend(fds.into_iter().map(Received::new).map(Some));
             }
             // Closed at once. Closing a pidfd does not wait.
+            // SAFETY: the kernel wrote descriptors that nobody else owns.
             (libc::SOL_SOCKET, SCM_PIDFD) => drop(unsafe { owned_descriptors(next) }),
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMP) => attached.has_time = true,
             (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
@@ -340,6 +341,7 @@ unsafe fn owned_descriptors(message: *const libc::cmsghdr) -> Vec<OwnedFd> {
         // ask for it.
         let fd = unsafe { at.read_unaligned() };
         // If the process is gone, there can be an error number instead of a pidfd.
+        // SAFETY: the kernel installed it for this message, and the caller owns it.
         (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
     });
     fds.collect()
