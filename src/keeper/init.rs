@@ -37,7 +37,7 @@ fn prepare(child: &Process, keeper: BorrowedFd<'_>, report: &OwnedFd) -> io::Res
         return Err(io::ErrorKind::NotConnected.into());
     }
     let kept = [child.pidfd.as_fd().as_raw_fd(), report.as_raw_fd()];
-    confinement::close_others(kept.into_iter())?;
+    confinement::close_others(kept)?;
     signals::ignore(&signals::FROM_TERMINAL);
     Capabilities::clear_ambient()?;
     Capabilities::default().set()
