@@ -115,7 +115,7 @@ impl Object for Blob {
     }
 
     fn describe(shape: &mut Shape) {
-        shape.descriptor();
+        shape.descriptor_of_a_kind();
     }
 
     fn least_bytes() -> usize {

@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::{Arc, Weak};
 
 use crate::builder::{Options, Stdio};
 use crate::confined::Confined;
@@ -14,14 +15,15 @@ use crate::func::{Func, Launch};
 use crate::handle::Child;
 use crate::keeper;
 use crate::launch;
-use crate::object::{EncodeError, EncodeErrorKind, Trust, carries};
+use crate::object::{EncodeError, EncodeErrorKind, Link, Terms, Trust, carries};
 use crate::program::{self, CHILD_ARGUMENT, Program, VERSION};
+use crate::reaper;
 use crate::running::{ChildProcess, Hold};
 use crate::starter;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::process::{Process, Start, StartError};
-use crate::sys::socket::{self, Wait};
+use crate::sys::socket::{self, Connection, Wait};
 use crate::sys::system_files;
 use crate::transport::{self, Outbox};
 
@@ -108,14 +110,53 @@ pub(crate) fn start_child<'a, F: Func>(
             Child::new(ChildProcess::own(process), ours, hold, None)
         }
         Some(confined) => {
+            let passed = Passed::new(outbox.links(), &confined);
             let request = confined.request(deadline);
             let kept = ChildProcess::kept(keeper::launch(program, request, theirs, deadline)?);
-            Child::new(kept, ours, hold, Some(confined))
+            let child = Child::new(kept, ours, hold, Some(confined));
+            if let (Some(passed), Some(process)) = (passed, child.process()) {
+                passed.belong_to(process);
+            }
+            child
         }
     };
     #[cfg(feature = "tracing")]
     events::started(F::NAME, policy.as_deref(), || child.id());
     Ok((child, outbox))
+}
+
+/// The ends of channels that a confined call is passed.
+struct Passed {
+    terms: Arc<Terms>,
+    /// The other ends of those that end with the child.
+    end_with_child: Vec<Weak<Connection>>,
+}
+
+impl Passed {
+    /// Holds the ends to the policy, if there are any.
+    fn new(links: &[Link], confined: &Confined) -> Option<Self> {
+        if links.is_empty() {
+            return None;
+        }
+        let terms = Arc::new(confined.terms());
+        links.iter().for_each(|link| link.pass(&terms));
+        let end_with_child = match confined.takes_ends_along() {
+            true => links.iter().map(|link| Weak::clone(link.other())).collect(),
+            false => Vec::new(),
+        };
+        Some(Self {
+            terms,
+            end_with_child,
+        })
+    }
+
+    fn belong_to(self, process: &Arc<ChildProcess>) {
+        let owner: Weak<ChildProcess> = Arc::downgrade(process);
+        self.terms.belong_to(owner);
+        if !self.end_with_child.is_empty() {
+            reaper::end_with(Arc::clone(process), self.end_with_child);
+        }
+    }
 }
 
 fn refuse_code_in_result<F: Func>() -> Result<(), Error> {

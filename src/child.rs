@@ -17,6 +17,7 @@ use crate::object::{Decoder, Limits, Object, Trust};
 use crate::program::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT, VERSION};
 use crate::reply::Reply;
 use crate::stack::Stack;
+use crate::sys::closing;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::process;
@@ -101,6 +102,8 @@ fn enter_keeper(socket: &OsStr, kind: &OsStr, proc: Option<&OsStr>) -> i32 {
 /// at its end belongs to the keeper, of which the child is a copy, or must not be decided by the
 /// code that ran in it.
 fn run_confined(socket: OwnedFd, origin: Origin) -> ! {
+    // Which its policy may deny.
+    closing::do_without_threads();
     let status = run(socket, Some(origin));
     flush();
     process::leave(status)

@@ -9,7 +9,7 @@ use crossmist_policy::Arch;
 use crate::confine::{Status, Wanted};
 use crate::error::{ChildText, Claim, Error, Resource, Traffic, Violation};
 use crate::keeper::{self, Cause, Launch, Parting, Piped, Request};
-use crate::object::{Limits, Object, carries};
+use crate::object::{Limits, Object, Terms, carries};
 use crate::printer;
 use crate::reply::Reply;
 use crate::running::StillRunning;
@@ -25,17 +25,25 @@ pub(crate) struct Confined {
     function: &'static str,
     policy: SandboxPolicy,
     piped: Piped,
+    /// The channels that it was passed end with it, wherever it has put their ends.
+    takes_ends_along: bool,
     /// The child's report on its confinement.
     status: Option<Arc<Status>>,
     note: Option<Note>,
 }
 
 impl Confined {
-    pub(crate) fn new(function: &'static str, policy: &SandboxPolicy, piped: Piped) -> Self {
+    pub(crate) fn new(
+        function: &'static str,
+        policy: &SandboxPolicy,
+        piped: Piped,
+        takes_ends_along: bool,
+    ) -> Self {
         Self {
             function,
             policy: policy.clone(),
             piped,
+            takes_ends_along,
             status: None,
             note: None,
         }
@@ -65,6 +73,27 @@ impl Confined {
             memory_bytes: usize::MAX,
             empty_elements: usize::MAX,
         }
+    }
+
+    /// What the channels that it is passed are held to.
+    pub(crate) fn terms(&self) -> Terms {
+        let channel = &self.policy.compiled().channel;
+        let limits = Limits {
+            message_bytes: channel.message_bytes.map_or(usize::MAX, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }),
+            descriptors: usize::try_from(channel.message_fds).unwrap_or(usize::MAX),
+            nesting: usize::try_from(channel.nesting).unwrap_or(usize::MAX),
+            memory_bytes: usize::MAX,
+            empty_elements: usize::MAX,
+        };
+        let total = channel.total_bytes.unwrap_or(u64::MAX);
+        let policy = self.policy.name().to_owned();
+        Terms::new(self.function, policy, limits, channel.messages, total)
+    }
+
+    pub(crate) fn takes_ends_along(&self) -> bool {
+        self.takes_ends_along
     }
 
     #[cfg(feature = "tracing")]

@@ -17,7 +17,7 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
     let Ok(note) = Note::parse(packet) else {
         return;
     };
-    let mut call = Confined::new("fuzzed", policy, keeper::Piped::default());
+    let mut call = Confined::new("fuzzed", policy, keeper::Piped::default(), false);
     let _ = call.hear(Reply::<()>::Confined(Box::default()));
     assert!(call.note(note.clone()).is_ok() && call.note(note).is_err());
     let parting = keeper::Parting::ended(Ended::Signalled {
@@ -46,7 +46,7 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
 /// Decodes a child's messages, each as one string of bytes: the report on its confinement, and its
 /// answer.
 pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
-    let mut call = Confined::new("fuzzed", policy, keeper::Piped::default());
+    let mut call = Confined::new("fuzzed", policy, keeper::Piped::default(), false);
     let limits = Limits::default();
     let mut is_confined = false;
     for message in messages {

@@ -269,6 +269,10 @@ impl<T: Object> Child<T> {
 }
 
 impl<T> Child<T> {
+    pub(crate) fn process(&self) -> Option<&Arc<ChildProcess>> {
+        self.running.as_ref().map(|running| &running.process)
+    }
+
     /// Kills the child if it is still running, and forgets it.
     pub(crate) fn end_now(&mut self) {
         if let Some(running) = &mut self.running {

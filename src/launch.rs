@@ -12,7 +12,7 @@ use crate::confined::Confined;
 use crate::error::Error;
 use crate::func::Func;
 use crate::keeper::Piped;
-use crate::object::sends_descriptors;
+use crate::object::{Sends, sends};
 
 /// Returns the confinement of a call of `F`, if it has a policy, and the plan for its child.
 pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined, Plan)>, Error> {
@@ -45,12 +45,12 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
                 .to_owned(),
         ));
     }
-    let sends_descriptors = sends_descriptors::<F::Args, F::Output>();
+    let sends = sends::<F::Args, F::Output>();
     let mut plan = Plan::prepare(
         policy.compiled(),
         policy.kept(),
         &options.bound,
-        sends_descriptors,
+        sends > Sends::Bytes,
     )
     .map_err(failed)?;
     #[cfg(crossmist_learn)]
@@ -62,7 +62,9 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
         step: "set up the standard descriptors",
         source,
     })?;
-    let confined = Confined::new(F::NAME, policy, piped);
+    // Nobody else can have them honestly, and whoever hides them is not to keep the program waiting.
+    let takes_ends_along = plan.sends_descriptors() && sends < Sends::Ends;
+    let confined = Confined::new(F::NAME, policy, piped, takes_ends_along);
     Ok(Some((confined, plan)))
 }
 
@@ -103,30 +105,35 @@ fn own(number: usize) -> io::Result<Option<OwnedFd>> {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::os::fd::OwnedFd;
 
-    use crate::object::{Object, sends_descriptors};
+    use crate::object::{Object, Sends, sends};
     use crate::{Blob, Duplex, Receiver, Sender};
 
     #[test]
-    fn a_function_sends_descriptors_only_if_a_type_of_its_names_one() {
-        fn of<Args: Object, Output: Object>() -> bool {
-            sends_descriptors::<Args, Output>()
+    fn a_function_sends_what_a_type_of_its_names() {
+        fn of<Args: Object, Output: Object>() -> Sends {
+            sends::<Args, Output>()
         }
-        assert!(!of::<(), ()>());
+        assert_eq!(of::<(), ()>(), Sends::Bytes);
         // What it is given is not what it gives.
-        assert!(!of::<(File, Blob), Vec<String>>());
-        assert!(!of::<(Sender<u64>, Receiver<File>), u8>());
-        assert!(!of::<(Duplex<String, File>,), u8>());
+        assert_eq!(of::<(File, Blob), Vec<String>>(), Sends::Bytes);
+        assert_eq!(of::<(Sender<u64>, Receiver<File>), u8>(), Sends::Bytes);
+        assert_eq!(of::<(Duplex<String, File>,), u8>(), Sends::Bytes);
 
-        assert!(of::<(), Option<File>>());
-        assert!(of::<(), Sender<u8>>());
-        assert!(of::<(u8, Vec<Sender<Blob>>), ()>());
-        assert!(of::<(Duplex<File, u8>,), ()>());
+        assert_eq!(of::<(), Option<File>>(), Sends::Descriptors);
+        assert_eq!(of::<(u8, Vec<Sender<Blob>>), ()>(), Sends::Descriptors);
+        assert_eq!(of::<(Duplex<File, u8>,), ()>(), Sends::Descriptors);
+        assert_eq!(of::<(), Sender<u8>>(), Sends::Ends);
+        assert_eq!(of::<(Sender<OwnedFd>,), Option<File>>(), Sends::Ends);
+        assert_eq!(of::<(Sender<Receiver<u8>>,), ()>(), Sends::Ends);
         // An end that arrives over a channel is as good as one among the arguments.
-        assert!(of::<(Receiver<Sender<File>>,), ()>());
-        assert!(!of::<(Receiver<Sender<u8>>,), ()>());
-        assert!(!of::<(Receiver<(Receiver<File>, Sender<u8>)>,), ()>());
+        assert_eq!(of::<(Receiver<Sender<File>>,), ()>(), Sends::Descriptors);
+        assert_eq!(of::<(Receiver<Sender<u8>>,), ()>(), Sends::Bytes);
+        type Nested = Receiver<(Receiver<File>, Sender<u8>)>;
+        assert_eq!(of::<(Receiver<Nested>,), ()>(), Sends::Bytes);
         // What code has bound is not in its type.
-        assert!(of::<(Box<dyn crate::FnOnceObject<(), Output = ()>>,), ()>());
+        type Code = Box<dyn crate::FnOnceObject<(), Output = ()>>;
+        assert_eq!(of::<(Code,), ()>(), Sends::Ends);
     }
 }

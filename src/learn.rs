@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crossmist_policy::syscalls::{self, Syscall};
 use crossmist_policy::{Arch, learn};
 
-use crate::background;
 use crate::stack;
+use crate::sys::background;
 use crate::sys::image;
 use crate::sys::notify::{self, Answer, Asked};
 use crate::sys::privileges;

@@ -132,7 +132,6 @@ extern crate self as crossmist;
 
 #[macro_use]
 mod arity;
-mod background;
 mod blob;
 mod builder;
 mod bytes;

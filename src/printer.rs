@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::background;
+use crate::sys::background;
 use crate::sys::poll::{self, Deadline};
 
 /// How long a caller waits until its text is written, so that it comes before what the caller

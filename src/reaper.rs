@@ -5,13 +5,14 @@
 //! overdue.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::background;
 use crate::running::ChildProcess;
+use crate::sys::background;
 use crate::sys::event;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::Connection;
 
 /// A child, and what to do about it.
 #[derive(Debug)]
@@ -24,12 +25,14 @@ struct Ward {
     has_ended: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Duty {
     /// Kill it at its deadline. Somebody else takes its status.
     Watch,
     /// Kill it at its deadline, and take its status when it ends.
     Bury,
+    /// End the channels whose other ends it has, when it ends.
+    EndChannels(Vec<Weak<Connection>>),
 }
 
 /// How often children that cannot be waited for are checked.
@@ -78,6 +81,16 @@ pub(crate) fn watch(child: Arc<ChildProcess>, deadline: Deadline) {
     });
 }
 
+/// Ends channels with a child that has the other ends.
+pub(crate) fn end_with(child: Arc<ChildProcess>, channels: Vec<Weak<Connection>>) {
+    take(Ward {
+        child,
+        deadline: Deadline::NEVER,
+        duty: Duty::EndChannels(channels),
+        has_ended: false,
+    });
+}
+
 fn take(ward: Ward) {
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
     current.waiting.push(ward);
@@ -113,10 +126,16 @@ impl Ward {
             let _ = process.signal_kill();
             self.deadline = Deadline::NEVER;
         }
-        match self.duty {
+        match &self.duty {
             // A child that cannot be waited for no longer belongs to this process.
             Duty::Bury => matches!(process.try_wait(), Ok(None)),
             Duty::Watch => !self.has_ended && !self.deadline.is_never(),
+            Duty::EndChannels(_) if !self.has_ended && !process.has_left() => true,
+            Duty::EndChannels(channels) => {
+                let channels = channels.iter().filter_map(Weak::upgrade);
+                channels.for_each(|channel| channel.shut_down());
+                false
+            }
         }
     }
 }
@@ -146,9 +165,16 @@ impl Reaper {
             }
             let mut entries: Vec<_> = wards
                 .iter()
-                .map(|ward| ward.child.as_fd())
-                .chain(self.wake.as_ref().map(AsFd::as_fd))
-                .map(|fd| poll::entry(fd, libc::POLLIN))
+                .map(|ward| match ward.duty {
+                    // What is said of it before its end is for others.
+                    Duty::EndChannels(_) => ward.child.left_entry(),
+                    _ => poll::entry(ward.child.as_fd(), libc::POLLIN),
+                })
+                .chain(
+                    self.wake
+                        .as_ref()
+                        .map(|wake| poll::entry(wake.as_fd(), libc::POLLIN)),
+                )
                 .collect();
             for (entry, ward) in entries.iter_mut().zip(&wards) {
                 if ward.has_ended {

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::confined::Confined;
-use crate::error::Error;
+use crate::error::{Error, Traffic};
 #[cfg(feature = "tracing")]
 use crate::events;
 use crate::keeper::{Kept, Parting};
-use crate::object::{Limits, Object, Trust};
+use crate::object::{Limits, Object, Owner, Trust};
 use crate::reaper;
 use crate::reply::Reply;
 use crate::sys::poll::{self, Deadline};
@@ -44,6 +44,8 @@ pub(crate) struct Running {
 pub(crate) struct ChildProcess {
     parent: Parent,
     requested: AtomicBool,
+    /// It was killed for what its messages on a channel cost.
+    too_costly: AtomicBool,
 }
 
 /// Whose child a process is, and so who waits for it.
@@ -203,6 +205,9 @@ impl Running {
             (Ok(Arrival::End), _) => Ok(Glance::Said(Look::Closed)),
             (Ok(Arrival::Partly), _) => Ok(Glance::Partly),
             (Err(Fault::Frame(error)), _) => Err(Error::Malformed(error)),
+            (Err(Fault::Cost), _) => Err(Error::TooCostly {
+                traffic: Traffic::Answer,
+            }),
             (Err(fault), _) if fault.would_block() => Ok(Glance::Nothing),
             (Err(Fault::Io(source)), _) => Err(Error::Io {
                 operation: "receive the answer",
@@ -316,6 +321,11 @@ impl Running {
     pub(crate) fn verdict(&self, ended: Result<Ended, StillRunning>) -> Error {
         let past_deadline = self.deadline.has_passed();
         let after = self.time;
+        if self.process.too_costly.load(Ordering::Relaxed) {
+            return Error::TooCostly {
+                traffic: Traffic::Channel,
+            };
+        }
         if let Some(confined) = &self.confined
             && !self.process.was_killed()
             && let Some(error) =
@@ -432,11 +442,20 @@ impl AsFd for ChildProcess {
     }
 }
 
+impl Owner for ChildProcess {
+    fn end_for_cost(&self) {
+        self.too_costly.store(true, Ordering::Relaxed);
+        // If it can't be killed, its deadline ends it.
+        let _ = self.signal_kill();
+    }
+}
+
 impl ChildProcess {
     pub(crate) fn own(process: Process) -> Self {
         Self {
             parent: Parent::Us(process),
             requested: AtomicBool::new(false),
+            too_costly: AtomicBool::new(false),
         }
     }
 
@@ -444,6 +463,7 @@ impl ChildProcess {
         Self {
             parent: Parent::Keeper(kept),
             requested: AtomicBool::new(false),
+            too_costly: AtomicBool::new(false),
         }
     }
 
@@ -499,6 +519,21 @@ impl ChildProcess {
             _ => libc::POLLIN,
         };
         poll::entry(self.as_fd(), events)
+    }
+
+    /// Returns what tells that it has ended and its status was taken, and nothing before.
+    pub(crate) fn left_entry(&self) -> libc::pollfd {
+        let events = match &self.parent {
+            Parent::Us(_) => libc::POLLIN,
+            Parent::Keeper(_) => libc::POLLRDHUP,
+        };
+        poll::entry(self.as_fd(), events)
+    }
+
+    /// Returns whether that has happened.
+    pub(crate) fn has_left(&self) -> bool {
+        let now = Deadline::after(Duration::ZERO);
+        poll::poll(&mut [self.left_entry()], now).is_ok()
     }
 
     /// Returns whether it is a child of the keeper, which enforces its deadline and waits for it.

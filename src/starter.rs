@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
 
-use crate::background;
+use crate::sys::background;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{Process, StartError};
 

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::object::{EncodeError, Encoded, Encoder, Limits, Object, Trust};
+use crate::cost::Cost;
+use crate::object::{EncodeError, Encoded, Encoder, Limits, Link, Object, Trust};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Wait};
 use crate::wire::{self, Assembly, FrameError, Header, Message, Note, Piece};
@@ -126,6 +127,11 @@ impl<'a> Outbox<'a> {
     /// Returns whether it fits in one packet, so that sending it is all or nothing.
     pub(crate) fn is_one_packet(&self) -> bool {
         self.name == 0
+    }
+
+    /// Returns the ends of channels in it.
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.message.links
     }
 
     /// Returns whether nothing of it was sent.
@@ -312,6 +318,8 @@ pub(crate) enum Arrival<R> {
 pub(crate) enum Fault {
     Io(io::Error),
     Frame(FrameError),
+    /// Receiving costs too much.
+    Cost,
 }
 
 impl From<io::Error> for Fault {
@@ -339,6 +347,8 @@ pub(crate) struct Inbox {
     takes_notes: bool,
     /// What has arrived of a message of several packets.
     assembly: Option<Box<Assembly>>,
+    /// What the packets have cost.
+    cost: Cost,
 }
 
 impl Inbox {
@@ -347,6 +357,7 @@ impl Inbox {
         Self {
             takes_notes,
             assembly: None,
+            cost: Cost::default(),
         }
     }
 
@@ -413,13 +424,14 @@ impl Inbox {
             }
             let mut head = Vec::with_capacity(Piece::BYTES);
             let (target, room) = assembly.target();
-            let packet = match socket::receive(
-                socket,
-                &mut head,
-                Piece::BYTES,
-                Some((target, room)),
-                wait,
-            ) {
+            let packet = self.cost.watch(|| {
+                let tail = Some((&mut *target, room));
+                socket::receive(socket, &mut head, Piece::BYTES, tail, wait)
+            });
+            if self.cost.is_too_high() {
+                return Err(Fault::Cost);
+            }
+            let packet = match packet {
                 // The peer closed with something of ours unread; what it sent is still there.
                 Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => continue,
                 result => result?,
@@ -463,7 +475,13 @@ impl Inbox {
         buffer: &mut Vec<u8>,
     ) -> Result<First, Fault> {
         let packet = loop {
-            match socket::receive(socket, buffer, PACKET_BYTES, None, wait) {
+            let packet = self
+                .cost
+                .watch(|| socket::receive(socket, buffer, PACKET_BYTES, None, wait));
+            if self.cost.is_too_high() {
+                return Err(Fault::Cost);
+            }
+            match packet {
                 // The peer closed with something of ours unread; what it sent is still there.
                 Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
                 result => break result?,

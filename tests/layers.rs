@@ -16,15 +16,7 @@ const LAYERS: &[&[&str]] = &[
     // What is made of messages, each by itself.
     &["channel", "callback", "blob", "bytes", "trusted"],
     &[
-        "stack",
-        "error",
-        "events",
-        "background",
-        "printer",
-        "reply",
-        "program",
-        "starter",
-        "sandbox",
+        "stack", "error", "events", "printer", "reply", "program", "starter", "sandbox",
     ],
     // What holds a child.
     &["running", "reaper", "handle", "keeper", "confined", "learn"],

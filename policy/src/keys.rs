@@ -79,7 +79,7 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
     ("limits", "What the process may use."),
     (
         "limits.channel",
-        "Limits on the answer, which the parent enforces.",
+        "Limits on the answer and on the channels that the call is passed. The parent enforces them.",
     ),
     (
         "environment",

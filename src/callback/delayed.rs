@@ -110,6 +110,10 @@ impl<T: Object> Object for Delayed<T> {
                     encoder.count(run.len(), 1);
                     encoder.run(run);
                 }
+                message
+                    .links
+                    .into_iter()
+                    .for_each(|link| encoder.passes(link));
                 encoder.count(message.descriptors.len(), 2);
                 for descriptor in message.descriptors {
                     encoder.lend(descriptor);

@@ -4,29 +4,58 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::ChannelError;
-use crate::object::{Limits, Object, Trust};
+use crate::object::{DecodeError, Exceeded, Limits, Link, Object, Terms, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::socket::{Connection, Wait};
 use crate::transport::{Arrival, Fault, Inbox, Outbox, Sent};
-use crate::wire::FrameError;
+use crate::wire::{FrameError, Message};
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    /// Shared only with a runtime's registration, if there is one.
+    /// Shared with a runtime's registration, if there is one, and for a moment with whoever ends it.
     socket: Arc<Connection>,
+    /// What it has to do with the other end, if both were made here.
+    link: Option<Link>,
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
-    /// Why this end is unusable: the peer broke the protocol.
-    fault: Option<FrameError>,
+    /// Why this end is unusable, if it is.
+    fault: Option<Broken>,
     /// Whether part of a message was sent, so that the peer waits for the rest of it.
     pub(crate) half_sent: bool,
 }
 
+/// What a peer did, after which nothing more is received from it.
+#[derive(Clone, Debug)]
+enum Broken {
+    Protocol(FrameError),
+    Limit(Exceeded),
+    Cost,
+}
+
 impl Endpoint {
+    /// The two ends of a channel.
+    pub(super) fn pair(sockets: (OwnedFd, OwnedFd), trust: Trust) -> (Self, Self) {
+        let mut first = Self::new(sockets.0, trust);
+        let mut second = Self::new(sockets.1, trust);
+        let [link, other] = Link::pair([&first.socket, &second.socket]);
+        (first.link, second.link) = (Some(link), Some(other));
+        (first, second)
+    }
+
     pub(crate) fn new(socket: OwnedFd, trust: Trust) -> Self {
+        Self::of(Connection::new(socket), trust)
+    }
+
+    /// An end that a stranger has sent.
+    pub(super) fn foreign(socket: OwnedFd, trust: Trust) -> Self {
+        Self::of(Connection::foreign(socket), trust)
+    }
+
+    fn of(socket: Connection, trust: Trust) -> Self {
         Self {
-            socket: Arc::new(Connection::new(socket)),
+            socket: Arc::new(socket),
+            link: None,
             limits: Limits::default(),
             trust,
             inbox: Inbox::default(),
@@ -40,10 +69,24 @@ impl Endpoint {
     }
 
     pub(crate) fn into_socket(self) -> OwnedFd {
-        #[expect(clippy::expect_used, reason = "proved below")]
-        // A registration is dropped before its end is taken apart.
-        let socket = Arc::into_inner(self.socket).expect("nobody else holds the end's socket");
-        socket.into_owned()
+        let mut shared = self.socket;
+        loop {
+            match Arc::try_unwrap(shared) {
+                Ok(socket) => return socket.into_owned(),
+                // A registration is dropped before its end is taken apart. Who ends it is about to let go.
+                Err(socket) => shared = socket,
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    pub(super) fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// What the peer is held to, if it is a confined call.
+    fn terms(&self) -> Option<Arc<Terms>> {
+        self.link.as_ref().and_then(Link::terms).cloned()
     }
 
     #[cfg(feature = "tokio")]
@@ -69,7 +112,12 @@ impl Endpoint {
         if self.half_sent {
             return Err(ChannelError::HalfSent);
         }
-        Ok(Outbox::encode(value, self.limits, self.trust)?)
+        let outbox = Outbox::encode(value, self.limits, self.trust)?;
+        if let Some(terms) = self.terms() {
+            // What is passed to the call later is held to the same as what it began with.
+            outbox.links().iter().for_each(|link| link.pass(&terms));
+        }
+        Ok(outbox)
     }
 
     /// Converts the outcome of the last step of a send.
@@ -113,54 +161,108 @@ impl Endpoint {
         &mut self,
         deadline: Deadline,
     ) -> Result<Option<T>, ChannelError> {
-        if let Some(fault) = &self.fault {
-            return Err(ChannelError::Malformed(fault.clone()));
+        if let Some(error) = self.unusable() {
+            return Err(error);
         }
-        let (limits, trust) = (self.limits, self.trust);
-        let arrival =
-            self.inbox
-                .receive(self.socket.as_fd(), &limits, trust, deadline, |message| {
-                    message.decode(limits, trust)
-                });
-        self.received(arrival)
+        let (terms, trust) = (self.terms(), self.trust);
+        let limits = limits(self.limits, terms.as_deref());
+        let read = |message: Message<'_>| read(message, terms.as_deref(), limits, trust);
+        let socket = self.socket.as_fd();
+        let arrival = self.inbox.receive(socket, &limits, trust, deadline, read);
+        self.received(arrival, terms.as_deref())
     }
 
     /// Receives a message if it is there.
     pub(crate) fn try_recv<T: Object>(&mut self) -> Tried<T> {
-        if let Some(fault) = &self.fault {
-            return Tried::Received(Err(ChannelError::Malformed(fault.clone())));
+        if let Some(error) = self.unusable() {
+            return Tried::Received(Err(error));
         }
-        let (limits, trust) = (self.limits, self.trust);
-        let arrival = self.inbox.advance(
-            self.socket.as_fd(),
-            &limits,
-            trust,
-            Wait::Never,
-            |message| message.decode(limits, trust),
-        );
+        let (terms, trust) = (self.terms(), self.trust);
+        let limits = limits(self.limits, terms.as_deref());
+        let read = |message: Message<'_>| read(message, terms.as_deref(), limits, trust);
+        let socket = self.socket.as_fd();
+        let arrival = self
+            .inbox
+            .advance(socket, &limits, trust, Wait::Never, read);
         match arrival {
             Err(fault) if fault.would_block() => Tried::Nothing,
             Ok(Arrival::Partly | Arrival::Note(_)) => Tried::Partly,
-            arrival => Tried::Received(self.received(arrival)),
+            arrival => Tried::Received(self.received(arrival, terms.as_deref())),
         }
     }
 
     fn received<T>(
         &mut self,
-        arrival: Result<Arrival<Result<T, crate::DecodeError>>, Fault>,
+        arrival: Result<Arrival<Result<Result<T, DecodeError>, Exceeded>>, Fault>,
+        terms: Option<&Terms>,
     ) -> Result<Option<T>, ChannelError> {
-        match arrival {
-            Ok(Arrival::Message(value)) => Ok(Some(value?)),
-            // `Inbox::receive` continues with it.
-            Ok(Arrival::Partly | Arrival::Note(_)) => Err(ChannelError::TimedOut),
-            Ok(Arrival::End) => Ok(None),
-            Err(Fault::Io(error)) => Err(ChannelError::receiving(error)),
-            Err(Fault::Frame(fault)) => {
-                // It can no longer be known where the next message begins.
-                self.fault = Some(fault.clone());
-                Err(ChannelError::Malformed(fault))
+        let broken = match arrival {
+            Ok(Arrival::Message(Ok(Ok(value)))) => return Ok(Some(value)),
+            Ok(Arrival::Message(Ok(Err(error)))) => {
+                let nesting = terms.filter(|terms| terms.limits.nesting < self.limits.nesting);
+                return Err(match nesting {
+                    Some(terms) if error.is_too_deep() => {
+                        ChannelError::limit(terms, Exceeded::NESTING)
+                    }
+                    _ => error.into(),
+                });
             }
+            // `Inbox::receive` continues with it.
+            Ok(Arrival::Partly | Arrival::Note(_)) => return Err(ChannelError::TimedOut),
+            Ok(Arrival::End) => return Ok(None),
+            Err(Fault::Io(error)) => return Err(ChannelError::receiving(error)),
+            Ok(Arrival::Message(Err(exceeded))) => Broken::Limit(exceeded),
+            Err(Fault::Cost) => {
+                terms.inspect(|terms| terms.end_for_cost());
+                Broken::Cost
+            }
+            Err(Fault::Frame(fault)) => {
+                let exceeded = terms.and_then(|terms| exceeded(&fault, terms, &self.limits));
+                exceeded.map_or(Broken::Protocol(fault), Broken::Limit)
+            }
+        };
+        self.fault = Some(broken);
+        self.unusable().map_or(Ok(None), Err)
+    }
+
+    /// Returns why nothing more is received, if that is so.
+    fn unusable(&self) -> Option<ChannelError> {
+        Some(match self.fault.clone()? {
+            Broken::Protocol(fault) => ChannelError::Malformed(fault),
+            Broken::Cost => ChannelError::TooCostly,
+            Broken::Limit(exceeded) => ChannelError::limit(&*self.terms()?, exceeded),
+        })
+    }
+}
+
+/// What a message is held to: the smaller of what the end and the policy say.
+fn limits(own: Limits, terms: Option<&Terms>) -> Limits {
+    terms.map_or(own, |terms| own.min(terms.limits))
+}
+
+/// Decodes a message, if there may be one more.
+fn read<T: Object>(
+    message: Message<'_>,
+    terms: Option<&Terms>,
+    limits: Limits,
+    trust: Trust,
+) -> Result<Result<T, DecodeError>, Exceeded> {
+    if let Some(terms) = terms {
+        terms.admit(message.header.message_bytes())?;
+    }
+    Ok(message.decode(limits, trust))
+}
+
+/// Which line of the policy a message doesn't keep to, if the end's own limit would let it through.
+fn exceeded(fault: &FrameError, terms: &Terms, own: &Limits) -> Option<Exceeded> {
+    match fault {
+        FrameError::TooLong { .. } if terms.limits.message_bytes < own.message_bytes => {
+            Some(Exceeded::MESSAGE_BYTES)
         }
+        FrameError::TooManyDescriptors { .. } if terms.limits.descriptors < own.descriptors => {
+            Some(Exceeded::MESSAGE_FDS)
+        }
+        _ => None,
     }
 }
 

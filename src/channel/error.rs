@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::object::{DecodeError, EncodeError};
+use crate::object::{DecodeError, EncodeError, Exceeded, Terms};
 use crate::wire::FrameError;
 
 /// Why a value could not be sent or received.
@@ -53,6 +53,25 @@ pub enum ChannelError {
         /// Why it is not one.
         reason: &'static str,
     },
+    /// A confined function, to which the other end was passed, has sent more than its policy allows. Nothing
+    /// more is received, unless the reason is a value that nests too deeply.
+    #[error("`{function}` has sent more than the policy `{policy}` allows by `{key}`")]
+    Limit {
+        /// The function.
+        function: &'static str,
+        /// The policy's name.
+        policy: String,
+        /// The key of the policy, such as `limits.channel.message_bytes`.
+        key: &'static str,
+    },
+    /// Receiving what the peer sends repeatedly took much more processor time than it should. Nothing more is
+    /// received. If the peer is a confined function to which the other end was passed, its process was killed.
+    #[error(
+        "receiving from the peer took {:?} of processor time more than it should, which a process brings \
+         about only on purpose",
+        crate::cost::EXCESS_TIME
+    )]
+    TooCostly,
     /// A system call failed.
     #[error("can't {operation}{}", cure(source))]
     Io {
@@ -64,6 +83,14 @@ pub enum ChannelError {
 }
 
 impl ChannelError {
+    pub(super) fn limit(terms: &Terms, Exceeded(key): Exceeded) -> Self {
+        Self::Limit {
+            function: terms.function,
+            policy: terms.policy.clone(),
+            key,
+        }
+    }
+
     pub(crate) fn sending(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
@@ -135,7 +162,10 @@ impl From<ChannelError> for io::Error {
             ChannelError::Closed => io::ErrorKind::BrokenPipe,
             ChannelError::TimedOut => io::ErrorKind::TimedOut,
             ChannelError::NoAnswer => io::ErrorKind::UnexpectedEof,
-            ChannelError::Decode(_) | ChannelError::Malformed(_) => io::ErrorKind::InvalidData,
+            ChannelError::Decode(_)
+            | ChannelError::Malformed(_)
+            | ChannelError::Limit { .. }
+            | ChannelError::TooCostly => io::ErrorKind::InvalidData,
             ChannelError::Encode(_)
             | ChannelError::CarriesCode { .. }
             | ChannelError::TooLongToTry

@@ -100,11 +100,11 @@ pub(crate) fn duplex_with<S: Object, R: Object>(
 }
 
 fn pair(trust: Trust) -> Result<(Endpoint, Endpoint), ChannelError> {
-    let (a, b) = socket::pair().map_err(|source| ChannelError::Io {
+    let sockets = socket::pair().map_err(|source| ChannelError::Io {
         operation: "make a pair of sockets",
         source,
     })?;
-    Ok((Endpoint::new(a, trust), Endpoint::new(b, trust)))
+    Ok(Endpoint::pair(sockets, trust))
 }
 
 /// Turns a descriptor into the end of a channel, if it is one.

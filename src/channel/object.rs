@@ -23,6 +23,9 @@ impl Endpoint {
             );
             return;
         }
+        if let Some(link) = self.link() {
+            encoder.passes(link.clone());
+        }
         encoder.descriptor(self.socket());
         encoder.put(&[u8::from(self.trust == Trust::Code)]);
         self.limits.encode(encoder);
@@ -44,7 +47,11 @@ impl Endpoint {
         check(descriptor.as_fd()).map_err(|reason| {
             decoder.error("a channel end", format_args!("a descriptor that {reason}"))
         })?;
-        let mut endpoint = Endpoint::new(descriptor.into_owned(), trust);
+        let socket = descriptor.into_owned();
+        let mut endpoint = match decoder.is_trusted() {
+            true => Endpoint::new(socket, trust),
+            false => Endpoint::foreign(socket, trust),
+        };
         endpoint.limits = limits;
         Ok(endpoint)
     }

@@ -146,6 +146,11 @@ impl Plan {
         })
     }
 
+    /// Whether the child's filter lets it send descriptors.
+    pub(crate) fn sends_descriptors(&self) -> bool {
+        self.fixed.sends_descriptors
+    }
+
     /// Sets a standard descriptor, or `/dev/null` without one.
     pub(crate) fn set_standard(&mut self, number: usize, descriptor: Option<OwnedFd>) {
         if let Some(slot) = self.standard.get_mut(number) {

@@ -17,6 +17,7 @@ use super::{Credentials, Hello, Kind, environment, execute, user_namespace};
 use crate::confine::{self, Namespace, Origin, User};
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
+use crate::sys::closing;
 use crate::sys::confinement;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork;
@@ -204,6 +205,7 @@ impl Keeper {
         getrlimit(Resource::RLIMIT_CPU)
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CPU, hard, hard))
             .map_err(failed("raise its limit of processor time (prlimit)"))?;
+        closing::do_without_threads();
         // Four descriptors a child.
         getrlimit(Resource::RLIMIT_NOFILE)
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))

@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
-use crate::sys::fd::disarm_linger;
+use crate::sys::fd::disarm_soon;
 use crate::sys::kind::{Access, Kind, Socket};
 
 /// A descriptor of any kind.
@@ -59,7 +59,9 @@ fn accept(decoder: &mut Decoder<'_>, wanted: Option<Wanted>) -> Result<OwnedFd, 
     }
     // If the value turns out to be incomplete it is dropped, and the drop must not wait for a
     // socket.
-    disarm_linger(descriptor.as_fd());
+    if let Err(error) = disarm_soon(descriptor.as_fd()) {
+        return Err(decoder.error("a socket whose close doesn't wait", error));
+    }
     Ok(descriptor.into_owned())
 }
 
@@ -81,7 +83,7 @@ macro_rules! kinds {
             }
 
             fn describe(shape: &mut Shape) {
-                shape.descriptor();
+                shape.descriptor_of_a_kind();
             }
 
             fn least_bytes() -> usize {

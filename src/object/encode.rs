@@ -7,7 +7,9 @@ use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::decode::{Stack, key_weight};
-use super::{Auto, BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Object, Trust};
+use super::{
+    Auto, BULK_BYTES, BULK_RUNS, EncodeError, EncodeErrorKind, Limits, Link, Object, Trust,
+};
 
 /// Writes the parts of a value into a message. See [`Object::encode`].
 ///
@@ -53,6 +55,8 @@ pub(crate) struct Encoded<'a> {
     pub(crate) bulk: Vec<Cow<'a, [u8]>>,
     pub(crate) descriptors: Vec<Lent<'a>>,
     pub(crate) code: Vec<u64>,
+    /// The ends of channels among the descriptors.
+    pub(crate) links: Vec<Link>,
 }
 
 /// A descriptor to be sent: the value's own, or one that was created for the message.
@@ -230,6 +234,11 @@ impl<'a> Encoder<'a> {
         self.lend(Lent::Owned(descriptor));
     }
 
+    /// Notes that a descriptor is the end of a channel.
+    pub(crate) fn passes(&mut self, link: Link) {
+        self.message.links.push(link);
+    }
+
     pub(crate) fn lend(&mut self, descriptor: Lent<'a>) {
         // `finish` refuses more than the kernel's limit. Here the index only has to fit.
         let index = u16::try_from(self.aside.descriptors + self.message.descriptors.len())
@@ -326,6 +335,7 @@ impl<'a> Encoder<'a> {
                 code: std::mem::take(&mut self.message.code),
                 bulk: Vec::new(),
                 descriptors: Vec::new(),
+                links: std::mem::take(&mut self.message.links),
             },
             aside: Aside {
                 bulk: self.aside.bulk + self.message.bulk.len(),
@@ -351,6 +361,7 @@ impl<'a> Encoder<'a> {
         } = inner;
         self.message.bytes = message.bytes;
         self.message.code = message.code;
+        self.message.links = message.links;
         self.empty_elements = empty_elements;
         self.shared = shared;
         self.shared_written = shared_written;

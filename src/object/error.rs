@@ -15,6 +15,7 @@ struct Detail {
     at: usize,
     expected: Cow<'static, str>,
     found: String,
+    is_too_deep: bool,
     /// The innermost step first, as the steps are added on the way out.
     path: Vec<&'static str>,
 }
@@ -42,8 +43,19 @@ impl DecodeError {
             at,
             expected: expected.into(),
             found: text,
+            is_too_deep: false,
             path: Vec::new(),
         }))
+    }
+
+    /// Says that the value nests too deeply.
+    pub(super) fn too_deep(mut self) -> Self {
+        self.0.is_too_deep = true;
+        self
+    }
+
+    pub(crate) fn is_too_deep(&self) -> bool {
+        self.0.is_too_deep
     }
 
     /// Returns the position in the message, in bytes from its start.

@@ -4,6 +4,7 @@ mod decode;
 mod encode;
 mod error;
 mod limits;
+mod link;
 mod shape;
 
 mod cells;
@@ -31,7 +32,8 @@ pub use self::shape::Shape;
 pub(crate) use self::decode::Parts;
 pub(crate) use self::encode::Encoded;
 
-pub(crate) use self::shape::{carries, sends_descriptors};
+pub(crate) use self::link::{Exceeded, Link, Owner, Terms};
+pub(crate) use self::shape::{Sends, carries, sends};
 
 /// Whether a message may hold code references.
 ///

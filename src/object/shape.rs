@@ -23,6 +23,8 @@ pub struct Shape {
 pub(crate) struct Carries {
     pub(crate) code: Option<String>,
     pub(crate) descriptors: Option<String>,
+    /// A descriptor in it may be the end of a channel.
+    any_descriptor: bool,
     /// The channel ends in it. Their messages are not part of the value.
     ends: Vec<End>,
 }
@@ -86,6 +88,12 @@ impl Shape {
 
     /// Declares that a value carries a descriptor.
     pub fn descriptor(&mut self) {
+        self.carries.any_descriptor = true;
+        self.descriptor_of_a_kind();
+    }
+
+    /// Records that a value carries a descriptor of a kind that no end of a channel is of.
+    pub(crate) fn descriptor_of_a_kind(&mut self) {
         let path = self.path.join(".");
         self.carries.descriptors.get_or_insert(path);
     }
@@ -106,13 +114,32 @@ impl Shape {
     }
 }
 
-/// Returns whether the types of a function let it send a descriptor: in its answer, over a channel
-/// that comes with its arguments, or with what arrives over one.
+/// What a process can send besides bytes, by the types of its function. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sends {
+    Bytes,
+    /// Descriptors of kinds that no end of a channel is of.
+    Descriptors,
+    /// Ends of channels, or descriptors that may be some.
+    Ends,
+}
+
+impl Carries {
+    fn sends(&self) -> Sends {
+        match (self.any_descriptor, &self.descriptors) {
+            (true, _) => Sends::Ends,
+            (false, Some(_)) => Sends::Descriptors,
+            (false, None) => Sends::Bytes,
+        }
+    }
+}
+
+/// Returns what the types of a function let it send: in its answer, over a channel that comes with its
+/// arguments, or with what arrives over one.
 ///
-/// Code among the arguments hides the types of what it has bound, so it counts as if it named a
-/// descriptor.
-pub(crate) fn sends_descriptors<Args: Object, Output: Object>() -> bool {
-    static KNOWN: LazyLock<RwLock<HashMap<[TypeId; 2], bool>>> = LazyLock::new(RwLock::default);
+/// Code among the arguments hides the types of what it has bound, so it counts as if it named everything.
+pub(crate) fn sends<Args: Object, Output: Object>() -> Sends {
+    static KNOWN: LazyLock<RwLock<HashMap<[TypeId; 2], Sends>>> = LazyLock::new(RwLock::default);
 
     let id = [TypeId::of::<Args>(), TypeId::of::<Output>()];
     let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
@@ -120,13 +147,14 @@ pub(crate) fn sends_descriptors<Args: Object, Output: Object>() -> bool {
         return *known;
     }
     drop(known);
-    let sends = carries::<Output>().descriptors.is_some() || is_given_a_way::<Args>();
+    let sends = carries::<Output>().sends().max(is_given_a_way::<Args>());
     let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
     *known.entry(id).or_insert(sends)
 }
 
-/// Returns whether the receiver of a `T` can send a descriptor over what is in it.
-fn is_given_a_way<T: Object>() -> bool {
+/// Returns what the receiver of a `T` can send over what is in it.
+fn is_given_a_way<T: Object>() -> Sends {
+    let mut most = Sends::Bytes;
     let mut visited = HashSet::new();
     let mut next = vec![Walk::of::<T>()];
     while let Some(walk) = next.pop() {
@@ -135,16 +163,14 @@ fn is_given_a_way<T: Object>() -> bool {
         }
         let received = (walk.carries)();
         if received.code.is_some() {
-            return true;
+            return Sends::Ends;
         }
         for end in received.ends {
-            if (end.sends.carries)().descriptors.is_some() {
-                return true;
-            }
+            most = most.max((end.sends.carries)().sends());
             next.push(end.receives);
         }
     }
-    false
+    most
 }
 
 /// Returns what values of `T` can carry. The type is walked once, and the result is remembered.

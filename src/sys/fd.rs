@@ -1,13 +1,14 @@
 //! Descriptors that a peer has sent.
 
+use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// A descriptor that a peer sent, and that nobody has accepted yet.
+use super::closing::{self, Dying};
+
+/// A descriptor that a peer sent and nobody has accepted yet.
 ///
-/// Closing a TCP socket waits as long as its SO_LINGER says (measured: 3.1 s for a linger of 3 s,
-/// O_NONBLOCK notwithstanding), and the peer may have set it to years. So it is disarmed before
-/// the close.
+/// Dropping it never waits; see [`closing`].
 #[derive(Debug)]
 pub(crate) struct Received(ManuallyDrop<OwnedFd>);
 
@@ -32,15 +33,45 @@ impl AsFd for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        disarm_linger(self.as_fd());
         // SAFETY: this is `drop`, after which nothing uses the field.
-        unsafe { ManuallyDrop::drop(&mut self.0) }
+        let fd = unsafe { ManuallyDrop::take(&mut self.0) };
+        closing::close(Dying {
+            fd,
+            has_queue: false,
+        });
     }
 }
 
-/// Makes sure that closing `fd` does not wait for a socket's peer. On anything but a socket it has
-/// no effect (ENOTSOCK).
-pub(crate) fn disarm_linger(fd: BorrowedFd<'_>) {
+/// Sees to it that whoever closes `fd` doesn't wait for a socket's peer.
+///
+/// A thread switches lingering off. Until it has, it holds the socket as well, so that another holder's
+/// close is not the last.
+pub(crate) fn disarm_soon(fd: BorrowedFd<'_>) -> io::Result<()> {
+    if !closing::has_threads() {
+        // A policy allows no more than this.
+        disarm_linger(fd);
+        return Ok(());
+    }
+    if !lingers(fd) {
+        return Ok(());
+    }
+    let dying = Dying {
+        fd: fd.try_clone_to_owned()?,
+        has_queue: false,
+    };
+    closing::try_close(dying)
+        .map_err(|_| io::Error::other("too many descriptors of peers wait to be closed"))
+}
+
+/// Whether closing it may wait for a peer. Takes no lock.
+fn lingers(fd: BorrowedFd<'_>) -> bool {
+    nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::Linger)
+        .is_ok_and(|linger| linger.l_onoff != 0)
+}
+
+/// Makes sure that closing `fd` doesn't wait for a socket's peer. Whatever isn't a socket is left
+/// alone, by ENOTSOCK. This waits for the socket's lock.
+pub(super) fn disarm_linger(fd: BorrowedFd<'_>) {
     let off = libc::linger {
         l_onoff: 0,
         l_linger: 0,

@@ -7,7 +7,9 @@
     reason = "this module is the fence: everything outside it denies `unsafe_code`"
 )]
 
+pub(crate) mod background;
 pub(crate) mod clock;
+pub(crate) mod closing;
 pub(crate) mod confinement;
 pub(crate) mod emulate;
 pub(crate) mod epoll;

@@ -109,7 +109,15 @@ pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()>
     poll(&mut [entry(fd, libc::POLLOUT)], deadline)
 }
 
-/// Returns whether the other end of a socket is closed.
+/// Which of some events there are by now.
+pub(crate) fn events(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::c_short {
+    let mut entries = [entry(fd, events)];
+    // It fails only without memory; then there is nothing to tell.
+    let _ = poll(&mut entries, Deadline::after(Duration::ZERO));
+    entries[0].revents
+}
+
+/// Whether the other end of a socket is closed.
 pub(crate) fn has_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut entries = [entry(fd, libc::POLLRDHUP)];
     match poll(&mut entries, Deadline::after(Duration::ZERO)) {

@@ -5,7 +5,9 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::fd::Received;
+use super::closing::{self, Dying};
+use super::fd::{Received, disarm_linger};
+use super::poll;
 
 /// The most descriptors that one packet can carry: the kernel's SCM_MAX_FD.
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
@@ -349,37 +351,74 @@ unsafe fn owned_descriptors(message: *const libc::cmsghdr) -> Vec<OwnedFd> {
 
 /// A socket whose peer is not trusted.
 ///
-/// Closing a socket also closes descriptors in its queue that nobody has received. One of them may
-/// be a TCP socket that lingers for years. So before the close, they are peeked at and disarmed, as
-/// [`Received`] does it. They are not taken, because another holder of the same socket may still
-/// want them.
+/// Closing a socket closes the descriptors that are in its queue, where nobody has received them.
+/// One of them may be a TCP socket that lingers, for years. So if there are packets, a thread looks at them
+/// before it closes the socket: see [`closing`]. They aren't taken: another holder of the same socket may
+/// still want them.
 #[derive(Debug)]
-pub(crate) struct Connection(ManuallyDrop<OwnedFd>);
+pub(crate) struct Connection {
+    socket: ManuallyDrop<OwnedFd>,
+    /// A stranger has sent it and may still hold it, with its lock.
+    is_foreign: bool,
+}
 
 impl Connection {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self(ManuallyDrop::new(socket))
+        Self {
+            socket: ManuallyDrop::new(socket),
+            is_foreign: false,
+        }
+    }
+
+    /// A socket that a stranger has sent.
+    pub(crate) fn foreign(socket: OwnedFd) -> Self {
+        Self {
+            socket: ManuallyDrop::new(socket),
+            is_foreign: true,
+        }
+    }
+
+    /// Ends it for all who hold it and for the peer. What is in its queue can still be received.
+    pub(crate) fn shut_down(&self) {
+        let both = nix::sys::socket::Shutdown::Both;
+        // It fails if there is no peer any more.
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), both);
     }
 
     /// Gives up the protection.
     pub(crate) fn into_owned(self) -> OwnedFd {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped nor used again, so the descriptor has one owner.
-        unsafe { ManuallyDrop::take(&mut this.0) }
+        unsafe { ManuallyDrop::take(&mut this.socket) }
     }
 }
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        disarm_queue(self.as_fd());
         // SAFETY: this is `drop`, after which nothing uses the field.
-        unsafe { ManuallyDrop::drop(&mut self.0) }
+        let fd = unsafe { ManuallyDrop::take(&mut self.socket) };
+        if self.is_foreign || has_packets(fd.as_fd()) {
+            let has_queue = true;
+            closing::close(Dying { fd, has_queue });
+        }
+    }
+}
+
+/// Whether packets wait in the queue of a socket that nobody else receives from.
+fn has_packets(socket: BorrowedFd<'_>) -> bool {
+    // Nothing is there and the peer has not hung up, or a packet is there, or perhaps only the end.
+    match poll::events(socket, libc::POLLIN | libc::POLLRDHUP) {
+        0 => false,
+        events if events & libc::POLLRDHUP == 0 => true,
+        _ => with_peeking(socket, |peek| {
+            matches!(peek(), Ok(Packet { has_time: true, .. }))
+        }),
     }
 }
 
@@ -387,9 +426,37 @@ impl Drop for Connection {
 const QUEUE: usize = 4096;
 
 /// Switches lingering off for every socket in the queue of a socket.
-fn disarm_queue(socket: BorrowedFd<'_>) {
+pub(super) fn disarm_queue(socket: BorrowedFd<'_>) {
+    with_peeking(socket, |peek| {
+        for _ in 0..QUEUE {
+            // The descriptors are duplicates, which share the socket with the queue.
+            match peek() {
+                Ok(Packet {
+                    has_time: true,
+                    descriptors,
+                    ..
+                }) => descriptors
+                    .into_iter()
+                    .flatten()
+                    .for_each(|fd| disarm_linger(fd.into_owned().as_fd())),
+                _ => break,
+            }
+        }
+    });
+}
+
+/// Looks at the packets of a queue: each call of what `work` gets looks at the next one. A packet has a time,
+/// and the end has none, so that an empty packet can be told from it.
+fn with_peeking<R>(
+    socket: BorrowedFd<'_>,
+    work: impl FnOnce(&mut dyn FnMut() -> io::Result<Packet>) -> R,
+) -> R {
+    let options = [(libc::SO_PEEK_OFF, 0, -1), (libc::SO_TIMESTAMP, 1, 0)];
+    for (option, on, _) in options {
+        let _ = set_option(socket, option, on);
+    }
     let mut bytes = Vec::new();
-    let mut peek = || {
+    let result = work(&mut || {
         bytes.clear();
         receive_with(
             socket,
@@ -398,27 +465,11 @@ fn disarm_queue(socket: BorrowedFd<'_>) {
             None,
             libc::MSG_PEEK | libc::MSG_DONTWAIT,
         )
-    };
-    // Usually the queue is empty.
-    if peek().is_err() {
-        return;
-    }
-    // Each peek continues where the previous one ended. A packet has a timestamp and the end has
-    // none, which distinguishes an empty packet from the end.
-    let options = [(libc::SO_PEEK_OFF, 0, -1), (libc::SO_TIMESTAMP, 1, 0)];
-    for (option, on, _) in options {
-        let _ = set_option(socket, option, on);
-    }
-    for _ in 0..QUEUE {
-        // The descriptors are duplicates, which share the socket with the queue.
-        match peek() {
-            Ok(Packet { has_time: true, .. }) => {}
-            _ => break,
-        }
-    }
+    });
     for (option, _, off) in options {
         let _ = set_option(socket, option, off);
     }
+    result
 }
 
 impl Wait {

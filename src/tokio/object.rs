@@ -76,7 +76,7 @@ macro_rules! sockets {
             }
 
             fn describe(shape: &mut Shape) {
-                shape.descriptor();
+                shape.descriptor_of_a_kind();
             }
 
             fn least_bytes() -> usize {
@@ -109,7 +109,7 @@ macro_rules! pipes {
             }
 
             fn describe(shape: &mut Shape) {
-                shape.descriptor();
+                shape.descriptor_of_a_kind();
             }
 
             fn least_bytes() -> usize {
@@ -136,7 +136,7 @@ impl Object for tokio::fs::File {
     }
 
     fn describe(shape: &mut Shape) {
-        shape.descriptor();
+        shape.descriptor_of_a_kind();
     }
 
     fn least_bytes() -> usize {

@@ -131,6 +131,11 @@ impl Header {
         Ok(header)
     }
 
+    /// Returns the length of the message: body and runs.
+    pub(crate) fn message_bytes(&self) -> u64 {
+        self.body_bytes().saturating_add(self.run_bytes.into())
+    }
+
     /// Returns the length of value, code references and table of run lengths together.
     pub(crate) fn body_bytes(&self) -> u64 {
         let code = u64::from(self.code).saturating_mul(8);

@@ -11,7 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 /// A mounted file of one page. Who reads it waits until this is dropped.
 pub(crate) struct Hanging {
     path: PathBuf,
-    /// The processes that have begun to read.
+    /// The threads that have begun to read.
     pub(crate) readers: Receiver<u32>,
 }
 
@@ -39,12 +39,12 @@ impl Hanging {
             // It fails when the file system is gone.
             while let Ok(length) = server.read(&mut request) {
                 let word = |at: usize| u32::from_le_bytes(request[at..at + 4].try_into().unwrap());
-                let (operation, process) = (word(4), word(32));
+                let (operation, thread) = (word(4), word(32));
                 assert!(length >= 40);
                 let answer = match operation {
                     FORGET | INTERRUPT | BATCH_FORGET => continue,
                     READ => {
-                        let _ = told.send(process);
+                        let _ = told.send(thread);
                         continue;
                     }
                     INIT => Ok([words(&[7, 31, 0, 0, 0x10, 0x10_000, 1]), vec![0; 36]].concat()),

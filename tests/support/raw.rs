@@ -607,7 +607,8 @@ pub(crate) fn has_user_namespaces() -> bool {
 
 /// Maps the first page of a file privately. Whether it can be read shows when it is.
 pub(crate) fn map_private(file: &std::fs::File) -> usize {
-    map(4096, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd()).unwrap() as usize
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    map(4096, access, libc::MAP_PRIVATE, file.as_raw_fd()).unwrap() as usize
 }
 
 /// Writes bytes from a mapping of [`map_private`], and returns how many, or -1.
@@ -689,4 +690,19 @@ impl Drop for Queue {
         // SAFETY: takes numbers, and a null pointer that isn't read.
         unsafe { libc::msgctl(self.0, libc::IPC_RMID, std::ptr::null_mut()) };
     }
+}
+
+/// Has closing a socket wait for its peer.
+pub(crate) fn linger(socket: RawFd, seconds: i32) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: seconds,
+    };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, &linger).unwrap();
+}
+
+/// Receives into a mapping of [`map_private`], or doesn't.
+pub(crate) fn receive_into(socket: RawFd, at: usize, count: usize) {
+    // SAFETY: the kernel finds out itself what is there.
+    unsafe { libc::recv(socket, at as *mut libc::c_void, count, 0) };
 }

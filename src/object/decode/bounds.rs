@@ -131,6 +131,7 @@ impl<'m> Decoder<'m> {
             ),
             "a deeper one",
         )
+        .too_deep()
     }
 
     /// Reads what is hashed or compared while the message is being decoded: the keys of a map, the

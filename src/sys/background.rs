@@ -3,7 +3,7 @@
 use std::io;
 use std::thread::Builder;
 
-use crate::sys::signals::Blocked;
+use super::signals::Blocked;
 
 /// Starts a thread that handles none of the program's signals.
 ///

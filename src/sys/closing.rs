@@ -1,0 +1,153 @@
+//! Closing what a stranger sent, on threads that nobody waits for.
+//!
+//! Closing a TCP socket waits as long as its SO_LINGER says (measured: 3.1 s for a linger of 3 s,
+//! O_NONBLOCK notwithstanding), and the peer may have set it to years: so lingering is switched off before
+//! the close. But that waits for the socket's lock, which the peer holds while it sends from memory that
+//! never comes; and closing a file waits for its file system, which may be the peer's.
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::background;
+use super::fd::disarm_linger;
+use super::socket;
+
+/// A descriptor to be closed.
+#[derive(Debug)]
+pub(crate) struct Dying {
+    pub(crate) fd: OwnedFd,
+    /// It is a socket in whose queue there may be others.
+    pub(crate) has_queue: bool,
+}
+
+impl Dying {
+    fn close(self) {
+        if self.has_queue {
+            socket::disarm_queue(self.fd.as_fd());
+        }
+        disarm_linger(self.fd.as_fd());
+    }
+}
+
+/// How many threads there are at most. One that is held up holds up none of the others.
+const THREADS: usize = 4;
+
+/// How many descriptors wait for a thread at most.
+const WAITING: usize = 1024;
+
+/// How long a thread waits for work before it ends.
+const IDLE_TIME: Duration = Duration::from_secs(5);
+
+/// Whether this process closes on its one thread.
+static HAS_NO_THREADS: AtomicBool = AtomicBool::new(false);
+
+/// Has descriptors closed where they are dropped, from now on: for processes that may start no thread, or
+/// must not. They are this library's own helper, which a stranger sends nothing, and confined children.
+pub(crate) fn do_without_threads() {
+    HAS_NO_THREADS.store(true, Ordering::Relaxed);
+}
+
+/// Returns whether descriptors are closed on threads.
+pub(super) fn has_threads() -> bool {
+    !HAS_NO_THREADS.load(Ordering::Relaxed)
+}
+
+/// Closes a descriptor soon.
+///
+/// If too many wait already, it stays open for as long as this process runs. A peer that brings that about
+/// is at the end of its channel: each message ends it that has a descriptor which its type doesn't name.
+pub(crate) fn close(dying: Dying) {
+    if let Err(dying) = try_close(dying) {
+        let _ = ManuallyDrop::new(dying.fd);
+    }
+}
+
+/// Closes a descriptor soon; not if too many wait already.
+pub(crate) fn try_close(dying: Dying) -> Result<(), Dying> {
+    if !has_threads() {
+        dying.close();
+        return Ok(());
+    }
+    Closer::current().take(dying)
+}
+
+#[derive(Debug)]
+struct Closer {
+    /// The process that it belongs to: a copy made by `fork` has the memory, but no threads.
+    process: u32,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Dying>,
+    threads: usize,
+    /// How many of them have nothing to do.
+    idle: usize,
+}
+
+static CURRENT: Mutex<Option<Arc<Closer>>> = Mutex::new(None);
+
+impl Closer {
+    fn current() -> Arc<Self> {
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*current {
+            Some(closer) if closer.process == std::process::id() => Arc::clone(closer),
+            _ => Arc::clone(current.insert(Arc::new(Self {
+                process: std::process::id(),
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }))),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: Arc<Self>, dying: Dying) -> Result<(), Dying> {
+        let mut state = self.lock();
+        if state.waiting.len() >= WAITING {
+            return Err(dying);
+        }
+        if state.idle <= state.waiting.len() && state.threads < THREADS {
+            let for_thread = Arc::clone(&self);
+            match background::spawn("crossmist-close", move || for_thread.run()) {
+                Ok(()) => state.threads += 1,
+                Err(_) if state.threads == 0 => return Err(dying),
+                // Another one does it later.
+                Err(_) => {}
+            }
+        }
+        state.waiting.push_back(dying);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(dying) = state.waiting.pop_front() {
+                drop(state);
+                dying.close();
+                state = self.lock();
+                continue;
+            }
+            state.idle += 1;
+            let is_idle = |state: &mut State| state.waiting.is_empty();
+            let waited = self.changed.wait_timeout_while(state, IDLE_TIME, is_idle);
+            let (still, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = still;
+            state.idle -= 1;
+            if waited.timed_out() && state.waiting.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+}

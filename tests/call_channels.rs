@@ -1,0 +1,451 @@
+//! The channels that a confined call is passed: they keep to its policy, cost a bounded time, and end with
+//! its child.
+
+mod support;
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crossmist::{
+    ChannelError, Child, Duplex, Error, Receiver, SandboxPolicy, Sender, Traffic, channel, duplex,
+    func,
+};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use support::{patience, raw, wait_until_gone, within};
+
+fn main() {
+    crossmist::init();
+    support::main(
+        cases![
+            a_channel_ends_with_its_child_wherever_that_put_its_end,
+            what_was_sent_before_the_end_is_received,
+            an_end_that_is_passed_on_by_its_type_lives_on,
+            each_message_is_held_to_the_policy,
+            all_messages_together_are_held_to_the_policy,
+            an_end_that_is_passed_later_is_held_to_the_policy,
+            who_makes_its_messages_costly_is_ended,
+            who_makes_its_answer_costly_is_ended,
+            what_is_slow_to_come_costs_nothing,
+        ],
+        &[],
+    );
+}
+
+// The end of a channel.
+
+/// Leaves a descriptor in the queue that its answer would go through, where the program finds it when it joins.
+fn park(end: &OwnedFd) -> ! {
+    raw::send_with(raw::launch_socket(), b"x", &[end.as_raw_fd()], 0).unwrap();
+    raw::exit(0)
+}
+
+#[func(sandbox = "pure")]
+fn parks(end: Sender<u64>) -> Option<File> {
+    park(&end.into())
+}
+
+#[func(sandbox = "pure")]
+fn parks_a_receiver(end: Receiver<Vec<u8>>) -> Option<File> {
+    park(&end.into())
+}
+
+#[func(sandbox = "pure")]
+fn parks_what_it_may_send(end: Sender<u64>) -> Option<Sender<u64>> {
+    park(&end.into())
+}
+
+/// Waits for something on a thread, and says whether it has come to an end.
+fn on_a_thread<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> mpsc::Receiver<R> {
+    let (done, result) = mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    result
+}
+
+fn a_channel_ends_with_its_child_wherever_that_put_its_end() {
+    let patient = patience(Duration::from_secs(30));
+    // The control: the end is kept open by where it lies. A type names it, so it might be on its way.
+    let (end, mut receiver) = channel::<u64>().unwrap();
+    let child = parks_what_it_may_send.spawn(end).unwrap();
+    wait_until_gone(child.id());
+    let result = receiver.recv_timeout(Duration::from_millis(500));
+    assert!(matches!(result, Err(ChannelError::TimedOut)), "{result:?}");
+    drop(child);
+    assert_eq!(receiver.recv().unwrap(), None);
+
+    // Nobody joins it, and the wait began before it ran.
+    let (end, mut receiver) = channel::<u64>().unwrap();
+    let received = on_a_thread(move || receiver.recv());
+    let child: Child<Option<File>> = parks.spawn(end).unwrap();
+    assert_eq!(received.recv_timeout(patient).unwrap().unwrap(), None);
+    let result = child.join();
+    assert!(matches!(result, Err(Error::Malformed(_))), "{result:?}");
+
+    let (mut sender, end) = channel::<Vec<u8>>().unwrap();
+    let sent = on_a_thread(move || sender.send(&vec![0; 10 << 20]));
+    let _child = parks_a_receiver.spawn(end).unwrap();
+    let result = sent.recv_timeout(patient).unwrap();
+    assert!(matches!(result, Err(ChannelError::Closed)), "{result:?}");
+}
+
+#[func(sandbox = "pure")]
+fn sends_and_parks(mut end: Sender<u64>, count: u64) -> Option<File> {
+    (0..count).for_each(|number| end.send(&number).unwrap());
+    park(&end.into())
+}
+
+fn what_was_sent_before_the_end_is_received() {
+    let (end, mut receiver) = channel::<u64>().unwrap();
+    let child = sends_and_parks.spawn(end, 100).unwrap();
+    wait_until_gone(child.id());
+    std::thread::sleep(Duration::from_millis(200));
+    let received: Vec<u64> = receiver.iter().map(Result::unwrap).collect();
+    assert_eq!(received, (0..100).collect::<Vec<_>>());
+}
+
+#[func(sandbox = "pure")]
+fn passes_on(end: Sender<u64>, mut to: Sender<Sender<u64>>) {
+    to.send(&end).unwrap();
+}
+
+#[func(sandbox = "pure")]
+fn gives_back(end: Sender<u64>) -> Sender<u64> {
+    end
+}
+
+fn an_end_that_is_passed_on_by_its_type_lives_on() {
+    let (end, mut receiver) = channel::<u64>().unwrap();
+    let (to, mut ends) = channel().unwrap();
+    passes_on.run(end, to).unwrap();
+    let end = ends.recv().unwrap().unwrap();
+    // The child is gone for a while.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut end = gives_back.run(end).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    end.send(&7).unwrap();
+    assert_eq!(receiver.recv().unwrap(), Some(7));
+}
+
+// The limits of a policy.
+
+fn policy(line: &str) -> SandboxPolicy {
+    let text = format!("format = 1\nextends = [\"pure\"]\n[limits.channel]\n{line}\n");
+    SandboxPolicy::from_toml("narrow", &text).unwrap()
+}
+
+#[func(sandbox = dynamic)]
+fn sends(mut texts: Sender<String>, lengths: Vec<usize>) {
+    for length in lengths {
+        let _ = texts.send(&"x".repeat(length));
+    }
+}
+
+#[func(sandbox = dynamic)]
+fn sends_nested(mut values: Sender<Nested>, depth: usize) {
+    let nest = |inner, _| Nested(Some(Box::new(inner)));
+    values.send(&(0..depth).fold(Nested(None), nest)).unwrap();
+    values.send(&Nested(None)).unwrap();
+}
+
+#[derive(crossmist::Object, Debug, PartialEq)]
+struct Nested(Option<Box<Nested>>);
+
+#[func(sandbox = dynamic)]
+fn sends_files(mut files: Sender<Vec<File>>, file: File, count: usize) {
+    let copies = (0..count).map(|_| file.try_clone().unwrap()).collect();
+    files.send(&copies).unwrap();
+}
+
+/// That a channel has reached a line of the policy.
+#[track_caller]
+fn assert_limit<T: std::fmt::Debug>(result: Result<T, ChannelError>, name: &str, line: &str) {
+    let error = result.unwrap_err();
+    let ChannelError::Limit {
+        function,
+        policy,
+        key,
+    } = &error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((policy.as_str(), *key), ("narrow", line));
+    assert!(function.ends_with(name), "{function}");
+    let text = error.to_string();
+    assert!(
+        text.contains(line) && text.contains(name) && text.contains("`narrow`"),
+        "{text}"
+    );
+}
+
+fn each_message_is_held_to_the_policy() {
+    let wide = policy("message_bytes = \"2MiB\"\nnesting = 100\nmessage_fds = 20");
+    let lengths = vec![100, 1 << 20];
+
+    let (end, mut texts) = channel().unwrap();
+    let child = sends.sandbox(&wide).spawn(end, lengths.clone()).unwrap();
+    assert!(
+        texts
+            .iter()
+            .map(|text| text.unwrap().len())
+            .eq(lengths.clone())
+    );
+    child.join().unwrap();
+    let narrow = policy("message_bytes = \"64KiB\"");
+    let (end, mut texts) = channel().unwrap();
+    let child = sends.sandbox(&narrow).spawn(end, lengths).unwrap();
+    assert_eq!(texts.recv().unwrap().unwrap().len(), 100);
+    for _ in 0..2 {
+        assert_limit(texts.recv(), "sends", "limits.channel.message_bytes");
+    }
+    drop(texts);
+    child.join().unwrap();
+    // The end's own limit is told as such.
+    let (end, mut texts) = channel().unwrap();
+    texts.set_limits(crossmist::Limits {
+        message_bytes: 10,
+        ..Default::default()
+    });
+    sends.sandbox(&narrow).run(end, vec![100]).unwrap();
+    let result = texts.recv();
+    assert!(
+        matches!(result, Err(ChannelError::Malformed(_))),
+        "{result:?}"
+    );
+
+    let (end, mut values) = channel().unwrap();
+    sends_nested.sandbox(&wide).run(end, 80).unwrap();
+    assert!(values.recv().unwrap().unwrap().0.is_some());
+    let (end, mut values) = channel().unwrap();
+    let narrow = policy("nesting = 20");
+    sends_nested.sandbox(&narrow).run(end, 80).unwrap();
+    assert_limit(values.recv(), "sends_nested", "limits.channel.nesting");
+    // What follows is received.
+    assert_eq!(values.recv().unwrap(), Some(Nested(None)));
+
+    let file = || File::open("/proc/self/exe").unwrap();
+    let (end, mut files) = channel().unwrap();
+    sends_files.sandbox(&wide).run(end, file(), 10).unwrap();
+    assert_eq!(files.recv().unwrap().unwrap().len(), 10);
+    let (end, mut files) = channel().unwrap();
+    let narrow = policy("message_fds = 9");
+    sends_files.sandbox(&narrow).run(end, file(), 10).unwrap();
+    assert_limit(files.recv(), "sends_files", "limits.channel.message_fds");
+}
+
+#[func(sandbox = dynamic)]
+fn sends_by_two(mut one: Sender<String>, mut other: Duplex<String, ()>, count: usize) {
+    for _ in 0..count {
+        let _ = one.send(&"x".repeat(1000));
+        let _ = other.send(&"x".repeat(1000));
+    }
+}
+
+fn all_messages_together_are_held_to_the_policy() {
+    let count = |line: &str| {
+        let (one, mut first) = channel::<String>().unwrap();
+        let (mut second, other) = duplex::<(), String>().unwrap();
+        sends_by_two
+            .sandbox(&policy(line))
+            .run(one, other, 50)
+            .unwrap();
+        let mut received = 0;
+        loop {
+            for result in [first.recv(), second.recv()] {
+                match result {
+                    Ok(Some(_)) => received += 1,
+                    Ok(None) => return (received, None),
+                    Err(ChannelError::Limit { key, .. }) => return (received, Some(key)),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        }
+    };
+    // By default there are as many as one likes.
+    assert_eq!(count(""), (100, None));
+    assert_eq!(
+        count("messages = 40"),
+        (40, Some("limits.channel.messages"))
+    );
+    let total = Some("limits.channel.total_bytes");
+    assert_eq!(count("total_bytes = \"20000B\""), (19, total));
+}
+
+#[func(sandbox = dynamic)]
+fn sends_over_what_arrives(mut ends: Receiver<Sender<String>>, length: usize) {
+    let mut end = ends.recv().unwrap().unwrap();
+    end.send(&"x".repeat(length)).unwrap();
+}
+
+fn an_end_that_is_passed_later_is_held_to_the_policy() {
+    let policy = policy("message_bytes = \"64KiB\"");
+    for (length, is_allowed) in [(1000, true), (100_000, false)] {
+        let (mut ends, theirs) = channel().unwrap();
+        let child = sends_over_what_arrives.sandbox(&policy);
+        let child = child.spawn(theirs, length).unwrap();
+        let (end, mut texts) = channel().unwrap();
+        ends.send(&end).unwrap();
+        drop(end);
+        match is_allowed {
+            true => assert_eq!(texts.recv().unwrap().unwrap().len(), length),
+            false => assert_limit(
+                texts.recv(),
+                "sends_over_what_arrives",
+                "limits.channel.message_bytes",
+            ),
+        }
+        child.join().unwrap();
+    }
+}
+
+// What receiving costs.
+
+/// Has as many wait for a socket as its limit of descriptors allows.
+fn watch(socket: RawFd) -> (Vec<Epoll>, Vec<OwnedFd>) {
+    let socket = raw::copy_of(socket);
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
+    let mut epolls = Vec::new();
+    while let Ok(epoll) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) {
+        epolls.push(epoll);
+    }
+    epolls.truncate(epolls.len() / 2);
+    let mut copies = Vec::new();
+    while let Ok(copy) = socket.try_clone() {
+        copies.push(copy);
+    }
+    for epoll in &epolls {
+        for copy in &copies {
+            epoll.add(copy.as_fd(), EpollEvent::new(flags, 0)).unwrap();
+        }
+    }
+    (epolls, copies)
+}
+
+/// The kernel tells of room only if three quarters of a queue are free.
+fn leave_room(number: u64) {
+    if number > 50 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A policy under which a process can have many wait.
+fn crowded() -> SandboxPolicy {
+    let text = "format = 1\nextends = [\"worker\"]\n[limits]\nopen_files = 800\n";
+    SandboxPolicy::from_toml("crowded", text).unwrap()
+}
+
+#[func(sandbox = dynamic)]
+fn sends_at_a_price(mut numbers: Sender<u64>, is_costly: bool) {
+    let _watched = is_costly.then(|| watch(numbers.as_fd().as_raw_fd()));
+    let end = Instant::now() + Duration::from_secs(30);
+    for number in 0.. {
+        if is_costly {
+            leave_room(number);
+        }
+        if numbers.send(&number).is_err() || !is_costly && number == 1000 || Instant::now() > end {
+            break;
+        }
+    }
+}
+
+fn who_makes_its_messages_costly_is_ended() {
+    let policy = crowded();
+    // The control: the same program without the watches.
+    let (end, mut numbers) = channel().unwrap();
+    let child = sends_at_a_price.sandbox(&policy).spawn(end, false).unwrap();
+    assert_eq!(numbers.iter().map(Result::unwrap).count(), 1001);
+    child.join().unwrap();
+
+    for timeout in [None, Some(patience(Duration::from_secs(30)))] {
+        let (end, mut numbers) = channel().unwrap();
+        let child = sends_at_a_price.sandbox(&policy).spawn(end, true).unwrap();
+        let error = within(Duration::from_secs(60), || {
+            loop {
+                let received = match timeout {
+                    None => numbers.recv(),
+                    Some(timeout) => numbers.recv_timeout(timeout),
+                };
+                match received {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            }
+        });
+        let Some(error) = error else {
+            panic!("it has ended otherwise: {:?}", child.join());
+        };
+        assert!(matches!(error, ChannelError::TooCostly), "{error:?}");
+        assert!(matches!(numbers.recv(), Err(ChannelError::TooCostly)));
+        let result = within(Duration::from_secs(20), || child.join());
+        let expected = Traffic::Channel;
+        assert!(
+            matches!(&result, Err(Error::TooCostly { traffic }) if *traffic == expected),
+            "{result:?}"
+        );
+    }
+}
+
+const LENGTH: u32 = 8 << 20;
+
+/// Answers in pieces of one byte.
+#[func(sandbox = dynamic)]
+fn answers_at_a_price(is_costly: bool) -> Vec<u8> {
+    let socket = raw::launch_socket();
+    if !is_costly {
+        return vec![1];
+    }
+    let _watched = watch(socket);
+    let name = 5u64.to_le_bytes();
+    let mut first = vec![0xC1, 0, 0, 0];
+    first.extend(LENGTH.to_le_bytes());
+    first.extend([0; 16]);
+    first.extend(name);
+    first.push(0);
+    first.extend((LENGTH - 5).to_le_bytes());
+    raw::send(socket, &first).unwrap();
+    for number in 0u32.. {
+        leave_room(number.into());
+        let mut piece = vec![0xC2, 0, 0, 0];
+        piece.extend(number.to_le_bytes());
+        piece.extend(name);
+        piece.push(1);
+        if raw::send(socket, &piece).is_err() {
+            break;
+        }
+    }
+    raw::exit(0)
+}
+
+fn who_makes_its_answer_costly_is_ended() {
+    let policy = crowded();
+    assert_eq!(answers_at_a_price.sandbox(&policy).run(false).unwrap(), [1]);
+    let result = within(Duration::from_secs(60), || {
+        answers_at_a_price.sandbox(&policy).run(true)
+    });
+    let expected = Traffic::Answer;
+    assert!(
+        matches!(&result, Err(Error::TooCostly { traffic }) if *traffic == expected),
+        "{result:?}"
+    );
+}
+
+#[func(sandbox = "pure")]
+fn sends_now_and_then(mut numbers: Sender<u64>, mut texts: Sender<Vec<u8>>) {
+    for number in 0..50 {
+        std::thread::sleep(Duration::from_millis(5));
+        numbers.send(&number).unwrap();
+    }
+    for _ in 0..5 {
+        texts.send(&vec![7; 1 << 20]).unwrap();
+    }
+}
+
+fn what_is_slow_to_come_costs_nothing() {
+    let (number, mut numbers) = channel().unwrap();
+    let (text, mut texts) = channel().unwrap();
+    let child = sends_now_and_then.spawn(number, text).unwrap();
+    assert_eq!(numbers.iter().take(50).map(Result::unwrap).count(), 50);
+    assert_eq!(texts.iter().map(Result::unwrap).count(), 5);
+    child.join().unwrap();
+}
