@@ -8,7 +8,7 @@ use crate::names;
 use crate::policy::Policy;
 use crate::resolve::{Grant, Rules};
 use crate::syscalls::groups::{
-    self, ALWAYS, DANGEROUS, DANGEROUS_UNFILTERED, EVERYTHING, NEVER, Soft,
+    self, ALWAYS, DANGEROUS_UNFILTERED, EVERYTHING, NEVER, Soft, is_dangerous,
 };
 use crate::syscalls::{self, Syscall, Width};
 
@@ -180,9 +180,7 @@ fn caution(name: &str, lines: &str) -> Option<&'static str> {
         "open" | "openat" | "creat" if has("write = ") || has("create = ") => {
             "what it writes there is whatever its input makes it write"
         }
-        _ if DANGEROUS.contains(&name) || has("why = ") => {
-            "it is one of the calls that need a reason"
-        }
+        _ if is_dangerous(name) || has("why = ") => "it is one of the calls that need a reason",
         _ => return None,
     })
 }
@@ -314,7 +312,7 @@ fn addition(entry: &str, name: &str) -> String {
         _ => "",
     };
     let is_whole = entry == name && DANGEROUS_UNFILTERED.contains(&name);
-    match is_whole || DANGEROUS.contains(&name) || entry.contains(EXECUTABLE) {
+    match is_whole || is_dangerous(name) || entry.contains(EXECUTABLE) {
         // Which needs a reason.
         true => format!("{limit}[syscalls]\nallow = [{{ call = \"{entry}\", why = \"…\" }}]"),
         false => format!("{limit}[syscalls]\nallow = [\"{entry}\"]"),

@@ -108,7 +108,7 @@ fn is_dangerous(call: &Syscall, record: &Record, arch: Arch) -> bool {
     // A thread is no process, although one call makes both.
     let is_thread = of_group("@threads", call, record, arch);
     let starts = ["clone", "fork", "vfork"].contains(&call.name) && !is_thread;
-    executes || starts || (DANGEROUS.contains(&call.name) && !is_thread)
+    executes || starts || (groups::is_dangerous(call.name) && !is_thread)
 }
 
 /// Whether a group allows what was seen.

@@ -1,12 +1,13 @@
 //! Rules that are forbidden, need a reason, or contradict each other.
 
 use super::{Family, Grant, Rules};
+use crate::condition::Condition;
 use crate::diagnostic::Code;
 use crate::file::{Entry, SyscallRules, Target};
 use crate::names;
 use crate::settings::{SETTINGS, Value, index_of};
 use crate::source::{Place, Problem};
-use crate::syscalls::groups::{DANGEROUS, DANGEROUS_UNFILTERED, NEVER, Soft};
+use crate::syscalls::groups::{self, DANGEROUS, DANGEROUS_UNFILTERED, NEVER, Soft};
 
 /// The bit of `prot`, which is argument 2 of every call that has it.
 const PROT_EXEC: u64 = 4;
@@ -17,26 +18,15 @@ pub(super) fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<
         return;
     }
     let name = entry.target.name();
-    let condition = match &entry.target {
-        Target::Group(_) => None,
-        Target::Call(_, condition) => condition.as_ref(),
-    };
     if NEVER.contains(&name) {
         let message =
             format!("no policy may allow `{name}`: a process could escape its confinement with it");
         problems.push(Problem::new(Code::NeverAllowed, entry.place, message));
         return;
     }
-    let unfiltered = DANGEROUS_UNFILTERED.contains(&name) && condition.is_none();
-    let executable = ["mmap", "mprotect", "pkey_mprotect"].contains(&name)
-        && condition.is_some_and(|c| {
-            crate::Arch::ALL
-                .iter()
-                .any(|arch| c.admits_bit(*arch, 2, PROT_EXEC))
-        });
-    if !(DANGEROUS.contains(&name) || unfiltered || executable) {
+    let Some(what) = needs_reason(&entry.target) else {
         return;
-    }
+    };
     let reason = entry.why.as_ref().or_else(|| {
         rules
             .reasons
@@ -45,14 +35,32 @@ pub(super) fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<
             .map(|(_, reason)| reason)
     });
     if reason.is_none_or(|reason| reason.trim().is_empty()) {
-        let what = match (executable, unfiltered) {
-            (true, _) => format!("`{name}` with PROT_EXEC"),
-            (_, true) => format!("`{name}` without a condition"),
-            _ => format!("`{name}`"),
-        };
         let message = format!("{what} is dangerous and needs a reason");
         let help = format!("say why in `[syscalls.dangerous]`: `\"{name}\" = \"…\"`");
         problems.push(Problem::new(Code::MissingReason, entry.place, message).help(help));
+    }
+}
+
+/// What of an entry is so dangerous that it needs a reason, in words.
+pub(crate) fn needs_reason(target: &Target) -> Option<String> {
+    let name = target.name();
+    let (is_call, condition) = match target {
+        Target::Group(_) => (false, None),
+        Target::Call(_, condition) => (true, condition.as_ref()),
+    };
+    let admits_code = |condition: &Condition| {
+        let mut arches = crate::Arch::ALL.iter();
+        arches.any(|arch| condition.admits_bit(*arch, 2, PROT_EXEC))
+    };
+    if ["mmap", "mprotect", "pkey_mprotect"].contains(&name) && condition.is_some_and(admits_code) {
+        Some(format!("`{name}` with PROT_EXEC"))
+    } else if DANGEROUS_UNFILTERED.contains(&name) && condition.is_none() {
+        Some(format!("`{name}` without a condition"))
+    } else if DANGEROUS.contains(&name) {
+        Some(format!("`{name}`"))
+    } else {
+        let group = is_call.then(|| groups::dangerous_group(name)).flatten()?;
+        Some(format!("`{name}`, as a part of `{group}`,"))
     }
 }
 

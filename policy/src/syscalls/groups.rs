@@ -325,6 +325,25 @@ pub(crate) const DANGEROUS_UNFILTERED: &[&str] = &[
     "socket",
 ];
 
+/// Whether a call or a group needs a reason, whatever the condition.
+pub(crate) fn is_dangerous(name: &str) -> bool {
+    DANGEROUS.contains(&name) || dangerous_group(name).is_some()
+}
+
+/// The dangerous group that a call is in, unless it is in a harmless one as well.
+pub(crate) fn dangerous_group(name: &str) -> Option<&'static str> {
+    let is_dangerous = |group: &&Group| DANGEROUS.contains(&group.name);
+    let has = |group: &&Group| {
+        let mut entries = group.entries.iter();
+        entries.any(|entry| entry.split('(').next() == Some(name))
+    };
+    let mut groups = GROUPS.iter().filter(has);
+    let first = groups.clone().find(is_dangerous)?;
+    groups
+        .all(|group| is_dangerous(&group))
+        .then_some(first.name)
+}
+
 #[rustfmt::skip]
 static GROUPS: &[Group] = &[
     Group { name: "@runtime", about: "running and exiting; part of every policy", entries: &[
