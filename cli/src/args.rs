@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Learn(Learn),
     /// Write a policy from one of systemd, OCI or minijail
     Import(Import),
+    /// Write a policy's filter in the format of another program
+    Export(Export),
     /// Write the JSON Schema, with which editors complete and check policies
     Schema(Schema),
     /// Format policy files, and keep their comments
@@ -241,15 +243,63 @@ pub(crate) struct Learn {
 #[command(
     after_help = "The policy goes to standard output. What could not be translated is at its end, as comments.
 
-Example:
-  cargo crossmist import oci seccomp.json > policies/imported.toml"
+The policy allows what the file allows, or less.
+
+Examples:
+  cargo crossmist import oci seccomp.json > policies/imported.toml
+  cargo crossmist import systemd reader.service > policies/reader.toml
+  cargo crossmist import seccompiler filters.json --filter vcpu > policies/vcpu.toml"
 )]
 pub(crate) struct Import {
     /// The format of the file
     #[arg(value_enum)]
-    pub(crate) kind: crate::import::Format,
+    pub(crate) kind: Foreign,
     /// The file
     pub(crate) file: PathBuf,
+    /// Which filter or profile to take, if the file has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) filter: Option<String>,
+}
+
+/// Formats of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Foreign {
+    /// The options of a systemd unit
+    Systemd,
+    /// A seccomp profile in JSON, as Docker, Podman and Kubernetes take it, or a container's config.json
+    Oci,
+    /// A SeccompProfile of the Kubernetes security-profiles-operator, in YAML
+    SecurityProfiles,
+    /// Filters in the JSON of seccompiler and Firecracker
+    Seccompiler,
+    /// A minijail policy
+    Minijail,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The filter goes to standard output. It allows what the policy's own filter allows, or less; what it lacks
+is named on standard error.
+
+Example:
+  cargo crossmist export seccompiler thumbnail > thumbnail.json"
+)]
+pub(crate) struct Export {
+    /// The format to write
+    #[arg(value_enum)]
+    pub(crate) kind: Exchange,
+    /// Which policy
+    pub(crate) name: String,
+    /// For which architecture [default: this one]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<String>,
+}
+
+/// Formats that a filter can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Exchange {
+    /// The JSON of seccompiler and Firecracker
+    Seccompiler,
 }
 
 #[derive(Args, Debug)]

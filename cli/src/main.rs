@@ -6,7 +6,6 @@
 mod args;
 mod cargo;
 mod commands;
-mod import;
 mod page;
 mod report;
 mod sources;

@@ -48,9 +48,13 @@ mod cover;
 mod diagnostic;
 pub mod diff;
 mod expect;
+#[cfg(feature = "import")]
+mod export;
 mod file;
 mod help;
 pub mod home;
+#[cfg(feature = "import")]
+pub mod import;
 mod kernel;
 mod keys;
 pub mod landlock;
@@ -79,6 +83,8 @@ pub use compiled::{
 };
 pub use diagnostic::{Code, Diagnostic, Report, Severity};
 pub use expect::{Expected, Subject};
+#[cfg(feature = "import")]
+pub use export::Exported;
 pub use file::{OnViolation, kernel_tree};
 pub use help::Help;
 pub use kernel::{Kernel, Requirement, Unenforceable};

@@ -4,6 +4,7 @@ mod bpf;
 mod check;
 mod diff;
 mod explain;
+mod export;
 mod fmt;
 mod help;
 mod import;
@@ -33,6 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         Command::Test(options) => test::run(arguments, options),
         Command::Learn(options) => learn::run(arguments, options),
         Command::Import(options) => import::run(arguments, options),
+        Command::Export(options) => export::run(arguments, options),
         Command::Schema(options) => schema::run(arguments, options),
         Command::Fmt(options) => fmt::run(arguments, options),
         Command::Bpf(options) => bpf::run(arguments, options),
