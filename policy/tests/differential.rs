@@ -146,13 +146,34 @@ proptest! {
         alternatives in alternatives(),
         choices in prop::collection::vec((prop::array::uniform4(0usize..32), prop::array::uniform4(interesting())), 24),
     ) {
-        let texts = alternatives.iter().map(|tests| {
-            tests.iter().map(Test::text).collect::<Vec<_>>().join(" && ")
-        });
-        let condition = texts.collect::<Vec<_>>().join(" || ");
-        let text = format!("format = 1\n[syscalls]\nallow = ['semctl({condition})']\n");
-        let policy = Policy::from_toml(&BuiltinOnly, "random", &text);
-        let compiled = policy.unwrap_or_else(|report| panic!("{report}")).compile().unwrap();
+        let written = |tests: &[Test]| tests.iter().map(Test::text).collect::<Vec<_>>().join(" && ");
+        let policy = |condition: &str| {
+            let text = format!("format = 1\n[syscalls]\nallow = ['semctl({condition})']\n");
+            Policy::from_toml(&BuiltinOnly, "random", &text)
+        };
+        // Tests that exclude each other are refused; the other compiler makes a filter that nothing meets.
+        let (alternatives, refused): (Vec<_>, Vec<_>) =
+            alternatives.into_iter().partition(|tests| policy(&written(tests)).is_ok());
+        for tests in &refused {
+            let report = policy(&written(tests)).unwrap_err().to_string();
+            prop_assert!(report.contains("exclude each other"), "{}", report);
+            let number = crossmist_policy::syscalls::find("semctl").unwrap().number(Arch::X86_64).unwrap();
+            let theirs = theirs(std::slice::from_ref(tests), number, TargetArch::x86_64);
+            for (choice, other) in &choices {
+                let mut args = [0; 6];
+                for arg in 0..4u8 {
+                    let at = usize::from(arg);
+                    args[at] = near(std::slice::from_ref(tests), arg, choice[at], other[at]);
+                }
+                let answer = run(&theirs, &Call::new(Arch::X86_64, number, args)).unwrap();
+                prop_assert!(Action::from_return(answer) != Some(Action::Allow), "{} {:x?}", written(tests), args);
+            }
+        }
+        if alternatives.is_empty() {
+            return Ok(());
+        }
+        let condition = alternatives.iter().map(|tests| written(tests)).collect::<Vec<_>>().join(" || ");
+        let compiled = policy(&condition).unwrap_or_else(|report| panic!("{report}")).compile().unwrap();
         for (arch, target) in [(Arch::X86_64, TargetArch::x86_64), (Arch::Aarch64, TargetArch::aarch64)] {
             let number = crossmist_policy::syscalls::find("semctl").unwrap().number(arch).unwrap();
             let ours = &compiled.program(arch).unwrap().code;

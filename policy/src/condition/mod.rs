@@ -3,11 +3,14 @@
 //! A condition is a list of alternatives, each a list of tests that must all hold. Tests are kept
 //! in the form that a filter can carry out: a masked part of one register against constants.
 
+mod contradiction;
+mod number;
 mod parse;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
+pub(crate) use number::{Number, number};
 pub(crate) use parse::parse;
 
 use crate::Arch;

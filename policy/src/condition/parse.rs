@@ -1,7 +1,8 @@
 //! The written form of conditions: `prot only PROT_READ|PROT_WRITE && flags has MAP_PRIVATE`.
 
+use super::number::{Number, number};
 use super::tokens::Token;
-use super::{Condition, Conjunction, Mistake, Relation, Test};
+use super::{Condition, Conjunction, Mistake, Relation, Test, contradiction};
 use crate::Arch;
 use crate::diagnostic::{Code, nearest};
 use crate::syscalls::{Syscall, Width, constants};
@@ -49,9 +50,19 @@ impl<'t> Parser<'t> {
     }
 
     fn conjunction(&mut self) -> Result<Conjunction, Mistake> {
+        let start = self.at;
         let mut tests = vec![self.test()?];
         while self.accept("&&") {
             tests.push(self.test()?);
+        }
+        if let Some((first, later)) = contradiction::find(&tests) {
+            let message = format!(
+                "this is never true: its tests {} and {} exclude each other",
+                first + 1,
+                later + 1
+            );
+            let start = start + self.text[start..].len() - self.text[start..].trim_start().len();
+            return Err(self.mistake(Code::BadOperand, start, self.at, &message));
         }
         if tests.len() > MAX_PARTS {
             return Err(self.whole(format!("more than {MAX_PARTS} tests in one alternative")));
@@ -249,12 +260,12 @@ impl<'t> Parser<'t> {
 
     fn value(&mut self, width: Width) -> Result<u64, Mistake> {
         let token = self.word("a number or a constant")?;
-        let (digits, radix) = match token.text.strip_prefix("0x") {
-            Some(digits) => (digits, 16),
-            None => (token.text, 10),
-        };
         let value = if token.text.starts_with(|c: char| c.is_ascii_digit()) {
-            u64::from_str_radix(&digits.replace('_', ""), radix).ok()
+            match number(token.text) {
+                Number::Is(value) => Some(value),
+                Number::Octal => return Err(self.octal(token)),
+                Number::Not => None,
+            }
         } else {
             constants::value(token.text, self.arch)
         };
@@ -276,6 +287,23 @@ impl<'t> Parser<'t> {
             return Err(self.mistake(Code::BadOperand, token.start, token.end(), &message));
         }
         Ok(value & width.mask())
+    }
+
+    /// A leading zero, which means octal in C and nothing elsewhere.
+    fn octal(&self, token: Token<'t>) -> Mistake {
+        let digits = token.text.trim_start_matches('0');
+        let message = format!("`{}` may be octal or decimal", token.text);
+        let mistake = self.mistake(Code::BadOperand, token.start, token.end(), &message);
+        let is_octal =
+            !digits.is_empty() && digits.bytes().all(|digit| (b'0'..b'8').contains(&digit));
+        let help = match is_octal {
+            true => format!("write `0o{digits}` for an octal number, `{digits}` for a decimal one"),
+            false => "write a number without a zero ahead".to_owned(),
+        };
+        Mistake {
+            help: Some(help),
+            ..mistake
+        }
     }
 
     fn argument(&self, name: Token<'t>) -> Result<(u8, Width), Mistake> {

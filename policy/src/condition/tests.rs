@@ -87,6 +87,43 @@ fn what_cannot_be_judged_is_refused_with_the_reason() {
 }
 
 #[test]
+fn tests_that_exclude_each_other_are_refused() {
+    for text in [
+        "cmd == 1 && cmd == 2",
+        "cmd == 1 && cmd != 1",
+        "cmd in {1, 2} && cmd in {3, 4}",
+        "arg < 4 && arg >= 4",
+        "arg == 7 && arg < 7",
+        "cmd has 1 && cmd lacks 3",
+        "cmd == 1 && semid == 2 && cmd & 2 == 2",
+    ] {
+        assert_eq!(read("semctl", text), Err(Code::BadOperand), "{text}");
+        assert!(
+            read("semctl", &format!("cmd == 9 || {text}")).is_err(),
+            "{text}"
+        );
+    }
+    for text in [
+        "cmd == 1 || cmd == 2",
+        "cmd in {1, 2} && cmd in {2, 3}",
+        "cmd in {1, 2} && cmd != 1",
+        "arg < 4 && arg >= 3",
+        "cmd has 1 && cmd lacks 2",
+        "semid == 1 && semnum == 2",
+    ] {
+        assert!(read("semctl", text).is_ok(), "{text}");
+    }
+    assert!(read("getpgid", "pid == self.pid && pid == 0").is_ok());
+}
+
+#[test]
+fn a_number_with_a_zero_ahead_is_refused() {
+    assert_eq!(read("fchmod", "mode == 0644"), Err(Code::BadOperand));
+    assert!(holds("fchmod", "mode == 0o644", [3, 420, 0, 0, 0, 0]));
+    assert!(!holds("fchmod", "mode == 0o644", [3, 644, 0, 0, 0, 0]));
+}
+
+#[test]
 fn implication_is_seen_where_values_decide_and_never_claimed_otherwise() {
     let implies = |narrow: &str, wide: &str| {
         let wide = read("mmap", wide).unwrap();

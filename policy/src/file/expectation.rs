@@ -1,5 +1,6 @@
 //! `[[expect]]`: what a policy says about itself, to be held against it.
 
+use crate::condition::{Number, number};
 use crate::diagnostic::Code;
 use crate::names;
 use crate::reader::{Node, Reader};
@@ -127,22 +128,29 @@ pub(crate) fn call(text: &str) -> Result<(&'static Syscall, [[u64; 6]; 2]), Stri
             let value = arg.split('|').try_fold(0, |sum, part| {
                 value(part.trim(), arch).map(|value| sum | value)
             });
-            args[arch.index()][at] = value.ok_or_else(|| format!("unknown constant `{arg}`"))?;
+            args[arch.index()][at] = value?;
         }
     }
     Ok((call, args))
 }
 
 /// `self.pid` is left as a mark that the check replaces.
-fn value(text: &str, arch: Arch) -> Option<u64> {
-    match text {
+fn value(text: &str, arch: Arch) -> Result<u64, String> {
+    let known = match text {
         "NULL" => Some(0),
         "self.pid" => Some(u64::from(crate::bpf::SAMPLE_PID)),
-        _ => match text.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok(),
-            None if text.starts_with('-') => text.parse::<i64>().ok().map(|n| n as u64),
-            None if text.starts_with(|c: char| c.is_ascii_digit()) => text.parse().ok(),
-            None => constants::value(text, arch),
+        _ if text.starts_with('-') => text.parse::<i64>().ok().map(|n| n as u64),
+        _ if text.starts_with(|c: char| c.is_ascii_digit()) => match number(text) {
+            Number::Is(number) => Some(number),
+            Number::Octal => {
+                let digits = text.trim_start_matches('0');
+                return Err(format!(
+                    "`{text}` may be octal or decimal: write `0o{digits}` or `{digits}`"
+                ));
+            }
+            Number::Not => None,
         },
-    }
+        _ => constants::value(text, arch),
+    };
+    known.ok_or_else(|| format!("unknown constant `{text}`"))
 }
