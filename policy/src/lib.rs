@@ -75,6 +75,7 @@ mod source;
 pub mod steps;
 pub mod syscalls;
 mod template;
+mod unprotected;
 mod verdict;
 
 pub use compiled::{

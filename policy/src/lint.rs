@@ -16,6 +16,15 @@ const BROAD: &[&str] = &[
     "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/run",
 ];
 
+/// Whether a path holds much of a machine.
+pub(crate) fn is_broad(path: &str) -> bool {
+    let bare = match path.trim_end_matches('/') {
+        "" => "/",
+        bare => bare,
+    };
+    BROAD.contains(&bare)
+}
+
 impl Policy {
     /// What could be better about the policy's own file.
     ///
@@ -53,11 +62,7 @@ impl Policy {
             .filter(|grant| self.is_own(grant.path.place))
         {
             let path = grant.path.value.as_str();
-            let bare = match path.trim_end_matches('/') {
-                "" => "/",
-                bare => bare,
-            };
-            if BROAD.contains(&bare) {
+            if is_broad(path) {
                 let message = format!(
                     "`{path}` contains a large part of the machine: name the parts that are needed"
                 );

@@ -398,7 +398,8 @@ impl Policy {
         let fresh = self.values.is_strict("process", "launch");
         let speculates = !self.values.is_strict("process", "spec_allow");
         let many = self.values.count("limits", "threads") > 1;
-        let mut residual = vec![
+        let mut residual = self.open_by_grants();
+        residual.extend([
             one(
                 "its answer",
                 true,
@@ -496,7 +497,7 @@ impl Policy {
                 "`limits.threads` binds only where the child has a user of its own, so under root",
                 "none can be started (seccomp)",
             ),
-        ];
+        ]);
         if let Some(more) = self.residual_of_processes() {
             residual.push(more);
         }

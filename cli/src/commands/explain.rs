@@ -260,6 +260,12 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
             step.asks_for, step.since
         ));
     }
+    // What a reviewer has to know comes before what is well.
+    text.push_str(&heading(
+        "NOT PROTECTED",
+        "what an attacker inside may still do",
+    ));
+    text.push_str(&residual(overview, true));
     for (area, name) in [
         (Area::Files, "FILES"),
         (Area::Network, "NETWORK"),
@@ -291,23 +297,23 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
         table.row([&setting.name, &setting.value, &place]);
     }
     text.push_str(&table.draw(2));
-    text.push_str(&heading(
-        "NOT PROTECTED",
-        "what an attacker inside may still do",
-    ));
+    text.push_str(&heading("CLOSED", "what an attacker inside may not do"));
+    text.push_str(&residual(overview, false));
+    text
+}
+
+/// Lists what is open, or what is closed.
+fn residual(overview: &Overview, is_open: bool) -> String {
     let mut table = Table::default();
-    for residual in overview.residual.iter().filter(|residual| residual.is_open) {
-        table.row(["!", residual.what, &residual.note]);
-    }
+    let sign = if is_open { "!" } else { "closed" };
     for residual in overview
         .residual
         .iter()
-        .filter(|residual| !residual.is_open)
+        .filter(|residual| residual.is_open == is_open)
     {
-        table.row(["closed", residual.what, &residual.note]);
+        table.row([sign, residual.what, &residual.note]);
     }
-    text.push_str(&table.draw(2));
-    text
+    table.draw(2)
 }
 
 /// Returns whether the arguments of a call decide its result, on some architecture.

@@ -1,0 +1,99 @@
+//! What a policy leaves open by what it grants: the first thing that a reviewer reads.
+
+use crate::Arch;
+use crate::lint::is_broad;
+use crate::overview::Residual;
+use crate::policy::Policy;
+
+const READ_FILE: u64 = 1 << 2;
+const WRITE_FILE: u64 = 1 << 1;
+const PROT_EXEC: u64 = 4;
+
+/// What changes modes, owners and attributes, wherever a path leads or a descriptor comes from.
+const ATTRIBUTES: &[&str] = &[
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "chown",
+    "fchown",
+    "fchownat",
+    "lchown",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "utimensat",
+    "utime",
+    "utimes",
+    "futimesat",
+];
+
+impl Policy {
+    /// What is open because of a line of the policy, the widest first.
+    pub(crate) fn open_by_grants(&self) -> Vec<Residual> {
+        let mut open = Vec::new();
+        let mut say = |what, note: String| {
+            open.push(Residual {
+                what,
+                is_open: true,
+                note,
+            });
+        };
+        for (right, what, done) in [
+            (READ_FILE, "much that can be read", "reads"),
+            (WRITE_FILE, "much that can be written", "writes"),
+        ] {
+            let granted = self
+                .paths
+                .iter()
+                .filter(|path| path.rights.bits() & right != 0);
+            let broad: Vec<_> = granted
+                .map(|path| path.path.value.as_str())
+                .filter(|path| is_broad(path))
+                .collect();
+            if !broad.is_empty() {
+                say(
+                    what,
+                    format!("it {done} all that its user may at {}", broad.join(", ")),
+                );
+            }
+        }
+        let executable = ["mmap", "mprotect", "pkey_mprotect"].iter().find(|name| {
+            let runs = |condition: &crate::condition::Condition, arch: Arch| {
+                condition.admits_bit(arch, 2, PROT_EXEC)
+            };
+            self.can_happen(name, runs).is_some()
+        });
+        if let Some(name) = executable {
+            say(
+                "executable memory",
+                format!("`{name}` makes code of data: an attack can bring instructions of its own"),
+            );
+        }
+        let changes = ATTRIBUTES
+            .iter()
+            .find(|name| self.can_happen(name, |_, _| true).is_some());
+        if let Some(name) = changes {
+            say(
+                "modes and owners of files",
+                format!(
+                    "`{name}` reaches every file that its user owns: Landlock doesn't restrict it"
+                ),
+            );
+        }
+        if self.values.number("limits", "memory").is_none() {
+            say(
+                "memory",
+                "nothing bounds it: it can take what the machine has".to_owned(),
+            );
+        }
+        if !self.values.is_strict("process", "user") {
+            say(
+                "its identity",
+                "it is the program's user: whatever isn't denied above, that user may do"
+                    .to_owned(),
+            );
+        }
+        open
+    }
+}
