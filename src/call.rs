@@ -109,10 +109,12 @@ pub(crate) fn start_child<'a, F: Func>(
             let process = start::<F>(program, theirs, options)?;
             Child::new(ChildProcess::own(process), ours, hold, None)
         }
-        Some(confined) => {
+        Some(mut confined) => {
+            let group = confined.take_group();
             let passed = Passed::new(outbox.links(), &confined);
             let request = confined.request(deadline);
-            let kept = ChildProcess::kept(keeper::launch(program, request, theirs, deadline)?);
+            let kept =
+                ChildProcess::kept(keeper::launch(program, request, theirs, group, deadline)?);
             let child = Child::new(kept, ours, hold, Some(confined));
             if let (Some(passed), Some(process)) = (passed, child.process()) {
                 passed.belong_to(process);

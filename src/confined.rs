@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossmist_policy::Arch;
 
-use crate::confine::{Status, Wanted};
+use crate::confine::{NewGroup, Status, Wanted};
 use crate::error::{ChildText, Claim, Error, Resource, Traffic, Violation};
 use crate::keeper::{self, Cause, Launch, Parting, Piped, Request};
 use crate::object::{Limits, Object, Terms, carries};
@@ -27,6 +27,8 @@ pub(crate) struct Confined {
     piped: Piped,
     /// The channels that it was passed end with it, wherever it has put their ends.
     takes_ends_along: bool,
+    /// The child's control group, until the keeper has it.
+    group: Option<NewGroup>,
     /// The child's report on its confinement.
     status: Option<Arc<Status>>,
     note: Option<Note>,
@@ -44,9 +46,20 @@ impl Confined {
             policy: policy.clone(),
             piped,
             takes_ends_along,
+            group: None,
             status: None,
             note: None,
         }
+    }
+
+    /// Gives the child a control group.
+    pub(crate) fn in_group(self, group: Option<NewGroup>) -> Self {
+        Self { group, ..self }
+    }
+
+    /// The child's control group, for the keeper.
+    pub(crate) fn take_group(&mut self) -> Option<NewGroup> {
+        self.group.take()
     }
 
     /// Returns the limits on an answer that holds a `T`.
@@ -221,6 +234,13 @@ impl Confined {
             Some(Cause::OutputCost) => {
                 return Some(Error::TooCostly {
                     traffic: Traffic::Output,
+                });
+            }
+            Some(Cause::Memory) => {
+                return Some(Error::Limit {
+                    function: self.function,
+                    policy: self.policy.name().to_owned(),
+                    resource: Resource::Memory,
                 });
             }
             Some(Cause::OutputDescriptors) => return Some(Error::Malformed(FrameError::Output)),

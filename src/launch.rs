@@ -64,7 +64,8 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
     })?;
     // Nobody else can have them honestly, and whoever hides them is not to keep the program waiting.
     let takes_ends_along = plan.sends_descriptors() && sends < Sends::Ends;
-    let confined = Confined::new(F::NAME, policy, piped, takes_ends_along);
+    let group = plan.add_control_group(policy.compiled()).map_err(failed)?;
+    let confined = Confined::new(F::NAME, policy, piped, takes_ends_along).in_group(group);
     Ok(Some((confined, plan)))
 }
 

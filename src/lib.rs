@@ -186,7 +186,7 @@ pub use crate::channel::{
 };
 pub use crate::child::init;
 pub use crate::confine::{
-    Namespace, SameUser, SecondNet, Status, can_deny_write_execute, landlock_abi,
+    ControlGroup, Namespace, SameUser, SecondNet, Status, can_deny_write_execute, landlock_abi,
 };
 pub use crate::error::{ChildText, Claim, Error, Panic, Resource, Traffic, Violation};
 pub use crate::handle::{Child, KillHandle};

@@ -80,7 +80,7 @@ mod verdict;
 
 pub use compiled::{
     Ceiling, ChannelLimits, Compiled, DecodeError, Environment, Explanation, Limits, PathRule,
-    PortRule, PortSet, Process, Provenance, Stdio, Unbound, VariableRule,
+    PortRule, PortSet, Process, Provenance, Stdio, Unbound, VariableRule, WantedGroup,
 };
 pub use diagnostic::{Code, Diagnostic, Report, Severity};
 pub use expect::{Expected, Subject};

@@ -397,7 +397,9 @@ impl Policy {
         let shares = any(&["memfd_create"]);
         let fresh = self.values.is_strict("process", "launch");
         let speculates = !self.values.is_strict("process", "spec_allow");
-        let many = self.values.count("limits", "threads") > 1;
+        let grouped = self.has_control_group();
+        let may_thread = self.values.count("limits", "threads") > 1;
+        let many = may_thread && !grouped;
         let mut residual = self.open_by_grants();
         residual.extend([
             one(
@@ -461,16 +463,25 @@ impl Policy {
             ),
             one(
                 "memory that is shared",
-                shares,
-                "memory objects don't count towards `limits.memory`",
-                "none can be made (seccomp)",
+                shares && !grouped,
+                "memory objects don't count towards `limits.memory`, but in a control group \
+                 (`limits.control_group`)",
+                if shares {
+                    "memory objects count (memory.max)"
+                } else {
+                    "none can be made (seccomp)"
+                },
             ),
             one(
                 "the kernel's memory",
-                any(&["epoll_create1", "socketpair", "socket", "pipe2"]),
+                any(&["epoll_create1", "socketpair", "socket", "pipe2"]) && !grouped,
                 "sockets, pipes and the watches of epolls don't count towards `limits.memory`; \
                  `limits.open_files` bounds how many there are, and each epoll can watch all of them",
-                "little can be made that takes some (seccomp)",
+                if grouped {
+                    "it counts (memory.max)"
+                } else {
+                    "little can be made that takes some (seccomp)"
+                },
             ),
             one(
                 "locks on files",
@@ -494,8 +505,13 @@ impl Policy {
             one(
                 "the number of threads",
                 many,
-                "`limits.threads` binds only where the child has a user of its own, so under root",
-                "none can be started (seccomp)",
+                "`limits.threads` binds only a child with a user of its own, as under root, or with a \
+                 control group (`limits.control_group`)",
+                if may_thread {
+                    "bounded (pids.max)"
+                } else {
+                    "none can be started (seccomp)"
+                },
             ),
         ]);
         if let Some(more) = self.residual_of_processes() {
@@ -516,14 +532,25 @@ impl Policy {
 impl Policy {
     /// What remains of processes that a child starts.
     fn residual_of_processes(&self) -> Option<Residual> {
+        let is_open = !self.has_control_group() && !self.has_own(Namespace::Pid);
+        let note = match is_open {
+            true => {
+                "the keeper ends them after the child, one by one, and what forks faster than that may \
+                 outlive the program; if the child has a user of its own, as under root, or a control group \
+                 (`limits.control_group`), they end all at once"
+            }
+            false => "they end all at once (a control group, or a PID namespace)",
+        };
         (self.values.count("limits", "processes") > 0).then(|| Residual {
             what: "the processes that it starts",
-            is_open: true,
-            note: "the keeper ends them after the child, one by one, and what forks faster than that may \
-                   outlive the program; if the child has a user of its own, as under root, they end all at \
-                   once"
-                .to_owned(),
+            is_open,
+            note: note.to_owned(),
         })
+    }
+
+    /// Whether no call is made without a control group.
+    fn has_control_group(&self) -> bool {
+        self.values.is_strict("limits", "control_group")
     }
 
     /// What remains of files that a child makes.

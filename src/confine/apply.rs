@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crossmist_policy::bpf::{self, BpfProgram};
 
+use super::control_group::Entrance;
 use super::namespaces::Origin;
 use super::plan::{Fixed, Plan, errno};
 use super::privileges;
@@ -40,16 +41,20 @@ pub(crate) struct Applied {
 /// limit on memory after what allocates; what the caller has before the policy's own limits, which only
 /// lower; the filter last, since it forbids most of the rest.
 pub(crate) fn apply(
-    plan: Plan,
+    mut plan: Plan,
     report: BorrowedFd<'_>,
     keep: &[RawFd],
     mut origin: Origin,
     received: usize,
 ) -> Result<Applied, Failure> {
     let step = |step| move |error: io::Error| Failure::new(step, errno(&error));
+    let control_group = plan.control_group.take();
     let fixed: &Fixed = &plan.fixed;
 
     one_thread().map_err(step(Step::Threads))?;
+    // First, so that all that it uses from here on is counted.
+    let control_group = control_group.map(Entrance::join).transpose();
+    let control_group = control_group.map_err(step(Step::ControlGroup))?;
     // Before the limit on descriptors, as it may read files.
     let user = User::choose(fixed.own_user).map_err(step(Step::User))?;
     // Before `/proc` is closed with the rest. What comes to it afterwards is next to nothing. Nor is what
@@ -103,7 +108,10 @@ pub(crate) fn apply(
         socket::do_without_sendmsg();
     }
     // Made here, as there is little to be had from here on.
-    let status = Status::of(fixed, user, own_user, denies_write_execute, namespaces);
+    let status = Status {
+        control_group,
+        ..Status::of(fixed, user, own_user, denies_write_execute, namespaces)
+    };
     let filter = patched(fixed);
     if let Some(ruleset) = &plan.ruleset {
         sys::landlock_restrict_self(ruleset.as_fd()).map_err(step(Step::Landlock))?;

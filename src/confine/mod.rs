@@ -5,6 +5,7 @@
 //! message, and a [`Status`] or a [`Failure`] comes back.
 
 mod apply;
+mod control_group;
 mod fields;
 mod inherited;
 mod landlock;
@@ -20,6 +21,8 @@ mod users;
 #[cfg(crossmist_learn)]
 pub(crate) use self::apply::Applied;
 pub(crate) use self::apply::apply;
+pub use self::control_group::ControlGroup;
+pub(crate) use self::control_group::{Group, NewGroup};
 pub(crate) use self::inherited::prepare_copies;
 pub use self::namespaces::Namespace;
 pub(crate) use self::namespaces::{NamespaceSet, Origin, Wanted};

@@ -77,6 +77,20 @@ impl Mounts {
     }
 }
 
+/// Where control groups of version 2 are mounted: which group each mount begins with, and its place.
+pub(super) fn control_groups() -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let list = system_files::read_bytes("thread-self/mountinfo")?;
+    let lines = list.split(|byte| *byte == b'\n');
+    let found = lines.filter_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (root, point) = (fields.nth(3)?, fields.next()?);
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let path = |field| PathBuf::from(OsString::from_vec(unescaped(field)));
+        (kind == b"cgroup2").then(|| (path(root), path(point)))
+    });
+    Ok(found.collect())
+}
+
 /// Returns the kernel's file systems in a list of mounts (proc_pid_mountinfo(5)).
 fn listed(list: &[u8]) -> Vec<Mount> {
     list.split(|byte| *byte == b'\n')

@@ -8,8 +8,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, OnceLock};
 
 use crossmist_policy::steps::SecondNet;
-use crossmist_policy::{Arch, Capabilities, Compiled, Kernel, OnViolation};
+use crossmist_policy::{Arch, Capabilities, Compiled, Kernel, OnViolation, WantedGroup};
 
+use super::control_group::{self, Bounds, ControlGroup, Entrance, NewGroup};
 use super::fields::{flag, nets, number, put_flag, put_nets, put_number, put_wanted, wanted};
 use super::inherited::Inherited;
 use super::landlock;
@@ -29,6 +30,7 @@ pub(crate) struct Plan {
     pub(super) standard: [Option<OwnedFd>; 3],
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) inherited: Inherited,
+    pub(super) control_group: Option<Entrance>,
 }
 
 /// The part of a plan that is the same for each call of a policy.
@@ -120,6 +122,7 @@ impl Plan {
             standard: [None, None, None],
             environment: environment(policy),
             inherited: Inherited::of_caller(makes_files(policy)),
+            control_group: None,
         })
     }
 
@@ -149,6 +152,48 @@ impl Plan {
     /// Whether the child's filter lets it send descriptors.
     pub(crate) fn sends_descriptors(&self) -> bool {
         self.fixed.sends_descriptors
+    }
+
+    /// Gives the child a control group, if the policy wants one and there can be one. Its end is the
+    /// keeper's.
+    ///
+    /// Fails with the reason if the policy requires one.
+    pub(crate) fn add_control_group(
+        &mut self,
+        policy: &Compiled,
+    ) -> Result<Option<NewGroup>, String> {
+        let limits = &policy.limits;
+        if limits.control_group == WantedGroup::Never {
+            return Ok(None);
+        }
+        let bounds = Bounds {
+            memory: limits.memory,
+            tasks: self.fixed.tasks,
+        };
+        let is_required = limits.control_group == WantedGroup::Required;
+        let made = control_group::make(bounds).and_then(|(group, entrance)| {
+            let ControlGroup { memory, tasks } = entrance.bounds;
+            match is_required && !(tasks && (memory || limits.memory.is_none())) {
+                false => Ok((group, entrance)),
+                true => Err(
+                    "the program's control groups have no controllers for memory and for the number of \
+                     processes (cgroup.subtree_control)"
+                        .to_owned(),
+                ),
+            }
+        });
+        match made {
+            Ok((group, entrance)) => {
+                self.control_group = Some(entrance);
+                Ok(Some(group))
+            }
+            Err(_) if !is_required => Ok(None),
+            Err(reason) => Err(format!(
+                "it requires a control group (`limits.control_group`), and {reason}; have the program's service \
+                 manager delegate some (systemd: `Delegate=memory pids` and `DelegateSubgroup=program`), or let \
+                 the policy say \"if-possible\""
+            )),
+        }
     }
 
     /// Sets a standard descriptor, or `/dev/null` without one.
@@ -185,6 +230,12 @@ impl Plan {
             encoder.bytes(value.as_bytes());
         }
         self.inherited.encode(encoder);
+        put_flag(encoder, self.control_group.is_some());
+        if let Some(entrance) = &self.control_group {
+            Object::encode(&entrance.processes, encoder);
+            put_flag(encoder, entrance.bounds.memory);
+            put_flag(encoder, entrance.bounds.tasks);
+        }
     }
 
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -201,12 +252,23 @@ impl Plan {
             environment.push((text()?, text()?));
         }
         let inherited = Inherited::decode(decoder)?;
+        let control_group = match flag(decoder)? {
+            false => None,
+            true => Some(Entrance {
+                processes: OwnedFd::decode(decoder)?,
+                bounds: ControlGroup {
+                    memory: flag(decoder)?,
+                    tasks: flag(decoder)?,
+                },
+            }),
+        };
         Ok(Self {
             fixed,
             ruleset,
             standard,
             environment,
             inherited,
+            control_group,
         })
     }
 }

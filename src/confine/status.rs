@@ -5,6 +5,7 @@ use std::io;
 
 use crossmist_policy::steps::{self, SecondNet};
 
+use super::control_group::ControlGroup;
 use super::fields::{
     flag, namespaces, nets, number, put_flag, put_namespaces, put_nets, put_number,
 };
@@ -40,6 +41,9 @@ pub struct Status {
     pub own_user: Option<u32>,
     /// Why the child keeps its parent's user; `None` if it has one of its own.
     pub same_user: Option<SameUser>,
+    /// What the child's control group bounds; `None` if it has none, because its policy wants none or the
+    /// program can't make any.
+    pub control_group: Option<ControlGroup>,
     /// How many resource limits were set.
     pub limits: u32,
     /// Whether memory cannot be writable and executable at the same time (PR_SET_MDWE).
@@ -93,6 +97,7 @@ impl Status {
                 User::Own(_) => None,
                 User::Same(why) => Some(why),
             },
+            control_group: None,
             limits: length(
                 fixed.limits.len()
                     + fixed.memory_limits.len()
@@ -118,6 +123,9 @@ impl Status {
             self.capabilities,
             self.own_user.map_or(u64::MAX, u64::from),
             SameUser::to_number(self.same_user),
+            self.control_group.map_or(0, |group| {
+                1 | u64::from(group.memory) << 1 | u64::from(group.tasks) << 2
+            }),
             self.limits.into(),
             self.relaxed.into(),
         ] {
@@ -150,6 +158,14 @@ impl Status {
             capabilities: number(decoder)?,
             own_user: u32::try_from(number(decoder)?).ok(),
             same_user: SameUser::of_number(number(decoder)?),
+            control_group: match number(decoder)? {
+                0 => None,
+                bits @ (1 | 3 | 5 | 7) => Some(ControlGroup {
+                    memory: bits & 2 != 0,
+                    tasks: bits & 4 != 0,
+                }),
+                other => return Err(decoder.error("bits of a control group", other)),
+            },
             limits: small(decoder)?,
             relaxed: small(decoder)?,
             allows_speculation: flag(decoder)?,
@@ -199,6 +215,7 @@ impl SameUser {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Threads,
+    ControlGroup,
     Network,
     Ipc,
     Namespaces,
@@ -222,8 +239,9 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Threads,
+        Self::ControlGroup,
         Self::Network,
         Self::Ipc,
         Self::Namespaces,
@@ -250,6 +268,7 @@ impl Step {
     fn name(self) -> &'static str {
         match self {
             Self::Threads => "count on being its only thread",
+            Self::ControlGroup => "join its control group (cgroup.procs)",
             Self::Descriptors => "close the descriptors that are not its (close_range)",
             Self::Standard => "set up its standard descriptors",
             Self::Environment => "set its environment",
@@ -292,6 +311,10 @@ impl Step {
             Self::Threads => {
                 "a library starts a thread before `main`; set the variable that stops it by \
                  `crossmist::keeper::env`, or leave the library out"
+            }
+            Self::ControlGroup => {
+                "a program may move its children between groups if it may write to cgroup.procs of the \
+                 closest group above both; let the policy say `[limits] control_group = \"none\"`"
             }
             Self::Inherit => {
                 "the child has the settings of the keeper's first caller, and may not change them: \
@@ -386,7 +409,7 @@ impl Failure {
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let step = decoder.byte()?;
         let Some(step) = Step::ALL.get(usize::from(step)).copied() else {
-            return Err(decoder.error("a step of the confinement, 0 to 20", step));
+            return Err(decoder.error("a step of the confinement, 0 to 21", step));
         };
         let errno = decoder.array().map(i32::from_le_bytes)?;
         Ok(Self {

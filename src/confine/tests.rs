@@ -113,6 +113,7 @@ fn plan(fixed: Fixed) -> Plan {
         standard: [None, None, None],
         environment: Vec::new(),
         inherited: Inherited::default(),
+        control_group: None,
     }
 }
 

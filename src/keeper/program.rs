@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::protocol::{Departure, KILL, Report, Request, Step};
 use super::turn::Turn;
 use super::{Credentials, Hello, Kind, Restrictions, Surroundings, environment, execute};
-use crate::confine::{Namespace, Wanted};
+use crate::confine::{Namespace, NewGroup, Wanted};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
@@ -64,11 +64,13 @@ pub(crate) fn launch(
     executable: &Program,
     request: Request,
     socket: OwnedFd,
+    group: Option<NewGroup>,
     deadline: Deadline,
 ) -> Result<Kept, Error> {
     let failed = |step| move |source| Error::Launch { step, source };
     let (reports, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
-    let descriptors = [socket.as_fd(), theirs.as_fd()];
+    let mut descriptors = vec![socket.as_fd(), theirs.as_fd()];
+    descriptors.extend(group.as_ref().and_then(NewGroup::directory));
     let start_by = deadline.min(Deadline::after(PATIENCE));
     let (wanted, request) = (request.namespaces, request.to_bytes());
 
@@ -82,6 +84,10 @@ pub(crate) fn launch(
         let keeper = Keeper::suited(executable, wanted, reports.as_fd(), start_by)?;
         let asked = keeper.ask(&request, &descriptors, start_by);
         asked.map_err(failed(ASK))?;
+    }
+    drop(descriptors);
+    if let Some(group) = group {
+        group.hand_over();
     }
     // From here on, only the keeper and the child hold them.
     Ok(Kept {

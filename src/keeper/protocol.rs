@@ -14,8 +14,8 @@ use crate::sys::process::Ended;
 
 /// Program to keeper: one child, please.
 ///
-/// With it come the child's launch socket, which holds its launch message already, and a socket for
-/// the [`Report`]s on this child.
+/// With it come the child's launch socket, which holds its launch message already, a socket for
+/// the [`Report`]s on this child, and its control group, if it is to have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     /// When the child is to be killed, on CLOCK_MONOTONIC, in nanoseconds; never, where `None`.
@@ -157,7 +157,7 @@ pub(crate) struct Departure {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Why the keeper kills a child.
+/// Why the keeper kills a child, or the kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Deadline,
@@ -165,10 +165,17 @@ pub(crate) enum Cause {
     OutputCost,
     /// It sends descriptors where it should print.
     OutputDescriptors,
+    /// The memory of its control group has run out: the kernel's choice.
+    Memory,
 }
 
 impl Cause {
-    const ALL: [Self; 3] = [Self::Deadline, Self::OutputCost, Self::OutputDescriptors];
+    const ALL: [Self; 4] = [
+        Self::Deadline,
+        Self::OutputCost,
+        Self::OutputDescriptors,
+        Self::Memory,
+    ];
 }
 
 /// How much of a drained stream is kept.

@@ -14,7 +14,7 @@ use super::oom::OomScore;
 use super::protocol::{Cause, Departure, KILL, Launch, Report, Request, Step};
 use super::undertaker::Undertaker;
 use super::{Credentials, Hello, Kind, environment, execute, user_namespace};
-use crate::confine::{self, Namespace, Origin, User};
+use crate::confine::{self, Group, Namespace, Origin, User};
 use crate::program::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::closing;
@@ -72,6 +72,8 @@ struct Keeper {
     children: BTreeMap<u32, Entry>,
     /// The number of the next child.
     next: u32,
+    /// Of children that have ended, with something in them that is about to.
+    groups: Vec<Group>,
     /// A child has left processes behind, and some of them may be there still.
     has_orphans: bool,
     undertaker: Undertaker,
@@ -83,6 +85,7 @@ struct Entry {
     /// Where its reports go. The program may have closed the other end; the child runs on then.
     reports: OwnedFd,
     drain: Option<Drain>,
+    group: Option<Group>,
     deadline: Option<u64>,
     killed_for: Option<Cause>,
     may_fork: bool,
@@ -153,6 +156,7 @@ impl Keeper {
                 empty_network: EmptyNetwork::default(),
                 children: BTreeMap::new(),
                 next: 0,
+                groups: Vec::new(),
                 has_orphans: false,
                 undertaker: Undertaker::default(),
             }),
@@ -274,6 +278,7 @@ impl Keeper {
             // it that something does.
             self.kill_overdue();
             self.bury_traced();
+            self.groups.retain(|group| !group.end());
             let is_burying = self.undertaker.work();
             if self.has_orphans {
                 self.has_orphans = !self.end_orphans(Deadline::after(STRETCH));
@@ -361,6 +366,7 @@ impl Keeper {
         let (Some(socket), Some(reports)) = (next(), next()) else {
             return Served::Goes;
         };
+        let group = next().map(Group::new);
         let Some(request) = Request::parse(&bytes) else {
             return Served::Goes;
         };
@@ -397,7 +403,7 @@ impl Keeper {
         let (origin, report) = match nest {
             Nest::None => (self.origin(), None),
             Nest::Outside(init, ending) => {
-                return self.admit(init, Some(ending), reports, drain, request);
+                return self.admit(init, Some(ending), reports, drain, group, request);
             }
             Nest::Inside(report) => {
                 let origin = self.origin();
@@ -415,7 +421,7 @@ impl Keeper {
                 Ok(None) => {
                     let connected = connect(standard);
                     // As for `self`, below.
-                    std::mem::forget((drain, reports, report));
+                    std::mem::forget((drain, reports, report, group));
                     return match connected {
                         Ok(()) => Served::Child(socket, origin),
                         Err(_) => Served::Unconnected,
@@ -443,7 +449,7 @@ impl Keeper {
             }
         }
         match started {
-            Ok(process) => self.admit(process, None, reports, drain, request),
+            Ok(process) => self.admit(process, None, reports, drain, group, request),
             Err((step, error)) => refuse(reports.as_fd(), step, &error),
         }
     }
@@ -455,6 +461,7 @@ impl Keeper {
         ending: Option<OwnedFd>,
         reports: OwnedFd,
         drain: Option<Drain>,
+        group: Option<Group>,
         request: Request,
     ) -> Served {
         let number = self.next;
@@ -484,6 +491,7 @@ impl Keeper {
             process,
             reports,
             drain,
+            group,
             deadline: request.deadline,
             killed_for: None,
             // What it leaves behind in a namespace of its own ends with that.
@@ -533,9 +541,18 @@ impl Keeper {
         if let Some(drain) = &entry.drain {
             self.epoll.remove(drain.as_fd());
         }
+        let is_killed = matches!(
+            ended,
+            Ended::Signalled {
+                signal: libc::SIGKILL,
+                ..
+            }
+        );
+        let group = entry.group.as_ref().filter(|_| is_killed);
+        let out_of_memory = group.is_some_and(Group::ran_out_of_memory);
         let departure = Departure {
             ended,
-            killed_for: entry.killed_for,
+            killed_for: entry.killed_for.or(out_of_memory.then_some(Cause::Memory)),
             cpu_time,
             // Sent from where it is: what is copied here is copied into every child from now on.
             stderr: Vec::new(),
@@ -547,6 +564,7 @@ impl Keeper {
             self.undertaker.take(drain.into_ends());
         }
         self.has_orphans |= entry.may_fork;
+        self.groups.extend(entry.group.filter(|group| !group.end()));
     }
 
     /// Looks again at those whose status was not to be had.
@@ -625,8 +643,9 @@ impl Keeper {
         let deadline = pending.filter_map(|entry| entry.deadline).min();
         let deadline =
             deadline.map(|at| u64::try_from(i128::from(at).saturating_sub(now)).unwrap_or(0));
+        let is_ending = self.has_orphans || !self.groups.is_empty();
         let is_waiting =
-            is_burying || self.has_orphans || self.children.values().any(|entry| entry.is_traced);
+            is_burying || is_ending || self.children.values().any(|entry| entry.is_traced);
         let interval = u64::try_from(INTERVAL.as_nanos()).unwrap_or(u64::MAX);
         match is_waiting {
             true => Some(deadline.unwrap_or(u64::MAX).min(interval)),
@@ -653,7 +672,8 @@ impl Keeper {
         }
         // One that is stuck in the kernel is nobody's to wait for.
         let patience = Deadline::after(PATIENCE);
-        for entry in std::mem::take(&mut self.children).into_values() {
+        for mut entry in std::mem::take(&mut self.children).into_values() {
+            self.groups.extend(entry.group.take());
             if poll::readable(entry.process.pidfd.as_fd(), patience).is_ok() {
                 if entry.may_fork {
                     end_user(&entry.process);
@@ -661,7 +681,13 @@ impl Keeper {
                 let _ = entry.process.try_wait();
             }
         }
-        while !self.end_orphans(patience) && !patience.has_passed() {
+        loop {
+            // All of them, each time.
+            self.groups.retain(|group| !group.end());
+            let is_done = self.end_orphans(patience) && self.groups.is_empty();
+            if is_done || patience.has_passed() {
+                break;
+            }
             std::thread::sleep(INTERVAL);
         }
         if let Some(witness) = &self.witness {

@@ -7,6 +7,7 @@
     reason = "this module is the fence: everything outside it denies `unsafe_code`"
 )]
 
+pub(crate) mod attribute;
 pub(crate) mod background;
 pub(crate) mod clock;
 pub(crate) mod closing;

@@ -133,7 +133,7 @@ pub(crate) fn read(path: &str) -> io::Result<String> {
 }
 
 /// Uses only `read`, for the reason given at `fork::read_plainly`.
-fn read_from_beginning(file: BorrowedFd<'_>) -> io::Result<String> {
+pub(crate) fn read_from_beginning(file: BorrowedFd<'_>) -> io::Result<String> {
     String::from_utf8(bytes_from_beginning(file)?).map_err(io::Error::other)
 }
 

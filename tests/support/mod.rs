@@ -56,6 +56,10 @@ pub(crate) enum Need {
     Truncation,
     /// Landlock that denies TCP ports (ABI 4, Linux 6.7).
     Ports,
+    /// Control groups of version 2 that end all at once (Linux 5.14), to be mounted by root.
+    ControlGroups,
+    /// The controllers for memory and processes in them: version 1 may have taken those.
+    Controllers,
 }
 
 impl Need {
@@ -74,6 +78,8 @@ impl Need {
             Need::WriteExecute => crossmist::can_deny_write_execute(),
             Need::Truncation => crossmist::landlock_abi() >= 3,
             Need::Ports => crossmist::landlock_abi() >= 4,
+            Need::ControlGroups => raw::control_groups() >= 1,
+            Need::Controllers => raw::control_groups() >= 2,
         }
     }
 }

@@ -706,3 +706,49 @@ pub(crate) fn receive_into(socket: RawFd, at: usize, count: usize) {
     // SAFETY: the kernel finds out itself what is there.
     unsafe { libc::recv(socket, at as *mut libc::c_void, count, 0) };
 }
+
+/// Sets an extended attribute.
+pub(crate) fn set_attribute(
+    path: &std::path::Path,
+    name: &std::ffi::CStr,
+    value: &[u8],
+) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let (bytes, length) = (value.as_ptr().cast(), value.len());
+    // SAFETY: two C strings, and as many bytes as it is told.
+    check(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), bytes, length, 0) }).map(drop)
+}
+
+/// What control groups of version 2 there are to mount: 0 for none that end all at once, 1 for some, 2 for
+/// some with controllers for memory and processes.
+pub(crate) fn control_groups() -> i32 {
+    use nix::mount::{MsFlags, mount};
+    let release = nix::sys::utsname::uname().expect("a name");
+    let release = release.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+    if (next(), next()) < (Some(5), Some(14)) {
+        return 0;
+    }
+    // In a copy, whose mounts nobody else sees.
+    let pid = fork(|| {
+        let mounted = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).and_then(|()| {
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+            let (kind, none) = (Some("cgroup2"), MsFlags::empty());
+            mount(kind, "/sys/fs/cgroup", kind, none, None::<&str>)
+        });
+        let has_both = |list: &str| {
+            let has = |name| list.split_whitespace().any(|one| one == name);
+            has("memory") && has("pids")
+        };
+        let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
+        exit(match (mounted, controllers) {
+            (Ok(()), Ok(list)) if has_both(&list) => 2,
+            (Ok(()), Ok(_)) => 1,
+            _ => 0,
+        })
+    });
+    exit_status(pid)
+}

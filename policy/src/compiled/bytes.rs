@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{
     Ceiling, ChannelLimits, Compiled, Environment, Limits, PathRule, PortRule, PortSet, Process,
-    Provenance, Stdio, VariableRule,
+    Provenance, Stdio, VariableRule, WantedGroup,
 };
 use crate::Arch;
 use crate::bpf::{self, Program};
@@ -143,7 +143,7 @@ fields! {
     VariableRule { name is_port default from_env }
     Ceiling { name variables filesystem }
     Limits {
-        memory reserved address_space stack cpu_time wall_time processes threads open_files file_size core locked_memory
+        memory reserved address_space stack cpu_time wall_time processes threads open_files file_size core locked_memory control_group
     }
     ChannelLimits { message_bytes message_fds messages nesting total_bytes }
     Environment { inherit set backtrace }
@@ -175,6 +175,7 @@ macro_rules! choices {
 }
 choices! {
     OnViolation { 0 Kill 1 KillSilent 2 Trap 3 Errno(number) }
+    WantedGroup { 0 Required 1 IfPossible 2 Never }
     Stdio { 0 Null 1 Pipe 2 Inherit }
     Arch { 0 X86_64 1 Aarch64 }
     Capabilities { 0 Only(kept) 1 All }

@@ -2,7 +2,7 @@
 
 use super::{
     Ceiling, ChannelLimits, Compiled, Environment, Limits, PathRule, PortRule, PortSet, Process,
-    Stdio, explain,
+    Stdio, WantedGroup, explain,
 };
 use crate::bpf::MAX_INSTRUCTIONS;
 use crate::diagnostic::{Code, Report};
@@ -133,6 +133,12 @@ impl Policy {
             file_size: number("file_size"),
             core: number("core"),
             locked_memory: number("locked_memory"),
+            // The words of the settings' table.
+            control_group: match count("control_group") {
+                0 => WantedGroup::Required,
+                1 => WantedGroup::IfPossible,
+                _ => WantedGroup::Never,
+            },
         }
     }
 

@@ -157,6 +157,19 @@ pub struct Limits {
     pub core: Option<u64>,
     /// RLIMIT_MEMLOCK.
     pub locked_memory: Option<u64>,
+    /// Whether it gets a control group of its own.
+    pub control_group: WantedGroup,
+}
+
+/// Whether something that a machine may not allow is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedGroup {
+    /// A call fails without it.
+    Required,
+    /// A call does without where it can't be had, and says so.
+    IfPossible,
+    /// Not at all.
+    Never,
 }
 
 /// What the parent takes from the child. `None` is no limit.

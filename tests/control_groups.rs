@@ -1,0 +1,316 @@
+//! Control groups of children: what they bound, and that nothing is left of them.
+//!
+//! A case makes the place for them: a group that was delegated to it, as a service manager would.
+
+#![expect(
+    unsafe_code,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "native code of an attacker"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossmist::{Child, Error, SandboxPolicy, Sender, channel, func};
+use support::{raw, within};
+
+fn main() {
+    crossmist::init();
+    support::main(
+        cases![
+            a_group_ends_all_that_a_child_has_started needs Root ControlGroups,
+            a_group_ends_with_its_program needs Root ControlGroups,
+            nothing_is_left_of_groups needs Root ControlGroups,
+            a_group_that_cannot_be_is_missing_from_the_status_or_an_error needs Root,
+            a_group_bounds_memory_that_no_limit_counts needs Root Controllers,
+            a_group_bounds_threads_and_processes_together needs Root Controllers,
+        ],
+        cases![helper_leaves_processes],
+    );
+}
+
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// Mounts the control groups where only this process sees them, and moves it into one that is delegated to
+/// it. Returns the group in which the program may make groups.
+fn delegate(name: &str) -> PathBuf {
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+    mount(
+        Some("cgroup2"),
+        MOUNT,
+        Some("cgroup2"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .unwrap();
+    let unit = Path::new(MOUNT).join(format!("crossmist-test-{name}-{}", std::process::id()));
+    std::fs::create_dir(&unit).unwrap();
+    let available = std::fs::read_to_string(Path::new(MOUNT).join("cgroup.controllers")).unwrap();
+    for controller in ["memory", "pids"] {
+        if available.split_whitespace().any(|one| one == controller) {
+            let enable = |group: &Path| {
+                std::fs::write(
+                    group.join("cgroup.subtree_control"),
+                    format!("+{controller}"),
+                )
+            };
+            enable(Path::new(MOUNT)).unwrap();
+            enable(&unit).unwrap();
+        }
+    }
+    raw::set_attribute(&unit, c"trusted.delegate", b"1").unwrap();
+    let program = unit.join("program");
+    std::fs::create_dir(&program).unwrap();
+    std::fs::write(program.join("cgroup.procs"), "0").unwrap();
+    unit
+}
+
+/// The groups of children, in the place for them.
+fn groups(unit: &Path) -> Vec<PathBuf> {
+    let found = [unit.to_owned(), unit.join("program")].into_iter();
+    let entries = found.flat_map(|place| std::fs::read_dir(place).unwrap().flatten());
+    let groups = entries.map(|entry| entry.path());
+    let is_childs = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("crossmist-") && path.is_dir()
+    };
+    groups.filter(is_childs).collect()
+}
+
+/// Goes back to where it was, and removes what [`delegate`] has made.
+fn clean_up(unit: &Path) {
+    crossmist::keeper::end();
+    support::wait_until("no group is left", || groups(unit).is_empty());
+    let processes =
+        |group: &Path| std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    std::fs::write(Path::new(MOUNT).join("cgroup.procs"), "0").unwrap();
+    let program = unit.join("program");
+    support::wait_until("the keeper is gone", || processes(&program).is_empty());
+    std::fs::remove_dir(program).unwrap();
+    std::fs::remove_dir(unit).unwrap();
+}
+
+fn policy(rest: &str) -> SandboxPolicy {
+    let text = format!("format = 1\nextends = [\"worker\"]\n{rest}");
+    SandboxPolicy::from_toml("grouped", &text).unwrap()
+}
+
+/// Starts processes of the program's user, which only a group can end all at once.
+fn forker(group: &str) -> SandboxPolicy {
+    policy(&format!(
+        "[process]\nuser = \"same\"\n[syscalls]\nallow = [{{ call = \"@process\", why = \"a storm\" }}]\n\
+         [limits]\nprocesses = 64\ncontrol_group = \"{group}\"\n"
+    ))
+}
+
+fn fork() -> i64 {
+    // SAFETY: a copy of this process, as by `fork(2)`; it has one thread.
+    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
+}
+
+/// How long the processes stay if nobody ends them.
+const STAY: Duration = Duration::from_secs(60);
+
+#[func(sandbox = dynamic)]
+fn starts(count: usize, mut begun: Sender<()>) {
+    for _ in 0..count {
+        if fork() == 0 {
+            std::thread::sleep(STAY);
+            raw::exit(0);
+        }
+    }
+    begun.send(&()).unwrap();
+    std::thread::sleep(STAY);
+}
+
+fn start(policy: &SandboxPolicy, count: usize) -> Child<()> {
+    let (tx, mut rx) = channel().unwrap();
+    let child = starts.sandbox(policy).spawn(count, tx).unwrap();
+    rx.recv().unwrap().unwrap();
+    child
+}
+
+fn members(group: &Path) -> Vec<u32> {
+    let list = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    list.lines().filter_map(|id| id.parse().ok()).collect()
+}
+
+fn a_group_ends_all_that_a_child_has_started() {
+    let unit = delegate("ends");
+    let mut child = start(&forker("if-possible"), 20);
+    assert!(
+        child
+            .confinement()
+            .unwrap()
+            .unwrap()
+            .control_group
+            .is_some()
+    );
+    let group = groups(&unit).pop().unwrap();
+    let inside = members(&group);
+    assert_eq!(inside.len(), 21);
+    assert!(inside.contains(&child.id()));
+    child.kill().unwrap();
+    assert!(matches!(child.join(), Err(Error::Killed)));
+    within(Duration::from_secs(3), || {
+        support::wait_until("the group is gone", || groups(&unit).is_empty());
+        inside.iter().for_each(|pid| support::wait_until_gone(*pid));
+    });
+    clean_up(&unit);
+}
+
+fn helper_leaves_processes() {
+    let unit = PathBuf::from(support::case_arguments().remove(0));
+    let child = start(&forker("if-possible"), 20);
+    println!("{}", groups(&unit).pop().unwrap().display());
+    std::thread::sleep(STAY);
+    drop(child);
+}
+
+fn a_group_ends_with_its_program() {
+    let unit = delegate("program");
+    let mut program = support::this_program("helper_leaves_processes");
+    let mut program = program
+        .arg(&unit)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let group = PathBuf::from(support::first_line(&mut program).trim());
+    assert_eq!(members(&group).len(), 21);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    within(Duration::from_secs(3), || {
+        support::wait_until("the group is gone", || !group.exists());
+    });
+    clean_up(&unit);
+}
+
+#[func(sandbox = dynamic)]
+fn adds(x: u64, y: u64) -> u64 {
+    x + y
+}
+
+fn nothing_is_left_of_groups() {
+    let unit = delegate("nothing");
+    let policy = policy("[limits]\ncontrol_group = \"if-possible\"\n");
+    let begun = std::time::Instant::now();
+    for x in 0..50 {
+        assert_eq!(adds.sandbox(&policy).run(x, 1).unwrap(), x + 1);
+    }
+    println!("{:?} a call", begun.elapsed() / 50);
+    support::wait_until("no group is left", || groups(&unit).is_empty());
+    // By an address space of its own as well.
+    let own = SandboxPolicy::from_toml(
+        "own",
+        "format = 1\nextends = [\"worker\"]\n[process]\nlaunch = \"exec\"\n[limits]\ncontrol_group = \"if-possible\"\n",
+    );
+    let mut child = adds.sandbox(&own.unwrap()).spawn(1, 2).unwrap();
+    assert!(
+        child
+            .confinement()
+            .unwrap()
+            .unwrap()
+            .control_group
+            .is_some()
+    );
+    assert_eq!(child.join().unwrap(), 3);
+    clean_up(&unit);
+}
+
+fn a_group_that_cannot_be_is_missing_from_the_status_or_an_error() {
+    // Control groups that nobody has mounted.
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points: Vec<&str> = mounts
+        .lines()
+        .filter(|line| line.contains(" - cgroup2 "))
+        .filter_map(|line| line.split(' ').nth(4))
+        .collect();
+    for point in points.iter().rev() {
+        let detach = nix::mount::MntFlags::MNT_DETACH;
+        nix::mount::umount2(*point, detach).unwrap();
+    }
+    let with = |group: &str| policy(&format!("[limits]\ncontrol_group = \"{group}\"\n"));
+    for group in ["if-possible", "none"] {
+        let mut child = adds.sandbox(&with(group)).spawn(1, 2).unwrap();
+        assert_eq!(child.confinement().unwrap().unwrap().control_group, None);
+        assert_eq!(child.join().unwrap(), 3);
+    }
+    let refused = adds.sandbox(&with("required")).run(1, 2);
+    let Err(Error::Policy { reason, .. }) = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(reason.contains("it requires a control group"), "{reason}");
+    assert!(reason.contains("Delegate="), "{reason}");
+}
+
+/// Fills memory objects of 16 MiB, one after the other.
+#[func(sandbox = dynamic)]
+fn hoards(count: usize) -> usize {
+    let mut filled = 0;
+    let bytes = vec![1; 16 << 20];
+    for _ in 0..count {
+        // SAFETY: a name and flags; the descriptor stays open.
+        let fd = unsafe { libc::memfd_create(c"hoard".as_ptr(), libc::MFD_CLOEXEC) };
+        // SAFETY: writes the bytes.
+        if unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } != bytes.len() as isize {
+            break;
+        }
+        filled += 1;
+    }
+    filled
+}
+
+fn a_group_bounds_memory_that_no_limit_counts() {
+    let unit = delegate("memory");
+    let with = |group: &str| {
+        policy(&format!(
+            "[limits]\nmemory = \"128MiB\"\ncontrol_group = \"{group}\"\n"
+        ))
+    };
+    // The control: 320 MiB. Huge pages make what a child has of private memory more than it writes.
+    assert_eq!(hoards.sandbox(&with("none")).run(20).unwrap(), 20);
+    let mut child = hoards.sandbox(&with("required")).spawn(2).unwrap();
+    let group = child.confinement().unwrap().unwrap().control_group.unwrap();
+    assert!(group.memory && group.tasks);
+    assert_eq!(child.join().unwrap(), 2);
+    let ended = hoards.sandbox(&with("required")).run(20);
+    let Err(Error::Limit { resource, .. }) = ended else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(resource, crossmist::Resource::Memory);
+    clean_up(&unit);
+}
+
+/// How many processes it can start.
+#[func(sandbox = dynamic)]
+fn counts(most: usize) -> usize {
+    let mut started = 0;
+    for _ in 0..most {
+        match fork() {
+            0 => {
+                std::thread::sleep(STAY);
+                raw::exit(0)
+            }
+            -1 => break,
+            _ => started += 1,
+        }
+    }
+    started
+}
+
+fn a_group_bounds_threads_and_processes_together() {
+    let unit = delegate("tasks");
+    // Of the program's user, so that nothing else bounds them.
+    assert_eq!(counts.sandbox(&forker("none")).run(100).unwrap(), 100);
+    assert_eq!(counts.sandbox(&forker("required")).run(100).unwrap(), 63);
+    clean_up(&unit);
+}
