@@ -2,11 +2,7 @@
 //!
 //! A case makes the place for them: a group that was delegated to it, as a service manager would.
 
-#![expect(
-    unsafe_code,
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "native code of an attacker"
-)]
+#![expect(unsafe_code, reason = "native code of an attacker")]
 
 mod support;
 

@@ -1,10 +1,6 @@
 //! What becomes of all that a child has started, however fast it starts more.
 
-#![expect(
-    unsafe_code,
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "native code of an attacker"
-)]
+#![expect(unsafe_code, reason = "native code of an attacker")]
 
 mod support;
 
@@ -46,23 +42,16 @@ fn storms(mut begun: Sender<u32>) {
     begun.send(&std::process::id()).unwrap();
     let end = Instant::now() + STORM;
     for _ in 0..6 {
-        while fork() == 0 {
-            // One that can't fork, since there are too many, tries again.
-            loop {
-                match fork() {
-                    0 => break,
-                    -1 if Instant::now() < end => {}
-                    _ => raw::exit(0),
-                }
-            }
-            while Instant::now() < end {
-                match fork() {
-                    0 | -1 => {}
-                    _ => raw::exit(0),
-                }
-            }
-            raw::exit(0);
+        if fork() != 0 {
+            continue;
         }
+        // One that can't fork, since there are too many, tries again.
+        while Instant::now() < end {
+            if fork() > 0 {
+                break;
+            }
+        }
+        raw::exit(0);
     }
     std::thread::sleep(STORM);
 }

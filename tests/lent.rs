@@ -283,10 +283,8 @@ fn user_timeout_of(stream: &TcpStream) -> u32 {
     let (socket, (level, option)) = (stream.as_raw_fd(), TIMEOUTS[2]);
     let to = (&raw mut value).cast();
     // SAFETY: writes as many bytes as the number has.
-    assert_eq!(
-        unsafe { libc::getsockopt(socket, level, option, to, &raw mut length) },
-        0
-    );
+    let asked = unsafe { libc::getsockopt(socket, level, option, to, &raw mut length) };
+    assert_eq!(asked, 0);
     value
 }
 
