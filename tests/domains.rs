@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crossmist::{Error, SandboxPolicy, Sender, channel, func};
@@ -27,7 +28,7 @@ const STORM: Duration = Duration::from_secs(40);
 fn forker() -> SandboxPolicy {
     let text = "format = 1\nextends = [\"parser\"]\n[syscalls]\n\
         allow = [{ call = \"@process\", why = \"a storm\" }]\n\
-        [limits]\nprocesses = 64\nthreads = 64\nmemory = \"none\"\nwall_time = \"none\"\ncpu_time = \"none\"\n";
+        [limits]\nprocesses = 4000\nthreads = 64\nmemory = \"none\"\nwall_time = \"none\"\ncpu_time = \"none\"\n";
     SandboxPolicy::from_toml("forker", text).unwrap()
 }
 
@@ -41,7 +42,7 @@ fn fork() -> i64 {
 fn storms(mut begun: Sender<u32>) {
     begun.send(&std::process::id()).unwrap();
     let end = Instant::now() + STORM;
-    for _ in 0..6 {
+    for _ in 0..40 {
         if fork() != 0 {
             continue;
         }
@@ -56,18 +57,17 @@ fn storms(mut begun: Sender<u32>) {
     std::thread::sleep(STORM);
 }
 
-/// How many processes a user has, zombies included.
-fn processes_of(user: u32) -> usize {
+/// The processes of a user, zombies included.
+fn processes_of(user: u32) -> BTreeSet<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let is_theirs = |pid: &str| {
+    let is_theirs = |pid: &u32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let ids = status.lines().find_map(|line| line.strip_prefix("Uid:\t"));
         ids.and_then(|ids| ids.split('\t').next()?.parse().ok()) == Some(user)
     };
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names
-        .filter(|name| name.parse::<u32>().is_ok() && is_theirs(name))
-        .count()
+    let pids = names.filter_map(|name| name.parse().ok());
+    pids.filter(is_theirs).collect()
 }
 
 /// Starts a storm, and returns its user.
@@ -77,7 +77,7 @@ fn start_storm(policy: &SandboxPolicy) -> (crossmist::Child<()>, u32) {
     let user = child.confinement().unwrap().unwrap().own_user.unwrap();
     rx.recv().unwrap().unwrap();
     // The control: it blows.
-    support::wait_until("it has started processes", || processes_of(user) > 5);
+    support::wait_until("it has started processes", || processes_of(user).len() > 5);
     (child, user)
 }
 
@@ -87,11 +87,13 @@ fn what_forks_faster_than_it_is_killed_ends_at_once() {
         let (child, user) = start_storm(&policy);
         child.kill().unwrap();
         assert!(matches!(child.join(), Err(Error::Killed)));
-        // What is dead is waited for one by one.
-        within(Duration::from_secs(3), || {
-            support::wait_until("none of the user's processes is left", || {
-                processes_of(user) == 0
-            });
+        // All are dead by now; they are waited for one by one. None is new.
+        let dead = processes_of(user);
+        support::wait_until("none of the user's processes is left", || {
+            let left = processes_of(user);
+            let new = left.difference(&dead).count();
+            assert_eq!(new, 0, "started after the end of the child");
+            left.is_empty()
         });
     }
 }
@@ -110,12 +112,12 @@ fn a_storm_ends_with_its_program() {
         .spawn()
         .unwrap();
     let user: u32 = support::first_line(&mut program).trim().parse().unwrap();
-    assert!(processes_of(user) > 0);
+    assert!(!processes_of(user).is_empty());
     program.kill().unwrap();
     program.wait().unwrap();
     within(Duration::from_secs(3), || {
         support::wait_until("none of the user's processes is left", || {
-            processes_of(user) == 0
+            processes_of(user).is_empty()
         });
     });
 }
