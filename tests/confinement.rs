@@ -927,10 +927,11 @@ fn an_answer_is_held_to_the_policy() {
     let holdings = {
         assert_eq!(bytes.run(60_000).unwrap().len(), 60_000);
         // The thread that ends its channels with the child has a descriptor, and stays.
-        let (files, _receiver) = channel::<File>().unwrap();
+        let (files, receiver) = channel::<File>().unwrap();
         let sleep = attempt(libc::SYS_getpid, &[]);
         let _ = sends_up.run(sleep, File::open("/etc/passwd").unwrap(), files);
-        Holdings::now()
+        drop(receiver);
+        Holdings::settled()
     };
     let result = bytes.run(70_000);
     assert!(matches!(result, Err(Error::BadResult { .. })), "{result:?}");

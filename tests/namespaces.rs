@@ -9,7 +9,7 @@ use crossmist::{Error, Namespace, SandboxPolicy, Status, func};
 #[macro_use]
 mod support;
 #[path = "containers/enter.rs"]
-#[allow(dead_code, reason = "another test uses the rest")]
+#[expect(dead_code, reason = "another test uses the rest")]
 mod enter;
 
 use support::raw::{self, Refused};

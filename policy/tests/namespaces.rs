@@ -1,7 +1,5 @@
 //! What policies say of namespaces, and what follows from it in every tool.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crossmist_policy::diff::{self, Direction};
 use crossmist_policy::namespaces::{Namespace, UserWish, Wish};
 use crossmist_policy::steps::{Layer, STEPS};

@@ -1,7 +1,5 @@
 //! What a policy leaves open is said by what it grants, ahead of what every policy leaves open.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crossmist_policy::{BuiltinOnly, Policy};
 
 /// What a policy leaves open, in its order.

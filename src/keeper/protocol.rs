@@ -391,7 +391,8 @@ mod tests {
         })
         .to_bytes();
         assert!(Report::parse(&report).is_some());
-        report[2] = 1 + Cause::ALL.len() as u8;
+        let unknown = u8::try_from(Cause::ALL.len() + 1).unwrap();
+        *report.get_mut(2).unwrap() = unknown;
         assert_eq!(Report::parse(&report), None);
         assert_eq!(Report::parse(&[]), None);
         assert_eq!(Report::parse(&[0; 16]), None);

@@ -258,6 +258,20 @@ impl Holdings {
         }
     }
 
+    /// Counts once threads of the library have closed what they had to.
+    pub(crate) fn settled() -> Self {
+        let end = Instant::now() + patience(Duration::from_secs(20));
+        let mut before = descriptors();
+        loop {
+            std::thread::sleep(patience(Duration::from_millis(200)));
+            let now = descriptors();
+            if now == before || Instant::now() > end {
+                return Self::now();
+            }
+            before = now;
+        }
+    }
+
     /// Fails where there are other descriptors than then, or any child, zombies included.
     #[track_caller]
     pub(crate) fn assert_same(&self) {
