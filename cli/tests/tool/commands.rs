@@ -183,7 +183,7 @@ fn explain_shows_everything_and_where_it_comes_from() {
         "when fallocate policies/thumbnail.toml:6",
         "mode == 0",
         "always policies/thumbnail.toml:6, @poll",
-        "limits.wall_time              2s         policies/thumbnail.toml:9",
+        "limits.wall_time              2s             policies/thumbnail.toml:9",
         "NOT PROTECTED",
         "a lie",
     ]);
