@@ -3,4 +3,7 @@
 
 mod support;
 
+/// How much of 64 MiB is written at least.
+const LEAST_WRITTEN: usize = 40 * MIB;
+
 include!("workloads/matrix.rs");

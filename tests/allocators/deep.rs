@@ -36,4 +36,7 @@ fn use_the_stack() {
 #[global_allocator]
 static ALLOCATOR: Deep = Deep;
 
+/// How much of 64 MiB is written at least.
+const LEAST_WRITTEN: usize = 40 * MIB;
+
 include!("../workloads/matrix.rs");

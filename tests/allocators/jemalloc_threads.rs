@@ -13,4 +13,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static OPTIONS: &[u8; 23] = b"background_thread:true\0";
 
+/// How much of 64 MiB is written at least. jemalloc asks for growing pieces, of which the last is refused whole.
+const LEAST_WRITTEN: usize = 24 * MIB;
+
 include!("../workloads/matrix.rs");

@@ -6,4 +6,7 @@ mod support;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How much of 64 MiB is written at least.
+const LEAST_WRITTEN: usize = 40 * MIB;
+
 include!("../workloads/matrix.rs");
