@@ -87,17 +87,9 @@ impl Need {
 impl Need {
     /// Whether the environment names it as what may be missing.
     fn may_be_missing(self) -> bool {
-        let is_named = |variable: &str| {
-            let named = std::env::var(variable).unwrap_or_default();
-            let own = format!("{self:?}");
-            named.split(',').any(|name| name.eq_ignore_ascii_case(&own))
-        };
-        // Whoever boots a machine decides which hierarchy has which controllers, so many have none of these.
-        // The guests of `tests/kernels` must have them.
-        match self {
-            Need::Controllers => is_named(MAY_SKIP) || !is_named(MUST_RUN),
-            _ => is_named(MAY_SKIP),
-        }
+        let named = std::env::var(MAY_SKIP).unwrap_or_default();
+        let own = format!("{self:?}");
+        named.split(',').any(|name| name.eq_ignore_ascii_case(&own))
     }
 
     /// Whether a part of a case is to be left out. What is missing and may not be is left in, to fail.
@@ -114,9 +106,6 @@ pub(crate) const LOADER: &str = if cfg!(target_arch = "x86_64") {
 
 /// Whether a case runs. What is missing makes it fail, unless this variable names it.
 const MAY_SKIP: &str = "CROSSMIST_TEST_MAY_SKIP";
-
-/// The variable that names what a machine must have, of what it may lack otherwise.
-const MUST_RUN: &str = "CROSSMIST_TEST_MUST_RUN";
 
 /// Makes each case fail, for the test of the runner.
 pub(crate) const FAIL_ALL: &str = "CROSSMIST_TEST_FAIL_ALL";
