@@ -19,6 +19,7 @@ use crossmist::SandboxPolicy;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// One promise, and the code that holds it to the test.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) needs: &'static [Need],
@@ -152,6 +153,11 @@ pub(crate) fn builtin(name: &str) -> SandboxPolicy {
 /// that waits are stretched by.
 pub(crate) fn repetitions(count: u32) -> u32 {
     count.div_ceil(factor())
+}
+
+/// The cases of several modules, for [`main`].
+pub(crate) fn all(modules: &[&[Case]]) -> &'static [Case] {
+    modules.concat().leak()
 }
 
 const CASE: &str = "--case";
