@@ -3,24 +3,24 @@
 
 use std::time::Duration;
 
-use crate::confined::Confined;
+use crate::call::Confined;
+use crate::child::Reply;
+use crate::confine::SandboxPolicy;
 use crate::error::Error;
 use crate::keeper;
 use crate::object::{Limits, Trust};
-use crate::reply::Reply;
-use crate::sandbox::SandboxPolicy;
 use crate::sys::process::Ended;
-use crate::wire::{self, Note};
+use crate::wire::{self, DenialReport};
 
 /// Decodes a child's report on a denied call, from its packet up to the text of the error.
 pub fn note(packet: &[u8], policy: &SandboxPolicy) {
-    let Ok(note) = Note::parse(packet) else {
+    let Ok(note) = DenialReport::parse(packet) else {
         return;
     };
     let mut call = Confined::new("fuzzed", policy, keeper::Piped::default(), false);
     let _ = call.hear(Reply::<()>::Confined(Box::default()));
     assert!(call.note(note.clone()).is_ok() && call.note(note).is_err());
-    let parting = keeper::Parting::ended(Ended::Signalled {
+    let parting = keeper::Outcome::ended(Ended::Signalled {
         signal: libc::SIGSYS,
         core_dumped: false,
     });
@@ -50,7 +50,7 @@ pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
     let limits = Limits::default();
     let mut is_confined = false;
     for message in messages {
-        let Ok(mut assembly) = wire::from_bytes(message, &limits, Trust::Data) else {
+        let Ok(mut assembly) = wire::split(message, &limits, Trust::Data) else {
             return;
         };
         let reply = assembly

@@ -132,130 +132,52 @@ extern crate self as crossmist;
 
 #[macro_use]
 mod arity;
-mod blob;
-mod builder;
-mod bytes;
+#[path = "private.rs"]
+#[doc(hidden)]
+pub mod __private;
 mod call;
 mod callback;
 mod channel;
 mod child;
 mod confine;
-mod confined;
-mod cost;
-#[cfg(feature = "early-entry")]
-mod early;
 mod error;
 #[cfg(feature = "tracing")]
 mod events;
+mod executable;
 mod func;
 #[cfg(feature = "__fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod handle;
 pub mod keeper;
-mod launch;
-#[cfg(crossmist_learn)]
-mod learn;
 mod object;
-mod printer;
-#[doc(hidden)]
-pub mod probe;
-mod program;
-mod reaper;
-mod reply;
-mod running;
-mod sandbox;
-mod stack;
-mod starter;
 mod sys;
+#[doc(hidden)]
+pub mod testing;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod transport;
-pub mod trusted;
 mod wire;
 
-pub use crate::blob::{Blob, BlobBuf};
-pub use crate::builder::{Builder, Stdio};
-pub use crate::bytes::{BytesError, encode_into, from_bytes, to_bytes};
+pub use crate::call::{Builder, Child, KillHandle, Stdio};
 pub use crate::callback::{
     BindMut, BindRef, BindValue, BoundMut, BoundRef, BoundValue, Delayed, FnMutObject, FnObject,
     FnOnceObject, StaticRef,
 };
 pub use crate::channel::{
-    ChannelError, Duplex, Incoming, Receiver, Sender, channel, duplex, wait_any,
+    ChannelError, Duplex, Incoming, Receiver, Sender, channel, duplex, trusted, wait_any,
 };
 pub use crate::child::init;
 pub use crate::confine::{
-    ControlGroup, Namespace, SameUser, SecondNet, Status, can_deny_write_execute, landlock_abi,
+    ControlGroup, Namespace, PolicyError, SameUser, SandboxPolicy, SecondNet, Status,
+    can_deny_write_execute, landlock_abi,
 };
-pub use crate::error::{ChildText, Claim, Error, Panic, Resource, Traffic, Violation};
-pub use crate::handle::{Child, KillHandle};
+pub use crate::error::{ChildText, Claim, Error, Frame, Panic, Resource, Traffic, Violation};
 pub use crate::object::{
-    DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object, Serde, Shape,
-    TrustedHasher,
+    Blob, BlobBuf, DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object,
+    Serde, Shape, TrustedHasher,
 };
-pub use crate::sandbox::{PolicyError, SandboxPolicy};
-pub use crate::stack::Frame;
-pub use crate::wire::FrameError;
+pub use crate::wire::{BytesError, FrameError, encode_into, from_bytes, to_bytes};
 pub use crossmist_macros::{Object, func, main, object};
-
-/// What the macros' output names. Not public: it can change at any time.
-#[doc(hidden)]
-pub mod __private {
-    pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
-    pub use crate::callback::{
-        Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn, encode_dyn_auto,
-    };
-    pub use crate::func::{Arguments, Func};
-    pub use crate::if_tokio;
-    pub use crate::object::Auto;
-    pub use crate::sandbox::Sandbox;
-    pub use crate::sys::image::Target;
-    use crate::{Builder, Child, DecodeError, Error, SandboxPolicy, Shape};
-    #[cfg(feature = "tokio")]
-    pub use ::tokio;
-    pub use std::boxed::Box;
-
-    /// Decodes the arguments of `F`. Through this function their type needs no second check, and an
-    /// argument that cannot be sent causes one error.
-    pub fn decode<F: Func>(arguments: Arguments<'_>) -> Result<F::Args, DecodeError> {
-        arguments.decode()
-    }
-
-    /// Declares that a value is behind a trait object.
-    pub fn describe_code(shape: &mut Shape) {
-        shape.code();
-    }
-
-    pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
-        crate::call::run::<F>(arguments, &Default::default())
-    }
-
-    pub fn spawn<F: Func>(_: F, arguments: F::Args) -> Result<Child<F::Output>, Error> {
-        crate::call::spawn::<F>(arguments, &Default::default())
-    }
-
-    #[cfg(feature = "tokio")]
-    pub async fn run_tokio<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
-        crate::tokio::run::<F>(arguments, Default::default()).await
-    }
-
-    #[cfg(feature = "tokio")]
-    pub async fn spawn_tokio<F: Func>(
-        _: F,
-        arguments: F::Args,
-    ) -> Result<crate::tokio::Child<F::Output>, Error> {
-        crate::tokio::spawn::<F>(arguments, Default::default()).await
-    }
-
-    pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {
-        Builder::new(None)
-    }
-
-    pub fn sandbox<F: Func>(_: F, policy: &SandboxPolicy) -> Builder<F, F::Args> {
-        Builder::new(Some(policy.clone()))
-    }
-}
 
 /// Generates a `#[test]` that tests all policies of the crate: each is compiled for every
 /// architecture and checked against its `[[expect]]`s.
@@ -280,7 +202,7 @@ macro_rules! policy_tests {
         #[test]
         fn policies_do_what_they_expect_of_themselves() {
             let manifest = ::core::env!("CARGO_MANIFEST_DIR");
-            match $crate::probe::test_policies(manifest, $live) {
+            match $crate::testing::test_policies(manifest, $live) {
                 ::core::result::Result::Ok(_) => {}
                 ::core::result::Result::Err(failures) => ::core::panic!("{failures}"),
             }

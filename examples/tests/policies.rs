@@ -11,7 +11,7 @@ fn a_wrong_expectation_fails() {
     let text =
         "format = 1\nextends = [\"pure\"]\n[[expect]]\nsyscall = \"getpid()\"\nis = \"killed\"\n";
     std::fs::write(folder.join("policies/wrong.toml"), text).unwrap();
-    let failures = crossmist::probe::test_policies(folder.to_str().unwrap(), false).unwrap_err();
+    let failures = crossmist::testing::test_policies(folder.to_str().unwrap(), false).unwrap_err();
     assert!(
         failures.contains("the policy `wrong`") && failures.contains("error[P090]"),
         "{failures}"

@@ -1,7 +1,7 @@
 //! Callbacks: functions with bound arguments, trait objects, and references to statics, as objects.
 //!
 //! All of them are code, or lead to code. They are sent as code references: to a child with its
-//! arguments, and over channels created by [`trusted`](crate::trusted), but never otherwise.
+//! arguments, and over channels created by [`trusted`](crate::channel::trusted), but never otherwise.
 
 mod bind;
 mod boxed;

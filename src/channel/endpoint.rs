@@ -186,7 +186,7 @@ impl Endpoint {
             .advance(socket, &limits, trust, Wait::Never, read);
         match arrival {
             Err(fault) if fault.would_block() => Tried::Nothing,
-            Ok(Arrival::Partly | Arrival::Note(_)) => Tried::Partly,
+            Ok(Arrival::Partly | Arrival::DenialReport(_)) => Tried::Partly,
             arrival => Tried::Received(self.received(arrival, terms.as_deref())),
         }
     }
@@ -208,7 +208,7 @@ impl Endpoint {
                 });
             }
             // `Inbox::receive` continues with it.
-            Ok(Arrival::Partly | Arrival::Note(_)) => return Err(ChannelError::TimedOut),
+            Ok(Arrival::Partly | Arrival::DenialReport(_)) => return Err(ChannelError::TimedOut),
             Ok(Arrival::End) => return Ok(None),
             Err(Fault::Io(error)) => return Err(ChannelError::receiving(error)),
             Ok(Arrival::Message(Err(exceeded))) => Broken::Limit(exceeded),

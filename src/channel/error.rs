@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::object::{DecodeError, EncodeError, Exceeded, Terms};
+use crate::object::{DecodeError, EncodeError, Exceeded, Terms, in_part};
 use crate::wire::FrameError;
 
 /// Why a value could not be sent or received.
@@ -69,7 +69,7 @@ pub enum ChannelError {
     #[error(
         "receiving from the peer took {:?} of processor time more than it should, which a process brings \
          about only on purpose",
-        crate::cost::EXCESS_TIME
+        crate::transport::EXCESS_TIME
     )]
     TooCostly,
     /// A system call failed.
@@ -132,14 +132,6 @@ pub(crate) fn show_with_sources(
         source = error.source();
     }
     Ok(())
-}
-
-fn in_part(part: &str) -> String {
-    if part.is_empty() {
-        String::new()
-    } else {
-        format!(" (in `{part}`)")
-    }
 }
 
 /// What to do about an error whose cause is known.

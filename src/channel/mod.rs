@@ -3,16 +3,18 @@
 //! A channel is a pair of connected SOCK_SEQPACKET sockets. A message is one packet if it fits. The
 //! ends can themselves be sent to other processes, including over channels.
 
+mod duplex;
 mod endpoint;
 mod error;
 mod object;
 mod receiver;
 mod sender;
+pub mod trusted;
 mod wait;
 
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 
+pub use self::duplex::Duplex;
 pub use self::error::ChannelError;
 pub(crate) use self::error::show_with_sources;
 pub use self::receiver::{Incoming, Receiver};
@@ -29,7 +31,7 @@ use crate::sys::socket;
 /// Creates a channel in one direction. The [`Receiver`] receives what the [`Sender`] sends.
 ///
 /// It carries data and descriptors, but no code. For callbacks and trait objects, see
-/// [`trusted::channel`](crate::trusted::channel).
+/// [`trusted::channel`](crate::channel::trusted::channel).
 ///
 /// # Errors
 ///
@@ -111,23 +113,4 @@ fn pair(trust: Trust) -> Result<(Endpoint, Endpoint), ChannelError> {
 pub(crate) fn end_of(fd: OwnedFd, trust: Trust) -> Result<Endpoint, ChannelError> {
     object::check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
     Ok(Endpoint::new(fd, trust))
-}
-
-/// One end of a channel in both directions, which sends `S`s and receives `R`s.
-///
-/// # Security
-///
-/// What is received is checked, whoever sent it. See [`Receiver`].
-pub struct Duplex<S, R> {
-    endpoint: Endpoint,
-    objects: PhantomData<fn(S) -> R>,
-}
-
-// Not derived: a derive would require the objects to be `Debug`.
-impl<S, R> std::fmt::Debug for Duplex<S, R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Duplex")
-            .field("endpoint", &self.endpoint)
-            .finish_non_exhaustive()
-    }
 }

@@ -8,9 +8,10 @@ use crossmist_policy::bpf::{self, BpfProgram};
 
 use super::control_group::Entrance;
 use super::namespaces::Origin;
-use super::plan::{Fixed, Plan, errno};
+use super::plan::{Plan, StaticPlan, errno};
 use super::privileges;
-use super::status::{Failure, Status, Step};
+use super::status::Status;
+use super::step::{Failure, Step};
 use super::users::User;
 use crate::sys::confinement as sys;
 use crate::sys::fork;
@@ -18,7 +19,7 @@ use crate::sys::signals;
 use crate::sys::sigsys;
 use crate::sys::socket;
 use crate::sys::usage::{Usage, first_usage, usage};
-use crate::wire::Note;
+use crate::wire::DenialReport;
 
 /// What a process has done to itself.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(crate) fn apply(
 ) -> Result<Applied, Failure> {
     let step = |step| move |error: io::Error| Failure::new(step, errno(&error));
     let control_group = plan.control_group.take();
-    let fixed: &Fixed = &plan.fixed;
+    let fixed: &StaticPlan = &plan.fixed;
 
     one_thread().map_err(step(Step::Threads))?;
     // First, so that all that it uses from here on is counted.
@@ -99,7 +100,7 @@ pub(crate) fn apply(
         let setup = sigsys::Setup {
             death: bpf::DEATH,
             emulate: bpf::TRAP_EMULATE,
-            head: Note::head,
+            head: DenialReport::head,
             tells_places: fixed.tells_places,
         };
         sigsys::install(report, setup).map_err(step(Step::Handler))?;
@@ -177,7 +178,7 @@ fn limits(limits: &[(sys::Resource, u64, u64)]) -> io::Result<()> {
 /// What an allocator has reserved, or the program's own `.bss`, is such memory. So the limit is
 /// what was written plus what may be, of which the reserve is a part; a reserve that is larger is beyond
 /// any limit, and an error.
-fn bound_memory(fixed: &Fixed, usage: Result<Usage, Failure>) -> Result<(), Failure> {
+fn bound_memory(fixed: &StaticPlan, usage: Result<Usage, Failure>) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::new(Step::Memory, errno(&error));
     limits(&fixed.memory_limits).map_err(failed)?;
     if fixed.memory.is_none() && fixed.mappable.is_none() {
@@ -200,7 +201,7 @@ fn bound_memory(fixed: &Fixed, usage: Result<Usage, Failure>) -> Result<(), Fail
 }
 
 /// Has the kernel kill this process with its parent, which may have died before.
-fn die_with(fixed: &Fixed, parent: i32) -> io::Result<()> {
+fn die_with(fixed: &StaticPlan, parent: i32) -> io::Result<()> {
     if !fixed.dies_with_parent {
         return Ok(());
     }
@@ -212,7 +213,7 @@ fn die_with(fixed: &Fixed, parent: i32) -> io::Result<()> {
 }
 
 /// Sets up a second net: that a kernel doesn't know it is an error only if the policy insists on it.
-fn deny_write_execute(fixed: &Fixed) -> io::Result<bool> {
+fn deny_write_execute(fixed: &StaticPlan) -> io::Result<bool> {
     match sys::deny_write_execute()? {
         false if fixed.requires_deny_write_execute => {
             Err(io::Error::from_raw_os_error(libc::EINVAL))
@@ -222,7 +223,7 @@ fn deny_write_execute(fixed: &Fixed) -> io::Result<bool> {
 }
 
 /// The filter with this process's id in it.
-fn patched(fixed: &Fixed) -> BpfProgram {
+fn patched(fixed: &StaticPlan) -> BpfProgram {
     let mut filter = fixed.filter.clone();
     for at in &fixed.own_pid {
         if let Some(instruction) = filter.get_mut(usize::from(*at)) {

@@ -2,7 +2,6 @@
 
 use crossmist_policy::steps::SecondNet;
 
-use super::namespaces::{NamespaceSet, Wanted};
 use crate::object::{DecodeError, Decoder, Encoder};
 
 pub(super) fn put_number(encoder: &mut Encoder<'_>, number: u64) {
@@ -40,30 +39,4 @@ pub(super) fn nets(decoder: &mut Decoder<'_>) -> Result<Vec<SecondNet>, DecodeEr
     let all = SecondNet::ALL.into_iter().enumerate();
     let set = all.filter(|(bit, _)| byte >> bit & 1 == 1);
     Ok(set.map(|(_, net)| net).collect())
-}
-
-/// Namespaces as a byte with a bit for each.
-pub(super) fn put_namespaces(encoder: &mut Encoder<'_>, namespaces: NamespaceSet) {
-    encoder.put(&[namespaces.bits()]);
-}
-
-pub(super) fn namespaces(decoder: &mut Decoder<'_>) -> Result<NamespaceSet, DecodeError> {
-    let byte = decoder.byte()?;
-    NamespaceSet::from_bits(byte).ok_or_else(|| decoder.error("a bit for each namespace", byte))
-}
-
-pub(super) fn put_wanted(encoder: &mut Encoder<'_>, wanted: Wanted) {
-    put_namespaces(encoder, wanted.required);
-    put_namespaces(encoder, wanted.if_possible);
-    put_flag(encoder, wanted.is_alone_in_network);
-    put_flag(encoder, wanted.may_use_user);
-}
-
-pub(super) fn wanted(decoder: &mut Decoder<'_>) -> Result<Wanted, DecodeError> {
-    Ok(Wanted {
-        required: namespaces(decoder)?,
-        if_possible: namespaces(decoder)?,
-        is_alone_in_network: flag(decoder)?,
-        may_use_user: flag(decoder)?,
-    })
 }

@@ -12,8 +12,10 @@ mod landlock;
 mod mounts;
 mod namespaces;
 mod plan;
+mod policy;
 mod privileges;
 mod status;
+mod step;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -26,9 +28,11 @@ pub(crate) use self::control_group::{Group, NewGroup};
 pub(crate) use self::inherited::prepare_copies;
 pub use self::namespaces::Namespace;
 pub(crate) use self::namespaces::{NamespaceSet, Origin, Wanted};
-pub(crate) use self::plan::{Kept, Plan};
-pub(crate) use self::status::Failure;
-pub use self::status::{SameUser, Status};
+pub(crate) use self::plan::{Plan, StaticPlans};
+pub use self::policy::{PolicyError, Sandbox, SandboxPolicy};
+pub use self::status::Status;
+pub(crate) use self::step::Failure;
+pub use self::users::SameUser;
 pub(crate) use self::users::User;
 pub use crossmist_policy::steps::SecondNet;
 

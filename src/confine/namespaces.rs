@@ -5,7 +5,9 @@ use std::io;
 use crossmist_policy::Compiled;
 use crossmist_policy::namespaces::{UserWish, Wish};
 
-use super::status::Step;
+use super::fields::{flag, put_flag};
+use super::step::Step;
+use crate::object::{DecodeError, Decoder, Encoder};
 use crate::sys::namespaces::{self, Network};
 
 pub use crossmist_policy::namespaces::Namespace;
@@ -157,6 +159,32 @@ impl Origin {
             false => Err((Step::Namespaces, io::Error::from_raw_os_error(libc::EPERM))),
         }
     }
+}
+
+/// Namespaces as a byte with a bit for each.
+pub(super) fn put_namespaces(encoder: &mut Encoder<'_>, namespaces: NamespaceSet) {
+    encoder.put(&[namespaces.bits()]);
+}
+
+pub(super) fn namespaces(decoder: &mut Decoder<'_>) -> Result<NamespaceSet, DecodeError> {
+    let byte = decoder.byte()?;
+    NamespaceSet::from_bits(byte).ok_or_else(|| decoder.error("a bit for each namespace", byte))
+}
+
+pub(super) fn put_wanted(encoder: &mut Encoder<'_>, wanted: Wanted) {
+    put_namespaces(encoder, wanted.required);
+    put_namespaces(encoder, wanted.if_possible);
+    put_flag(encoder, wanted.is_alone_in_network);
+    put_flag(encoder, wanted.may_use_user);
+}
+
+pub(super) fn wanted(decoder: &mut Decoder<'_>) -> Result<Wanted, DecodeError> {
+    Ok(Wanted {
+        required: namespaces(decoder)?,
+        if_possible: namespaces(decoder)?,
+        is_alone_in_network: flag(decoder)?,
+        may_use_user: flag(decoder)?,
+    })
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use crossmist_policy::steps::SecondNet;
 use crossmist_policy::{Arch, Capabilities, Compiled, Kernel, OnViolation, WantedGroup};
 
 use super::control_group::{self, Bounds, ControlGroup, Entrance, NewGroup};
-use super::fields::{flag, nets, number, put_flag, put_nets, put_number, put_wanted, wanted};
+use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
 use super::inherited::Inherited;
 use super::landlock;
-use super::namespaces::Wanted;
+use super::namespaces::{Wanted, put_wanted, wanted};
 use crate::object::{DecodeError, Decoder, Encoder, Object};
 use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
 use crossmist_policy::bpf::{BpfProgram, sock_filter};
@@ -22,7 +22,7 @@ use crossmist_policy::bpf::{BpfProgram, sock_filter};
 /// What a child does to itself.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(super) fixed: Arc<Fixed>,
+    pub(super) fixed: Arc<StaticPlan>,
     /// The Landlock ruleset: the only paths, ports and neighbours that there are. `None` if
     /// Landlock has nothing to do.
     pub(super) ruleset: Option<Arc<OwnedFd>>,
@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 
 /// The part of a plan that is the same for each call of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Fixed {
+pub(super) struct StaticPlan {
     /// The filter as the kernel takes it, except for the process's own id.
     pub(super) filter: BpfProgram,
     /// The instructions whose operand is that id.
@@ -81,7 +81,7 @@ pub(super) struct Fixed {
 ///
 /// For functions whose types let them send no descriptor, and for the others.
 #[derive(Debug, Default)]
-pub(crate) struct Kept([OnceLock<Arc<Fixed>>; 2]);
+pub(crate) struct StaticPlans([OnceLock<Arc<StaticPlan>>; 2]);
 
 impl Plan {
     /// Makes the plan for one call. The function's types say whether it can send a descriptor.
@@ -89,7 +89,7 @@ impl Plan {
     /// Fails with the reason, as a text.
     pub(crate) fn prepare(
         policy: &Compiled,
-        kept: &Kept,
+        kept: &StaticPlans,
         bound: &[(String, String)],
         sends_descriptors: bool,
     ) -> Result<Self, String> {
@@ -111,7 +111,7 @@ impl Plan {
         let fixed = match kept.get() {
             Some(fixed) => Arc::clone(fixed),
             None => {
-                let fixed = Arc::new(Fixed::of(policy, sends_descriptors)?);
+                let fixed = Arc::new(StaticPlan::of(policy, sends_descriptors)?);
                 Arc::clone(kept.get_or_init(|| fixed))
             }
         };
@@ -132,7 +132,7 @@ impl Plan {
     pub(crate) fn watched(self) -> Result<Self, String> {
         let program = Arch::host().and_then(crossmist_policy::learn::watching);
         let program = program.ok_or("this architecture can't be watched")?;
-        let fixed = Fixed {
+        let fixed = StaticPlan {
             filter: program.code.clone(),
             own_pid: program.own_pid,
             capabilities: u64::MAX,
@@ -140,7 +140,7 @@ impl Plan {
             dumpable: true,
             is_watched: true,
             sends_descriptors: true,
-            ..Fixed::default()
+            ..StaticPlan::default()
         };
         Ok(Self {
             fixed: Arc::new(fixed),
@@ -239,7 +239,7 @@ impl Plan {
     }
 
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let fixed = Arc::new(Fixed::decode(decoder)?);
+        let fixed = Arc::new(StaticPlan::decode(decoder)?);
         let ruleset = match flag(decoder)? {
             true => Some(Arc::new(OwnedFd::decode(decoder)?)),
             false => None,
@@ -273,7 +273,7 @@ impl Plan {
     }
 }
 
-impl Fixed {
+impl StaticPlan {
     fn of(policy: &Compiled, sends_descriptors: bool) -> Result<Self, String> {
         let program = Arch::host().and_then(|arch| policy.program_for(arch, sends_descriptors));
         let program = program.ok_or("it was compiled for another architecture")?;

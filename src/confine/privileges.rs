@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::status::Step;
+use super::step::Step;
 use super::users::{Ids, User};
 use crate::sys::confinement as sys;
 use crate::sys::privileges::{self, Capabilities, Capability, bit};

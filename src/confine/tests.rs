@@ -16,9 +16,10 @@ use crossmist_policy::bpf::{BpfProgram, sock_filter};
 use super::apply::apply;
 use super::inherited::Inherited;
 use super::namespaces::Origin;
-use super::plan::{Fixed, Plan};
+use super::plan::{Plan, StaticPlan};
 use super::privileges::give_up;
-use super::status::{Failure, Status, Step};
+use super::status::Status;
+use super::step::{Failure, Step};
 use super::users::{Ids, User};
 use crate::sys::confinement as sys;
 use crate::sys::fork;
@@ -97,16 +98,16 @@ fn refusing(call: i64, first: Option<i32>, errno: i32) -> BpfProgram {
 }
 
 /// A plan that takes nothing away.
-fn nothing() -> Fixed {
-    Fixed {
+fn nothing() -> StaticPlan {
+    StaticPlan {
         filter: vec![answer(ALLOW)],
         capabilities: u64::MAX,
         dumpable: true,
-        ..Fixed::default()
+        ..StaticPlan::default()
     }
 }
 
-fn plan(fixed: Fixed) -> Plan {
+fn plan(fixed: StaticPlan) -> Plan {
     Plan {
         fixed: Arc::new(fixed),
         ruleset: None,
@@ -201,14 +202,14 @@ alone! {
     fn the_filter_denies_alone() {
         assert_eq!(sys_getppid().err(), None);
         let filter = refusing(libc::SYS_getppid, None, libc::ENOTNAM);
-        confine(plan(Fixed { filter, ..nothing() })).unwrap();
+        confine(plan(StaticPlan { filter, ..nothing() })).unwrap();
         assert_eq!(sys_getppid(), Err(libc::ENOTNAM));
         assert_eq!((open(), change_root(), duplicates()), (None, None, (100, None)));
     }
 
     fn capabilities_go_alone() {
         assert_eq!(change_root(), None);
-        confine(plan(Fixed { capabilities: 0, ..nothing() })).unwrap();
+        confine(plan(StaticPlan { capabilities: 0, ..nothing() })).unwrap();
         assert_eq!(change_root(), Some(libc::EPERM));
         assert_eq!((open(), duplicates()), (None, (100, None)));
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
@@ -218,7 +219,7 @@ alone! {
 
     fn one_capability_stays_alone() {
         // CAP_SYS_CHROOT.
-        confine(plan(Fixed { capabilities: 1 << 18, ..nothing() })).unwrap();
+        confine(plan(StaticPlan { capabilities: 1 << 18, ..nothing() })).unwrap();
         assert_eq!(change_root(), None);
         assert_eq!(prctl_field("CapPrm"), "0000000000040000");
         assert_eq!(prctl_field("CapBnd"), "0000000000040000");
@@ -227,7 +228,7 @@ alone! {
     fn limits_hold_alone() {
         assert_eq!(duplicates(), (100, None));
         let limits = vec![(libc::RLIMIT_NOFILE, 8, 8)];
-        confine(plan(Fixed { limits, ..nothing() })).unwrap();
+        confine(plan(StaticPlan { limits, ..nothing() })).unwrap();
         assert!(matches!(duplicates(), (1..8, Some(libc::EMFILE))));
         assert_eq!((open(), change_root()), (None, None));
         // Nor is there a way back for root, whose capabilities stay in this plan: it is the limit
@@ -237,7 +238,7 @@ alone! {
     }
 
     fn a_user_of_its_own_is_taken_alone() {
-        let kept = Fixed { own_user: true, tasks: 10, ..nothing() };
+        let kept = StaticPlan { own_user: true, tasks: 10, ..nothing() };
         let user = confine(plan(kept)).unwrap().own_user.unwrap();
         assert!((0x7800_0000..=0x7ffd_ffff).contains(&user), "{user}");
         assert_eq!(nix::unistd::geteuid().as_raw(), user);
@@ -287,7 +288,7 @@ alone! {
     }
 
     fn the_death_of_the_parent_is_noticed() {
-        let fixed = || Fixed { dies_with_parent: true, ..nothing() };
+        let fixed = || StaticPlan { dies_with_parent: true, ..nothing() };
         let gone = confine_below(plan(fixed()), i32::MAX).unwrap_err();
         assert_eq!(gone, Failure::new(Step::ParentDeath, libc::ESRCH));
         confine(plan(fixed())).unwrap();
@@ -296,7 +297,7 @@ alone! {
     fn a_second_net_that_the_kernel_does_not_know_is_missing_and_nothing_else_is() {
         sys::load_filter(&refusing(libc::SYS_prctl, Some(65), libc::EINVAL), false).unwrap();
         let filter = || refusing(libc::SYS_getppid, None, libc::ENOTNAM);
-        let status = confine(plan(Fixed { deny_write_execute: true, filter: filter(), ..nothing() })).unwrap();
+        let status = confine(plan(StaticPlan { deny_write_execute: true, filter: filter(), ..nothing() })).unwrap();
         assert_eq!(status.missing, [SecondNet::DenyWriteExecute]);
         assert!(!status.denies_write_execute && !status.is_fully_enforced());
         assert_eq!(sys_getppid(), Err(libc::ENOTNAM), "the steps behind it");
@@ -305,7 +306,7 @@ alone! {
     fn a_second_net_that_is_insisted_on_is_as_good_as_the_wall() {
         sys::load_filter(&refusing(libc::SYS_prctl, Some(65), libc::EINVAL), false).unwrap();
         let filter = refusing(libc::SYS_getppid, None, libc::ENOTNAM);
-        let insisting = Fixed {
+        let insisting = StaticPlan {
             deny_write_execute: true,
             requires_deny_write_execute: true,
             filter,
@@ -321,7 +322,7 @@ alone! {
         let failure = |plan| confine(plan).unwrap_err();
         let wrong = (libc::EINVAL, libc::EBADFD);
         let limits = vec![(999, 1, 1)];
-        let limits = failure(plan(Fixed { limits, ..nothing() }));
+        let limits = failure(plan(StaticPlan { limits, ..nothing() }));
         assert_eq!(limits, Failure::new(Step::Limits, wrong.0));
         let environment = vec![("A=B".into(), "C".into())];
         let environment = failure(Plan { environment, ..plan(nothing()) });
@@ -329,7 +330,7 @@ alone! {
         let ruleset = Some(Arc::new(OwnedFd::from(std::fs::File::open("/").unwrap())));
         let ruleset = failure(Plan { ruleset, ..plan(nothing()) });
         assert_eq!(ruleset, Failure::new(Step::Landlock, wrong.1));
-        let seccomp = failure(plan(Fixed { filter: Vec::new(), ..nothing() }));
+        let seccomp = failure(plan(StaticPlan { filter: Vec::new(), ..nothing() }));
         assert_eq!(seccomp, Failure::new(Step::Seccomp, wrong.0));
     }
 
@@ -343,7 +344,7 @@ alone! {
         let whole = Plan {
             ruleset: Some(Arc::new(no_files())),
             standard: [Some(std::fs::File::open("/dev/null").unwrap().into()), None, None],
-            ..plan(Fixed {
+            ..plan(StaticPlan {
                 limits: vec![(libc::RLIMIT_CORE, 0, 0)],
                 capabilities: 0,
                 own_user: true,

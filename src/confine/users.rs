@@ -8,10 +8,9 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
-use super::status::SameUser;
-use crate::sys::fork::{read_plainly, read_proc};
 use crate::sys::privileges::{Capabilities, Capability, bit};
 use crate::sys::random;
+use crate::sys::system_files::{read_plainly, read_proc};
 
 /// The first two are needed to become another user, and the third for the keeper to end a process
 /// of another user. Without it there would be no deadline, and children would not die with the
@@ -160,6 +159,39 @@ impl Ids {
             }
         }
         Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Why a confined child keeps its parent's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SameUser {
+    /// The policy says so: `[process] user = "same"`.
+    Policy,
+    /// The program is not root: none of its user ids is 0, and it has no CAP_SETUID.
+    NotRoot,
+    /// The program is root, but lacks CAP_SETUID or CAP_SETGID to change users, or CAP_KILL to end a
+    /// process of another user.
+    NoCapability,
+    /// The program is root of a user namespace that maps too few other ids.
+    NoOtherIds,
+}
+
+impl SameUser {
+    const ALL: [Self; 4] = [
+        Self::Policy,
+        Self::NotRoot,
+        Self::NoCapability,
+        Self::NoOtherIds,
+    ];
+
+    pub(super) fn to_number(why: Option<Self>) -> u64 {
+        let position = Self::ALL.iter().position(|known| Some(*known) == why);
+        position.map_or(u64::MAX, |position| position as u64)
+    }
+
+    pub(super) fn of_number(number: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
     }
 }
 

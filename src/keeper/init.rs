@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 
-use super::protocol::{Departure, Report};
+use super::protocol::{ExitReport, Report};
 use crate::sys::confinement;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::privileges::Capabilities;
@@ -63,7 +63,7 @@ fn reap(child: &Process, report: &OwnedFd) -> i32 {
         Ok(Some(status)) => status,
         _ => (Ended::Unknown, std::time::Duration::ZERO),
     };
-    let departure = Report::Ended(Departure {
+    let departure = Report::Ended(ExitReport {
         ended,
         killed_for: None,
         cpu_time: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),

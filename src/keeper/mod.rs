@@ -21,18 +21,17 @@
 // It learns of the end of the program through a pidfd. If it is killed itself, its children are
 // told by PR_SET_PDEATHSIG, which concerns the parent's *thread*: one more reason to have only one.
 
-mod credentials;
-mod drain;
+mod client;
 mod empty_network;
 mod environment;
-mod hello;
+mod handshake;
+mod identity;
 mod init;
 mod oom;
-mod program;
+mod output;
 mod protocol;
 mod restrictions;
 mod server;
-mod surroundings;
 mod turn;
 mod undertaker;
 mod user_namespace;
@@ -40,18 +39,17 @@ mod user_namespace;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use self::credentials::Credentials;
+pub use self::client::end;
+pub(crate) use self::client::{Outcome, Supervised, launch};
 pub use self::environment::env;
-use self::hello::Hello;
+use self::handshake::Handshake;
+use self::identity::{Credentials, Surroundings};
 pub(crate) use self::oom::of_program as oom_score;
-pub use self::program::end;
-pub(crate) use self::program::{Kept, Parting, launch};
-pub(crate) use self::protocol::{Cause, Launch, Piped, Request};
+pub(crate) use self::protocol::{Cause, Piped, Request, StartMethod};
 use self::restrictions::Restrictions;
 pub(crate) use self::server::enter;
-use self::surroundings::Surroundings;
 use crate::confine::{Namespace, NamespaceSet};
-use crate::program::{Program, VERSION};
+use crate::executable::{Program, VERSION};
 use crate::sys::process::{Process, Start, StartError};
 use crate::sys::system_files;
 
@@ -130,7 +128,7 @@ fn execute(
 #[cfg(feature = "__fuzzing")]
 pub(crate) fn parse_any(packet: &[u8]) {
     use self::protocol::Report;
-    let _ = hello::Hello::parse(packet);
+    let _ = handshake::Handshake::parse(packet);
     if let Some(request) = Request::parse(packet) {
         assert_eq!(request.to_bytes(), packet);
     }

@@ -20,7 +20,7 @@ use crate::sys::process::Ended;
 pub(crate) struct Request {
     /// When the child is to be killed, on CLOCK_MONOTONIC, in nanoseconds; never, where `None`.
     pub(crate) deadline: Option<u64>,
-    pub(crate) launch: Launch,
+    pub(crate) launch: StartMethod,
     /// Whether the policy lets the child start processes, which may outlive it.
     pub(crate) may_fork: bool,
     pub(crate) piped: Piped,
@@ -56,7 +56,7 @@ impl Piped {
 
 /// How a child comes into being.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Launch {
+pub(crate) enum StartMethod {
     /// As a copy of the keeper.
     Fork,
     /// By executing the program anew: an address-space layout of its own.
@@ -72,8 +72,8 @@ impl Request {
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let [a, b, c, d, e, f, g, h] = self.deadline.unwrap_or(u64::MAX).to_le_bytes();
         let launch = match self.launch {
-            Launch::Fork => 0,
-            Launch::Execute => 1,
+            StartMethod::Fork => 0,
+            StartMethod::Execute => 1,
         };
         let may_fork = u8::from(self.may_fork);
         let Piped(piped) = self.piped;
@@ -109,8 +109,8 @@ impl Request {
             return None;
         };
         let launch = match launch {
-            0 => Launch::Fork,
-            1 => Launch::Execute,
+            0 => StartMethod::Fork,
+            1 => StartMethod::Execute,
             _ => return None,
         };
         let deadline = u64::from_le_bytes(*deadline);
@@ -140,14 +140,14 @@ pub(crate) enum Report {
     /// It runs.
     Started { process: i32 },
     /// There is none: a system call of the keeper failed.
-    Failed { step: Step, errno: i32 },
+    Failed { step: StartStep, errno: i32 },
     /// It has ended, and was waited for.
-    Ended(Departure),
+    Ended(ExitReport),
 }
 
 /// How a child of the keeper's ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Departure {
+pub(crate) struct ExitReport {
     pub(crate) ended: Ended,
     /// Why the keeper has killed it, if it has and nobody asked for it.
     pub(crate) killed_for: Option<Cause>,
@@ -183,7 +183,7 @@ pub(crate) const STDERR_BYTES: usize = 64 << 10;
 
 /// What a keeper does to make a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum StartStep {
     Fork,
     Execute,
     OpenPidfd,
@@ -196,7 +196,7 @@ pub(crate) enum Step {
     PidNamespace,
 }
 
-impl Step {
+impl StartStep {
     const ALL: [Self; 7] = [
         Self::Fork,
         Self::Execute,
@@ -240,7 +240,7 @@ impl Report {
         let (kind, detail, flag, number, time, tail) = match self {
             Self::Started { process } => (b'S', 0, 0, *process, 0, &[][..]),
             Self::Failed { step, errno } => {
-                let step = Step::ALL.iter().position(|known| known == step);
+                let step = StartStep::ALL.iter().position(|known| known == step);
                 let step = step.and_then(|step| u8::try_from(step).ok()).unwrap_or(0);
                 (b'F', step, 0, *errno, 0, &[][..])
             }
@@ -279,7 +279,7 @@ impl Report {
         let ended = match (kind, detail) {
             (b'S', 0) => return Some(Self::Started { process: number }),
             (b'F', step) => {
-                let step = *Step::ALL.get(usize::from(*step))?;
+                let step = *StartStep::ALL.get(usize::from(*step))?;
                 return Some(Self::Failed {
                     step,
                     errno: number,
@@ -298,7 +298,7 @@ impl Report {
             Some(at) => Some(*Cause::ALL.get(usize::from(at))?),
         };
         (tail.len() <= STDERR_BYTES).then(|| {
-            Self::Ended(Departure {
+            Self::Ended(ExitReport {
                 ended,
                 killed_for,
                 cpu_time,
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn packets_survive_the_round_trip() {
         for deadline in [None, Some(0), Some(u64::MAX - 1)] {
-            for launch in [Launch::Fork, Launch::Execute] {
+            for launch in [StartMethod::Fork, StartMethod::Execute] {
                 for (may_fork, piped) in [(false, 0), (true, 6)] {
                     let request = Request {
                         deadline,
@@ -336,7 +336,7 @@ mod tests {
             }
         }
         let mut causes = Cause::ALL.map(Some).into_iter();
-        let steps = Step::ALL.map(|step| Report::Failed { step, errno: 11 });
+        let steps = StartStep::ALL.map(|step| Report::Failed { step, errno: 11 });
         let ends = [
             Ended::Exited(-1),
             Ended::Signalled {
@@ -350,7 +350,7 @@ mod tests {
             Ended::Unknown,
         ]
         .map(|ended| {
-            Report::Ended(Departure {
+            Report::Ended(ExitReport {
                 ended,
                 killed_for: causes.next().flatten(),
                 cpu_time: 1 << 40,
@@ -367,7 +367,7 @@ mod tests {
     fn other_packets_are_refused() {
         let request = Request {
             deadline: None,
-            launch: Launch::Fork,
+            launch: StartMethod::Fork,
             may_fork: false,
             piped: Piped::default(),
             oom_score: None,
@@ -383,7 +383,7 @@ mod tests {
             }
             assert_eq!(Request::parse(&wrong), None, "byte {index}");
         }
-        let mut report = Report::Ended(Departure {
+        let mut report = Report::Ended(ExitReport {
             ended: Ended::Exited(0),
             killed_for: None,
             cpu_time: 0,

@@ -5,7 +5,7 @@
 //! domain, or in one within it. So the keeper leaves a zombie, the *witness*, as a process to inspect: it
 //! costs nothing, and it has no memory that could be read.
 
-use super::Credentials;
+use super::identity::Credentials;
 use crate::sys::{inherited, system_files};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::drain::{Drain, Drained, Misuse};
 use super::empty_network::EmptyNetwork;
 use super::init;
 use super::oom::OomScore;
-use super::protocol::{Cause, Departure, KILL, Launch, Report, Request, Step};
+use super::output::{Drained, Misuse, Output};
+use super::protocol::{Cause, ExitReport, KILL, Report, Request, StartMethod, StartStep};
 use super::undertaker::Undertaker;
-use super::{Credentials, Hello, Kind, environment, execute, user_namespace};
+use super::{Credentials, Handshake, Kind, environment, execute, user_namespace};
 use crate::confine::{self, Group, Namespace, Origin, User};
-use crate::program::{CHILD_ARGUMENT, Program};
+use crate::executable::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::closing;
 use crate::sys::confinement;
@@ -43,7 +43,7 @@ pub(crate) fn enter(program: OwnedFd, kind: Kind, enter_child: EnterChild) -> i3
         Ok(Some(_)) => return 0,
         Ok(None) => Keeper::new(program, kind, enter_child),
         Err(error) => {
-            Hello::Failed(format!("{}: {}", error.step, error.source)).send(program.as_fd());
+            Handshake::Failed(format!("{}: {}", error.step, error.source)).send(program.as_fd());
             return 1;
         }
     };
@@ -84,7 +84,7 @@ struct Entry {
     process: Process,
     /// Where its reports go. The program may have closed the other end; the child runs on then.
     reports: OwnedFd,
-    drain: Option<Drain>,
+    drain: Option<Output>,
     group: Option<Group>,
     deadline: Option<u64>,
     killed_for: Option<Cause>,
@@ -161,7 +161,7 @@ impl Keeper {
                 undertaker: Undertaker::default(),
             }),
             Err(error) => {
-                Hello::Failed(error.to_string()).send(program.as_fd());
+                Handshake::Failed(error.to_string()).send(program.as_fd());
                 None
             }
         }
@@ -183,7 +183,7 @@ impl Keeper {
         if kind == Kind::UserNamespace
             && let Err(error) = user_namespace::enter(&credentials)
         {
-            Hello::NoUserNamespace(error.to_string()).send(program);
+            Handshake::NoUserNamespace(error.to_string()).send(program);
             return Err(error);
         }
         // A session of its own, and no reaction to what a terminal sends to all: it ends with the
@@ -263,7 +263,7 @@ impl Keeper {
             0 => None,
             _ => Some(leave_witness().map_err(failed("leave a process to be looked at"))?),
         };
-        let ready = Hello::Ready {
+        let ready = Handshake::Ready {
             credentials,
             witness: witness.as_ref().map_or(0, |witness| witness.id),
         };
@@ -374,12 +374,12 @@ impl Keeper {
             && !request.namespaces.required.has(Namespace::Pid)
             && let Err(error) = fork::children_of_this_thread()
         {
-            return refuse(reports.as_fd(), Step::ListChildren, &error);
+            return refuse(reports.as_fd(), StartStep::ListChildren, &error);
         }
         if let (Some(own), Some(program)) = (&mut self.oom_score, request.oom_score)
             && let Err(error) = own.follow(program)
         {
-            return refuse(reports.as_fd(), Step::OomScore, &error);
+            return refuse(reports.as_fd(), StartStep::OomScore, &error);
         }
         // Who asked has given up, and nothing is to run that nobody waits for.
         if poll::readable(reports.as_fd(), Deadline::after(Duration::ZERO)).is_ok() {
@@ -387,18 +387,18 @@ impl Keeper {
         }
         let drain = match request.piped.is_none() {
             true => Ok(None),
-            false => Drain::new().map(Some),
+            false => Output::new().map(Some),
         };
         let drain = match drain {
             Ok(drain) => drain,
-            Err(error) => return refuse(reports.as_fd(), Step::Watch, &error),
+            Err(error) => return refuse(reports.as_fd(), StartStep::Watch, &error),
         };
-        let standard = request.piped.each(drain.as_ref().map(Drain::writing));
+        let standard = request.piped.each(drain.as_ref().map(Output::writing));
         let standard = standard.map(Option::flatten);
         self.empty_network.prepare(&request.namespaces);
         let nest = match self.begin_pid_namespace(&request) {
             Ok(nest) => nest,
-            Err(error) => return refuse(reports.as_fd(), Step::PidNamespace, &error),
+            Err(error) => return refuse(reports.as_fd(), StartStep::PidNamespace, &error),
         };
         let (origin, report) = match nest {
             Nest::None => (self.origin(), None),
@@ -417,7 +417,7 @@ impl Keeper {
             }
         };
         let started = match request.launch {
-            Launch::Fork => match fork::fork() {
+            StartMethod::Fork => match fork::fork() {
                 Ok(None) => {
                     let connected = connect(standard);
                     // As for `self`, below.
@@ -428,10 +428,10 @@ impl Keeper {
                     };
                 }
                 Ok(Some(process)) => Ok(process),
-                Err(error) if error.step == "fork" => Err((Step::Fork, error.source)),
-                Err(error) => Err((Step::OpenPidfd, error.source)),
+                Err(error) if error.step == "fork" => Err((StartStep::Fork, error.source)),
+                Err(error) => Err((StartStep::OpenPidfd, error.source)),
             },
-            Launch::Execute => Program::open()
+            StartMethod::Execute => Program::open()
                 .map_err(io::Error::other)
                 .and_then(|program| {
                     let (environment, word) = (environment::of_keeper(), origin.to_word());
@@ -439,7 +439,7 @@ impl Keeper {
                     execute(&program, socket, role, &word, &environment, standard)
                         .map_err(|error| error.source)
                 })
-                .map_err(|error| (Step::Execute, error)),
+                .map_err(|error| (StartStep::Execute, error)),
         };
         if let Some(report) = report {
             // This is the first process of the namespace, and whatever it was copied with is the keeper's.
@@ -460,7 +460,7 @@ impl Keeper {
         process: Process,
         ending: Option<OwnedFd>,
         reports: OwnedFd,
-        drain: Option<Drain>,
+        drain: Option<Output>,
         group: Option<Group>,
         request: Request,
     ) -> Served {
@@ -478,7 +478,7 @@ impl Keeper {
             // A child whose end nobody would notice must not be.
             let _ = process.signal(libc::SIGKILL);
             let _ = process.wait();
-            return refuse(reports.as_fd(), Step::Watch, &error);
+            return refuse(reports.as_fd(), StartStep::Watch, &error);
         }
         let started = Report::Started {
             process: process.id,
@@ -550,17 +550,17 @@ impl Keeper {
         );
         let group = entry.group.as_ref().filter(|_| is_killed);
         let out_of_memory = group.is_some_and(Group::ran_out_of_memory);
-        let departure = Departure {
+        let departure = ExitReport {
             ended,
             killed_for: entry.killed_for.or(out_of_memory.then_some(Cause::Memory)),
             cpu_time,
             // Sent from where it is: what is copied here is copied into every child from now on.
             stderr: Vec::new(),
         };
-        let stderr = entry.drain.as_mut().map(Drain::finish).unwrap_or_default();
+        let stderr = entry.drain.as_mut().map(Output::finish).unwrap_or_default();
         // Nobody may wait for it any more.
         let _ = tell(entry.reports.as_fd(), &Report::Ended(departure), stderr);
-        if let Some(drain) = entry.drain.filter(Drain::has_descriptors) {
+        if let Some(drain) = entry.drain.filter(Output::has_descriptors) {
             self.undertaker.take(drain.into_ends());
         }
         self.has_orphans |= entry.may_fork;
@@ -753,7 +753,7 @@ fn connect(standard: [Option<BorrowedFd<'_>>; 3]) -> io::Result<()> {
 }
 
 /// Tells who asked that there is no child, and why.
-fn refuse(reports: BorrowedFd<'_>, step: Step, error: &io::Error) -> Served {
+fn refuse(reports: BorrowedFd<'_>, step: StartStep, error: &io::Error) -> Served {
     let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
     // Nobody may wait for it any more.
     let _ = tell(reports, &Report::Failed { step, errno }, &[]);

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::Credentials;
+use super::identity::Credentials;
 use crate::sys::fork;
 use crate::sys::namespaces::{self, Range};
 use crate::sys::process::{self, Ended};

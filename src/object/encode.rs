@@ -151,7 +151,10 @@ impl<'a> Encoder<'a> {
             self.refuse(EncodeErrorKind::TooLong { bytes, limit });
         }
         let descriptors = self.message.descriptors.len();
-        let limit = self.limits.descriptors.min(crate::wire::MAX_DESCRIPTORS);
+        let limit = self
+            .limits
+            .descriptors
+            .min(crate::sys::socket::MAX_DESCRIPTORS);
         if descriptors > limit {
             self.refuse(EncodeErrorKind::TooManyDescriptors { descriptors, limit });
         }

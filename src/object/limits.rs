@@ -38,7 +38,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes: 256 << 20,
-            descriptors: crate::wire::MAX_DESCRIPTORS,
+            descriptors: crate::sys::socket::MAX_DESCRIPTORS,
             nesting: 128,
             memory_bytes: 1 << 30,
             empty_elements: 1 << 16,

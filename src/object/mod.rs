@@ -1,5 +1,6 @@
 //! What can be sent: the trait [`Object`], its codec, and its implementations by family.
 
+mod blob;
 mod decode;
 mod encode;
 mod error;
@@ -21,6 +22,7 @@ mod text;
 mod time;
 mod tuples;
 
+pub use self::blob::{Blob, BlobBuf};
 pub use self::collections::TrustedHasher;
 pub use self::decode::Decoder;
 pub use self::encode::Encoder;
@@ -33,7 +35,7 @@ pub(crate) use self::decode::Parts;
 pub(crate) use self::encode::Encoded;
 
 pub(crate) use self::link::{Exceeded, Link, Owner, Terms};
-pub(crate) use self::shape::{Sends, carries, sends};
+pub(crate) use self::shape::{Sends, carries, in_part, sends};
 
 /// Whether a message may hold code references.
 ///

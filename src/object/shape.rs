@@ -190,3 +190,10 @@ pub(crate) fn carries<T: Object>() -> Carries {
     let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
     known.entry(id).or_insert(shape.carries).clone()
 }
+/// Returns the words of a message that name a part of a type, or nothing if it is the type itself.
+pub(crate) fn in_part(part: &str) -> String {
+    match part {
+        "" => String::new(),
+        part => format!(" (in `{part}`)"),
+    }
+}

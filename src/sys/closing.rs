@@ -7,29 +7,24 @@
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::background;
-use super::fd::disarm_linger;
-use super::socket;
 
 /// A descriptor to be closed.
 #[derive(Debug)]
 pub(crate) struct Dying {
     pub(crate) fd: OwnedFd,
-    /// It is a socket in whose queue there may be others.
-    pub(crate) has_queue: bool,
+    /// What is done before it is closed, so that closing it does not wait. It may itself wait.
+    pub(crate) prepare: fn(BorrowedFd<'_>),
 }
 
 impl Dying {
     fn close(self) {
-        if self.has_queue {
-            socket::disarm_queue(self.fd.as_fd());
-        }
-        disarm_linger(self.fd.as_fd());
+        (self.prepare)(self.fd.as_fd());
     }
 }
 
@@ -150,4 +145,23 @@ impl Closer {
             }
         }
     }
+}
+
+/// Makes sure that closing `fd` doesn't wait for a socket's peer. Whatever isn't a socket is left
+/// alone, by ENOTSOCK. This waits for the socket's lock.
+pub(super) fn disarm_linger(fd: BorrowedFd<'_>) {
+    let off = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    // SAFETY: `setsockopt(2)` reads the option from the struct, whose size it is told.
+    unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            std::ptr::from_ref(&off).cast(),
+            size_of_val(&off) as libc::socklen_t,
+        )
+    };
 }

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::closing::{self, Dying};
+use super::closing::{self, Dying, disarm_linger};
 
 /// A descriptor that a peer sent and nobody has accepted yet.
 ///
@@ -37,7 +37,7 @@ impl Drop for Received {
         let fd = unsafe { ManuallyDrop::take(&mut self.0) };
         closing::close(Dying {
             fd,
-            has_queue: false,
+            prepare: disarm_linger,
         });
     }
 }
@@ -57,7 +57,7 @@ pub(crate) fn disarm_soon(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
     let dying = Dying {
         fd: fd.try_clone_to_owned()?,
-        has_queue: false,
+        prepare: disarm_linger,
     };
     closing::try_close(dying)
         .map_err(|_| io::Error::other("too many descriptors of peers wait to be closed"))
@@ -67,23 +67,4 @@ pub(crate) fn disarm_soon(fd: BorrowedFd<'_>) -> io::Result<()> {
 fn lingers(fd: BorrowedFd<'_>) -> bool {
     nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::Linger)
         .is_ok_and(|linger| linger.l_onoff != 0)
-}
-
-/// Makes sure that closing `fd` doesn't wait for a socket's peer. Whatever isn't a socket is left
-/// alone, by ENOTSOCK. This waits for the socket's lock.
-pub(super) fn disarm_linger(fd: BorrowedFd<'_>) {
-    let off = libc::linger {
-        l_onoff: 0,
-        l_linger: 0,
-    };
-    // SAFETY: `setsockopt(2)` reads the option from the struct, whose size it is told.
-    unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            std::ptr::from_ref(&off).cast(),
-            size_of_val(&off) as libc::socklen_t,
-        )
-    };
 }

@@ -112,27 +112,6 @@ pub(crate) fn is_single_threaded() -> io::Result<bool> {
     }
 }
 
-/// Reads a short file of `/proc`.
-pub(crate) fn read_proc(path: &str) -> io::Result<String> {
-    system_files::read(path.trim_start_matches("/proc/"))
-}
-
-/// Reads a file with nothing but `read`.
-///
-/// To read a whole file, std asks for its length with `statx`, and remembers whether that call
-/// exists. A confined copy of this process would rely on that, and get no metadata of any file.
-pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(bytes),
-            count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-        }
-    }
-}
-
 /// Returns the children of this thread, if the kernel tells (CONFIG_PROC_CHILDREN), by ids that are
 /// valid in this process: a `/proc` of another PID namespace has other ids.
 pub(crate) fn children_of_this_thread() -> io::Result<Vec<libc::pid_t>> {
@@ -140,7 +119,7 @@ pub(crate) fn children_of_this_thread() -> io::Result<Vec<libc::pid_t>> {
     if own.to_str() != Some(std::process::id().to_string().as_str()) {
         return Err(io::Error::from_raw_os_error(libc::ENOENT));
     }
-    let list = read_proc("/proc/thread-self/children")?;
+    let list = system_files::read_proc("/proc/thread-self/children")?;
     let children = list.split_whitespace();
     Ok(children.filter_map(|id| id.parse().ok()).collect())
 }

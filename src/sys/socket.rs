@@ -5,8 +5,8 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::closing::{self, Dying};
-use super::fd::{Received, disarm_linger};
+use super::closing::{self, Dying, disarm_linger};
+use super::fd::Received;
 use super::poll;
 
 /// The most descriptors that one packet can carry: the kernel's SCM_MAX_FD.
@@ -404,8 +404,8 @@ impl Drop for Connection {
         // SAFETY: this is `drop`, after which nothing uses the field.
         let fd = unsafe { ManuallyDrop::take(&mut self.socket) };
         if self.is_foreign || has_packets(fd.as_fd()) {
-            let has_queue = true;
-            closing::close(Dying { fd, has_queue });
+            let prepare = disarm_queue;
+            closing::close(Dying { fd, prepare });
         }
     }
 }
@@ -425,8 +425,9 @@ fn has_packets(socket: BorrowedFd<'_>) -> bool {
 /// How many packets of a queue are checked. Ordinary buffers hold 278.
 const QUEUE: usize = 4096;
 
-/// Switches lingering off for every socket in the queue of a socket.
-pub(super) fn disarm_queue(socket: BorrowedFd<'_>) {
+/// Switches lingering off for a socket, and for every socket in its queue.
+fn disarm_queue(socket: BorrowedFd<'_>) {
+    disarm_linger(socket);
     with_peeking(socket, |peek| {
         for _ in 0..QUEUE {
             // The descriptors are duplicates, which share the socket with the queue.

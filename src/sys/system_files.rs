@@ -132,7 +132,7 @@ pub(crate) fn read(path: &str) -> io::Result<String> {
     read_from_beginning(open(path)?.as_fd())
 }
 
-/// Uses only `read`, for the reason given at `fork::read_plainly`.
+/// Uses only `read`, for the reason given at [`read_plainly`].
 pub(crate) fn read_from_beginning(file: BorrowedFd<'_>) -> io::Result<String> {
     String::from_utf8(bytes_from_beginning(file)?).map_err(io::Error::other)
 }
@@ -211,6 +211,27 @@ fn is_null(fd: BorrowedFd<'_>) -> bool {
     fstat(fd).is_ok_and(|status| {
         status.st_mode & libc::S_IFMT == libc::S_IFCHR && status.st_rdev == libc::makedev(1, 3)
     })
+}
+
+/// Reads a short file of `/proc`.
+pub(crate) fn read_proc(path: &str) -> io::Result<String> {
+    read(path.trim_start_matches("/proc/"))
+}
+
+/// Reads a file with nothing but `read`.
+///
+/// To read a whole file, std asks for its length with `statx`, and remembers whether that call
+/// exists. A confined copy of this process would rely on that, and get no metadata of any file.
+pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(bytes),
+            count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
 }
 
 #[cfg(test)]

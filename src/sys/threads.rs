@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::fork::read_proc;
 use super::system_files;
+use super::system_files::read_proc;
 
 /// How many threads are named.
 const NAMED: usize = 8;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::OnceLock;
 
-use super::fork;
+use super::system_files;
 
 /// Memory of this process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) struct Usage {
 /// process of which it is a copy, when that was first read. That is less, so limits that are
 /// computed from it are tighter.
 pub(crate) fn usage() -> io::Result<Usage> {
-    let now = fork::read_proc("/proc/self/status");
+    let now = system_files::read_proc("/proc/self/status");
     let now = now.and_then(|status| parse(&status).ok_or_else(incomplete));
     match now {
         Ok(now) => {

@@ -1,7 +1,7 @@
 //! Calls that wait in the runtime.
 
 use super::child::Child;
-use crate::builder::{Builder, Options};
+use crate::call::{Builder, Options};
 use crate::error::Error;
 use crate::func::Func;
 

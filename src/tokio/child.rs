@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::call::{Answer, Confined, KillHandle, Progress, Rest, Running, StillRunning};
 use crate::confine::Status;
-use crate::confined::Confined;
 use crate::error::Error;
-use crate::handle::KillHandle;
 use crate::object::Object;
-use crate::running::{Glance, Look, Rest, Running, StillRunning};
 use crate::sys::process::Ended;
 use crate::sys::readiness::{Held, Readiness};
 use crate::sys::socket::Wait;
@@ -258,7 +256,7 @@ async fn wait_for_answer<T: Object>(
     pidfd: &Readiness,
     until: Option<Instant>,
     or_note: bool,
-) -> Result<Option<Look<T>>, Error> {
+) -> Result<Option<Answer<T>>, Error> {
     let failed = |source| Error::Io {
         operation: "wait for the child process",
         source,
@@ -284,13 +282,13 @@ async fn wait_for_answer<T: Object>(
             () = std::future::ready(()), if has_ended => None,
         };
         match running.look()? {
-            Glance::Said(look) => return Ok(Some(look)),
-            Glance::Noted if or_note => return Ok(None),
+            Progress::Done(look) => return Ok(Some(look)),
+            Progress::Noted if or_note => return Ok(None),
             // The next message may be there already.
-            Glance::Noted => {}
+            Progress::Noted => {}
             // Another process continues for it.
-            Glance::Partly if has_ended && !rest.is_awaited() => return Ok(Some(Look::Closed)),
-            Glance::Partly => {
+            Progress::Partly if has_ended && !rest.is_awaited() => return Ok(Some(Answer::Closed)),
+            Progress::Partly => {
                 running.check_deadline()?;
                 if until.is_some_and(|until| until <= Instant::now()) {
                     return Ok(None);
@@ -299,8 +297,8 @@ async fn wait_for_answer<T: Object>(
                 tokio::task::yield_now().await;
             }
             // It has exited, and everything that it sent has been read.
-            Glance::Nothing if has_ended => return Ok(Some(Look::Closed)),
-            Glance::Nothing => match ready {
+            Progress::Nothing if has_ended => return Ok(Some(Answer::Closed)),
+            Progress::Nothing => match ready {
                 Some(mut ready) => ready.clear_ready(),
                 None => {
                     running.process.check_start()?;

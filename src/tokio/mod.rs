@@ -41,7 +41,7 @@ pub use self::child::Child;
 
 pub(crate) use self::call::{run, spawn};
 
-/// Channels that carry code. See [`crossmist::trusted`](crate::trusted).
+/// Channels that carry code. See [`crossmist::trusted`](crate::channel::trusted).
 pub mod trusted {
     use super::{Duplex, Receiver, Sender};
     use crate::ChannelError;
@@ -53,7 +53,8 @@ pub mod trusted {
     ///
     /// [`ChannelError::Io`] if no socket can be created.
     pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
-        crate::trusted::channel().map(|(sender, receiver)| (sender.into(), receiver.into()))
+        crate::channel::trusted::channel()
+            .map(|(sender, receiver)| (sender.into(), receiver.into()))
     }
 
     /// Creates a channel in both directions, for values that may hold code.
@@ -62,6 +63,6 @@ pub mod trusted {
     ///
     /// [`ChannelError::Io`] if no socket can be created.
     pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
-        crate::trusted::duplex().map(|(ours, theirs)| (ours.into(), theirs.into()))
+        crate::channel::trusted::duplex().map(|(ours, theirs)| (ours.into(), theirs.into()))
     }
 }

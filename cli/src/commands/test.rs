@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anstream::eprintln;
 use crossmist::SandboxPolicy;
-use crossmist::probe::{Tried, judge, try_out};
+use crossmist::testing::{Tried, judge, try_out};
 use crossmist_policy::{Arch, BUILTIN, Expected, Policy, redundant};
 use serde_json::json;
 

@@ -1,0 +1,354 @@
+//! What the parent knows of a call whose child confines itself: the policy, how the confinement
+//! went, and what the child's end means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossmist_policy::Arch;
+
+use super::process::StillRunning;
+use super::stderr;
+use crate::child::Reply;
+use crate::confine::{NewGroup, SandboxPolicy, Status, Wanted};
+use crate::error::{ChildText, Claim, Error, Place, Resource, Traffic, Violation};
+use crate::keeper::{self, Cause, Outcome, Piped, Request, StartMethod};
+use crate::object::{Limits, Object, Terms, carries};
+use crate::sys::poll::Deadline;
+use crate::sys::process::Ended;
+use crate::wire::{DenialReport, FrameError};
+
+/// A confined call, as the parent sees it.
+#[derive(Debug)]
+pub(crate) struct Confined {
+    function: &'static str,
+    policy: SandboxPolicy,
+    piped: Piped,
+    /// The channels that it was passed end with it, wherever it has put their ends.
+    takes_ends_along: bool,
+    /// The child's control group, until the keeper has it.
+    group: Option<NewGroup>,
+    /// The child's report on its confinement.
+    status: Option<Arc<Status>>,
+    note: Option<DenialReport>,
+}
+
+impl Confined {
+    pub(crate) fn new(
+        function: &'static str,
+        policy: &SandboxPolicy,
+        piped: Piped,
+        takes_ends_along: bool,
+    ) -> Self {
+        Self {
+            function,
+            policy: policy.clone(),
+            piped,
+            takes_ends_along,
+            group: None,
+            status: None,
+            note: None,
+        }
+    }
+
+    /// Gives the child a control group.
+    pub(crate) fn in_group(self, group: Option<NewGroup>) -> Self {
+        Self { group, ..self }
+    }
+
+    /// The child's control group, for the keeper.
+    pub(crate) fn take_group(&mut self) -> Option<NewGroup> {
+        self.group.take()
+    }
+
+    /// Returns the limits on an answer that holds a `T`.
+    pub(crate) fn limits<T: Object>(&self) -> Limits {
+        let channel = &self.policy.compiled().channel;
+        let bytes = |bound: Option<u64>| {
+            bound.map_or(usize::MAX, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            })
+        };
+        let descriptors = match carries::<T>().descriptors {
+            // No descriptor is accepted that the type does not name.
+            None => 0,
+            Some(_) => usize::try_from(channel.message_fds).unwrap_or(usize::MAX),
+        };
+        // And the descriptor by which a watched child is watched.
+        #[cfg(crossmist_learn)]
+        let descriptors = descriptors.saturating_add(usize::from(super::watch::is_on()));
+        Limits {
+            // The answer is the only message.
+            message_bytes: bytes(channel.message_bytes).min(bytes(channel.total_bytes)),
+            descriptors,
+            nesting: usize::try_from(channel.nesting).unwrap_or(usize::MAX),
+            memory_bytes: usize::MAX,
+            empty_elements: usize::MAX,
+        }
+    }
+
+    /// What the channels that it is passed are held to.
+    pub(crate) fn terms(&self) -> Terms {
+        let channel = &self.policy.compiled().channel;
+        let limits = Limits {
+            message_bytes: channel.message_bytes.map_or(usize::MAX, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }),
+            descriptors: usize::try_from(channel.message_fds).unwrap_or(usize::MAX),
+            nesting: usize::try_from(channel.nesting).unwrap_or(usize::MAX),
+            memory_bytes: usize::MAX,
+            empty_elements: usize::MAX,
+        };
+        let total = channel.total_bytes.unwrap_or(u64::MAX);
+        let policy = self.policy.name().to_owned();
+        Terms::new(self.function, policy, limits, channel.messages, total)
+    }
+
+    pub(crate) fn takes_ends_along(&self) -> bool {
+        self.takes_ends_along
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn policy_name(&self) -> &str {
+        self.policy.name()
+    }
+
+    pub(crate) fn wall_time(&self) -> Option<Duration> {
+        // Being watched takes time.
+        #[cfg(crossmist_learn)]
+        if super::watch::is_on() {
+            return None;
+        }
+        self.policy.compiled().limits.wall_time
+    }
+
+    /// Returns the request to the keeper.
+    pub(crate) fn request(&self, deadline: Deadline) -> Request {
+        let compiled = self.policy.compiled();
+        Request {
+            deadline: deadline.monotonic_nanos(),
+            launch: match compiled.process.fresh_image {
+                true => StartMethod::Execute,
+                false => StartMethod::Fork,
+            },
+            may_fork: compiled.may_start_processes(Arch::host()) || is_watched(),
+            piped: self.piped,
+            oom_score: keeper::oom_score(),
+            namespaces: match is_watched() {
+                true => Wanted::default(),
+                false => Wanted::of(compiled),
+            },
+        }
+    }
+
+    pub(crate) fn status(&self) -> Option<&Arc<Status>> {
+        self.status.as_ref()
+    }
+
+    /// Takes in what the child sends, and returns it if it is an answer.
+    pub(crate) fn hear<T>(&mut self, reply: Reply<T>) -> Result<Option<Reply<T>>, Error> {
+        match (reply, &self.status) {
+            (Reply::Confined(status), None) => {
+                self.status = Some(Arc::new(*status));
+                Ok(None)
+            }
+            #[cfg(crossmist_learn)]
+            (Reply::Watched(listener), None) if super::watch::is_on() => {
+                super::watch::supervise(listener, self.function, self.policy.name());
+                Ok(None)
+            }
+            (Reply::NotConfined(failure), None) => Err(self.not_confined(failure.to_string())),
+            (reply, Some(_)) if reply.is_report() => Err(Error::Malformed(FrameError::Surplus)),
+            // Whatever the answer is, it may have been computed without confinement.
+            (_, None) => {
+                Err(self.not_confined("it answered without having said that it is".to_owned()))
+            }
+            (Reply::Panicked(mut panic), Some(_)) => {
+                panic.limit = self.limit_on_threads(panic.message.as_raw());
+                Ok(Some(Reply::Panicked(panic)))
+            }
+            (answer, Some(_)) => Ok(Some(answer)),
+        }
+    }
+
+    /// Takes in the child's report of a denied call.
+    pub(crate) fn note(&mut self, note: DenialReport) -> Result<(), Error> {
+        match self.note.replace(note) {
+            None => Ok(()),
+            Some(_) => Err(Error::Malformed(FrameError::Surplus)),
+        }
+    }
+
+    /// Returns a hint for a panic about a thread that could not be started. It is only for people,
+    /// because the text is the child's.
+    fn limit_on_threads(&self, message: &str) -> Option<String> {
+        // As `io::Error` shows it in `Display` and in `Debug`.
+        let again = [
+            format!("os error {}", libc::EAGAIN),
+            format!("code: {},", libc::EAGAIN),
+        ];
+        let is_refused = again.iter().any(|again| message.contains(again.as_str()));
+        if !(is_refused && message.contains("thread")) {
+            return None;
+        }
+        let name = self.policy.name();
+        Some(match self.policy.compiled().limits.threads {
+            // The filter enforces it.
+            threads @ (0 | 1) => {
+                format!("the policy `{name}` lets it start no threads (`threads = {threads}`)")
+            }
+            threads => format!(
+                "the limit may be `threads = {threads}` of the policy `{name}`, which counts the \
+                 thread that the function runs on"
+            ),
+        })
+    }
+
+    fn not_confined(&self, reason: String) -> Error {
+        Error::Confine {
+            function: self.function,
+            policy: self.policy.name().to_owned(),
+            reason,
+        }
+    }
+
+    /// Returns the error for a child that gave no answer, if the confinement is the cause.
+    pub(crate) fn verdict(
+        &self,
+        ended: &Result<Ended, StillRunning>,
+        parting: Option<Outcome>,
+        process: u32,
+        time: Duration,
+    ) -> Option<Error> {
+        let departure = match &parting {
+            Some(Outcome::KeeperDied) => return Some(Error::KeeperDied),
+            Some(parting @ Outcome::NotStarted { .. }) => return Some(parting.start_error()),
+            Some(Outcome::Reported(departure)) => departure,
+            None => return None,
+        };
+        let Ok(ended) = ended else { return None };
+        match departure.killed_for {
+            None => {}
+            Some(Cause::Deadline) => return Some(Error::Deadline { after: time }),
+            Some(Cause::OutputCost) => {
+                return Some(Error::TooCostly {
+                    traffic: Traffic::Output,
+                });
+            }
+            Some(Cause::Memory) => {
+                return Some(Error::Limit {
+                    function: self.function,
+                    policy: self.policy.name().to_owned(),
+                    resource: Resource::Memory,
+                });
+            }
+            Some(Cause::OutputDescriptors) => return Some(Error::Malformed(FrameError::Output)),
+        }
+        if self.status.is_none() {
+            return Some(self.not_confined(match ended {
+                Ended::Exited(status) => {
+                    format!("it ended before it was, with status {status}")
+                }
+                Ended::Signalled { signal, .. } => {
+                    format!("it was ended before it was, by signal {signal}")
+                }
+                Ended::Unknown => "it ended before it was".to_owned(),
+            }));
+        }
+        let Ended::Signalled { signal, .. } = *ended else {
+            return None;
+        };
+        let limits = &self.policy.compiled().limits;
+        let used = Duration::from_nanos(departure.cpu_time);
+        let limit = |resource| Error::Limit {
+            function: self.function,
+            policy: self.policy.name().to_owned(),
+            resource,
+        };
+        match signal {
+            libc::SIGSYS => Some(Error::Violation(Box::new(self.violation(process)))),
+            // No filter lets a process send this signal.
+            libc::SIGXCPU => Some(limit(Resource::CpuTime)),
+            // A child that ignores it is killed a second later.
+            libc::SIGKILL if limits.cpu_time.is_some_and(|most| used >= most) => {
+                Some(limit(Resource::CpuTime))
+            }
+            libc::SIGABRT if says_out_of_memory(&departure.stderr) => Some(limit(Resource::Memory)),
+            _ => None,
+        }
+    }
+
+    fn violation(&self, process: u32) -> Violation {
+        let claim = self.note.as_ref().map(|note| {
+            let arch = Arch::host().unwrap_or(Arch::X86_64);
+            let explanation = self.policy.compiled().explain_with_path(
+                arch,
+                note.number,
+                note.arguments,
+                note.path.as_deref(),
+            );
+            Claim {
+                number: note.number,
+                arguments: note.arguments,
+                call: explanation.call,
+                denied_by: explanation.denied_by,
+                allow_with: explanation.allow_with,
+                caution: explanation.caution,
+                thread: note.thread,
+                place: Place {
+                    address: note.address,
+                    caller: note.caller,
+                },
+            }
+        });
+        Violation {
+            function: self.function,
+            policy: self.policy.name().to_owned(),
+            process,
+            claim,
+        }
+    }
+
+    /// Passes on what a child has written to a piped standard error or output, marked as the
+    /// child's text.
+    pub(crate) fn show_stderr(&self, text: &[u8], process: u32) {
+        if text.is_empty() {
+            return;
+        }
+        let name = self.function.rsplit(':').next().unwrap_or(self.function);
+        let text = String::from_utf8_lossy(text);
+        // From the end, because each line gets a prefix, and a child may write nothing but line
+        // breaks.
+        let mut shown = Vec::new();
+        let mut length = 0usize;
+        for line in text.lines().rev() {
+            let line = ChildText::new(line.to_owned());
+            let line = format!("{name}[{process}]: {line}\n");
+            length = length.saturating_add(line.len());
+            if length > SHOWN_BYTES {
+                break;
+            }
+            shown.push(line);
+        }
+        shown.reverse();
+        stderr::print(shown.concat().as_bytes());
+    }
+}
+
+/// How much of a child's output is shown.
+const SHOWN_BYTES: usize = 72 << 10;
+
+/// Returns whether children are watched instead of confined.
+fn is_watched() -> bool {
+    #[cfg(crossmist_learn)]
+    return super::watch::is_on();
+    #[cfg(not(crossmist_learn))]
+    false
+}
+
+/// Returns whether Rust's runtime has reported that an allocation failed, in the line that it
+/// prints when it aborts.
+fn says_out_of_memory(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines()
+        .any(|line| line.starts_with("memory allocation of ") && line.ends_with(" bytes failed"))
+}

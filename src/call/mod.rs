@@ -1,0 +1,234 @@
+//! The parent's side of a call, from the arguments to the child.
+
+mod builder;
+mod child;
+mod confined;
+mod confinement;
+mod options;
+mod process;
+mod progress;
+mod reaper;
+mod starter;
+mod stderr;
+mod unconfined;
+#[cfg(crossmist_learn)]
+mod watch;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Weak};
+
+pub use self::builder::Builder;
+pub use self::child::{Child, KillHandle};
+pub(crate) use self::confinement::Confined;
+pub(crate) use self::options::Options;
+pub use self::options::Stdio;
+use self::process::ChildProcess;
+#[cfg(feature = "tokio")]
+pub(crate) use self::process::StillRunning;
+use self::progress::CallSettings;
+#[cfg(feature = "tokio")]
+pub(crate) use self::progress::{Answer, Progress, Rest, Running};
+use crate::child::Launch;
+use crate::error::Error;
+#[cfg(feature = "tracing")]
+use crate::events;
+use crate::executable;
+use crate::func::Func;
+use crate::keeper;
+use crate::object::{Link, Terms, Trust, carries};
+use crate::sys::poll::Deadline;
+use crate::sys::privileges;
+use crate::sys::socket::{self, Connection, Wait};
+use crate::transport::{self, Outbox};
+
+/// Calls `F` in a child and waits for its result.
+pub(crate) fn run<F: Func>(arguments: F::Args, options: &Options) -> Result<F::Output, Error> {
+    start_call::<F>(arguments, options)?.join()
+}
+
+/// Starts `F` in a child. Its deadline holds whether or not anybody joins it.
+pub(crate) fn spawn<F: Func>(
+    arguments: F::Args,
+    options: &Options,
+) -> Result<Child<F::Output>, Error> {
+    let child = start_call::<F>(arguments, options)?;
+    child.watch();
+    Ok(child)
+}
+
+fn start_call<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
+    let (launch, confined) = message::<F>(arguments, options)?;
+    let (mut child, mut rest) = start_child::<F>(&launch, confined, options)?;
+    child.send(&mut rest)?;
+    Ok(child)
+}
+
+/// Returns the launch message of a call, and for a confined call what is known of its confinement.
+pub(crate) fn message<F: Func>(
+    arguments: F::Args,
+    options: &Options,
+) -> Result<(Launch<F>, Option<Confined>), Error> {
+    let (confined, plan) = confined::confinement::<F>(options)?.unzip();
+    let limits = match &confined {
+        Some(confined) => options.limits.min(confined.limits::<F::Output>()),
+        None => options.limits,
+    };
+    let launch = Launch {
+        limits,
+        plan,
+        arguments,
+    };
+    Ok((launch, confined))
+}
+
+/// The parent's story: everything until a child runs `F` on its arguments. Returns the child, and
+/// what did not fit its socket and must still be sent.
+pub(crate) fn start_child<'a, F: Func>(
+    launch: &'a Launch<F>,
+    confined: Option<Confined>,
+    options: &Options,
+) -> Result<(Child<F::Output>, Outbox<'a>), Error> {
+    let time = match (
+        options.deadline,
+        confined.as_ref().and_then(Confined::wall_time),
+    ) {
+        (Some(call), Some(policy)) => Some(call.min(policy)),
+        (call, policy) => call.or(policy),
+    };
+    let deadline = time.map_or(Deadline::NEVER, Deadline::after);
+    refuse_code_in_result::<F>()?;
+    let program = executable::own()?;
+    if confined.is_some() || options.clear_environment {
+        refuse_merged_example()?;
+    }
+    refuse_privileges(options)?;
+
+    let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
+    let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
+    // What fits the socket is there before the child exists.
+    send(&mut outbox, ours.as_fd(), Wait::Never).map_err(failed("send the arguments"))?;
+
+    let hold = CallSettings {
+        limits: launch.limits,
+        deadline,
+        time: time.unwrap_or_default(),
+        kill_on_drop: options.kill_on_drop,
+    };
+    #[cfg(feature = "tracing")]
+    let policy = confined
+        .as_ref()
+        .map(|confined| confined.policy_name().to_owned());
+    let child = match confined {
+        None => {
+            let process = unconfined::start::<F>(program, theirs, options)?;
+            Child::new(ChildProcess::own(process), ours, hold, None)
+        }
+        Some(mut confined) => {
+            let group = confined.take_group();
+            let passed = Passed::new(outbox.links(), &confined);
+            let request = confined.request(deadline);
+            let supervised = ChildProcess::supervised(keeper::launch(
+                program, request, theirs, group, deadline,
+            )?);
+            let child = Child::new(supervised, ours, hold, Some(confined));
+            if let (Some(passed), Some(process)) = (passed, child.process()) {
+                passed.belong_to(process);
+            }
+            child
+        }
+    };
+    #[cfg(feature = "tracing")]
+    events::started(F::NAME, policy.as_deref(), || child.id());
+    Ok((child, outbox))
+}
+
+/// The ends of channels that a confined call is passed.
+struct Passed {
+    terms: Arc<Terms>,
+    /// The other ends of those that end with the child.
+    end_with_child: Vec<Weak<Connection>>,
+}
+
+impl Passed {
+    /// Holds the ends to the policy, if there are any.
+    fn new(links: &[Link], confined: &Confined) -> Option<Self> {
+        if links.is_empty() {
+            return None;
+        }
+        let terms = Arc::new(confined.terms());
+        links.iter().for_each(|link| link.pass(&terms));
+        let end_with_child = match confined.takes_ends_along() {
+            true => links.iter().map(|link| Weak::clone(link.other())).collect(),
+            false => Vec::new(),
+        };
+        Some(Self {
+            terms,
+            end_with_child,
+        })
+    }
+
+    fn belong_to(self, process: &Arc<ChildProcess>) {
+        let owner: Weak<ChildProcess> = Arc::downgrade(process);
+        self.terms.belong_to(owner);
+        if !self.end_with_child.is_empty() {
+            reaper::end_with(Arc::clone(process), self.end_with_child);
+        }
+    }
+}
+
+fn refuse_code_in_result<F: Func>() -> Result<(), Error> {
+    match carries::<F::Output>().code {
+        None => Ok(()),
+        Some(part) => Err(Error::ReturnsCode {
+            function: F::NAME,
+            type_name: std::any::type_name::<F::Output>(),
+            part,
+        }),
+    }
+}
+
+/// rustdoc merges the examples of a crate into one program, which finds the one to run by a
+/// variable. Without it, a child would run all of them again.
+fn refuse_merged_example() -> Result<(), Error> {
+    match std::env::var_os("RUSTDOC_DOCTEST_RUN_NB_TEST") {
+        None => Ok(()),
+        Some(_) => Err(Error::Unsupported {
+            reason: "it is one of several examples that rustdoc has put into one program, whose `main` \
+                     needs an environment variable that a child of this call doesn't get; begin this \
+                     example with ```standalone_crate"
+                .to_owned(),
+        }),
+    }
+}
+
+fn refuse_privileges(options: &Options) -> Result<(), Error> {
+    let reason = match privileges::is_privileged() {
+        false => return Ok(()),
+        true if !privileges::is_privileged_by_ids() => {
+            "its file has capabilities, or gave it privileges that it has dropped; a child could not \
+             tell this process from one that never had them"
+        }
+        true if options.privileged => return Ok(()),
+        true => {
+            "its file has privileges (set-user-ID or set-group-ID), which a child would get anew \
+             by `execve`; `Builder::allow_privileged` accepts that"
+        }
+    };
+    Err(Error::Unsupported {
+        reason: reason.to_owned(),
+    })
+}
+
+/// Sends what the socket takes. The rest is sent later, if the socket is full or too many
+/// descriptors are in flight.
+fn send(outbox: &mut Outbox<'_>, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
+    match outbox.advance(socket, wait) {
+        Err(error) if transport::is_crowded(&error) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+fn failed(step: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Launch { step, source }
+}

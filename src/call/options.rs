@@ -1,0 +1,61 @@
+//! `Options`: everything that a child is started with, except for the function and its arguments.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::confine::SandboxPolicy;
+use crate::object::Limits;
+use crate::sys::system_files;
+
+/// What to use as a standard descriptor of a child.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum Stdio {
+    /// The descriptor of this process.
+    #[default]
+    Inherit,
+    /// `/dev/null`.
+    Null,
+    /// The given descriptor: a file, the end of a pipe, a socket.
+    Descriptor(OwnedFd),
+}
+
+impl<T: Into<OwnedFd>> From<T> for Stdio {
+    fn from(descriptor: T) -> Self {
+        Self::Descriptor(descriptor.into())
+    }
+}
+
+/// Everything that a child is started with, except for the function and its arguments.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Standard input, output and error. `None` is the default: this process's descriptor, or what
+    /// the policy says.
+    pub(crate) standard: [Option<Stdio>; 3],
+    pub(crate) clear_environment: bool,
+    /// Variables to set, or to remove if `None`, in this order.
+    pub(crate) environment: Vec<(OsString, Option<OsString>)>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) limits: Limits,
+    pub(crate) kill_on_drop: bool,
+    pub(crate) kill_on_parent_death: bool,
+    pub(crate) process_group: Option<i32>,
+    pub(crate) privileged: bool,
+    /// The policy of a function that has none of its own.
+    pub(crate) policy: Option<SandboxPolicy>,
+    /// The values of the policy's variables.
+    pub(crate) bound: Vec<(String, String)>,
+}
+
+/// Returns a copy of the descriptor, above those that it will replace.
+pub(crate) fn standard(stdio: Option<&Stdio>) -> io::Result<Option<OwnedFd>> {
+    match stdio {
+        None | Some(Stdio::Inherit) => Ok(None),
+        Some(Stdio::Null) => system_files::null()?.as_fd().try_clone_to_owned().map(Some),
+        Some(Stdio::Descriptor(descriptor)) => descriptor.try_clone().map(Some),
+    }
+}

@@ -1,0 +1,135 @@
+//! Prints to standard error without waiting for its reader, and without the lock that other threads
+//! print under, because one of them may be waiting.
+//!
+//! No write is certain to return. A terminal that is not read takes less than `poll(2)` promises,
+//! and of two writers to a pipe, one may find it full. So a thread does the writing. While it is
+//! blocked, further text is dropped.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::sys::background;
+use crate::sys::poll::{self, Deadline};
+
+/// How long a caller waits until its text is written, so that it comes before what the caller
+/// prints next.
+const PRINT_WAIT: Duration = Duration::from_millis(200);
+
+/// How much may wait to be written.
+const WAITING_BYTES: usize = 256 << 10;
+
+/// How much is written at a time.
+const PIECE_BYTES: usize = 4096;
+
+#[derive(Debug)]
+struct Printer {
+    /// The process that it belongs to: a copy made by `fork` has the memory, but no thread.
+    process: u32,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the thread has not taken yet.
+    waiting: Vec<u8>,
+    /// How many bytes have been accepted, and how many of them were written or given up.
+    accepted: u64,
+    done: u64,
+    /// A caller has waited in vain, and nothing was written since. Nobody waits any more.
+    is_stuck: bool,
+}
+
+static CURRENT: Mutex<Option<Arc<Printer>>> = Mutex::new(None);
+
+/// Prints as much as there is room for.
+pub(crate) fn print(text: &[u8]) {
+    let printer = {
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*current {
+            Some(printer) if printer.process == std::process::id() => Arc::clone(printer),
+            _ => match Printer::start() {
+                Some(printer) => Arc::clone(current.insert(printer)),
+                // Nobody needs the text.
+                None => return,
+            },
+        }
+    };
+    printer.print(text);
+}
+
+impl Printer {
+    fn start() -> Option<Arc<Self>> {
+        let printer = Arc::new(Self {
+            process: std::process::id(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let for_thread = Arc::clone(&printer);
+        // It gets no SIGPIPE if nobody reads, because its signals are blocked.
+        background::spawn("crossmist-stderr", move || for_thread.run()).ok()?;
+        Some(printer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn print(&self, text: &[u8]) {
+        let mut state = self.lock();
+        if state.waiting.len().saturating_add(text.len()) > WAITING_BYTES {
+            return;
+        }
+        state.waiting.extend_from_slice(text);
+        state.accepted = state.accepted.saturating_add(text.len() as u64);
+        let end = state.accepted;
+        self.changed.notify_all();
+        let is_unfinished = |state: &mut State| state.done < end && !state.is_stuck;
+        let waited = self
+            .changed
+            .wait_timeout_while(state, PRINT_WAIT, is_unfinished);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.is_stuck |= waited.timed_out();
+    }
+
+    fn run(&self) {
+        loop {
+            let state = self.lock();
+            let is_idle = |state: &mut State| state.waiting.is_empty();
+            let state = self.changed.wait_while(state, is_idle);
+            let mut state = state.unwrap_or_else(PoisonError::into_inner);
+            let text = std::mem::take(&mut state.waiting);
+            drop(state);
+            let mut left = text.as_slice();
+            while !left.is_empty() {
+                let piece = left.get(..PIECE_BYTES).unwrap_or(left);
+                // If it is closed, only its reader is affected.
+                let count = write(piece).unwrap_or(left.len()).max(1);
+                left = left.get(count..).unwrap_or_default();
+                let mut state = self.lock();
+                state.done = state.done.saturating_add(count as u64);
+                state.is_stuck = false;
+                self.changed.notify_all();
+            }
+        }
+    }
+}
+
+/// Writes some of it, as soon as that is possible.
+fn write(text: &[u8]) -> io::Result<usize> {
+    // Without the lock of `io::stderr`.
+    let mut stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    loop {
+        match stderr.write(text) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Somebody has made it non-blocking.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll::writable(stderr.as_fd(), Deadline::NEVER)?;
+            }
+            result => return result,
+        }
+    }
+}

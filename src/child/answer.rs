@@ -1,0 +1,83 @@
+//! The last step of a child: it runs the function and sends the answer.
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+use super::panic;
+use super::reply::Reply;
+use crate::error::ChildText;
+use crate::func::{Arguments, Func};
+use crate::object::{Limits, Object, Trust};
+use crate::sys::poll::Deadline;
+use crate::transport::Outbox;
+
+/// How the child's part of a call went, as its exit status. The answer has already told the parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Returned = 0,
+    Panicked = 101,
+    Failed = 102,
+}
+
+/// The launch socket, to which the answer is sent.
+pub(super) static SOCKET: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Runs a function on its arguments and sends the answer.
+pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending {
+    panic::watch(move |panic| {
+        answer(&Reply::<()>::Panicked(panic), limits);
+        flush();
+    });
+    let reply = match catch_unwind(AssertUnwindSafe(|| F::enter(arguments))) {
+        Ok(Ok(value)) => Reply::Returned(value),
+        Ok(Err(error)) => Reply::BadArguments(ChildText::new(error.to_string())),
+        Err(payload) => Reply::Panicked(panic::panic_seen(Some(payload))),
+    };
+    // The result's own `encode` may panic, before anything is sent.
+    let ending = match catch_unwind(AssertUnwindSafe(|| answer(&reply, limits))) {
+        Ok(ending) => ending,
+        Err(payload) => answer(
+            &Reply::<()>::Panicked(panic::panic_seen(Some(payload))),
+            Limits::default(),
+        ),
+    };
+    // After the answer, since another thread may hold the lock of stdout for ever. In that case the
+    // caller has the answer and ends this process. The caller waits for the process to exit, so
+    // what the function printed is written when the call returns. Before the result is dropped,
+    // since the drop may never end either.
+    flush();
+    ending
+}
+
+fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
+    let sent = match Outbox::encode(reply, limits, Trust::Data) {
+        Ok(mut outbox) => send(&mut outbox),
+        Err(error) => {
+            let reply = Reply::<()>::BadResult(ChildText::new(error.to_string()));
+            Outbox::encode(&reply, Limits::default(), Trust::Data)
+                .is_ok_and(|mut outbox| send(&mut outbox))
+        }
+    };
+    match reply {
+        _ if !sent => Ending::Failed,
+        Reply::Returned(_) => Ending::Returned,
+        Reply::Panicked(_) => Ending::Panicked,
+        _ => Ending::Failed,
+    }
+}
+
+/// Sends an answer, and returns whether somebody was there to receive it.
+pub(super) fn send(outbox: &mut Outbox<'_>) -> bool {
+    SOCKET
+        .get()
+        .is_some_and(|socket| outbox.send(socket.as_fd(), Deadline::NEVER).is_ok())
+}
+
+/// Writes what Rust code has printed. Waits for the holder of the lock, so everything else must
+/// already have been sent.
+pub(super) fn flush() {
+    // If it cannot be written, only the reader is affected, and the call continues.
+    let _ = std::io::stdout().flush();
+}

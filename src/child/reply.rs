@@ -1,0 +1,98 @@
+//! What a child sends: a report on its confinement, if it confines itself, and then its answer,
+//! once and last.
+
+use crate::confine::{Failure, Status};
+use crate::error::Stack;
+use crate::error::{ChildText, Panic};
+use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
+
+/// The answer of a child.
+#[derive(Debug)]
+pub(crate) enum Reply<T> {
+    Returned(T),
+    Panicked(Panic),
+    /// The arguments could not be decoded.
+    BadArguments(ChildText),
+    /// The result could not be encoded.
+    BadResult(ChildText),
+    /// It has confined itself, and continues with the arguments. An answer follows.
+    Confined(Box<Status>),
+    /// It could not confine itself, and has not looked at its arguments.
+    NotConfined(Failure),
+    /// It is watched instead of confined, by the holder of this descriptor.
+    #[cfg(crossmist_learn)]
+    Watched(std::os::fd::OwnedFd),
+}
+
+impl<T> Reply<T> {
+    /// Returns whether it is a report on the child's confinement, not an answer.
+    pub(crate) fn is_report(&self) -> bool {
+        #[cfg(crossmist_learn)]
+        if let Self::Watched(_) = self {
+            return true;
+        }
+        matches!(self, Self::Confined(_) | Self::NotConfined(_))
+    }
+}
+
+impl<T: Object> Object for Reply<T> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        match self {
+            Self::Returned(value) => {
+                encoder.put(&[0]);
+                value.encode(encoder);
+            }
+            Self::Panicked(panic) => {
+                encoder.put(&[1]);
+                encoder.bytes(panic.message.as_raw().as_bytes());
+                encoder.bytes(panic.location.as_raw().as_bytes());
+                panic.stack.encode(encoder);
+            }
+            Self::BadArguments(text) => {
+                encoder.put(&[2]);
+                encoder.bytes(text.as_raw().as_bytes());
+            }
+            Self::BadResult(text) => {
+                encoder.put(&[3]);
+                encoder.bytes(text.as_raw().as_bytes());
+            }
+            Self::Confined(status) => {
+                encoder.put(&[4]);
+                status.encode(encoder);
+            }
+            Self::NotConfined(failure) => {
+                encoder.put(&[5]);
+                failure.encode(encoder);
+            }
+            #[cfg(crossmist_learn)]
+            Self::Watched(listener) => {
+                encoder.put(&[6]);
+                listener.encode(encoder);
+            }
+        }
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let text = |decoder: &mut Decoder<'_>| String::decode(decoder).map(ChildText::new);
+        match decoder.byte()? {
+            0 => T::decode(decoder).map(Self::Returned),
+            1 => Ok(Self::Panicked(Panic {
+                message: text(decoder)?,
+                location: text(decoder)?,
+                stack: Stack::decode(decoder)?,
+                limit: None,
+            })),
+            2 => text(decoder).map(Self::BadArguments),
+            3 => text(decoder).map(Self::BadResult),
+            4 => Status::decode(decoder).map(|status| Self::Confined(Box::new(status))),
+            5 => Failure::decode(decoder).map(Self::NotConfined),
+            #[cfg(crossmist_learn)]
+            6 => Object::decode(decoder).map(Self::Watched),
+            tag => Err(decoder.error("the kind of an answer, 0 to 5", tag)),
+        }
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.part::<T>("result");
+    }
+}

@@ -1,0 +1,225 @@
+//! The errors of a call, with one variant for each stage.
+
+mod backtrace;
+mod panic;
+mod text;
+mod violation;
+
+use std::io;
+use std::time::Duration;
+
+use crate::channel::ChannelError;
+use crate::object::{DecodeError, EncodeError, in_part};
+use crate::wire::FrameError;
+
+pub use self::backtrace::Frame;
+#[cfg(crossmist_learn)]
+pub(crate) use self::backtrace::line_of;
+pub(crate) use self::backtrace::{Place, Stack};
+pub use self::panic::Panic;
+pub use self::text::ChildText;
+pub use self::violation::{Claim, Resource, Traffic, Violation};
+
+/// Why a call failed.
+///
+/// The variants follow the stages of a call. Those after [`Launch`](Error::Launch), except
+/// [`Policy`](Error::Policy) and [`Channel`](Error::Channel), concern a child that was started. It
+/// has ended, or has been killed, by the time that the error is returned.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The program has no entry for child processes.
+    #[error(
+        "this program has no entry for child processes: put `#[crossmist::main]` on `fn main`, or \
+         call `crossmist::init()` first thing in it; a library or a `#[test]` enables the feature \
+         `early-entry` instead"
+    )]
+    NotEntered,
+    /// The program cannot start itself again as a child.
+    #[error("this program can't start itself as a child process: {reason}")]
+    Unsupported {
+        /// What prevents it.
+        reason: String,
+    },
+    /// The function returns a type that can hold code. Code is never accepted from a child.
+    #[error(
+        "`{function}` returns a `{type_name}`, which can hold code{}; code is not accepted from a child process, so return data, or pass a `crossmist::trusted` channel",
+        in_part(part)
+    )]
+    ReturnsCode {
+        /// The function.
+        function: &'static str,
+        /// The type that it returns.
+        type_name: &'static str,
+        /// The field that holds the code.
+        part: String,
+    },
+    /// The arguments cannot be sent. No child was started.
+    #[error("the arguments can't be sent")]
+    Encode(#[from] EncodeError),
+    /// The child could not be started.
+    #[error("can't start the child process: {step}")]
+    Launch {
+        /// The step that failed.
+        step: &'static str,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The function's policy cannot be used for this call: this kernel cannot enforce it, or one of
+    /// its variables has no value. No child was started.
+    #[error("the policy `{policy}` can't be used: {reason}")]
+    Policy {
+        /// The policy's name.
+        policy: String,
+        /// What prevents it, and what to do.
+        reason: String,
+    },
+    /// The child could not confine itself as its policy demands. It has ended, without looking at
+    /// its arguments.
+    #[error(
+        "`{function}` was not run, since its process could not be confined by the policy \
+         `{policy}`: {reason}"
+    )]
+    Confine {
+        /// The function.
+        function: &'static str,
+        /// The policy's name.
+        policy: String,
+        /// The step that failed, the cause, and what to do.
+        reason: String,
+    },
+    /// The child did something that its policy denies, and was ended for it.
+    #[error(transparent)]
+    Violation(Box<Violation>),
+    /// The child used up a resource that its policy limits, and was ended.
+    #[error("`{function}` was ended: it used up the {resource} that the policy `{policy}` allows")]
+    Limit {
+        /// The function.
+        function: &'static str,
+        /// The policy's name.
+        policy: String,
+        /// The resource.
+        resource: Resource,
+    },
+    /// The keeper, which supervises all confined children, was killed, and this child with it. The
+    /// next call starts another keeper.
+    #[error(
+        "the process that watches over confined children was killed, and the child process with it"
+    )]
+    KeeperDied,
+    /// The function panicked.
+    #[error("the function panicked in the child process: {0}")]
+    Panicked(Panic),
+    /// The child refused the arguments: they exceed its own limits, or are not valid values.
+    #[error("the child process refused the arguments, saying: {reason}")]
+    BadArguments {
+        /// The reason that the child gave.
+        reason: ChildText,
+    },
+    /// The child could not send the result.
+    #[error("the child process could not send the result, saying: {reason}")]
+    BadResult {
+        /// The reason that the child gave.
+        reason: ChildText,
+    },
+    /// A signal ended the child before it returned a result.
+    #[error("the child process was ended by signal {signal} ({}){}", signal_name(*signal), if *core_dumped { ", with a core dump" } else { "" })]
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+    /// The child exited without returning a result.
+    #[error("the child process exited with status {status} and gave no result")]
+    Exited {
+        /// Its exit status.
+        status: i32,
+    },
+    /// The child ended without returning a result, and its exit status is not known: another part
+    /// of this program waited for it, SIGCHLD is ignored, or a debugger has the status.
+    #[error(
+        "the child process ended and gave no result; its status was taken by another `wait` in this program, or by a debugger"
+    )]
+    StatusTaken,
+    /// The child closed its end of the socket without returning a result, and did not exit. It was
+    /// killed.
+    #[error("the child process closed its channel and gave no result")]
+    Silent,
+    /// The call missed its deadline. The child was killed.
+    #[error("the call was not done within {after:?}")]
+    Deadline {
+        /// The time that the call was given.
+        after: Duration,
+    },
+    /// Receiving what the child sends took far more processor time than it should. The child was
+    /// killed.
+    ///
+    /// A receiver wakes up the processes that wait at the other end. A hostile child can make tens
+    /// of thousands of them wait, so that each packet costs milliseconds.
+    #[error(
+        "the child process was killed: to receive {traffic} took {:?} of processor time more than it \
+         should, which a process brings about only on purpose",
+        crate::transport::EXCESS_TIME
+    )]
+    TooCostly {
+        /// What was received.
+        traffic: Traffic,
+    },
+    /// The child was killed by [`Child::kill`](crate::Child::kill) or a
+    /// [`KillHandle`](crate::KillHandle).
+    #[error("the child process was killed on request")]
+    Killed,
+    /// The child sent something that is not a message. It was killed.
+    #[error("the child process sent something that is not an answer")]
+    Malformed(#[source] FrameError),
+    /// The child sent an answer that is not of the function's type. It was killed.
+    #[error("the child process sent an answer that is not of the function's type")]
+    Decode(#[source] DecodeError),
+    /// A system call in this process failed. If it failed while waiting for the child, the child
+    /// was killed.
+    #[error("can't {operation}")]
+    Io {
+        /// What this process was trying to do.
+        operation: &'static str,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// A channel failed. No call returns this variant; it lets functions that use both calls and
+    /// channels return one error type.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+// `unwrap` and `main` show this text to people, so it includes the cure.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        crate::channel::show_with_sources(self, f)
+    }
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str())
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Channel(_) => {
+                let Error::Channel(error) = error else {
+                    return io::ErrorKind::Other.into();
+                };
+                return error.into();
+            }
+            Error::Unsupported { .. } | Error::NotEntered => io::ErrorKind::Unsupported,
+            Error::Encode(_) | Error::ReturnsCode { .. } => io::ErrorKind::InvalidInput,
+            Error::Launch { source, .. } | Error::Io { source, .. } => source.kind(),
+            Error::Deadline { .. } => io::ErrorKind::TimedOut,
+            Error::Violation(_) => io::ErrorKind::PermissionDenied,
+            Error::Policy { .. } => io::ErrorKind::Unsupported,
+            Error::Malformed(_) | Error::Decode(_) => io::ErrorKind::InvalidData,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}

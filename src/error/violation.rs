@@ -1,0 +1,157 @@
+//! `Violation`: a denied system call, and what else a policy ends a child for.
+
+use super::{Frame, Place};
+
+/// A resource that a policy limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Processor time of all threads together: `limits.cpu_time`.
+    CpuTime,
+    /// Memory: `limits.memory`. This is the child's own claim: it printed that an allocation
+    /// failed, and aborted.
+    Memory,
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CpuTime => "processor time (`limits.cpu_time`)",
+            Self::Memory => "memory (`limits.memory`)",
+        })
+    }
+}
+
+/// What a program receives from a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Traffic {
+    /// The function's result.
+    Answer,
+    /// Messages on a channel that the call passed to the child.
+    Channel,
+    /// Standard output or standard error.
+    Output,
+}
+
+impl std::fmt::Display for Traffic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Answer => "its answer",
+            Self::Channel => "its messages on a channel",
+            Self::Output => "what it prints",
+        })
+    }
+}
+
+/// A system call that was denied.
+///
+/// The signal that ended the child proves that there was one; the kernel reports it. Which call it
+/// was, only the child says, and a child that an attacker controls can lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The function.
+    pub function: &'static str,
+    /// The policy's name.
+    pub policy: String,
+    /// The id of the child process.
+    pub process: u32,
+    /// What the child said about the call. `None` if it said nothing: it was killed at once,
+    /// because honest code never makes such a call, or the call was made while signals were
+    /// blocked.
+    pub claim: Option<Claim>,
+}
+
+/// A denied system call as the child reports it, explained by its policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Claim {
+    /// The number of the system call.
+    pub number: u32,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+    /// The call in words, such as `socket(AF_INET, SOCK_STREAM, 0)`.
+    pub call: String,
+    /// Which line of which policy denies it.
+    pub denied_by: String,
+    /// What to add to a policy to allow it. `None` if no policy may allow it, if a line denies it,
+    /// or if code that tries it does without. A path in it comes from the child: do not grant a
+    /// path that you do not know.
+    pub allow_with: Option<String>,
+    /// Why adding it is dangerous, if it is.
+    pub caution: Option<&'static str>,
+    /// The id of the thread that made the call.
+    pub thread: u32,
+    pub(crate) place: Place,
+}
+
+impl Claim {
+    /// Returns the function of this program that made the call, or that called the C library for
+    /// it. Returns `None` if that is not known: the function is in a shared library, or the policy
+    /// says `backtrace = "off"`.
+    ///
+    /// With the feature `backtrace`, the first lookup opens the program's own file.
+    #[must_use]
+    pub fn at(&self) -> Option<Frame> {
+        self.place.frame()
+    }
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            function,
+            policy,
+            process,
+            claim,
+        } = self;
+        write!(
+            f,
+            "`{function}` (policy `{policy}`, process {process}) was ended for a system call that \
+             its policy denies"
+        )?;
+        let Some(claim) = claim else {
+            return f.write_str(
+                "; it could not say which: calls that honest code never makes kill at once, and so \
+                 does one where signals are blocked, as in the middle of starting a thread",
+            );
+        };
+        write!(f, ":\n  {}", claim.call)?;
+        if claim.thread != *process {
+            write!(f, " on thread {}", claim.thread)?;
+        }
+        write!(f, "\n  denied by: {}", claim.denied_by)?;
+        if let Some(frame) = claim.at().filter(|frame| frame.function.is_some()) {
+            write!(f, "\n  at: {frame}")?;
+        }
+        match &claim.allow_with {
+            Some(lines) => {
+                f.write_str("\n  to allow it:")?;
+                lines
+                    .lines()
+                    .try_for_each(|line| write!(f, "\n      {line}"))?;
+                if let Some(caution) = claim.caution {
+                    write!(f, "\n  careful: {caution}")?;
+                }
+            }
+            None => f.write_str(
+                "\n  there is nothing to add: no policy may allow it, a line denies it, or code that \
+                 tries it does without",
+            )?,
+        }
+        // The name alone, which is the table's: the arguments are the child's word, and no text for
+        // a shell.
+        match claim.call.split_once('(') {
+            Some((name, _)) => {
+                write!(
+                    f,
+                    "\n  more: cargo crossmist explain {policy} --syscall {name}"
+                )
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}

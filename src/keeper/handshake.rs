@@ -1,0 +1,85 @@
+//! The keeper's first message: that it is ready, and its credentials, or why it could not start.
+
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+
+use super::identity::Credentials;
+use crate::sys::socket::{self, Wait};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    Ready {
+        credentials: Credentials,
+        /// The process that shows which Landlock domain the keeper is in; 0 if there is none.
+        witness: i32,
+    },
+    Failed(String),
+    /// It is to be in a user namespace of its own, and none can be created.
+    NoUserNamespace(String),
+}
+
+impl Handshake {
+    /// It is no longer than this.
+    pub(super) const BYTES: usize = 1024;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let (kind, rest) = match self {
+            Self::Ready {
+                credentials,
+                witness,
+            } => {
+                let witness = witness.to_le_bytes().to_vec();
+                (b'R', [witness, credentials.to_bytes()].concat())
+            }
+            Self::Failed(reason) => (b'F', reason.as_bytes().to_vec()),
+            Self::NoUserNamespace(reason) => (b'U', reason.as_bytes().to_vec()),
+        };
+        let mut bytes = vec![kind];
+        bytes.extend(rest);
+        bytes.truncate(Self::BYTES);
+        bytes
+    }
+
+    pub(super) fn parse(packet: &[u8]) -> Option<Self> {
+        match packet.split_first()? {
+            (b'R', rest) => {
+                let (witness, credentials) = rest.split_first_chunk()?;
+                Some(Self::Ready {
+                    credentials: Credentials::parse(credentials)?,
+                    witness: i32::from_le_bytes(*witness),
+                })
+            }
+            (b'F', rest) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
+            (b'U', rest) => Some(Self::NoUserNamespace(
+                String::from_utf8_lossy(rest).into_owned(),
+            )),
+            _ => None,
+        }
+    }
+
+    /// Sends it, if anybody listens.
+    pub(super) fn send(&self, program: BorrowedFd<'_>) {
+        let _ = socket::send(program, &[IoSlice::new(&self.to_bytes())], &[], Wait::Never);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_survives_the_round_trip() {
+        let ready = Handshake::Ready {
+            credentials: Credentials::of_this_thread().unwrap(),
+            witness: 1 << 20,
+        };
+        let failed = Handshake::Failed("no".to_owned());
+        let refused = Handshake::NoUserNamespace("no".to_owned());
+        for hello in [ready, failed, refused] {
+            assert_eq!(Handshake::parse(&hello.to_bytes()), Some(hello));
+        }
+        assert_eq!(Handshake::parse(b""), None);
+        assert_eq!(Handshake::parse(b"R"), None);
+        assert_eq!(Handshake::parse(b"X"), None);
+    }
+}

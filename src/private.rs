@@ -1,0 +1,55 @@
+//! What the macros' output names. Not public: it can change at any time.
+
+pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
+pub use crate::callback::{
+    Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn, encode_dyn_auto,
+};
+pub use crate::confine::Sandbox;
+pub use crate::func::{Arguments, Func};
+pub use crate::if_tokio;
+pub use crate::object::Auto;
+pub use crate::sys::image::Target;
+use crate::{Builder, Child, DecodeError, Error, SandboxPolicy, Shape};
+#[cfg(feature = "tokio")]
+pub use ::tokio;
+pub use std::boxed::Box;
+
+/// Decodes the arguments of `F`. Through this function their type needs no second check, and an
+/// argument that cannot be sent causes one error.
+pub fn decode<F: Func>(arguments: Arguments<'_>) -> Result<F::Args, DecodeError> {
+    arguments.decode()
+}
+
+/// Declares that a value is behind a trait object.
+pub fn describe_code(shape: &mut Shape) {
+    shape.code();
+}
+
+pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
+    crate::call::run::<F>(arguments, &Default::default())
+}
+
+pub fn spawn<F: Func>(_: F, arguments: F::Args) -> Result<Child<F::Output>, Error> {
+    crate::call::spawn::<F>(arguments, &Default::default())
+}
+
+#[cfg(feature = "tokio")]
+pub async fn run_tokio<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
+    crate::tokio::run::<F>(arguments, Default::default()).await
+}
+
+#[cfg(feature = "tokio")]
+pub async fn spawn_tokio<F: Func>(
+    _: F,
+    arguments: F::Args,
+) -> Result<crate::tokio::Child<F::Output>, Error> {
+    crate::tokio::spawn::<F>(arguments, Default::default()).await
+}
+
+pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {
+    Builder::new(None)
+}
+
+pub fn sandbox<F: Func>(_: F, policy: &SandboxPolicy) -> Builder<F, F::Args> {
+    Builder::new(Some(policy.clone()))
+}

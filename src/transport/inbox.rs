@@ -1,0 +1,262 @@
+//! `Inbox`: a message that is being received.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::buffers::{RECEIVED, keep, kept};
+use super::cost::Cost;
+use super::{PACKET_BYTES, SLICE};
+use crate::object::{Limits, Trust};
+use crate::sys::fd::Received;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::{self, Wait};
+use crate::wire::{Assembly, DenialReport, FrameError, Header, Message, Piece};
+
+/// What [`Inbox::advance`] found.
+#[derive(Debug)]
+pub(crate) enum Arrival<R> {
+    /// A message, and what the caller's function returned for it.
+    Message(R),
+    /// A child's report of a denied call. Its signal handler can send it at any point of any
+    /// message.
+    DenialReport(DenialReport),
+    /// Some pieces of a message that is not complete yet. More may be there already. The caller
+    /// checks the time first, since a peer that never stops would keep it here.
+    Partly,
+    /// The peer, and everybody else who holds its socket, has closed it.
+    End,
+}
+
+/// Why nothing could be received.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Io(io::Error),
+    Frame(FrameError),
+    /// Receiving costs too much.
+    Cost,
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<FrameError> for Fault {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+impl Fault {
+    pub(crate) fn would_block(&self) -> bool {
+        matches!(self, Fault::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// A message that is being received.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    /// Whether notes may come.
+    takes_notes: bool,
+    /// What has arrived of a message of several packets.
+    assembly: Option<Box<Assembly>>,
+    /// What the packets have cost.
+    cost: Cost,
+}
+
+impl Inbox {
+    /// Creates an inbox, which does or does not accept a child's notes.
+    pub(crate) fn new(takes_notes: bool) -> Self {
+        Self {
+            takes_notes,
+            assembly: None,
+            cost: Cost::default(),
+        }
+    }
+
+    /// Returns whether part of a message has arrived.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        self.assembly.is_some()
+    }
+
+    /// Receives packets until a message is complete, and passes it to `read`. With [`Wait::Never`],
+    /// it fails with EAGAIN as soon as no packet is there, and stops once time has passed. The next
+    /// call continues.
+    pub(crate) fn advance<R>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        limits: &Limits,
+        trust: Trust,
+        wait: Wait,
+        read: impl FnOnce(Message<'_>) -> R,
+    ) -> Result<Arrival<R>, Fault> {
+        let mut slice = None;
+        loop {
+            let Some(assembly) = &mut self.assembly else {
+                let mut buffer = kept(&RECEIVED);
+                let result = self.first(socket, limits, trust, wait, &mut buffer);
+                match result {
+                    Ok(First::Whole(header, mut descriptors)) => {
+                        let message = Message {
+                            header,
+                            body: &buffer[Header::BYTES..],
+                            runs: &mut [],
+                            descriptors: &mut descriptors,
+                        };
+                        let result = read(message);
+                        keep(&RECEIVED, buffer);
+                        return Ok(Arrival::Message(result));
+                    }
+                    Ok(First::End) => {
+                        keep(&RECEIVED, buffer);
+                        return Ok(Arrival::End);
+                    }
+                    Ok(First::DenialReport) => {
+                        let note = DenialReport::parse(&buffer);
+                        keep(&RECEIVED, buffer);
+                        return Ok(Arrival::DenialReport(note?));
+                    }
+                    Ok(First::Begun) => keep(&RECEIVED, buffer),
+                    Err(fault) => {
+                        keep(&RECEIVED, buffer);
+                        return Err(fault);
+                    }
+                }
+                continue;
+            };
+            if assembly.is_complete() {
+                let result = read(assembly.message());
+                self.assembly = None;
+                return Ok(Arrival::Message(result));
+            }
+            // At least one piece is received each time.
+            match &slice {
+                Some(slice) if Deadline::has_passed(*slice) => return Ok(Arrival::Partly),
+                Some(_) => {}
+                None => slice = (wait == Wait::Never).then(|| Deadline::after(SLICE)),
+            }
+            let mut head = Vec::with_capacity(Piece::BYTES);
+            let (target, room) = assembly.target();
+            let packet = self.cost.watch(|| {
+                let tail = Some((&mut *target, room));
+                socket::receive(socket, &mut head, Piece::BYTES, tail, wait)
+            });
+            if self.cost.is_too_high() {
+                return Err(Fault::Cost);
+            }
+            let packet = match packet {
+                // The peer closed with something of ours unread; what it sent is still there.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => continue,
+                result => result?,
+            };
+            if packet.bytes == 0 {
+                self.assembly = None;
+                return Err(FrameError::Unfinished.into());
+            }
+            if self.takes_notes && head.first() == Some(&DenialReport::KIND) {
+                // A child that was denied something does not finish its message.
+                let mut bytes = std::mem::take(&mut head);
+                let end = target.len();
+                let more = packet.bytes.saturating_sub(bytes.len());
+                bytes.extend_from_slice(target.get(end.saturating_sub(more)..).unwrap_or_default());
+                self.assembly = None;
+                return Ok(Arrival::DenialReport(DenialReport::parse(&bytes)?));
+            }
+            let result = if packet.truncated {
+                Err(FrameError::Truncated)
+            } else if !packet.descriptors.is_empty() {
+                Err(FrameError::Descriptors {
+                    expected: 0,
+                    found: packet.descriptors.len(),
+                })
+            } else {
+                assembly.piece(&head, packet.bytes.saturating_sub(Piece::BYTES))
+            };
+            if let Err(error) = result {
+                self.assembly = None;
+                return Err(error.into());
+            }
+        }
+    }
+
+    fn first(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        limits: &Limits,
+        trust: Trust,
+        wait: Wait,
+        buffer: &mut Vec<u8>,
+    ) -> Result<First, Fault> {
+        let packet = loop {
+            let packet = self
+                .cost
+                .watch(|| socket::receive(socket, buffer, PACKET_BYTES, None, wait));
+            if self.cost.is_too_high() {
+                return Err(Fault::Cost);
+            }
+            match packet {
+                // The peer closed with something of ours unread; what it sent is still there.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
+                result => break result?,
+            }
+        };
+        if packet.truncated {
+            return Err(FrameError::Truncated.into());
+        }
+        if packet.bytes == 0 {
+            // An empty packet looks like the end, but only the real end remains one.
+            return if poll::has_hung_up(socket)? && packet.descriptors.is_empty() {
+                Ok(First::End)
+            } else {
+                Err(FrameError::Empty.into())
+            };
+        }
+        if self.takes_notes
+            && buffer.first() == Some(&DenialReport::KIND)
+            && packet.descriptors.is_empty()
+        {
+            return Ok(First::DenialReport);
+        }
+        let header = Header::parse(buffer, packet.descriptors.len(), limits, trust)?;
+        let body = &buffer[Header::BYTES..];
+        if header.runs == 0 && header.body_bytes() == body.len() as u64 {
+            return Ok(First::Whole(header, packet.descriptors));
+        }
+        self.assembly = Some(Box::new(Assembly::new(header, body, packet.descriptors)?));
+        Ok(First::Begun)
+    }
+
+    /// Receives a whole message, and waits for it until `deadline`.
+    pub(crate) fn receive<R>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        limits: &Limits,
+        trust: Trust,
+        deadline: Deadline,
+        mut read: impl FnMut(Message<'_>) -> R,
+    ) -> Result<Arrival<R>, Fault> {
+        let wait = if deadline.is_never() {
+            Wait::Block
+        } else {
+            Wait::Never
+        };
+        loop {
+            match self.advance(socket, limits, trust, wait, &mut read) {
+                Err(fault) if fault.would_block() => poll::readable(socket, deadline)?,
+                Ok(Arrival::Partly) if deadline.has_passed() => {
+                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                }
+                Ok(Arrival::Partly | Arrival::DenialReport(_)) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+enum First {
+    DenialReport,
+    Whole(Header, Vec<Option<Received>>),
+    Begun,
+    End,
+}

@@ -1,0 +1,254 @@
+//! `Outbox`: a message that is being sent.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::buffers::{SENT, keep, kept};
+use super::{PACKET_BYTES, SLICE};
+use crate::object::{EncodeError, Encoded, Encoder, Limits, Link, Object, Trust};
+use crate::sys::poll::{self, Deadline};
+use crate::sys::socket::{self, Wait};
+use crate::wire::{self, Header, Piece};
+
+/// The length of the shortest piece that is tried if the system cannot take a longer packet.
+const LEAST_PIECE_BYTES: usize = 4 << 10;
+
+/// A message that is being sent.
+#[derive(Debug)]
+pub(crate) struct Outbox<'a> {
+    message: Encoded<'a>,
+    name: u64,
+    /// How much of body and runs has been sent, counted as one sequence.
+    next: Next,
+    piece: u32,
+    /// The longest packet that the system has not refused.
+    packet_bytes: usize,
+}
+
+/// How much of a message has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    All,
+    /// The socket cannot take more now.
+    Full,
+    /// The socket may take more at once. The caller checks the time first.
+    Partly,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    First,
+    Body { sent: usize },
+    Run { index: usize, sent: usize },
+    Done,
+}
+
+impl<'a> Outbox<'a> {
+    /// Encodes `value`.
+    pub(crate) fn encode<T: Object>(
+        value: &'a T,
+        limits: Limits,
+        trust: Trust,
+    ) -> Result<Self, EncodeError> {
+        let mut buffer = kept(&SENT);
+        buffer.extend_from_slice(&[0; Header::BYTES]);
+        let mut encoder = Encoder::new(buffer, limits, trust);
+        value.encode(&mut encoder);
+        match encoder.finish() {
+            Ok(message) => Ok(Self::new(message)),
+            Err((error, buffer)) => {
+                keep(&SENT, buffer);
+                Err(error)
+            }
+        }
+    }
+
+    fn new(mut message: Encoded<'a>) -> Self {
+        let bytes = message.bytes.len() + message.code.len() * size_of::<u64>();
+        let one_packet = message.bulk.is_empty() && bytes <= PACKET_BYTES;
+        let name = if one_packet { 0 } else { name() };
+        wire::seal(&mut message, name);
+        Self {
+            message,
+            name,
+            next: Next::First,
+            piece: 0,
+            packet_bytes: PACKET_BYTES,
+        }
+    }
+
+    /// Returns whether it fits in one packet, so that sending it is all or nothing.
+    pub(crate) fn is_one_packet(&self) -> bool {
+        self.name == 0
+    }
+
+    /// Returns the ends of channels in it.
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.message.links
+    }
+
+    /// Returns whether nothing of it was sent.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.next == Next::First
+    }
+
+    /// Sends packets until all are sent, the socket cannot take one now, or, with [`Wait::Never`],
+    /// time has passed.
+    pub(crate) fn advance(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<Sent> {
+        let mut slice = None;
+        while self.next != Next::Done {
+            match self.send_next(socket, wait) {
+                Ok(()) if self.next == Next::Done || wait == Wait::Block => {}
+                Ok(()) => {
+                    let slice = slice.get_or_insert_with(|| Deadline::after(SLICE));
+                    if slice.has_passed() {
+                        return Ok(Sent::Partly);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Full),
+                // The socket's buffer is smaller than usual, or memory is fragmented.
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::ENOBUFS))
+                        && self.packet_bytes > LEAST_PIECE_BYTES =>
+                {
+                    self.packet_bytes /= 2;
+                    if self.name == 0 {
+                        // It was meant to be one packet. If it is several, it needs a name.
+                        self.name = name();
+                        let at = Header::BYTES - size_of::<u64>();
+                        self.message.bytes[at..Header::BYTES]
+                            .copy_from_slice(&self.name.to_le_bytes());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Sent::All)
+    }
+
+    fn send_next(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
+        let body = &self.message.bytes;
+        match self.next {
+            Next::First => {
+                let length = body.len().min(self.packet_bytes);
+                let part = [IoSlice::new(&body[..length])];
+                if self.message.descriptors.is_empty() {
+                    socket::send(socket, &part, &[], wait)?;
+                } else {
+                    let lent: Vec<_> = self.message.descriptors.iter().map(AsFd::as_fd).collect();
+                    socket::send(socket, &part, &lent, wait)?;
+                }
+                self.next = Next::Body { sent: length };
+            }
+            Next::Body { sent } => {
+                let length = (body.len() - sent).min(self.packet_bytes);
+                self.send_piece(socket, &body[sent..sent + length], wait)?;
+                self.piece = self.piece.wrapping_add(1);
+                self.next = Next::Body {
+                    sent: sent + length,
+                };
+            }
+            Next::Run { index, sent } => {
+                let run = &self.message.bulk[index];
+                let length = (run.len() - sent).min(self.packet_bytes);
+                self.send_piece(socket, &run[sent..sent + length], wait)?;
+                self.piece = self.piece.wrapping_add(1);
+                self.next = Next::Run {
+                    index,
+                    sent: sent + length,
+                };
+            }
+            Next::Done => {}
+        }
+        // If this part is all sent, continue with the next one.
+        match self.next {
+            Next::Body { sent } if sent == self.message.bytes.len() => {
+                self.next = Next::Run { index: 0, sent: 0 };
+            }
+            Next::Run { index, sent } if sent == self.message.bulk[index].len() => {
+                self.next = Next::Run {
+                    index: index + 1,
+                    sent: 0,
+                };
+            }
+            _ => {}
+        }
+        if matches!(self.next, Next::Run { index, .. } if index == self.message.bulk.len()) {
+            self.next = Next::Done;
+        }
+        Ok(())
+    }
+
+    fn send_piece(&self, socket: BorrowedFd<'_>, bytes: &[u8], wait: Wait) -> io::Result<()> {
+        let head = Piece {
+            number: self.piece,
+            name: self.name,
+        }
+        .to_bytes();
+        socket::send(
+            socket,
+            &[IoSlice::new(&head), IoSlice::new(bytes)],
+            &[],
+            wait,
+        )?;
+        Ok(())
+    }
+
+    /// Sends all of it. Waits until `deadline` while the socket is full.
+    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
+        let wait = if deadline.is_never() {
+            Wait::Block
+        } else {
+            Wait::Never
+        };
+        let mut crowded = None;
+        loop {
+            match self.advance(socket, wait) {
+                Ok(Sent::All) => return Ok(()),
+                // A peer that keeps reading slowly is no reason to wait longer.
+                Ok(_) if deadline.has_passed() => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(Sent::Partly) => {}
+                Ok(Sent::Full) => poll::writable(socket, deadline)?,
+                Err(error) if is_crowded(&error) => {
+                    // A sender that waits for ever may itself be the one that would receive.
+                    let patience = || deadline.min(Deadline::after(CROWD_PATIENCE));
+                    if crowded.get_or_insert_with(patience).has_passed() {
+                        return Err(error);
+                    }
+                    std::thread::sleep(CROWD_INTERVAL);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Returns whether a packet with descriptors was refused because too many of this user's
+/// descriptors are in flight, perhaps those of other processes (unix(7)). That passes.
+pub(crate) fn is_crowded(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ETOOMANYREFS)
+}
+
+/// How long sending such a packet is retried.
+const CROWD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause between two such attempts.
+pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(1);
+
+impl Drop for Outbox<'_> {
+    fn drop(&mut self) {
+        keep(&SENT, std::mem::take(&mut self.message.bytes));
+    }
+}
+
+/// Returns a name for a message of several packets, which no other process that shares the socket
+/// uses at the same time. It guards against confusion, not against malice: a hostile piece is only
+/// bytes.
+fn name() -> u64 {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Never 0: a process number is at least 1.
+    u64::from(std::process::id()) << 32 | u64::from(count)
+}
