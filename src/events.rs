@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{debug, warn};
 
-use crate::confine::Status;
-use crate::error::{Claim, Error};
+use crate::confine::ConfinementStatus;
+use crate::error::{DeniedCall, Error};
 
 const TARGET: &str = "crossmist";
 
@@ -23,8 +23,8 @@ pub(crate) fn started(function: &str, policy: Option<&str>, pid: impl Fn() -> u3
 }
 
 /// A child has reported that it is confined.
-pub(crate) fn confined(pid: u32, status: &Status) {
-    let Status {
+pub(crate) fn confined(pid: u32, status: &ConfinementStatus) {
+    let ConfinementStatus {
         seccomp_instructions,
         allows_speculation,
         landlock_abi,
@@ -85,7 +85,7 @@ pub(crate) fn failed(pid: u32, error: &Error) {
                 policy = violation.policy,
                 call = claim.map(|claim| claim.call.as_str()),
                 denied_by = claim.map(|claim| claim.denied_by.as_str()),
-                at = claim.and_then(Claim::at).map(tracing::field::display),
+                at = claim.and_then(DeniedCall::at).map(tracing::field::display),
                 "a child process was ended for a system call that its policy denies"
             );
         }

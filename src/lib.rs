@@ -82,7 +82,7 @@
 //! No feature is on by default, and none changes what calls without it do.
 //!
 //! * `tokio`: asynchronous channels and children, in the module `tokio`.
-//! * `backtrace`: [`Panic::backtrace`], [`Claim::at`] and the message of a [`Violation`] give names, files and
+//! * `backtrace`: [`Panic::backtrace`], [`DeniedCall::at`] and the message of a [`Violation`] give names, files and
 //!   lines. Every child sends addresses, unless its policy says `backtrace = "off"`; the parent looks them up in
 //!   its own executable.
 //! * `tracing`: events with the target `crossmist`:
@@ -90,7 +90,7 @@
 //!   | message | level | fields |
 //!   |---|---|---|
 //!   | a child process was started | debug | `function`, `pid`; `policy`, if it has one |
-//!   | a child process has confined itself | debug | `pid`, and those of [`Status`] |
+//!   | a child process has confined itself | debug | `pid`, and those of [`ConfinementStatus`] |
 //!   | a child process was ended for a system call that its policy denies | warn | `pid`, `function`, `policy`; as the child reports them `call`, `denied_by`, `at` |
 //!   | a child process was ended: it used up what its policy gives it | warn | `pid`, `function`, `policy`, `resource` |
 //!   | a child process was ended: the call was not done in time | warn | `pid`, `after_seconds` |
@@ -168,15 +168,17 @@ pub use crate::channel::{
 };
 pub use crate::child::init;
 pub use crate::confine::{
-    ControlGroup, Namespace, PolicyError, SameUser, SandboxPolicy, SecondNet, Status,
+    ConfinementStatus, ControlGroup, Namespace, PolicyError, SameUser, SandboxPolicy, SecondNet,
     can_deny_write_execute, landlock_abi,
 };
-pub use crate::error::{ChildText, Claim, Error, Frame, Panic, Resource, Traffic, Violation};
+pub use crate::error::{
+    BacktraceFrame, ChildText, DeniedCall, Error, Panic, Resource, Traffic, Violation,
+};
 pub use crate::object::{
     Blob, BlobBuf, DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object,
     Serde, Shape, TrustedHasher,
 };
-pub use crate::wire::{BytesError, FrameError, encode_into, from_bytes, to_bytes};
+pub use crate::wire::{BytesError, ProtocolError, encode_into, from_bytes, to_bytes};
 pub use crossmist_macros::{Object, func, main, object};
 
 /// Generates a `#[test]` that tests all policies of the crate: each is compiled for every

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use crossmist::{
     BindMut, BindRef, BindValue, ChannelError, DecodeError, Decoder, Delayed, Duplex,
-    EncodeErrorKind, Encoder, Error, FnMutObject, FnObject, FnOnceObject, FrameError, Object,
+    EncodeErrorKind, Encoder, Error, FnMutObject, FnObject, FnOnceObject, Object, ProtocolError,
     Receiver, Sender, Shape, StaticRef, channel, duplex, func, lambda, static_ref, trusted,
 };
 use support::{Holdings, raw};
@@ -321,7 +321,9 @@ fn code_over_a_data_channel_is_refused_by_its_header() {
     assert!(
         matches!(
             result,
-            Err(ChannelError::Malformed(FrameError::Code { references: 1 }))
+            Err(ChannelError::Malformed(ProtocolError::Code {
+                references: 1
+            }))
         ),
         "{result:?}"
     );
@@ -642,7 +644,7 @@ fn a_trusted_end_is_not_accepted_as_data() {
     let Err(ChannelError::Malformed(error)) = received.recv() else {
         panic!("accepted");
     };
-    assert_eq!(error, FrameError::Code { references: 1 });
+    assert_eq!(error, ProtocolError::Code { references: 1 });
     drop((theirs, ours, end, received, tx));
     before.assert_same();
 }

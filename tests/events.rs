@@ -166,7 +166,7 @@ fn assert_begins(told: &[Told], function: &str) -> String {
     pid.to_owned()
 }
 
-fn missing(status: &crossmist::Status) -> String {
+fn missing(status: &crossmist::ConfinementStatus) -> String {
     let names = status.missing.iter().map(|net| net.name());
     names.collect::<Vec<_>>().join(", ")
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use crossmist::{Error, FrameError, SandboxPolicy, Sender, Traffic, channel, func};
+use crossmist::{Error, ProtocolError, SandboxPolicy, Sender, Traffic, channel, func};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use support::fuse::Hanging;
 use support::{patience, raw, wait_until_gone, within};
@@ -194,7 +194,7 @@ fn no_descriptor_is_taken_from_where_a_child_prints() {
             let id = child.id();
             let result = within(Duration::from_secs(30), || child.join());
             assert!(
-                matches!(result, Err(Error::Malformed(FrameError::Output))),
+                matches!(result, Err(Error::Malformed(ProtocolError::Output))),
                 "{result:?}"
             );
             wait_until_gone(id);

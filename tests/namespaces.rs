@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crossmist::{Error, Namespace, SandboxPolicy, Status, func};
+use crossmist::{ConfinementStatus, Error, Namespace, SandboxPolicy, func};
 
 #[macro_use]
 mod support;
@@ -115,7 +115,7 @@ fn listener() -> (TcpListener, u16) {
 }
 
 /// What a child says of its confinement.
-fn status(policy: &SandboxPolicy) -> Status {
+fn status(policy: &SandboxPolicy) -> ConfinementStatus {
     let mut child = sleeps.sandbox(policy).spawn().unwrap();
     let status = child.confinement().unwrap().unwrap();
     child.kill().unwrap();

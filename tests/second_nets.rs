@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use crossmist::{Error, SandboxPolicy, SecondNet, Status, func};
+use crossmist::{ConfinementStatus, Error, SandboxPolicy, SecondNet, func};
 
 #[macro_use]
 mod support;
@@ -90,7 +90,7 @@ fn maps_code_unconfined() -> bool {
     raw::can_map(MAPPED | libc::PROT_EXEC)
 }
 
-fn status() -> Status {
+fn status() -> ConfinementStatus {
     let mut child = waits.spawn(Duration::from_secs(60)).unwrap();
     let status = child.confinement().unwrap().unwrap();
     child.kill().unwrap();

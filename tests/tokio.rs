@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crossmist::tokio::{Duplex, Receiver, Sender, channel, duplex, trusted};
-use crossmist::{ChannelError, Error, FnOnceObject, FrameError, Limits, Object, func, lambda};
+use crossmist::{ChannelError, Error, FnOnceObject, Limits, Object, ProtocolError, func, lambda};
 use libtest_mimic::{Arguments, Trial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -308,7 +308,7 @@ async fn a_send_that_is_dropped_in_the_middle_says_so_later() {
     ));
     drop(tx);
     match rx.recv().await {
-        Err(ChannelError::Malformed(FrameError::Unfinished)) => {}
+        Err(ChannelError::Malformed(ProtocolError::Unfinished)) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -341,7 +341,7 @@ async fn a_hostile_peer_is_an_error() {
     nix::sys::socket::send(socket, &[0xff; 64], nix::sys::socket::MsgFlags::empty()).unwrap();
     for _ in 0..2 {
         match rx.recv().await {
-            Err(ChannelError::Malformed(FrameError::Field {
+            Err(ChannelError::Malformed(ProtocolError::Field {
                 field: "kind",
                 value: 0xff,
             })) => {}
@@ -360,7 +360,7 @@ async fn limits_hold() {
     assert_eq!(rx.recv().await.unwrap().unwrap().len(), 900);
     tx.send(&vec![0; 1001]).await.unwrap();
     match rx.recv().await {
-        Err(ChannelError::Malformed(FrameError::TooLong {
+        Err(ChannelError::Malformed(ProtocolError::TooLong {
             bytes: 1005,
             limit: 1000,
         })) => {}

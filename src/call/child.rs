@@ -9,7 +9,7 @@ use super::confinement::Confined;
 use super::process::{ChildProcess, StillRunning};
 use super::progress::{Answer, CallSettings, Running};
 use super::reaper;
-use crate::confine::Status;
+use crate::confine::ConfinementStatus;
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
@@ -199,14 +199,14 @@ impl<T: Object> Child<T> {
     ///
     /// [`Error::Confine`] if the child could not confine itself. Otherwise the error that ended the
     /// call so early.
-    pub fn confinement(&mut self) -> Result<Option<Status>, Error> {
+    pub fn confinement(&mut self) -> Result<Option<ConfinementStatus>, Error> {
         loop {
             let Some(running) = &mut self.running else {
                 return Err(Error::StatusTaken);
             };
             match running.confined.as_ref().map(Confined::status) {
                 None => return Ok(None),
-                Some(Some(status)) => return Ok(Some(Status::clone(status))),
+                Some(Some(status)) => return Ok(Some(ConfinementStatus::clone(status))),
                 Some(None) => {}
             }
             if self.said.is_some() {

@@ -9,13 +9,13 @@ use crossmist_policy::Arch;
 use super::process::StillRunning;
 use super::stderr;
 use crate::child::Reply;
-use crate::confine::{NewGroup, SandboxPolicy, Status, Wanted};
-use crate::error::{ChildText, Claim, Error, Place, Resource, Traffic, Violation};
+use crate::confine::{ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
+use crate::error::{ChildText, DeniedCall, Error, Place, Resource, Traffic, Violation};
 use crate::keeper::{self, Cause, Outcome, Piped, Request, StartMethod};
 use crate::object::{Limits, Object, Terms, carries};
 use crate::sys::poll::Deadline;
 use crate::sys::process::Ended;
-use crate::wire::{DenialReport, FrameError};
+use crate::wire::{DenialReport, ProtocolError};
 
 /// A confined call, as the parent sees it.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Confined {
     /// The child's control group, until the keeper has it.
     group: Option<NewGroup>,
     /// The child's report on its confinement.
-    status: Option<Arc<Status>>,
+    status: Option<Arc<ConfinementStatus>>,
     note: Option<DenialReport>,
 }
 
@@ -140,7 +140,7 @@ impl Confined {
         }
     }
 
-    pub(crate) fn status(&self) -> Option<&Arc<Status>> {
+    pub(crate) fn status(&self) -> Option<&Arc<ConfinementStatus>> {
         self.status.as_ref()
     }
 
@@ -157,7 +157,7 @@ impl Confined {
                 Ok(None)
             }
             (Reply::NotConfined(failure), None) => Err(self.not_confined(failure.to_string())),
-            (reply, Some(_)) if reply.is_report() => Err(Error::Malformed(FrameError::Surplus)),
+            (reply, Some(_)) if reply.is_report() => Err(Error::Malformed(ProtocolError::Surplus)),
             // Whatever the answer is, it may have been computed without confinement.
             (_, None) => {
                 Err(self.not_confined("it answered without having said that it is".to_owned()))
@@ -174,7 +174,7 @@ impl Confined {
     pub(crate) fn note(&mut self, note: DenialReport) -> Result<(), Error> {
         match self.note.replace(note) {
             None => Ok(()),
-            Some(_) => Err(Error::Malformed(FrameError::Surplus)),
+            Some(_) => Err(Error::Malformed(ProtocolError::Surplus)),
         }
     }
 
@@ -241,7 +241,7 @@ impl Confined {
                     resource: Resource::Memory,
                 });
             }
-            Some(Cause::OutputDescriptors) => return Some(Error::Malformed(FrameError::Output)),
+            Some(Cause::OutputDescriptors) => return Some(Error::Malformed(ProtocolError::Output)),
         }
         if self.status.is_none() {
             return Some(self.not_confined(match ended {
@@ -286,7 +286,7 @@ impl Confined {
                 note.arguments,
                 note.path.as_deref(),
             );
-            Claim {
+            DeniedCall {
                 number: note.number,
                 arguments: note.arguments,
                 call: explanation.call,

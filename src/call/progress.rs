@@ -20,7 +20,7 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::process::Ended;
 use crate::sys::socket::{Connection, Wait};
 use crate::transport::{self, Arrival, Fault, Inbox, Outbox, Sent};
-use crate::wire::FrameError;
+use crate::wire::ProtocolError;
 
 /// A child that is not known to have ended.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Running {
             });
         match (arrival, &mut self.confined) {
             (Ok(Arrival::Message(Ok(reply))), None) => match reply.is_report() {
-                true => Err(Error::Malformed(FrameError::Surplus)),
+                true => Err(Error::Malformed(ProtocolError::Surplus)),
                 false => Ok(Progress::Done(Answer::Given(reply))),
             },
             (Ok(Arrival::Message(Ok(reply))), Some(confined)) => match confined.hear(reply)? {
@@ -180,7 +180,7 @@ impl Running {
                 confined.note(note)?;
                 Ok(Progress::Noted)
             }
-            (Ok(Arrival::DenialReport(_)), None) => Err(Error::Malformed(FrameError::Surplus)),
+            (Ok(Arrival::DenialReport(_)), None) => Err(Error::Malformed(ProtocolError::Surplus)),
             (Ok(Arrival::Message(Err(error))), _) => Err(Error::Decode(error)),
             (Ok(Arrival::End), _) => Ok(Progress::Done(Answer::Closed)),
             (Ok(Arrival::Partly), _) => Ok(Progress::Partly),
@@ -274,16 +274,16 @@ impl Running {
                 Ok(Progress::Nothing) | Err(Error::Io { .. }) if !self.inbox.is_mid_message() => {
                     Ok(value)
                 }
-                _ => Err(Error::Malformed(FrameError::Surplus)),
+                _ => Err(Error::Malformed(ProtocolError::Surplus)),
             },
             Reply::Panicked(panic) => Err(Error::Panicked(panic)),
             Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
             Reply::BadResult(reason) => Err(Error::BadResult { reason }),
             // Handled by `look`.
             #[cfg(crossmist_learn)]
-            Reply::Watched(_) => Err(Error::Malformed(FrameError::Surplus)),
+            Reply::Watched(_) => Err(Error::Malformed(ProtocolError::Surplus)),
             Reply::Confined(_) | Reply::NotConfined(_) => {
-                Err(Error::Malformed(FrameError::Surplus))
+                Err(Error::Malformed(ProtocolError::Surplus))
             }
         }
     }

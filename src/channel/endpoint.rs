@@ -8,7 +8,7 @@ use crate::object::{DecodeError, Exceeded, Limits, Link, Object, Terms, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::socket::{Connection, Wait};
 use crate::transport::{Arrival, Fault, Inbox, Outbox, Sent};
-use crate::wire::{FrameError, Message};
+use crate::wire::{Message, ProtocolError};
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -28,7 +28,7 @@ pub(crate) struct Endpoint {
 /// What a peer did, after which nothing more is received from it.
 #[derive(Clone, Debug)]
 enum Broken {
-    Protocol(FrameError),
+    Protocol(ProtocolError),
     Limit(Exceeded),
     Cost,
 }
@@ -254,12 +254,12 @@ fn read<T: Object>(
 }
 
 /// Which line of the policy a message doesn't keep to, if the end's own limit would let it through.
-fn exceeded(fault: &FrameError, terms: &Terms, own: &Limits) -> Option<Exceeded> {
+fn exceeded(fault: &ProtocolError, terms: &Terms, own: &Limits) -> Option<Exceeded> {
     match fault {
-        FrameError::TooLong { .. } if terms.limits.message_bytes < own.message_bytes => {
+        ProtocolError::TooLong { .. } if terms.limits.message_bytes < own.message_bytes => {
             Some(Exceeded::MESSAGE_BYTES)
         }
-        FrameError::TooManyDescriptors { .. } if terms.limits.descriptors < own.descriptors => {
+        ProtocolError::TooManyDescriptors { .. } if terms.limits.descriptors < own.descriptors => {
             Some(Exceeded::MESSAGE_FDS)
         }
         _ => None,

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::object::{DecodeError, EncodeError, Exceeded, Terms, in_part};
-use crate::wire::FrameError;
+use crate::wire::ProtocolError;
 
 /// Why a value could not be sent or received.
 #[derive(thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum ChannelError {
     Decode(#[from] DecodeError),
     /// The peer sent something that is not a message. The channel can no longer be used.
     #[error("the peer sent a malformed message, so the channel can't be used any more")]
-    Malformed(#[source] FrameError),
+    Malformed(#[source] ProtocolError),
     /// Nobody holds the other end any more.
     #[error("the other end of the channel is closed")]
     Closed,

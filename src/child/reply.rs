@@ -1,7 +1,7 @@
 //! What a child sends: a report on its confinement, if it confines itself, and then its answer,
 //! once and last.
 
-use crate::confine::{Failure, Status};
+use crate::confine::{ConfinementStatus, Failure};
 use crate::error::Stack;
 use crate::error::{ChildText, Panic};
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
@@ -16,7 +16,7 @@ pub(crate) enum Reply<T> {
     /// The result could not be encoded.
     BadResult(ChildText),
     /// It has confined itself, and continues with the arguments. An answer follows.
-    Confined(Box<Status>),
+    Confined(Box<ConfinementStatus>),
     /// It could not confine itself, and has not looked at its arguments.
     NotConfined(Failure),
     /// It is watched instead of confined, by the holder of this descriptor.
@@ -84,7 +84,7 @@ impl<T: Object> Object for Reply<T> {
             })),
             2 => text(decoder).map(Self::BadArguments),
             3 => text(decoder).map(Self::BadResult),
-            4 => Status::decode(decoder).map(|status| Self::Confined(Box::new(status))),
+            4 => ConfinementStatus::decode(decoder).map(|status| Self::Confined(Box::new(status))),
             5 => Failure::decode(decoder).map(Self::NotConfined),
             #[cfg(crossmist_learn)]
             6 => Object::decode(decoder).map(Self::Watched),

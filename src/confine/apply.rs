@@ -10,7 +10,7 @@ use super::control_group::Entrance;
 use super::namespaces::Origin;
 use super::plan::{Plan, StaticPlan, errno};
 use super::privileges;
-use super::status::Status;
+use super::status::ConfinementStatus;
 use super::step::{Failure, Step};
 use super::users::User;
 use crate::sys::confinement as sys;
@@ -24,7 +24,7 @@ use crate::wire::DenialReport;
 /// What a process has done to itself.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    pub(crate) status: Status,
+    pub(crate) status: ConfinementStatus,
     /// Where its calls are asked for, if it is watched instead of confined.
     #[cfg(crossmist_learn)]
     pub(crate) listener: Option<std::os::fd::OwnedFd>,
@@ -109,9 +109,9 @@ pub(crate) fn apply(
         socket::do_without_sendmsg();
     }
     // Made here, as there is little to be had from here on.
-    let status = Status {
+    let status = ConfinementStatus {
         control_group,
-        ..Status::of(fixed, user, own_user, denies_write_execute, namespaces)
+        ..ConfinementStatus::of(fixed, user, own_user, denies_write_execute, namespaces)
     };
     let filter = patched(fixed);
     if let Some(ruleset) = &plan.ruleset {

@@ -2,7 +2,7 @@
 //!
 //! [`Plan::prepare`] runs in the parent, and does everything that needs a lookup, a file or a
 //! decision. [`apply`] runs in the child, and makes system calls. The plan is sent in the launch
-//! message, and a [`Status`] or a [`Failure`] comes back.
+//! message, and a [`ConfinementStatus`] or a [`Failure`] comes back.
 
 mod apply;
 mod control_group;
@@ -30,7 +30,7 @@ pub use self::namespaces::Namespace;
 pub(crate) use self::namespaces::{NamespaceSet, Origin, Wanted};
 pub(crate) use self::plan::{Plan, StaticPlans};
 pub use self::policy::{PolicyError, Sandbox, SandboxPolicy};
-pub use self::status::Status;
+pub use self::status::ConfinementStatus;
 pub(crate) use self::step::Failure;
 pub use self::users::SameUser;
 pub(crate) use self::users::User;

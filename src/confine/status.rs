@@ -15,7 +15,7 @@ use crate::object::{DecodeError, Decoder, Encoder};
 /// nobody else has influenced it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Status {
+pub struct ConfinementStatus {
     /// How many instructions the seccomp filter has.
     pub seccomp_instructions: u32,
     /// Whether the filter left speculation unmitigated (`spec_allow`).
@@ -55,7 +55,7 @@ pub struct Status {
     pub missing_namespaces: Vec<Namespace>,
 }
 
-impl Status {
+impl ConfinementStatus {
     /// Returns whether everything that the policy asks for is in place: no promise was given up by
     /// `[kernel] relax`, the kernel has every second net, and the child has every namespace.
     ///

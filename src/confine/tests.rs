@@ -18,7 +18,7 @@ use super::inherited::Inherited;
 use super::namespaces::Origin;
 use super::plan::{Plan, StaticPlan};
 use super::privileges::give_up;
-use super::status::Status;
+use super::status::ConfinementStatus;
 use super::step::{Failure, Step};
 use super::users::{Ids, User};
 use crate::sys::confinement as sys;
@@ -130,11 +130,11 @@ fn made_by(keeper: i32) -> Origin {
 }
 
 /// Confines this process.
-fn confine(plan: Plan) -> Result<Status, Failure> {
+fn confine(plan: Plan) -> Result<ConfinementStatus, Failure> {
     confine_below(plan, parent())
 }
 
-fn confine_below(plan: Plan, keeper: i32) -> Result<Status, Failure> {
+fn confine_below(plan: Plan, keeper: i32) -> Result<ConfinementStatus, Failure> {
     let (report, peer) = UnixDatagram::pair().unwrap();
     let status = apply(plan, report.as_fd(), &[], made_by(keeper), 0);
     // The sweep has closed the peer, whoever thinks to own it.

@@ -45,10 +45,11 @@ impl Stack {
     }
 
     /// Returns the frames that a panic was raised in, without the panic machinery.
-    pub(crate) fn frames_of_panic(&self) -> Vec<Frame> {
-        let mut frames: Vec<Frame> = self.0.iter().flat_map(|offset| frames(*offset)).collect();
+    pub(crate) fn frames_of_panic(&self) -> Vec<BacktraceFrame> {
+        let mut frames: Vec<BacktraceFrame> =
+            self.0.iter().flat_map(|offset| frames(*offset)).collect();
         // std leaves these frames out of its own backtraces as well.
-        let is_last_of_hook = |frame: &Frame| {
+        let is_last_of_hook = |frame: &BacktraceFrame| {
             let function = frame.function.as_deref().unwrap_or_default();
             function.contains("::__rust_end_short_backtrace")
         };
@@ -69,11 +70,11 @@ pub(crate) struct Place {
 
 impl Place {
     /// Returns the innermost frame that has a file, or else a name, or else an offset.
-    pub(crate) fn frame(self) -> Option<Frame> {
+    pub(crate) fn frame(self) -> Option<BacktraceFrame> {
         let frames = [self.address, self.caller].map(|offset| frames(offset).into_iter().next());
-        let mut frames: Vec<Frame> = frames.into_iter().flatten().collect();
+        let mut frames: Vec<BacktraceFrame> = frames.into_iter().flatten().collect();
         frames.retain(|frame| frame.offset.is_some());
-        let ranks: [fn(&Frame) -> bool; 3] = [
+        let ranks: [fn(&BacktraceFrame) -> bool; 3] = [
             |frame| frame.file.is_some(),
             |frame| frame.function.is_some(),
             |_| true,
@@ -91,7 +92,7 @@ impl Place {
 /// them. They are looked up on demand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Frame {
+pub struct BacktraceFrame {
     /// The address where the function continues, as an offset from the beginning of the
     /// executable's image, as `addr2line` takes it. `None` if it is outside the executable, such as
     /// in a shared library.
@@ -104,7 +105,7 @@ pub struct Frame {
     pub line: Option<u32>,
 }
 
-impl fmt::Display for Frame {
+impl fmt::Display for BacktraceFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.function, self.offset) {
             (Some(function), _) => f.write_str(function)?,
@@ -122,15 +123,15 @@ impl fmt::Display for Frame {
 /// Returns what is at an offset. There are several frames, the innermost first, if functions were
 /// inlined.
 #[cfg(any(feature = "backtrace", crossmist_learn))]
-fn frames(offset: u64) -> Vec<Frame> {
+fn frames(offset: u64) -> Vec<BacktraceFrame> {
     let image = crate::sys::image::image();
     let Some(address) = image.and_then(|image| image.return_at(offset)) else {
-        return vec![Frame::default()];
+        return vec![BacktraceFrame::default()];
     };
     let mut frames = Vec::new();
     // The library looks up the instruction before the given address.
     ::backtrace::resolve(std::ptr::without_provenance_mut(address), |symbol| {
-        frames.push(Frame {
+        frames.push(BacktraceFrame {
             offset: Some(offset),
             function: symbol.name().map(|name| function(&format!("{name:#}"))),
             file: symbol.filename().map(|file| file.display().to_string()),
@@ -138,9 +139,9 @@ fn frames(offset: u64) -> Vec<Frame> {
         });
     });
     if frames.is_empty() {
-        frames.push(Frame {
+        frames.push(BacktraceFrame {
             offset: Some(offset),
-            ..Frame::default()
+            ..BacktraceFrame::default()
         });
     }
     frames
@@ -167,10 +168,10 @@ fn function(path: &str) -> String {
 }
 
 #[cfg(not(any(feature = "backtrace", crossmist_learn)))]
-fn frames(offset: u64) -> Vec<Frame> {
-    vec![Frame {
+fn frames(offset: u64) -> Vec<BacktraceFrame> {
+    vec![BacktraceFrame {
         offset: (offset != 0).then_some(offset),
-        ..Frame::default()
+        ..BacktraceFrame::default()
     }]
 }
 
@@ -220,7 +221,7 @@ mod tests {
         for frame in Stack(wild.to_vec()).frames_of_panic() {
             assert_eq!((frame.function, frame.file, frame.line), (None, None, None));
         }
-        assert_eq!(Frame::default().to_string(), "unknown");
+        assert_eq!(BacktraceFrame::default().to_string(), "unknown");
         assert_eq!(Place::default().frame(), None);
     }
 

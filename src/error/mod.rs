@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use crate::channel::ChannelError;
 use crate::object::{DecodeError, EncodeError, in_part};
-use crate::wire::FrameError;
+use crate::wire::ProtocolError;
 
-pub use self::backtrace::Frame;
+pub use self::backtrace::BacktraceFrame;
 #[cfg(crossmist_learn)]
 pub(crate) use self::backtrace::line_of;
 pub(crate) use self::backtrace::{Place, Stack};
 pub use self::panic::Panic;
 pub use self::text::ChildText;
-pub use self::violation::{Claim, Resource, Traffic, Violation};
+pub use self::violation::{DeniedCall, Resource, Traffic, Violation};
 
 /// Why a call failed.
 ///
@@ -172,7 +172,7 @@ pub enum Error {
     Killed,
     /// The child sent something that is not a message. It was killed.
     #[error("the child process sent something that is not an answer")]
-    Malformed(#[source] FrameError),
+    Malformed(#[source] ProtocolError),
     /// The child sent an answer that is not of the function's type. It was killed.
     #[error("the child process sent an answer that is not of the function's type")]
     Decode(#[source] DecodeError),

@@ -1,6 +1,6 @@
 //! `Panic`: a panic in a child.
 
-use super::backtrace::{Frame, Stack};
+use super::backtrace::{BacktraceFrame, Stack};
 use super::text::ChildText;
 
 /// A panic in a child, as the child reports it.
@@ -23,7 +23,7 @@ impl Panic {
     /// With the feature `backtrace`, the first lookup opens the program's own file and takes
     /// milliseconds. Without it, a frame holds only an offset.
     #[must_use]
-    pub fn backtrace(&self) -> Vec<Frame> {
+    pub fn backtrace(&self) -> Vec<BacktraceFrame> {
         self.stack.frames_of_panic()
     }
 }

@@ -1,6 +1,6 @@
 //! `Violation`: a denied system call, and what else a policy ends a child for.
 
-use super::{Frame, Place};
+use super::{BacktraceFrame, Place};
 
 /// A resource that a policy limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +60,13 @@ pub struct Violation {
     /// What the child said about the call. `None` if it said nothing: it was killed at once,
     /// because honest code never makes such a call, or the call was made while signals were
     /// blocked.
-    pub claim: Option<Claim>,
+    pub claim: Option<DeniedCall>,
 }
 
 /// A denied system call as the child reports it, explained by its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Claim {
+pub struct DeniedCall {
     /// The number of the system call.
     pub number: u32,
     /// Its arguments.
@@ -86,14 +86,14 @@ pub struct Claim {
     pub(crate) place: Place,
 }
 
-impl Claim {
+impl DeniedCall {
     /// Returns the function of this program that made the call, or that called the C library for
     /// it. Returns `None` if that is not known: the function is in a shared library, or the policy
     /// says `backtrace = "off"`.
     ///
     /// With the feature `backtrace`, the first lookup opens the program's own file.
     #[must_use]
-    pub fn at(&self) -> Option<Frame> {
+    pub fn at(&self) -> Option<BacktraceFrame> {
         self.place.frame()
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::call::{Answer, Confined, KillHandle, Progress, Rest, Running, StillRunning};
-use crate::confine::Status;
+use crate::confine::ConfinementStatus;
 use crate::error::Error;
 use crate::object::Object;
 use crate::sys::process::Ended;
@@ -160,7 +160,7 @@ impl<T: Object> Child<T> {
     /// # Cancel safety
     ///
     /// Nothing is lost when the future is dropped.
-    pub async fn confinement(&mut self) -> Result<Option<Status>, Error> {
+    pub async fn confinement(&mut self) -> Result<Option<ConfinementStatus>, Error> {
         loop {
             let linger = self.child.linger();
             let Some(running) = self.child.running_mut() else {
@@ -168,7 +168,7 @@ impl<T: Object> Child<T> {
             };
             match running.confined.as_ref().map(Confined::status) {
                 None => return Ok(None),
-                Some(Some(status)) => return Ok(Some(Status::clone(status))),
+                Some(Some(status)) => return Ok(Some(ConfinementStatus::clone(status))),
                 Some(None) => {}
             }
             if let Some(linger) = linger {

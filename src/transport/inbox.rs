@@ -10,7 +10,7 @@ use crate::object::{Limits, Trust};
 use crate::sys::fd::Received;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Wait};
-use crate::wire::{Assembly, DenialReport, FrameError, Header, Message, Piece};
+use crate::wire::{Assembly, DenialReport, Header, Message, Piece, ProtocolError};
 
 /// What [`Inbox::advance`] found.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum Arrival<R> {
 #[derive(Debug)]
 pub(crate) enum Fault {
     Io(io::Error),
-    Frame(FrameError),
+    Frame(ProtocolError),
     /// Receiving costs too much.
     Cost,
 }
@@ -42,8 +42,8 @@ impl From<io::Error> for Fault {
     }
 }
 
-impl From<FrameError> for Fault {
-    fn from(error: FrameError) -> Self {
+impl From<ProtocolError> for Fault {
+    fn from(error: ProtocolError) -> Self {
         Self::Frame(error)
     }
 }
@@ -152,7 +152,7 @@ impl Inbox {
             };
             if packet.bytes == 0 {
                 self.assembly = None;
-                return Err(FrameError::Unfinished.into());
+                return Err(ProtocolError::Unfinished.into());
             }
             if self.takes_notes && head.first() == Some(&DenialReport::KIND) {
                 // A child that was denied something does not finish its message.
@@ -164,9 +164,9 @@ impl Inbox {
                 return Ok(Arrival::DenialReport(DenialReport::parse(&bytes)?));
             }
             let result = if packet.truncated {
-                Err(FrameError::Truncated)
+                Err(ProtocolError::Truncated)
             } else if !packet.descriptors.is_empty() {
-                Err(FrameError::Descriptors {
+                Err(ProtocolError::Descriptors {
                     expected: 0,
                     found: packet.descriptors.len(),
                 })
@@ -202,14 +202,14 @@ impl Inbox {
             }
         };
         if packet.truncated {
-            return Err(FrameError::Truncated.into());
+            return Err(ProtocolError::Truncated.into());
         }
         if packet.bytes == 0 {
             // An empty packet looks like the end, but only the real end remains one.
             return if poll::has_hung_up(socket)? && packet.descriptors.is_empty() {
                 Ok(First::End)
             } else {
-                Err(FrameError::Empty.into())
+                Err(ProtocolError::Empty.into())
             };
         }
         if self.takes_notes

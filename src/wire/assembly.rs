@@ -1,6 +1,6 @@
 //! Assembles a message from its packets.
 
-use super::{FrameError, Header, Piece};
+use super::{Header, Piece, ProtocolError};
 use crate::object::{BULK_BYTES, DecodeError, Decoder, Limits, Object, Parts, Trust};
 use crate::sys::fd::Received;
 
@@ -39,10 +39,10 @@ impl Assembly {
         header: Header,
         body: &[u8],
         descriptors: Vec<Option<Received>>,
-    ) -> Result<Self, FrameError> {
+    ) -> Result<Self, ProtocolError> {
         let body_bytes = usize::try_from(header.body_bytes()).unwrap_or(usize::MAX);
         if body.len() > body_bytes {
-            return Err(FrameError::Field {
+            return Err(ProtocolError::Field {
                 field: "length",
                 value: u64::try_from(body.len()).unwrap_or(u64::MAX),
             });
@@ -89,10 +89,10 @@ impl Assembly {
     }
 
     /// Accounts for a piece of which `bytes` bytes went to the [`target`](Self::target).
-    pub(crate) fn piece(&mut self, head: &[u8], bytes: usize) -> Result<(), FrameError> {
+    pub(crate) fn piece(&mut self, head: &[u8], bytes: usize) -> Result<(), ProtocolError> {
         let piece = Piece::parse(head)?;
         if (piece.name, piece.number) != (self.header.name, self.next) {
-            return Err(FrameError::Piece {
+            return Err(ProtocolError::Piece {
                 message: piece.name,
                 piece: piece.number,
                 expected_message: self.header.name,
@@ -100,7 +100,7 @@ impl Assembly {
             });
         }
         if bytes == 0 {
-            return Err(FrameError::Short {
+            return Err(ProtocolError::Short {
                 bytes: Piece::BYTES,
                 header: Piece::BYTES,
             });
@@ -110,41 +110,44 @@ impl Assembly {
     }
 
     /// Takes all runs at once.
-    pub(crate) fn fill(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
+    pub(crate) fn fill(&mut self, mut bytes: &[u8]) -> Result<(), ProtocolError> {
         for length in &self.lengths {
             let (run, rest) = bytes
                 .split_at_checked(*length)
-                .ok_or(FrameError::Unfinished)?;
+                .ok_or(ProtocolError::Unfinished)?;
             self.runs.push(run.to_vec());
             bytes = rest;
         }
         if bytes.is_empty() && self.is_complete() {
             Ok(())
         } else {
-            Err(FrameError::Runs)
+            Err(ProtocolError::Runs)
         }
     }
 
     /// Reads the table of lengths as soon as the body is whole, and checks it.
-    fn read_lengths(&mut self) -> Result<(), FrameError> {
+    fn read_lengths(&mut self) -> Result<(), ProtocolError> {
         if self.body.len() < self.body_bytes || !self.lengths.is_empty() || self.header.runs == 0 {
             return Ok(());
         }
         let runs = usize::try_from(self.header.runs).unwrap_or(usize::MAX);
         let table = self.body.len().saturating_sub(runs.saturating_mul(4));
-        let (_, table) = self.body.split_at_checked(table).ok_or(FrameError::Runs)?;
+        let (_, table) = self
+            .body
+            .split_at_checked(table)
+            .ok_or(ProtocolError::Runs)?;
         let mut total = 0u64;
         for length in table.as_chunks::<4>().0 {
             let length = u32::from_le_bytes(*length);
             total = total.saturating_add(length.into());
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             if length < BULK_BYTES {
-                return Err(FrameError::Runs);
+                return Err(ProtocolError::Runs);
             }
             self.lengths.push(length);
         }
         if total != u64::from(self.header.run_bytes) {
-            return Err(FrameError::Runs);
+            return Err(ProtocolError::Runs);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Values as byte strings, for transports other than this library's channels.
 
 use crate::object::{DecodeError, EncodeError, Encoder, Limits, Object, Trust};
-use crate::wire::{self, FrameError, Header};
+use crate::wire::{self, Header, ProtocolError};
 
 /// Encodes a value of pure data: no descriptors, no code.
 ///
@@ -70,7 +70,7 @@ pub fn from_bytes<T: Object>(bytes: &[u8]) -> Result<T, BytesError> {
 pub enum BytesError {
     /// The bytes are not a message.
     #[error(transparent)]
-    Malformed(#[from] FrameError),
+    Malformed(#[from] ProtocolError),
     /// The bytes are a message, but not of this type.
     #[error(transparent)]
     Decode(#[from] DecodeError),

@@ -1,6 +1,6 @@
 //! A child's report of a denied call: one packet, from its signal handler.
 
-use super::FrameError;
+use super::ProtocolError;
 use crate::sys::sigsys::{Denial, HEAD_BYTES};
 
 /// A denied call, as the child claims. Numbers are little-endian.
@@ -62,8 +62,8 @@ impl DenialReport {
         head
     }
 
-    pub(crate) fn parse(packet: &[u8]) -> Result<Self, FrameError> {
-        let short = FrameError::Short {
+    pub(crate) fn parse(packet: &[u8]) -> Result<Self, ProtocolError> {
+        let short = ProtocolError::Short {
             bytes: packet.len(),
             header: Self::HEAD,
         };
@@ -71,14 +71,14 @@ impl DenialReport {
             return Err(short);
         };
         let [Self::KIND, 0, p0, p1, rest @ ..] = head else {
-            return Err(FrameError::Field {
+            return Err(ProtocolError::Field {
                 field: "kind",
                 value: packet.first().copied().unwrap_or(0).into(),
             });
         };
         let length = usize::from(u16::from_le_bytes([*p0, *p1]));
         if length > Self::PATH_BYTES || length != path.len() {
-            return Err(FrameError::Field {
+            return Err(ProtocolError::Field {
                 field: "length of a path",
                 value: u64::try_from(length).unwrap_or(u64::MAX),
             });

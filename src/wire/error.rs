@@ -1,11 +1,11 @@
-//! `FrameError`: why the packets of a peer are not a message.
+//! `ProtocolError`: why the packets of a peer are not a message.
 
 /// Why the packets of a peer are not a message.
 ///
 /// The channel cannot be used any more, because it is not known where the next message begins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum FrameError {
+pub enum ProtocolError {
     /// A packet has no bytes, although the peer is still there.
     #[error("an empty packet")]
     Empty,

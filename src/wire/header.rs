@@ -1,6 +1,6 @@
 //! What the packets of a message begin with.
 
-use super::{FrameError, MAX_DESCRIPTORS};
+use super::{MAX_DESCRIPTORS, ProtocolError};
 use crate::object::{BULK_BYTES, BULK_RUNS, Limits, Trust};
 
 /// The first packet's beginning. Numbers are little-endian.
@@ -54,8 +54,8 @@ impl Header {
         came: usize,
         limits: &Limits,
         trust: Trust,
-    ) -> Result<Self, FrameError> {
-        let short = FrameError::Short {
+    ) -> Result<Self, ProtocolError> {
+        let short = ProtocolError::Short {
             bytes: packet.len(),
             header: Self::BYTES,
         };
@@ -69,13 +69,13 @@ impl Header {
         let [c0, c1, c2, c3, r0, r1, r2, r3] = *second;
         let [b0, b1, b2, b3, zeros @ ..] = *third;
         if kind != Self::KIND {
-            return Err(FrameError::Field {
+            return Err(ProtocolError::Field {
                 field: "kind",
                 value: kind.into(),
             });
         }
         if zero != 0 || zeros != [0; 4] {
-            return Err(FrameError::Field {
+            return Err(ProtocolError::Field {
                 field: "zero",
                 value: 1,
             });
@@ -91,20 +91,20 @@ impl Header {
 
         let limit = limits.descriptors.min(MAX_DESCRIPTORS);
         if came > limit {
-            return Err(FrameError::TooManyDescriptors {
+            return Err(ProtocolError::TooManyDescriptors {
                 descriptors: came,
                 limit,
             });
         }
         if came != usize::from(header.descriptors) {
             let expected = header.descriptors.into();
-            return Err(FrameError::Descriptors {
+            return Err(ProtocolError::Descriptors {
                 expected,
                 found: came,
             });
         }
         if header.code > 0 && trust == Trust::Data {
-            return Err(FrameError::Code {
+            return Err(ProtocolError::Code {
                 references: header.code,
             });
         }
@@ -113,7 +113,7 @@ impl Header {
         // The sender's limit does not count the table of lengths.
         let counted = bytes.saturating_sub(u64::from(header.runs).saturating_mul(4));
         if usize::try_from(counted).is_ok_and(|counted| counted > limit) {
-            return Err(FrameError::TooLong {
+            return Err(ProtocolError::TooLong {
                 bytes: counted,
                 limit,
             });
@@ -126,7 +126,7 @@ impl Header {
             runs => runs <= BULK_RUNS && run_bytes >= runs.saturating_mul(BULK_BYTES),
         };
         if !fits {
-            return Err(FrameError::Runs);
+            return Err(ProtocolError::Runs);
         }
         Ok(header)
     }
@@ -170,21 +170,21 @@ impl Piece {
         [Self::KIND, 0, 0, 0, n0, n1, n2, n3, a, b, c, d, e, f, g, h]
     }
 
-    pub(crate) fn parse(packet: &[u8]) -> Result<Self, FrameError> {
+    pub(crate) fn parse(packet: &[u8]) -> Result<Self, ProtocolError> {
         let [kind, z0, z1, z2, n0, n1, n2, n3, name @ ..] = packet
             .first_chunk::<{ Self::BYTES }>()
-            .ok_or(FrameError::Short {
+            .ok_or(ProtocolError::Short {
                 bytes: packet.len(),
                 header: Self::BYTES,
             })?;
         if *kind != Self::KIND {
-            return Err(FrameError::Field {
+            return Err(ProtocolError::Field {
                 field: "kind",
                 value: (*kind).into(),
             });
         }
         if [*z0, *z1, *z2] != [0; 3] {
-            return Err(FrameError::Field {
+            return Err(ProtocolError::Field {
                 field: "zero",
                 value: 1,
             });

@@ -20,7 +20,7 @@ mod header;
 pub(crate) use self::assembly::{Assembly, Message};
 pub use self::bytes::{BytesError, encode_into, from_bytes, to_bytes};
 pub(crate) use self::denial::DenialReport;
-pub use self::error::FrameError;
+pub use self::error::ProtocolError;
 pub(crate) use self::header::{Header, Piece};
 use crate::object::{Encoded, Limits, Trust};
 pub(crate) use crate::sys::socket::MAX_DESCRIPTORS;
@@ -68,13 +68,17 @@ pub(crate) fn join(mut message: Encoded<'_>, name: u64) -> Vec<u8> {
 }
 
 /// Reads what [`join`] wrote.
-pub(crate) fn split(bytes: &[u8], limits: &Limits, trust: Trust) -> Result<Assembly, FrameError> {
+pub(crate) fn split(
+    bytes: &[u8],
+    limits: &Limits,
+    trust: Trust,
+) -> Result<Assembly, ProtocolError> {
     let header = Header::parse(bytes, 0, limits, trust)?;
     let rest = bytes.get(Header::BYTES..).unwrap_or_default();
     let body_bytes = usize::try_from(header.body_bytes()).unwrap_or(usize::MAX);
     let (body, runs) = rest
         .split_at_checked(body_bytes)
-        .ok_or(FrameError::Unfinished)?;
+        .ok_or(ProtocolError::Unfinished)?;
     let mut assembly = Assembly::new(header, body, Vec::new())?;
     assembly.fill(runs)?;
     Ok(assembly)

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use crossmist::{ChannelError, FrameError, Receiver, channel};
+use crossmist::{ChannelError, ProtocolError, Receiver, channel};
 use nix::sys::socket::{MsgFlags, send};
 
 use super::support::{cost, message};
@@ -18,7 +18,7 @@ fn peer(packets: &[&[u8]]) -> Receiver<Vec<u8>> {
 }
 
 #[track_caller]
-fn fault(packets: &[&[u8]]) -> FrameError {
+fn fault(packets: &[&[u8]]) -> ProtocolError {
     match peer(packets).recv() {
         Err(ChannelError::Malformed(error)) => error,
         other => panic!("{other:?}"),
@@ -55,7 +55,7 @@ fn a_message_in_pieces_is_put_together() {
 #[test]
 fn pieces_come_in_order_and_of_one_message() {
     let begin = header(7, 0, 0);
-    let wrong = |piece, message| FrameError::Piece {
+    let wrong = |piece, message| ProtocolError::Piece {
         message,
         piece,
         expected_message: 5,
@@ -68,10 +68,13 @@ fn pieces_come_in_order_and_of_one_message() {
     let (bytes, header) = (16, 16);
     assert_eq!(
         fault(&[&begin, &piece(0, b"")]),
-        FrameError::Short { bytes, header }
+        ProtocolError::Short { bytes, header }
     );
-    assert_eq!(fault(&[&begin, &piece(0, &[0; 8])]), FrameError::Truncated);
-    assert_eq!(fault(&[&begin]), FrameError::Unfinished);
+    assert_eq!(
+        fault(&[&begin, &piece(0, &[0; 8])]),
+        ProtocolError::Truncated
+    );
+    assert_eq!(fault(&[&begin]), ProtocolError::Unfinished);
 }
 
 #[test]
@@ -80,7 +83,7 @@ fn an_empty_packet_is_not_the_end() {
     let sender = OwnedFd::from(sender);
     send(sender.as_raw_fd(), &[], MsgFlags::empty()).unwrap();
     match receiver.recv() {
-        Err(ChannelError::Malformed(error)) => assert_eq!(error, FrameError::Empty),
+        Err(ChannelError::Malformed(error)) => assert_eq!(error, ProtocolError::Empty),
         other => panic!("{other:?}"),
     }
     // With nobody there to send another one it is: the two can't be told apart.
@@ -89,26 +92,26 @@ fn an_empty_packet_is_not_the_end() {
 
 #[test]
 fn a_header_is_held_to_the_limits_before_anything_is_stored() {
-    let field = |field, value| FrameError::Field { field, value };
+    let field = |field, value| ProtocolError::Field { field, value };
     assert_eq!(fault(&[&piece(0, &[0; 16])]), field("kind", 0xC2));
     let mut bytes = header(0, 0, 0);
     bytes[20] = 9;
     assert_eq!(fault(&[&bytes]), field("zero", 1));
     let (bytes, limit) = (1 + (256 << 20), 256 << 20);
     let long = header(1 + (256 << 20), 0, 0);
-    assert_eq!(fault(&[&long]), FrameError::TooLong { bytes, limit });
-    assert_eq!(fault(&[&header(4, 1, 65_535)]), FrameError::Runs);
-    assert_eq!(fault(&[&header(4, 0, 65_536)]), FrameError::Runs);
-    assert_eq!(fault(&[&header(4, 1025, 1025 << 16)]), FrameError::Runs);
+    assert_eq!(fault(&[&long]), ProtocolError::TooLong { bytes, limit });
+    assert_eq!(fault(&[&header(4, 1, 65_535)]), ProtocolError::Runs);
+    assert_eq!(fault(&[&header(4, 0, 65_536)]), ProtocolError::Runs);
+    assert_eq!(fault(&[&header(4, 1025, 1025 << 16)]), ProtocolError::Runs);
     let mut code = header(0, 0, 0);
     code[8] = 1;
-    assert_eq!(fault(&[&code]), FrameError::Code { references: 1 });
+    assert_eq!(fault(&[&code]), ProtocolError::Code { references: 1 });
     let mut descriptors = header(0, 0, 0);
     descriptors[2] = 2;
     let (expected, found) = (2, 0);
     assert_eq!(
         fault(&[&descriptors]),
-        FrameError::Descriptors { expected, found }
+        ProtocolError::Descriptors { expected, found }
     );
 }
 
@@ -123,11 +126,11 @@ fn the_table_of_runs_agrees_with_the_header() {
         }
         packet
     };
-    assert_eq!(fault(&[&table(&[65_536])]), FrameError::Unfinished);
-    assert_eq!(fault(&[&table(&[65_535, 65_537])]), FrameError::Runs);
+    assert_eq!(fault(&[&table(&[65_536])]), ProtocolError::Unfinished);
+    assert_eq!(fault(&[&table(&[65_535, 65_537])]), ProtocolError::Runs);
     let mut other = table(&[65_536]);
     other[16] += 1;
-    assert_eq!(fault(&[&other]), FrameError::Runs);
+    assert_eq!(fault(&[&other]), ProtocolError::Runs);
 }
 
 #[test]
@@ -142,7 +145,7 @@ fn memory_is_taken_for_what_has_arrived_not_for_what_is_announced() {
         let (result, cost) = cost(|| receiver.recv());
         assert!(matches!(
             result,
-            Err(ChannelError::Malformed(FrameError::Unfinished))
+            Err(ChannelError::Malformed(ProtocolError::Unfinished))
         ));
         // The buffer of a first packet, and one piece ahead, which may be twice as long.
         assert!(cost.peak <= (200 << 10) + (1 << 20), "{} bytes", cost.peak);

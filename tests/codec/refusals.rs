@@ -12,7 +12,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossmist::{EncodeErrorKind, FrameError, Object, from_bytes, to_bytes};
+use crossmist::{EncodeErrorKind, Object, ProtocolError, from_bytes, to_bytes};
 
 use super::support::{assert_error, body, message, refusal};
 
@@ -128,15 +128,15 @@ fn the_bytes_end_where_the_value_does() {
     };
     assert_eq!(
         frame(&bytes[..20]),
-        FrameError::Short {
+        ProtocolError::Short {
             bytes: 20,
             header: 32
         }
     );
-    assert_eq!(frame(&bytes[..32]), FrameError::Unfinished);
+    assert_eq!(frame(&bytes[..32]), ProtocolError::Unfinished);
     let mut longer = bytes.clone();
     longer.push(0);
-    assert_eq!(frame(&longer), FrameError::Runs);
+    assert_eq!(frame(&longer), ProtocolError::Runs);
 }
 
 #[test]

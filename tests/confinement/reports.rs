@@ -1,6 +1,6 @@
 //! What the program is told of a panic and of a denied call: the call, its path, its place, the stack.
 
-use crossmist::{Error, Frame, Panic, SandboxPolicy, func};
+use crossmist::{BacktraceFrame, Error, Panic, SandboxPolicy, func};
 
 use crate::attempt::{HERE, VICTIM, attempt, chosen, parser, pure, violation};
 use crate::cases;
@@ -70,7 +70,7 @@ fn panics_in_every_policy_reach_the_caller() {
 }
 
 /// The frame of a function of these files, with the line that it has reached.
-fn is_at(frame: &Frame, function: &str) -> bool {
+fn is_at(frame: &BacktraceFrame, function: &str) -> bool {
     let name = frame.function.as_deref().unwrap_or_default();
     let file = frame.file.as_deref().unwrap_or_default();
     name.split("::").any(|part| part == function)

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crossmist::{Error, SameUser, SandboxPolicy, Status, func};
+use crossmist::{ConfinementStatus, Error, SameUser, SandboxPolicy, func};
 
 use crate::cases;
 use crate::enter::{self};
@@ -108,7 +108,7 @@ impl Expected {
     }
 
     #[track_caller]
-    pub(crate) fn assert_is(self, status: &Status, child: u32) {
+    pub(crate) fn assert_is(self, status: &ConfinementStatus, child: u32) {
         let ids = proc_ids(child);
         match self {
             Self::Own(first, last) => {

@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use crossmist::{ChannelError, Error, FrameError, Limits, Receiver, channel, duplex, func};
+use crossmist::{ChannelError, Error, Limits, ProtocolError, Receiver, channel, duplex, func};
 
 use crate::cases;
 use crate::peer::{HEAD, Head, Unharmed, answer, message, null, open, piece, say_with};
@@ -31,7 +31,7 @@ fn descriptors_that_nobody_asked_for_are_refused_and_closed() {
         let Err(Error::Malformed(error)) = result else {
             panic!("{result:?}");
         };
-        let expected = FrameError::Descriptors {
+        let expected = ProtocolError::Descriptors {
             expected: 0,
             found: count.into(),
         };
@@ -52,13 +52,13 @@ fn descriptors_that_nobody_asked_for_are_refused_and_closed() {
     // Beside nothing at all.
     let result = say_with.run(vec![(vec![], 3)], null(), None);
     assert!(
-        matches!(result, Err(Error::Malformed(FrameError::Empty))),
+        matches!(result, Err(Error::Malformed(ProtocolError::Empty))),
         "{result:?}"
     );
     // Beside an answer that is fine, and behind it.
     let result = say_with.run(vec![(answer(5), 0), (answer(5), 253)], null(), None);
     assert!(
-        matches!(result, Err(Error::Malformed(FrameError::Surplus))),
+        matches!(result, Err(Error::Malformed(ProtocolError::Surplus))),
         "{result:?}"
     );
     unharmed.check();
@@ -80,7 +80,7 @@ fn descriptors_above_the_budget_are_refused_and_closed() {
     let Err(Error::Malformed(error)) = result else {
         panic!("{result:?}");
     };
-    let expected = FrameError::TooManyDescriptors {
+    let expected = ProtocolError::TooManyDescriptors {
         descriptors: 3,
         limit: 2,
     };
@@ -100,7 +100,7 @@ fn descriptors_with_a_piece_are_refused_and_closed() {
     let Err(Error::Malformed(error)) = result else {
         panic!("{result:?}");
     };
-    let expected = FrameError::Descriptors {
+    let expected = ProtocolError::Descriptors {
         expected: 0,
         found: 253,
     };
@@ -122,7 +122,10 @@ fn descriptors_that_do_not_fit_the_table_are_refused() {
     let child = send_copies.spawn(packets, null(), theirs.into()).unwrap();
     let result = ours.recv();
     assert!(
-        matches!(result, Err(ChannelError::Malformed(FrameError::Truncated))),
+        matches!(
+            result,
+            Err(ChannelError::Malformed(ProtocolError::Truncated))
+        ),
         "{result:?}"
     );
     child.join().unwrap();

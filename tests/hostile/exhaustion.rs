@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use crossmist::{ChannelError, Error, FrameError, Limits, duplex, func};
+use crossmist::{ChannelError, Error, Limits, ProtocolError, duplex, func};
 
 use crate::cases;
 use crate::peer::{After, HEAD, Head, LIMIT, Unharmed, add, linger, message, piece, say, say_over};
@@ -204,7 +204,7 @@ fn what_is_announced_above_the_limit_is_refused_at_once() {
     let Err(Error::Malformed(error)) = result else {
         panic!("{result:?}");
     };
-    let expected = FrameError::TooLong {
+    let expected = ProtocolError::TooLong {
         bytes: 200 << 20,
         limit: 1 << 20,
     };

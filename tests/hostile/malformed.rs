@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crossmist::{ChannelError, Error, FrameError, duplex};
+use crossmist::{ChannelError, Error, ProtocolError, duplex};
 
 use crate::cases;
 use crate::peer::{After, HEAD, Head, LIMIT, Unharmed, answer, message, piece, say, say_over};
@@ -17,30 +17,30 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 /// Packets that are no message, and what is said of them.
-fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
-    let mut all: Vec<(String, Vec<Vec<u8>>, FrameError)> = Vec::new();
+fn malformed() -> Vec<(String, Vec<Vec<u8>>, ProtocolError)> {
+    let mut all: Vec<(String, Vec<Vec<u8>>, ProtocolError)> = Vec::new();
     let mut is = |name: &str, packets: Vec<Vec<u8>>, error| {
         all.push((name.to_owned(), packets, error));
     };
-    is("an empty packet", vec![vec![]], FrameError::Empty);
+    is("an empty packet", vec![vec![]], ProtocolError::Empty);
     for length in 1..32 {
         is(
             "garbage",
             vec![vec![0xC1; length]],
-            FrameError::Short {
+            ProtocolError::Short {
                 bytes: length,
                 header: 32,
             },
         );
     }
     for length in 32..64 {
-        let field = FrameError::Field {
+        let field = ProtocolError::Field {
             field: "kind",
             value: 0xAA,
         };
         is("garbage", vec![vec![0xAA; length]], field);
     }
-    let field = |field, value| FrameError::Field { field, value };
+    let field = |field, value| ProtocolError::Field { field, value };
     let body = [0; 9];
     let head = Head { value: 9, ..HEAD };
     for kind in [0, 0xC0, 0xC2, 0xFF] {
@@ -62,7 +62,7 @@ fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
             descriptors,
             ..head
         };
-        let error = FrameError::Descriptors {
+        let error = ProtocolError::Descriptors {
             expected: descriptors.into(),
             found: 0,
         };
@@ -70,11 +70,11 @@ fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
     }
     for code in [1, 1000, u32::MAX] {
         let wrong = Head { code, ..head };
-        let error = FrameError::Code { references: code };
+        let error = ProtocolError::Code { references: code };
         is("code", vec![wrong.with(&[0; 17])], error);
     }
     for value in [LIMIT as u32 + 1, u32::MAX] {
-        let error = FrameError::TooLong {
+        let error = ProtocolError::TooLong {
             bytes: value.into(),
             limit: LIMIT,
         };
@@ -86,7 +86,7 @@ fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
         run_bytes: 65537,
         ..HEAD
     };
-    let error = FrameError::TooLong {
+    let error = ProtocolError::TooLong {
         bytes: LIMIT as u64 + 1,
         limit: LIMIT,
     };
@@ -104,7 +104,7 @@ fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
             run_bytes,
             ..head
         };
-        is("runs", vec![wrong.with(&body)], FrameError::Runs);
+        is("runs", vec![wrong.with(&body)], ProtocolError::Runs);
     }
     // One run of 70,000 bytes is announced, another one is listed.
     for listed in [0u32, 65_536, 69_999, 70_001, u32::MAX] {
@@ -116,7 +116,7 @@ fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
         };
         let mut packet = wrong.with(&body);
         packet.extend(listed.to_le_bytes());
-        is("other runs", vec![packet], FrameError::Runs);
+        is("other runs", vec![packet], ProtocolError::Runs);
     }
     is(
         "more than announced",
@@ -126,12 +126,12 @@ fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
     is(
         "a long packet",
         vec![vec![0xC1; 204_801]],
-        FrameError::Truncated,
+        ProtocolError::Truncated,
     );
 
     // Pieces. The message has 9 bytes, of which 4 come with the header.
     let first = || Head { name: 7, ..head }.with(&[0; 4]);
-    let wrong_piece = |message, piece, expected_piece| FrameError::Piece {
+    let wrong_piece = |message, piece, expected_piece| ProtocolError::Piece {
         message,
         piece,
         expected_message: 7,
@@ -160,18 +160,18 @@ fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
     is(
         "a piece that is too long",
         vec![first(), piece(0, 7, &[0; 6])],
-        FrameError::Truncated,
+        ProtocolError::Truncated,
     );
     is(
         "a piece without bytes",
         vec![first(), piece(0, 7, &[])],
-        FrameError::Short {
+        ProtocolError::Short {
             bytes: 16,
             header: 16,
         },
     );
     for length in 1..16 {
-        let error = FrameError::Short {
+        let error = ProtocolError::Short {
             bytes: length,
             header: 16,
         };
@@ -183,7 +183,7 @@ fn malformed() -> Vec<(String, Vec<Vec<u8>>, FrameError)> {
     is(
         "an empty piece",
         vec![first(), vec![]],
-        FrameError::Unfinished,
+        ProtocolError::Unfinished,
     );
     all
 }
@@ -296,7 +296,7 @@ fn an_answer_is_one_value_of_the_type_and_nothing_more() {
                 continue;
             }
             assert!(
-                matches!(result, Err(Error::Malformed(FrameError::Surplus))),
+                matches!(result, Err(Error::Malformed(ProtocolError::Surplus))),
                 "{second:?}: {result:?}"
             );
         }
@@ -317,7 +317,7 @@ fn an_unfinished_answer_is_no_answer() {
     ] {
         let result = say.run(packets.clone(), After::Exit);
         assert!(
-            matches!(result, Err(Error::Malformed(FrameError::Unfinished))),
+            matches!(result, Err(Error::Malformed(ProtocolError::Unfinished))),
             "{result:?}"
         );
         let call = say.builder().deadline(Duration::from_millis(200));
