@@ -2,24 +2,27 @@
 
 use std::io::Read;
 use std::process::Stdio;
+use std::time::Duration;
 
-use crossmist::Error;
+use crossmist::{Error, func};
 
 use crate::cases;
 use crate::enter::{self, Answer};
 use crate::every_policy::{
-    HOST, PATIENT, READABLE, adds, every_policy_runs, inside, policy, whole,
+    HOST, PATIENT, READABLE, adds, every_policy_runs, inside, policy, sleeps, whole,
 };
-use crate::support::{Case, this_program};
+use crate::support::{Case, patience, raw, this_program};
 
 pub(crate) const CASES: &[Case] = cases![
     every_policy_runs_behind_a_container_engines_filter needs Root,
     every_policy_runs_behind_a_filter_of_what_is_documented needs Root,
     an_old_engines_filter_is_named_where_a_policy_grants_paths_or_ports needs Root,
     what_an_engines_filter_denies_is_named needs Root,
+    confined_children_have_threads_though_clone3_is_not_permitted needs Root,
 ];
 
-pub(crate) const HELPERS: &[Case] = cases![helper_pure, helper_without_landlock];
+pub(crate) const HELPERS: &[Case] =
+    cases![helper_pure, helper_without_landlock, helper_without_clone3];
 
 /// What Docker's default profile denies a container without further capabilities.
 const DOCKER: &[(&str, Answer)] = {
@@ -209,4 +212,57 @@ fn helper_pure() {
         .sandbox(&policy("pure", PATIENT))
         .run(vec![1, 2], false);
     assert_eq!(sum.map_err(whole), Ok(3));
+}
+
+/// The filters of engines from before 2021 answer calls that they don't know with EPERM. A C library takes
+/// another call for ENOSYS only.
+fn confined_children_have_threads_though_clone3_is_not_permitted() {
+    let enter = || {
+        let denied = ("clone3", Answer::Errno(libc::EPERM));
+        let others = DOCKER.iter().filter(|(call, _)| *call != "clone3");
+        let all: Vec<_> = others.copied().chain([denied]).collect();
+        enter::load_filter(&all, Answer::Allow);
+        enter::keep_capabilities(DOCKER_CAPABILITIES);
+    };
+    let status = inside(enter, "helper_without_clone3", &[]);
+    assert!(status.success(), "{status}");
+}
+
+#[func]
+fn adds_unconfined(x: u32, y: u32) -> u32 {
+    x + y
+}
+
+#[func]
+fn stays_unconfined() {
+    std::thread::sleep(Duration::from_secs(3600));
+}
+
+fn helper_without_clone3() {
+    assert_eq!(raw::clone3(), Some(libc::EPERM));
+    // The control: whether this C library starts threads by that call.
+    let thread = std::thread::Builder::new().spawn(|| ());
+    let starts_threads = thread.is_ok();
+    for name in ["parser", "worker"] {
+        // Their own filter answers first, and says ENOSYS.
+        let sum = adds.sandbox(&policy(name, PATIENT)).run(vec![1, 2], true);
+        assert_eq!(sum.unwrap(), 3, "{name}");
+    }
+    // What needs no thread of the program's is as it is elsewhere.
+    let deadline = patience(Duration::from_millis(500));
+    let late = sleeps.sandbox(&policy("pure", "")).deadline(deadline).run();
+    assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
+    let late = stays_unconfined.builder().deadline(deadline).run();
+    assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
+    // What needs one says so.
+    let bound = adds_unconfined.builder().kill_on_parent_death(true);
+    let sum = bound.run(1, 2).map_err(whole);
+    match (starts_threads, sum) {
+        (true, sum) => assert_eq!(sum, Ok(3)),
+        (false, Err(error)) => assert!(
+            error.contains("thread") && error.contains("not permitted"),
+            "{error}"
+        ),
+        (false, Ok(_)) => panic!("there was no thread to bind the child's life to"),
+    }
 }

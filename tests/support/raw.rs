@@ -377,6 +377,14 @@ pub(crate) fn check(result: i32) -> std::io::Result<i32> {
     }
 }
 
+/// How `clone3(2)` fails that starts nothing.
+pub(crate) fn clone3() -> Option<i32> {
+    // SAFETY: a size of 0 is refused before anything is read.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, 0, 0) };
+    let error = (result == -1).then(std::io::Error::last_os_error);
+    error.and_then(|error| error.raw_os_error())
+}
+
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: can't fail.
     unsafe { libc::geteuid() }
