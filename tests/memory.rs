@@ -6,6 +6,8 @@ use crossmist::{Error, Resource, SandboxPolicy, func};
 #[macro_use]
 mod support;
 
+use support::memory::MIB;
+
 fn main() {
     crossmist::init();
     support::main(
@@ -18,7 +20,6 @@ fn main() {
     );
 }
 
-const MIB: usize = 1 << 20;
 const READY: usize = 96 * MIB;
 
 /// Memory that no allocator knows of, and that takes up no room until it is written.
@@ -35,25 +36,13 @@ fn write_bss() {
 #[func(sandbox = dynamic)]
 fn fill(most: usize) -> usize {
     write_bss();
-    let mut parts = Vec::new();
-    while parts.len() * MIB < most {
-        let mut part = Vec::new();
-        if part.try_reserve_exact(MIB).is_err() {
-            break;
-        }
-        part.resize(MIB, 1u8);
-        parts.push(std::hint::black_box(part));
-    }
-    READY + parts.len() * MIB
+    READY + support::memory::fill(most)
 }
 
 #[func(sandbox = dynamic)]
 fn fill_without_a_doubt(most: usize) -> usize {
     write_bss();
-    let parts: Vec<_> = (0..most / MIB)
-        .map(|_| std::hint::black_box(vec![1u8; MIB]))
-        .collect();
-    parts.len()
+    support::memory::fill_without_a_doubt(most)
 }
 
 #[func(sandbox = dynamic)]

@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod fuse;
+pub(crate) mod memory;
 pub(crate) mod raw;
 
 use std::collections::BTreeMap;

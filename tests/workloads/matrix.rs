@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossmist::{Error, Object, Receiver, SandboxPolicy, Sender, channel, func};
+use support::memory::MIB;
 
 fn main() {
     crossmist::init();
@@ -310,28 +311,16 @@ fn passed_files_and_sockets_work_under_every_policy() {
     }
 }
 
-const MIB: usize = 1 << 20;
-
 /// Writes to all the memory that it is given, at most so much, and tells how much that was.
 #[func(sandbox = dynamic)]
 fn fill(most: usize) -> usize {
-    let mut parts = Vec::new();
-    while parts.len() * MIB < most {
-        let mut part = Vec::new();
-        if part.try_reserve_exact(MIB).is_err() {
-            break;
-        }
-        part.resize(MIB, 1u8);
-        parts.push(std::hint::black_box(part));
-    }
-    parts.len() * MIB
+    support::memory::fill(most)
 }
 
 /// The same, but it takes for granted that it is given memory.
 #[func(sandbox = dynamic)]
 fn fill_without_a_doubt(most: usize) -> usize {
-    let parts: Vec<_> = (0..most / MIB).map(|_| std::hint::black_box(vec![1u8; MIB])).collect();
-    parts.len() * MIB
+    support::memory::fill_without_a_doubt(most)
 }
 
 fn a_child_writes_as_much_memory_as_its_policy_says_and_no_more() {
