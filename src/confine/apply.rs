@@ -18,6 +18,7 @@ use crate::sys::fork;
 use crate::sys::signals;
 use crate::sys::sigsys;
 use crate::sys::socket;
+use crate::sys::threads;
 use crate::sys::usage::{Usage, first_usage, usage};
 use crate::wire::DenialReport;
 
@@ -52,7 +53,10 @@ pub(crate) fn apply(
     let control_group = plan.control_group.take();
     let fixed: &StaticPlan = &plan.fixed;
 
-    one_thread().map_err(step(Step::Threads))?;
+    // Landlock and seccomp are about this thread and those that it starts.
+    if !fork::is_single_threaded().map_err(step(Step::Threads))? {
+        return Err(Failure::threads(threads::others()));
+    }
     // First, so that all that it uses from here on is counted.
     let control_group = control_group.map(Entrance::join).transpose();
     let control_group = control_group.map_err(step(Step::ControlGroup))?;
@@ -139,14 +143,6 @@ pub(crate) fn apply(
 /// How much a process may have received that its memory is taken for that of the process that it is a copy
 /// of. Up to twice as much counts towards its limit then.
 const RECEIVED_UNCOUNTED: usize = 256 << 10;
-
-/// Landlock and seccomp are about this thread and those that it starts.
-fn one_thread() -> io::Result<()> {
-    match fork::is_single_threaded()? {
-        true => Ok(()),
-        false => Err(io::Error::from_raw_os_error(libc::EBUSY)),
-    }
-}
 
 /// Closes every descriptor but those of the call.
 fn sweep(plan: &Plan, report: BorrowedFd<'_>, keep: &[RawFd]) -> io::Result<()> {

@@ -6,7 +6,8 @@ use std::io;
 use crossmist_policy::steps::{self, SecondNet};
 
 use super::fields::{number, put_number};
-use crate::object::{DecodeError, Decoder, Encoder};
+use crate::error::ChildText;
+use crate::object::{DecodeError, Decoder, Encoder, Object};
 
 /// One step of a confinement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 22] = [
+    const ALL: &'static [Self] = &[
         Self::Threads,
         Self::ControlGroup,
         Self::Network,
@@ -165,13 +166,15 @@ impl fmt::Display for Size {
 }
 
 /// The step that failed, and the operating system's error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     step: Step,
     errno: i32,
     /// Memory that was reserved before the start, and how much of it may be used. Both are 0 if the
     /// failure is not about that.
     reserve: [u64; 2],
+    /// The threads that there are beside the first one. Empty if the failure is not about that.
+    threads: ChildText,
 }
 
 impl Failure {
@@ -180,19 +183,27 @@ impl Failure {
             step,
             errno,
             reserve: [0; 2],
+            threads: ChildText::new(String::new()),
+        }
+    }
+
+    /// The process has these threads beside its first one.
+    pub(super) fn threads(others: String) -> Self {
+        Self {
+            threads: ChildText::new(others),
+            ..Self::new(Step::Threads, libc::EBUSY)
         }
     }
 
     /// The process started with more writable memory than it may have.
     pub(super) fn unbounded(reserved: u64, memory: u64) -> Self {
         Self {
-            step: Step::Memory,
-            errno: libc::ENOMEM,
             reserve: [reserved, memory],
+            ..Self::new(Step::Memory, libc::ENOMEM)
         }
     }
 
-    pub(crate) fn encode(&self, encoder: &mut Encoder<'_>) {
+    pub(crate) fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         let step = Step::ALL.iter().position(|step| *step == self.step);
         encoder.put(&[step
             .and_then(|step| u8::try_from(step).ok())
@@ -201,6 +212,7 @@ impl Failure {
         self.reserve
             .iter()
             .for_each(|bytes| put_number(encoder, *bytes));
+        encoder.bytes(self.threads.as_raw().as_bytes());
     }
 
     pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -213,6 +225,7 @@ impl Failure {
             step,
             errno,
             reserve: [number(decoder)?, number(decoder)?],
+            threads: ChildText::new(String::decode(decoder)?),
         })
     }
 }
@@ -231,8 +244,11 @@ impl fmt::Display for Failure {
                 Size(memory)
             );
         }
-        let error = io::Error::from_raw_os_error(self.errno);
-        write!(f, "it could not {}: {error}", self.step.name())?;
+        write!(f, "it could not {}: ", self.step.name())?;
+        match self.threads.as_raw() {
+            "" => write!(f, "{}", io::Error::from_raw_os_error(self.errno))?,
+            _ => write!(f, "it has {}", self.threads)?,
+        }
         // A kernel returns this if it does not know a call, or an option of a call.
         if let (libc::ENOSYS | libc::EINVAL, Some(asks)) = (self.errno, self.step.asks()) {
             write!(f, "; {} needs {}", asks.asks_for, asks.since)?;

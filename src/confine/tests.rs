@@ -278,9 +278,12 @@ alone! {
 
     fn a_second_thread_stops_it() {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let thread = std::thread::spawn(move || stopped.recv());
-        let failure = confine(plan(nothing())).unwrap_err();
-        assert_eq!(failure, Failure::new(Step::Threads, libc::EBUSY));
+        let named = std::thread::Builder::new().name("of-a-library".to_owned());
+        let thread = named.spawn(move || stopped.recv()).unwrap();
+        let failure = confine(plan(nothing())).unwrap_err().to_string();
+        let expected = "it could not count on being its only thread: it has 1 thread beside its first \
+                        one: `of-a-library`; a library starts";
+        assert!(failure.starts_with(expected), "{failure}");
         drop(stop);
         let _ = thread.join();
         // Nothing has been done yet, so it is a matter of that thread only.
