@@ -17,6 +17,7 @@ fn main() {
             a_thread_that_keeps_stdout_locked_does_not_keep_the_answer,
             a_thread_that_keeps_the_lock_of_c_does_not_keep_the_answer,
             a_thread_that_keeps_stdout_locked_does_not_keep_a_panic,
+            a_thread_that_keeps_stdout_locked_does_not_keep_a_dropped_child,
         ],
         cases![helper_prints, helper_prints_confined],
     );
@@ -155,4 +156,22 @@ fn a_thread_that_keeps_stdout_locked_does_not_keep_a_panic() {
         panic!("{result:?}");
     };
     assert_eq!(panic.message.as_raw(), "as it must");
+}
+
+#[func]
+fn keeps_stdout_locked_and_answers(mut answer: crossmist::Sender<u32>) {
+    // An alarm of the function's own changes nothing.
+    support::raw::ignore(libc::SIGALRM);
+    answer.send(&keeps_stdout_locked()).unwrap();
+}
+
+fn a_thread_that_keeps_stdout_locked_does_not_keep_a_dropped_child() {
+    let (sender, mut receiver) = crossmist::channel().unwrap();
+    let call = keeps_stdout_locked_and_answers.builder();
+    let call = call.stdout(crossmist::Stdio::Null);
+    let child = call.stderr(crossmist::Stdio::Null).spawn(sender).unwrap();
+    let id = child.id();
+    drop(child);
+    assert_eq!(receiver.recv().unwrap(), Some(7));
+    support::wait_until_gone(id);
 }

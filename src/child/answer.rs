@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::panic;
 use super::reply::Reply;
@@ -11,6 +12,7 @@ use crate::error::ChildText;
 use crate::func::{Arguments, Func};
 use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
+use crate::sys::signals;
 use crate::transport::Outbox;
 
 /// How the child's part of a call went, as its exit status. The answer has already told the parent.
@@ -75,9 +77,24 @@ pub(super) fn send(outbox: &mut Outbox<'_>) -> bool {
         .is_some_and(|socket| outbox.send(socket.as_fd(), Deadline::NEVER).is_ok())
 }
 
+/// Whether this process confines itself. Its policy may deny it an alarm, and its keeper ends it.
+pub(super) static IS_CONFINED: AtomicBool = AtomicBool::new(false);
+
+/// How long a process that has answered waits for the lock of stdout, in seconds. A caller that waits
+/// for its end doesn't wait longer. If the caller has dropped its handle, nobody else ends the process.
+const LOCK_SECONDS: u32 = 2;
+
 /// Writes what Rust code has printed. Waits for the holder of the lock, so everything else must
-/// already have been sent.
+/// already have been sent. If the lock isn't released, the process ends.
 pub(super) fn flush() {
+    let ends_itself = !IS_CONFINED.load(Ordering::Relaxed);
+    if ends_itself {
+        signals::end_after(LOCK_SECONDS);
+    }
+    let mut stdout = std::io::stdout().lock();
+    if ends_itself {
+        signals::call_off_end();
+    }
     // If it cannot be written, only the reader is affected, and the call continues.
-    let _ = std::io::stdout().flush();
+    let _ = stdout.flush();
 }

@@ -10,8 +10,9 @@ mod reply;
 use std::ffi::{CString, OsStr};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
-use self::answer::{Ending, SOCKET, flush, send};
+use self::answer::{Ending, IS_CONFINED, SOCKET, flush, send};
 pub(crate) use self::launch::Launch;
 use self::launch::Opened;
 pub(crate) use self::reply::Reply;
@@ -99,6 +100,7 @@ fn enter_keeper(socket: &OsStr, kind: &OsStr, proc: Option<&OsStr>) -> i32 {
 fn run_confined(socket: OwnedFd, origin: Origin) -> ! {
     // Which its policy may deny.
     closing::do_without_threads();
+    IS_CONFINED.store(true, Ordering::Relaxed);
     let status = run(socket, Some(origin));
     flush();
     process::leave(status)

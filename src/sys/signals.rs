@@ -73,6 +73,23 @@ fn set(signals: &[c_int], disposition: libc::sighandler_t) {
     }
 }
 
+/// Has the kernel end this process by SIGALRM after some seconds, unless [`call_off_end`] is called
+/// before.
+pub(crate) fn end_after(seconds: u32) {
+    restore(&[libc::SIGALRM]);
+    // SAFETY: all-zero is a valid set, and the empty one.
+    let mut alarm: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes into the set.
+    unsafe { libc::sigaddset(&raw mut alarm, libc::SIGALRM) };
+    // SAFETY: reads the set.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const alarm, ptr::null_mut()) };
+    nix::unistd::alarm::set(seconds);
+}
+
+pub(crate) fn call_off_end() {
+    nix::unistd::alarm::cancel();
+}
+
 /// The signals that a terminal sends to all its processes, and those that end daemons. The keeper
 /// ignores them.
 pub(crate) const FROM_TERMINAL: [c_int; 7] = [
