@@ -82,6 +82,7 @@
 //! No feature is on by default, and none changes what calls without it do.
 //!
 //! * `tokio`: asynchronous channels and children, in the module `tokio`.
+//! * `smol`: the same on async-io, for smol and every other executor, in the module `smol`.
 //! * `backtrace`: [`Panic::backtrace`], [`DeniedCall::at`] and the message of a [`Violation`] give names, files and
 //!   lines. Every child sends addresses, unless its policy says `backtrace = "off"`; the parent looks them up in
 //!   its own executable.
@@ -150,6 +151,10 @@ mod func;
 pub mod fuzzing;
 pub mod keeper;
 mod object;
+#[cfg(feature = "__runtime")]
+pub mod runtime;
+#[cfg(feature = "smol")]
+pub mod smol;
 mod sys;
 #[doc(hidden)]
 pub mod testing;
@@ -223,5 +228,19 @@ macro_rules! if_tokio {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! if_tokio {
+    ($($item:item)*) => {};
+}
+
+#[cfg(feature = "smol")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! if_smol {
+    ($($item:item)*) => { $($item)* };
+}
+
+#[cfg(not(feature = "smol"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! if_smol {
     ($($item:item)*) => {};
 }

@@ -6,6 +6,7 @@ pub use crate::callback::{
 };
 pub use crate::confine::Sandbox;
 pub use crate::func::{Arguments, Func};
+pub use crate::if_smol;
 pub use crate::if_tokio;
 pub use crate::object::Auto;
 pub use crate::sys::image::Target;
@@ -35,7 +36,7 @@ pub fn spawn<F: Func>(_: F, arguments: F::Args) -> Result<Child<F::Output>, Erro
 
 #[cfg(feature = "tokio")]
 pub async fn run_tokio<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
-    crate::tokio::run::<F>(arguments, Default::default()).await
+    crate::runtime::run::<F, crate::tokio::Tokio>(arguments, Default::default()).await
 }
 
 #[cfg(feature = "tokio")]
@@ -43,7 +44,26 @@ pub async fn spawn_tokio<F: Func>(
     _: F,
     arguments: F::Args,
 ) -> Result<crate::tokio::Child<F::Output>, Error> {
-    crate::tokio::spawn::<F>(arguments, Default::default()).await
+    crate::runtime::spawn::<F, crate::tokio::Tokio>(arguments, Default::default()).await
+}
+
+/// Runs the future of an `async fn` with `#[func(smol)]`.
+#[cfg(feature = "smol")]
+pub fn block_on_smol<T>(future: impl Future<Output = T>) -> T {
+    async_io::block_on(future)
+}
+
+#[cfg(feature = "smol")]
+pub async fn run_smol<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
+    crate::runtime::run::<F, crate::smol::Smol>(arguments, Default::default()).await
+}
+
+#[cfg(feature = "smol")]
+pub async fn spawn_smol<F: Func>(
+    _: F,
+    arguments: F::Args,
+) -> Result<crate::smol::Child<F::Output>, Error> {
+    crate::runtime::spawn::<F, crate::smol::Smol>(arguments, Default::default()).await
 }
 
 pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {

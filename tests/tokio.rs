@@ -414,7 +414,10 @@ fn outside_of_a_runtime_waiting_is_an_error() {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match receive.as_mut().poll(&mut context) {
         std::task::Poll::Ready(Err(ChannelError::Io { operation, .. })) => {
-            assert_eq!(operation, "register the channel with a tokio runtime");
+            assert_eq!(
+                operation,
+                "register the channel with the asynchronous runtime"
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -58,6 +58,7 @@ use proc_macro::TokenStream;
 /// | `sum.spawn(numbers)` | starts it in a child process and returns the `Child` |
 /// | `sum.builder()` | returns a `Builder`, for a deadline, an environment, other standard streams |
 /// | `sum.run_tokio(numbers).await`, `sum.spawn_tokio(numbers).await` | the same under tokio, with the feature `tokio` |
+/// | `sum.run_smol(numbers).await`, `sum.spawn_smol(numbers).await` | the same on async-io, with the feature `smol` |
 ///
 /// The value is also a callback: a `FnObject`, `FnMutObject` and `FnOnceObject`. You can bind its
 /// arguments, and send it in a `Box<dyn FnObject<(Vec<i32>,), Output = i32>>`.
@@ -98,6 +99,8 @@ use proc_macro::TokenStream;
 ///
 /// An `async fn` needs a runtime in the child. `#[func(tokio)]` starts one; it needs the feature
 /// `tokio`, and takes the arguments of `#[tokio::main]`: `#[func(tokio(flavor = "multi_thread"))]`.
+/// `#[func(smol)]` runs the function in `async_io::block_on`, with the feature `smol`. Both start threads,
+/// except for `tokio` alone, so a sandbox needs `threads = 2` or more.
 /// An attribute below `#[func]` can start one instead:
 ///
 /// ```
@@ -177,7 +180,7 @@ use proc_macro::TokenStream;
 ///
 /// # Arguments of the attribute
 ///
-/// * `tokio`, `tokio(…)`: the runtime of an `async fn`. `tokio` alone means
+/// * `tokio`, `tokio(…)`, `smol`: the runtime of an `async fn`. `tokio` alone means
 ///   `tokio(flavor = "current_thread")`.
 /// * `sandbox = "name"`, `sandbox = dynamic`: see above.
 /// * `callback`: the function is only a callback, without `run` and the other methods. Its

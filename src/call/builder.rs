@@ -164,7 +164,7 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
-    #[cfg(feature = "tokio")]
+    #[cfg(feature = "__runtime")]
     pub(crate) fn into_options(self) -> Options {
         self.options
     }

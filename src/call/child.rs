@@ -1,7 +1,7 @@
 //! `Child`: waits for a child's answer and for its end.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +14,11 @@ use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
 use crate::object::Object;
-use crate::sys::poll::Deadline;
+use crate::sys::poll::{self, Deadline};
 use crate::sys::process::Ended;
-use crate::transport::Outbox;
+#[cfg(feature = "__runtime")]
+use crate::sys::socket::Connection;
+use crate::transport::{Interest, Outbox, Step, WaitFor};
 
 /// A function that is running in a child process.
 ///
@@ -65,26 +67,11 @@ impl<T: Object> Child<T> {
 
     /// Sends the rest of the arguments while the child reads them.
     pub(crate) fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
-        let Some(running) = &mut self.running else {
-            return Ok(());
-        };
-        match running.send(outbox) {
-            Ok(()) => Ok(()),
-            // Its exit status will tell why it went away.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-            Err(error) => {
-                let error = match error.kind() {
-                    io::ErrorKind::TimedOut => Error::Deadline {
-                        after: running.time,
-                    },
-                    _ => Error::Launch {
-                        step: "send the arguments",
-                        source: error,
-                    },
-                };
-                self.end_for(&error);
-                Err(error)
+        loop {
+            match self.next_send(outbox) {
+                Step::Done(result) => return result,
+                Step::Continue => {}
+                Step::Wait(wait) => self.wait(wait)?,
             }
         }
     }
@@ -168,25 +155,12 @@ impl<T: Object> Child<T> {
     }
 
     fn join_until(&mut self, until: Deadline) -> Result<Option<T>, Error> {
-        let Some(running) = &mut self.running else {
-            return Err(Error::StatusTaken);
-        };
-        let linger = match &self.said {
-            Some(said) => said.linger,
-            None => {
-                let look = running.wait_for_answer(until, false);
-                match self.note(look)? {
-                    Some(linger) => linger,
-                    None => return Ok(None),
-                }
+        loop {
+            match self.next_join(until) {
+                Step::Done(result) => return result,
+                Step::Continue => {}
+                Step::Wait(wait) => self.wait(wait)?,
             }
-        };
-        let Some(running) = &mut self.running else {
-            return Err(Error::StatusTaken);
-        };
-        match running.wait_for_end(until.min(linger)) {
-            Err(StillRunning) if !linger.has_passed() => Ok(None),
-            ended => self.finish(ended).map(Some),
         }
     }
 
@@ -201,30 +175,129 @@ impl<T: Object> Child<T> {
     /// call so early.
     pub fn confinement(&mut self) -> Result<Option<ConfinementStatus>, Error> {
         loop {
-            let Some(running) = &mut self.running else {
-                return Err(Error::StatusTaken);
+            match self.next_confinement() {
+                Step::Done(result) => return result,
+                Step::Continue => {}
+                Step::Wait(wait) => self.wait(wait)?,
+            }
+        }
+    }
+
+    /// Waits in `poll(2)`.
+    fn wait(&mut self, wait: WaitFor) -> Result<(), Error> {
+        let Some(running) = &mut self.running else {
+            return Err(Error::StatusTaken);
+        };
+        let socket = match wait.socket {
+            None => 0,
+            Some(Interest::Readable) => libc::POLLIN,
+            Some(Interest::Writable) => libc::POLLOUT,
+        };
+        let mut entries = [
+            running.process.end_entry(),
+            poll::entry(running.socket.as_fd(), socket),
+        ];
+        // A socket from which nothing is expected may be ready all the time.
+        let count = if wait.socket.is_some() { 2 } else { 1 };
+        match poll::poll(&mut entries[..count], wait.until) {
+            Ok(()) => {
+                if entries[0].revents != 0 {
+                    running.note_end();
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(()),
+            Err(source) => Err(self.fail_to_wait(source)),
+        }
+    }
+
+    /// Ends a child that cannot be waited for, and returns the error.
+    pub(crate) fn fail_to_wait(&mut self, source: io::Error) -> Error {
+        let error = Error::Io {
+            operation: "wait for the child process",
+            source,
+        };
+        self.end_for(&error);
+        error
+    }
+
+    /// Sends more of the arguments. If that fails, the child is killed.
+    pub(crate) fn next_send(&mut self, outbox: &mut Outbox<'_>) -> Step<Result<(), Error>> {
+        let Some(running) = &mut self.running else {
+            return Step::Done(Ok(()));
+        };
+        let step = running.next_send(outbox);
+        if let Step::Done(Err(error)) = &step {
+            self.end_for(error);
+        }
+        step
+    }
+
+    /// Comes closer to the result, which is `None` if `until` passes before it.
+    pub(crate) fn next_join(&mut self, until: Deadline) -> Step<Result<Option<T>, Error>> {
+        let Some(running) = &mut self.running else {
+            return Step::Done(Err(Error::StatusTaken));
+        };
+        let linger = match &self.said {
+            Some(said) => said.linger,
+            None => {
+                let answer = match running.next_answer(until, false) {
+                    Ok(Step::Done(answer)) => Ok(answer),
+                    Ok(Step::Continue) => return Step::Continue,
+                    Ok(Step::Wait(wait)) => return Step::Wait(wait),
+                    Err(error) => Err(error),
+                };
+                match self.note(answer) {
+                    Ok(Some(linger)) => linger,
+                    Ok(None) => return Step::Done(Ok(None)),
+                    Err(error) => return Step::Done(Err(error)),
+                }
+            }
+        };
+        let Some(running) = &mut self.running else {
+            return Step::Done(Err(Error::StatusTaken));
+        };
+        match running.next_end(until.min(linger)) {
+            Step::Done(Err(StillRunning)) if !linger.has_passed() => Step::Done(Ok(None)),
+            Step::Done(ended) => Step::Done(self.finish(ended).map(Some)),
+            Step::Continue => Step::Continue,
+            Step::Wait(wait) => Step::Wait(wait),
+        }
+    }
+
+    /// Comes closer to the child's report on its confinement.
+    pub(crate) fn next_confinement(&mut self) -> Step<Result<Option<ConfinementStatus>, Error>> {
+        let Some(running) = &mut self.running else {
+            return Step::Done(Err(Error::StatusTaken));
+        };
+        match running.confined.as_ref().map(Confined::status) {
+            None => return Step::Done(Ok(None)),
+            Some(Some(status)) => return Step::Done(Ok(Some(ConfinementStatus::clone(status)))),
+            Some(None) => {}
+        }
+        if let Some(said) = &self.said {
+            // The child closed its channel before it said anything.
+            return match running.next_end(said.linger) {
+                Step::Done(ended) => Step::Done(self.finish(ended).map(|_| None)),
+                Step::Continue => Step::Continue,
+                Step::Wait(wait) => Step::Wait(wait),
             };
-            match running.confined.as_ref().map(Confined::status) {
-                None => return Ok(None),
-                Some(Some(status)) => return Ok(Some(ConfinementStatus::clone(status))),
-                Some(None) => {}
-            }
-            if self.said.is_some() {
-                // The child closed its channel before it said anything.
-                let ended = running.wait_for_end(Deadline::after(LINGER));
-                return self.finish(ended).map(|_| None);
-            }
-            let look = running.wait_for_answer(Deadline::NEVER, true);
-            self.note(look)?;
+        }
+        let answer = match running.next_answer(Deadline::NEVER, true) {
+            Ok(Step::Done(answer)) => Ok(answer),
+            Ok(Step::Continue) => return Step::Continue,
+            Ok(Step::Wait(wait)) => return Step::Wait(wait),
+            Err(error) => Err(error),
+        };
+        match self.note(answer) {
+            Ok(_) => Step::Continue,
+            Err(error) => Step::Done(Err(error)),
         }
     }
 
     /// Records what the child has said, and returns until when it may linger. Kills the child if
     /// there was an error.
-    pub(crate) fn note(
-        &mut self,
-        look: Result<Option<Answer<T>>, Error>,
-    ) -> Result<Option<Deadline>, Error> {
+    fn note(&mut self, look: Result<Option<Answer<T>>, Error>) -> Result<Option<Deadline>, Error> {
         match (look, &self.running) {
             (Ok(Some(look)), Some(running)) => {
                 let linger = Deadline::after(LINGER).min(running.deadline);
@@ -241,7 +314,7 @@ impl<T: Object> Child<T> {
 
     /// Returns the result of the call, after the child has said everything and has ended, or should
     /// have.
-    pub(crate) fn finish(&mut self, ended: Result<Ended, StillRunning>) -> Result<T, Error> {
+    fn finish(&mut self, ended: Result<Ended, StillRunning>) -> Result<T, Error> {
         let (Some(running), Some(said)) = (&mut self.running, self.said.take()) else {
             return Err(Error::StatusTaken);
         };
@@ -258,7 +331,7 @@ impl<T: Object> Child<T> {
     }
 
     /// Ends a child whose call has failed.
-    pub(crate) fn end_for(&mut self, error: &Error) {
+    fn end_for(&mut self, error: &Error) {
         #[cfg(not(feature = "tracing"))]
         let _ = error;
         #[cfg(feature = "tracing")]
@@ -275,7 +348,7 @@ impl<T> Child<T> {
     }
 
     /// Kills the child if it is still running, and forgets it.
-    pub(crate) fn end_now(&mut self) {
+    fn end_now(&mut self) {
         if let Some(running) = &mut self.running {
             running.kill_on_drop = true;
         }
@@ -283,20 +356,21 @@ impl<T> Child<T> {
     }
 }
 
-/// What a join under another runtime needs.
-#[cfg(feature = "tokio")]
+/// What a runtime needs to wait for it.
+#[cfg(feature = "__runtime")]
 impl<T> Child<T> {
-    pub(crate) fn running(&self) -> Option<&Running> {
-        self.running.as_ref()
+    /// Returns its socket, and what tells of its end.
+    pub(crate) fn sources(&self) -> Option<(Arc<Connection>, Arc<OwnedFd>)> {
+        let running = self.running.as_ref()?;
+        Some((
+            Arc::clone(&running.socket),
+            Arc::clone(running.process.end()),
+        ))
     }
 
-    pub(crate) fn running_mut(&mut self) -> Option<&mut Running> {
-        self.running.as_mut()
-    }
-
-    /// Returns until when a child that has said everything may linger.
-    pub(crate) fn linger(&self) -> Option<Deadline> {
-        self.said.as_ref().map(|said| said.linger)
+    /// Looks whether the process has ended, and returns whether it has.
+    pub(crate) fn note_end(&mut self) -> bool {
+        self.running.as_mut().is_none_or(Running::note_end)
     }
 }
 

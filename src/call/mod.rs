@@ -15,7 +15,7 @@ mod unconfined;
 mod watch;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 
 pub use self::builder::Builder;
@@ -24,11 +24,7 @@ pub(crate) use self::confinement::Confined;
 pub(crate) use self::options::Options;
 pub use self::options::Stdio;
 use self::process::ChildProcess;
-#[cfg(feature = "tokio")]
-pub(crate) use self::process::StillRunning;
 use self::progress::CallSettings;
-#[cfg(feature = "tokio")]
-pub(crate) use self::progress::{Answer, Progress, Rest, Running};
 use crate::child::Launch;
 use crate::error::Error;
 #[cfg(feature = "tracing")]
@@ -40,7 +36,7 @@ use crate::object::{Link, Terms, Trust, carries};
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::socket::{self, Connection, Wait};
-use crate::transport::{self, Outbox};
+use crate::transport::Outbox;
 
 /// Calls `F` in a child and waits for its result.
 pub(crate) fn run<F: Func>(arguments: F::Args, options: &Options) -> Result<F::Output, Error> {
@@ -107,7 +103,9 @@ pub(crate) fn start_child<'a, F: Func>(
     let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
     let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
     // What fits the socket is there before the child exists.
-    send(&mut outbox, ours.as_fd(), Wait::Never).map_err(failed("send the arguments"))?;
+    outbox
+        .advance(ours.as_fd(), Wait::Never)
+        .map_err(failed("send the arguments"))?;
 
     let hold = CallSettings {
         limits: launch.limits,
@@ -218,15 +216,6 @@ fn refuse_privileges(options: &Options) -> Result<(), Error> {
     Err(Error::Unsupported {
         reason: reason.to_owned(),
     })
-}
-
-/// Sends what the socket takes. The rest is sent later, if the socket is full or too many
-/// descriptors are in flight.
-fn send(outbox: &mut Outbox<'_>, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<()> {
-    match outbox.advance(socket, wait) {
-        Err(error) if transport::is_crowded(&error) => Ok(()),
-        result => result.map(drop),
-    }
 }
 
 fn failed(step: &'static str) -> impl Fn(io::Error) -> Error {

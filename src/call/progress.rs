@@ -1,6 +1,6 @@
 //! A child that is not known to have ended: what it has said, and what its end means.
 //!
-//! Nothing in this module depends on how a caller waits, so threads and runtimes can both use it.
+//! Nothing in this module waits. It says what to wait for, so that threads and runtimes decide alike.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +19,9 @@ use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::Ended;
 use crate::sys::socket::{Connection, Wait};
-use crate::transport::{self, Arrival, Fault, Inbox, Outbox, Sent};
+use crate::transport::{
+    Arrival, CROWD_INTERVAL, Fault, Inbox, Interest, Outbox, Sent, Step, WaitFor,
+};
 use crate::wire::ProtocolError;
 
 /// A child that is not known to have ended.
@@ -35,6 +37,10 @@ pub(crate) struct Running {
     pub(crate) kill_on_drop: bool,
     /// For a child that confines itself.
     pub(crate) confined: Option<Confined>,
+    /// Its process is known to have ended.
+    has_ended: bool,
+    /// What is awaited of it after that.
+    rest: Rest,
     /// Its status was taken, or can no longer be taken.
     is_over: bool,
 }
@@ -118,39 +124,51 @@ impl Running {
             deadline,
             time,
             kill_on_drop,
+            has_ended: false,
+            rest: Rest::default(),
             is_over: false,
         }
     }
 
     /// Sends a message, as far as the child reads it before it ends.
-    pub(crate) fn send(&self, outbox: &mut Outbox<'_>) -> io::Result<()> {
-        loop {
-            match outbox.advance(self.socket.as_fd(), Wait::Never) {
-                Ok(Sent::All) => return Ok(()),
-                // A child that keeps reading slowly is no reason to wait longer.
-                Ok(_) if self.deadline.has_passed() => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                Ok(Sent::Full | Sent::Partly) => {}
-                Err(error) if transport::is_crowded(&error) => {
-                    if self.deadline.has_passed() || self.process.has_ended() {
-                        return Err(error);
-                    }
-                    std::thread::sleep(transport::CROWD_INTERVAL);
-                    continue;
-                }
-                Err(error) => return Err(error),
+    pub(crate) fn next_send(&mut self, outbox: &mut Outbox<'_>) -> Step<Result<(), Error>> {
+        let (socket, until) = match outbox.advance(self.socket.as_fd(), Wait::Never) {
+            Ok(Sent::All) => return Step::Done(Ok(())),
+            Ok(Sent::Full) => (Some(Interest::Writable), Deadline::NEVER),
+            Ok(Sent::Crowded) => (None, Deadline::after(CROWD_INTERVAL)),
+            // A child that keeps reading slowly is no reason to wait longer.
+            Ok(Sent::Partly) => match self.check_deadline() {
+                Ok(()) => return Step::Continue,
+                late => return Step::Done(late),
+            },
+            // Its exit status will tell why it went away.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                return Step::Done(Ok(()));
             }
-            // A process that does not read may hold the child's end of the socket.
-            let mut entries = [
-                poll::entry(self.socket.as_fd(), libc::POLLOUT),
-                self.process.end_entry(),
-            ];
-            poll::poll(&mut entries, self.deadline)?;
-            if entries[1].revents != 0 {
-                return Ok(());
+            Err(source) => {
+                return Step::Done(Err(Error::Launch {
+                    step: "send the arguments",
+                    source,
+                }));
             }
+        };
+        // A process that does not read may hold the child's end of the socket.
+        if self.has_ended {
+            return Step::Done(Ok(()));
         }
+        if let Err(late) = self.check_deadline() {
+            return Step::Done(Err(late));
+        }
+        Step::Wait(WaitFor {
+            socket,
+            end: true,
+            until: until.min(self.deadline),
+        })
     }
 
     /// Receives what has arrived, without waiting.
@@ -196,65 +214,72 @@ impl Running {
         }
     }
 
-    /// Waits for the answer, or for the child's end without one. Returns `None` if `until` comes
-    /// first, or, with `or_note`, something that comes before an answer.
-    pub(crate) fn wait_for_answer<T: Object>(
+    /// Finds the answer, or the child's end without one. Returns `None` if `until` comes first, or,
+    /// with `or_note`, something that comes before an answer.
+    pub(crate) fn next_answer<T: Object>(
         &mut self,
         until: Deadline,
         or_note: bool,
-    ) -> Result<Option<Answer<T>>, Error> {
-        let mut ended = false;
-        let mut rest = Rest::default();
-        loop {
-            let glance = self.look()?;
-            match glance {
-                Progress::Done(look) => return Ok(Some(look)),
-                Progress::Noted if or_note => return Ok(None),
-                Progress::Noted => continue,
-                Progress::Partly | Progress::Nothing => {}
-            }
-            if ended && !(matches!(glance, Progress::Partly) && rest.is_awaited()) {
-                // It has exited, and everything that it sent has been read.
-                return Ok(Some(Answer::Closed));
-            }
-            self.check_deadline()?;
-            if matches!(glance, Progress::Partly) {
-                // A child that never stops sending is no reason to wait longer.
-                if until.has_passed() {
-                    return Ok(None);
-                }
-                // Neither is a process that it has left behind.
-                if !ended {
-                    let now = Deadline::after(Duration::ZERO);
-                    ended = poll::poll(&mut [self.process.end_entry()], now).is_ok();
-                }
-                continue;
-            }
-            // The answer ends the wait, and so does the end of the process, because another holder
-            // of its socket can delay the end of the channel.
-            let mut entries = [
-                poll::entry(self.socket.as_fd(), libc::POLLIN),
-                self.process.end_entry(),
-            ];
-            let first = until.min(self.deadline).min(self.process.start_by());
-            match poll::poll(&mut entries, first) {
-                Ok(()) => ended = entries[1].revents != 0,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    self.process.check_start()?;
-                    if !self.deadline.has_passed() && until.has_passed() {
-                        return Ok(None);
-                    }
-                    // An answer that is complete when the deadline is noticed counts, so look once
-                    // more.
-                }
-                Err(source) => {
-                    return Err(Error::Io {
-                        operation: "wait for the child process",
-                        source,
-                    });
-                }
+    ) -> Result<Step<Option<Answer<T>>>, Error> {
+        // An answer that is complete when the deadline is noticed counts, so this comes first.
+        let is_partial = match self.look()? {
+            Progress::Done(answer) => return Ok(Step::Done(Some(answer))),
+            Progress::Noted if or_note => return Ok(Step::Done(None)),
+            // The next message may be there already.
+            Progress::Noted => return Ok(Step::Continue),
+            Progress::Partly => true,
+            Progress::Nothing => false,
+        };
+        if self.has_ended && !(is_partial && self.rest.is_awaited()) {
+            // It has exited, and everything that it sent has been read.
+            return Ok(Step::Done(Some(Answer::Closed)));
+        }
+        if self.process.start_by().has_passed() {
+            self.process.check_start()?;
+        }
+        self.check_deadline()?;
+        // A child that never stops sending is no reason to wait longer, and neither is a process that
+        // it has left behind.
+        let is_late = until.has_passed();
+        if (is_partial || is_late) && !self.has_ended {
+            self.note_end();
+            if self.has_ended {
+                return Ok(Step::Continue);
             }
         }
+        Ok(match (is_late, is_partial) {
+            (true, _) => Step::Done(None),
+            (false, true) => Step::Continue,
+            // The answer ends the wait, and so does the end of the process, because another holder of
+            // its socket can delay the end of the channel.
+            (false, false) => Step::Wait(WaitFor {
+                socket: Some(Interest::Readable),
+                end: true,
+                until: until.min(self.deadline).min(self.process.start_by()),
+            }),
+        })
+    }
+
+    /// Finds the end of a child that has nothing more to say, unless `until` comes first.
+    pub(crate) fn next_end(&mut self, until: Deadline) -> Step<Result<Ended, StillRunning>> {
+        if self.process.has_ended() {
+            return Step::Done(Ok(self.take_status()));
+        }
+        match until.has_passed() {
+            true => Step::Done(Err(StillRunning)),
+            false => Step::Wait(WaitFor {
+                socket: None,
+                end: true,
+                until,
+            }),
+        }
+    }
+
+    /// Looks whether the process has ended, after what tells of it has become ready: that can have
+    /// another reason. Returns whether it has.
+    pub(crate) fn note_end(&mut self) -> bool {
+        self.has_ended = self.has_ended || self.process.has_ended();
+        self.has_ended
     }
 
     /// Fails once the deadline has passed.
@@ -339,31 +364,12 @@ impl Running {
         }
     }
 
-    /// Waits for the end of a child that has nothing more to say.
-    pub(crate) fn wait_for_end(&mut self, until: Deadline) -> Result<Ended, StillRunning> {
-        // Readiness that was reported earlier is not its end.
-        while !self.process.has_ended() {
-            if poll::readable(self.process.as_fd(), until).is_err() {
-                return Err(StillRunning);
-            }
-        }
-        Ok(self.take_status())
-    }
-
-    /// Returns the status of a child, if it has ended.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn try_take_status(&mut self) -> Option<Ended> {
-        let ended = self.process.try_wait().unwrap_or(None)?;
-        self.note_end();
-        Some(ended)
-    }
-
     /// Takes the status of a child that has ended, without waiting: if another process traces it,
     /// that process gets the status first, and may take its time.
-    pub(crate) fn take_status(&mut self) -> Ended {
+    fn take_status(&mut self) -> Ended {
         match self.process.try_wait() {
             Ok(Some(ended)) => {
-                self.note_end();
+                self.close();
                 ended
             }
             // The drop leaves it to the reaper.
@@ -372,7 +378,7 @@ impl Running {
     }
 
     /// Records that its status was taken, and passes on what it wrote to a piped standard error.
-    fn note_end(&mut self) {
+    fn close(&mut self) {
         self.is_over = true;
         if let (Some(confined), Some(Outcome::Reported(departure))) =
             (&self.confined, self.process.parting())

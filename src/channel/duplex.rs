@@ -88,7 +88,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
     ///
     /// Those of [`Receiver::try_recv`](crate::Receiver::try_recv).
     pub fn try_recv(&mut self) -> Result<Option<R>, ChannelError> {
-        self.endpoint.try_recv().into_result()
+        self.endpoint.try_recv()
     }
 
     /// Sends a value and waits for the answer.

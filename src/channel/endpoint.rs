@@ -7,7 +7,9 @@ use super::ChannelError;
 use crate::object::{DecodeError, Exceeded, Limits, Link, Object, Terms, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::socket::{Connection, Wait};
-use crate::transport::{Arrival, Fault, Inbox, Outbox, Sent};
+#[cfg(feature = "__runtime")]
+use crate::transport::CROWD_INTERVAL;
+use crate::transport::{Arrival, Fault, Inbox, Interest, Outbox, Sent, Step};
 use crate::wire::{Message, ProtocolError};
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Endpoint {
         self.link.as_ref().and_then(Link::terms).cloned()
     }
 
-    #[cfg(feature = "tokio")]
+    #[cfg(feature = "__runtime")]
     pub(crate) fn shared_socket(&self) -> &Arc<Connection> {
         &self.socket
     }
@@ -121,7 +123,7 @@ impl Endpoint {
     }
 
     /// Converts the outcome of the last step of a send.
-    pub(crate) fn sent(
+    fn sent(
         &mut self,
         outbox: &Outbox<'_>,
         result: std::io::Result<()>,
@@ -130,6 +132,24 @@ impl Endpoint {
             self.half_sent |= !outbox.is_untouched();
             ChannelError::sending(error)
         })
+    }
+
+    /// Sends more of a message. Until all of it is sent, the peer has a part of it, and nothing else
+    /// can be sent.
+    #[cfg(feature = "__runtime")]
+    pub(crate) fn next_send(&mut self, outbox: &mut Outbox<'_>) -> Step<Result<(), ChannelError>> {
+        let result = outbox.advance(self.socket.as_fd(), Wait::Never);
+        self.half_sent = !outbox.is_untouched();
+        match result {
+            Ok(Sent::All) => {
+                self.half_sent = false;
+                Step::Done(Ok(()))
+            }
+            Ok(Sent::Full) => Step::wait(Interest::Writable),
+            Ok(Sent::Partly) => Step::Continue,
+            Ok(Sent::Crowded) => Step::pause(Deadline::after(CROWD_INTERVAL)),
+            Err(error) => Step::Done(self.sent(outbox, Err(error))),
+        }
     }
 
     pub(crate) fn send<T: Object>(
@@ -172,10 +192,19 @@ impl Endpoint {
         self.received(arrival, terms.as_deref())
     }
 
-    /// Receives a message if it is there.
-    pub(crate) fn try_recv<T: Object>(&mut self) -> Tried<T> {
+    /// Receives a message if it is there. Returns `None` if not.
+    pub(crate) fn try_recv<T: Object>(&mut self) -> Result<Option<T>, ChannelError> {
+        match self.next_recv() {
+            Step::Done(Ok(None)) => Err(ChannelError::Closed),
+            Step::Done(result) => result,
+            Step::Continue | Step::Wait(_) => Ok(None),
+        }
+    }
+
+    /// Receives what has arrived of a message. Returns `None` at the end of the channel.
+    pub(crate) fn next_recv<T: Object>(&mut self) -> Step<Result<Option<T>, ChannelError>> {
         if let Some(error) = self.unusable() {
-            return Tried::Received(Err(error));
+            return Step::Done(Err(error));
         }
         let (terms, trust) = (self.terms(), self.trust);
         let limits = limits(self.limits, terms.as_deref());
@@ -185,9 +214,9 @@ impl Endpoint {
             .inbox
             .advance(socket, &limits, trust, Wait::Never, read);
         match arrival {
-            Err(fault) if fault.would_block() => Tried::Nothing,
-            Ok(Arrival::Partly | Arrival::DenialReport(_)) => Tried::Partly,
-            arrival => Tried::Received(self.received(arrival, terms.as_deref())),
+            Err(fault) if fault.would_block() => Step::wait(Interest::Readable),
+            Ok(Arrival::Partly | Arrival::DenialReport(_)) => Step::Continue,
+            arrival => Step::Done(self.received(arrival, terms.as_deref())),
         }
     }
 
@@ -263,28 +292,6 @@ fn exceeded(fault: &ProtocolError, terms: &Terms, own: &Limits) -> Option<Exceed
             Some(Exceeded::MESSAGE_FDS)
         }
         _ => None,
-    }
-}
-
-/// The outcome of a receive that does not wait.
-#[derive(Debug)]
-pub(crate) enum Tried<T> {
-    Received(Result<Option<T>, ChannelError>),
-    /// Part of a message, and more of it may be there already.
-    Partly,
-    /// No whole message yet.
-    Nothing,
-}
-
-impl<T> Tried<T> {
-    /// The result for the public methods: a value, nothing yet, or an error, which includes the end
-    /// of the channel.
-    pub(crate) fn into_result(self) -> Result<Option<T>, ChannelError> {
-        match self {
-            Self::Received(Ok(None)) => Err(ChannelError::Closed),
-            Self::Received(result) => result,
-            Self::Partly | Self::Nothing => Ok(None),
-        }
     }
 }
 

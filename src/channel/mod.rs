@@ -22,8 +22,6 @@ pub use self::sender::Sender;
 pub use self::wait::wait_any;
 
 pub(crate) use self::endpoint::Endpoint;
-#[cfg(feature = "tokio")]
-pub(crate) use self::endpoint::Tried;
 
 use crate::object::{Object, Trust, carries};
 use crate::sys::socket;

@@ -113,7 +113,7 @@ macro_rules! ends {
             }
         }
 
-        #[cfg(feature = "tokio")]
+        #[cfg(feature = "__runtime")]
         impl<$($parameter: Object),*> $end {
             /// Returns the end's parts, so that it can wait in another runtime.
             pub(crate) fn into_endpoint(self) -> Endpoint {

@@ -66,7 +66,7 @@ impl<T: Object> Receiver<T> {
     ///
     /// Those of [`recv`](Self::recv), and [`ChannelError::Closed`] at the end of the channel.
     pub fn try_recv(&mut self) -> Result<Option<T>, ChannelError> {
-        self.endpoint.try_recv().into_result()
+        self.endpoint.try_recv()
     }
 
     /// Returns an iterator over the received values. It waits for each value, and ends at the end

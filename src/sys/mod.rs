@@ -29,7 +29,7 @@ pub(crate) mod privileges;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod raw;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "__runtime")]
 pub(crate) mod readiness;
 pub(crate) mod signals;
 pub(crate) mod sigsys;

@@ -35,9 +35,9 @@ impl Deadline {
     }
 
     /// Returns the time, unless it is never.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn instant(self) -> Option<tokio::time::Instant> {
-        self.0.map(tokio::time::Instant::from_std)
+    #[cfg(feature = "__runtime")]
+    pub(crate) fn instant(self) -> Option<Instant> {
+        self.0
     }
 
     /// Returns the earlier of both.

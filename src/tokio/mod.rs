@@ -31,20 +31,86 @@
 //! ```
 
 mod call;
-mod channel;
-mod child;
-mod endpoint;
 mod object;
 
-pub use self::channel::{Duplex, Receiver, Sender, channel, duplex};
-pub use self::child::Child;
+use std::future::Future;
+use std::io;
+use std::time::Instant;
 
-pub(crate) use self::call::{run, spawn};
+use ::tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+
+use crate::channel::ChannelError;
+use crate::object::Object;
+use crate::runtime::{self, Reactor};
+use crate::sys::readiness::{Held, register_with_tokio};
+
+/// A function that is running in a child process, waited for in a tokio runtime.
+pub type Child<T> = runtime::Child<T, Tokio>;
+
+/// The end of a channel that sends `T`s in a tokio runtime.
+pub type Sender<T> = runtime::Sender<T, Tokio>;
+
+/// The end of a channel that receives `T`s in a tokio runtime.
+pub type Receiver<T> = runtime::Receiver<T, Tokio>;
+
+/// One end of a channel in both directions in a tokio runtime.
+pub type Duplex<S, R> = runtime::Duplex<S, R, Tokio>;
+
+/// The runtime of the current task.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokio;
+
+impl Reactor for Tokio {
+    type Source = AsyncFd<Held>;
+    type Ready<'s> = AsyncFdReadyGuard<'s, Held>;
+
+    fn register(held: Held) -> io::Result<Self::Source> {
+        register_with_tokio(held)
+    }
+
+    fn readable(source: &Self::Source) -> impl Future<Output = io::Result<Self::Ready<'_>>> + Send {
+        source.readable()
+    }
+
+    fn writable(source: &Self::Source) -> impl Future<Output = io::Result<Self::Ready<'_>>> + Send {
+        source.writable()
+    }
+
+    fn clear(mut ready: Self::Ready<'_>) {
+        ready.clear_ready();
+    }
+
+    fn sleep_until(time: Instant) -> impl Future<Output = ()> + Send {
+        ::tokio::time::sleep_until(time.into())
+    }
+
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        ::tokio::task::yield_now()
+    }
+}
+
+/// Creates a channel in one direction. See [`crossmist::channel`](crate::channel).
+///
+/// # Errors
+///
+/// Those of [`crossmist::channel`](crate::channel).
+pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
+    crate::channel().map(|(sender, receiver)| (sender.into(), receiver.into()))
+}
+
+/// Creates a channel in both directions. See [`crossmist::duplex`](crate::duplex).
+///
+/// # Errors
+///
+/// Those of [`crossmist::channel`](crate::channel).
+pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
+    crate::duplex().map(|(ours, theirs)| (ours.into(), theirs.into()))
+}
 
 /// Channels that carry code. See [`crossmist::trusted`](crate::channel::trusted).
 pub mod trusted {
     use super::{Duplex, Receiver, Sender};
-    use crate::ChannelError;
+    use crate::channel::ChannelError;
     use crate::object::Object;
 
     /// Creates a channel in one direction, for values that may hold code.

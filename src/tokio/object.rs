@@ -1,42 +1,12 @@
-//! tokio's types as objects: the ends of channels, files and sockets.
+//! tokio's types as objects: files and sockets.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::net::unix::pipe;
 
-use super::channel::{Duplex, Receiver, Sender};
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
 use crate::sys::kind::is_nonblocking;
-
-/// The ends are sent like the blocking ones.
-macro_rules! ends {
-    ($([$($parameter:ident),*] $end:ident;)*) => {$(
-        impl<$($parameter: Object),*> Object for $end<$($parameter),*> {
-            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-                self.endpoint.get().encode(encoder);
-            }
-
-            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-                crate::$end::<$($parameter),*>::decode(decoder).map(Self::from)
-            }
-
-            fn describe(shape: &mut Shape) {
-                crate::$end::<$($parameter),*>::describe(shape);
-            }
-
-            fn least_bytes() -> usize {
-                crate::$end::<$($parameter),*>::least_bytes()
-            }
-        }
-    )*};
-}
-
-ends! {
-    [T] Sender;
-    [T] Receiver;
-    [S, R] Duplex;
-}
 
 /// Registers a descriptor with the runtime that the decoder runs in.
 ///

@@ -7,6 +7,7 @@ mod buffers;
 mod cost;
 mod inbox;
 mod outbox;
+mod step;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub(crate) use self::cost::{Cost, EXCESS_TIME};
 pub(crate) use self::inbox::{Arrival, Fault, Inbox};
 pub(crate) use self::outbox::{CROWD_INTERVAL, Outbox, Sent, is_crowded};
+pub(crate) use self::step::{Interest, Step, WaitFor};
 use crate::object::{Limits, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::socket;

@@ -25,6 +25,8 @@ pub(crate) struct Outbox<'a> {
     piece: u32,
     /// The longest packet that the system has not refused.
     packet_bytes: usize,
+    /// Until when a packet is tried again that was refused for the descriptors in flight.
+    crowded_until: Option<Deadline>,
 }
 
 /// How much of a message has been sent.
@@ -35,6 +37,9 @@ pub(crate) enum Sent {
     Full,
     /// The socket may take more at once. The caller checks the time first.
     Partly,
+    /// Too many descriptors of this user are in flight, perhaps those of other processes (unix(7)).
+    /// That passes: try again after [`CROWD_INTERVAL`].
+    Crowded,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -76,6 +81,7 @@ impl<'a> Outbox<'a> {
             next: Next::First,
             piece: 0,
             packet_bytes: PACKET_BYTES,
+            crowded_until: None,
         }
     }
 
@@ -108,6 +114,14 @@ impl<'a> Outbox<'a> {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Full),
+                Err(error) if is_crowded(&error) => {
+                    // A sender that waits for ever may itself be the one that would receive.
+                    let until = || Deadline::after(CROWD_PATIENCE);
+                    if self.crowded_until.get_or_insert_with(until).has_passed() {
+                        return Err(error);
+                    }
+                    return Ok(Sent::Crowded);
+                }
                 // The socket's buffer is smaller than usual, or memory is fragmented.
                 Err(error)
                     if matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::ENOBUFS))
@@ -203,7 +217,6 @@ impl<'a> Outbox<'a> {
         } else {
             Wait::Never
         };
-        let mut crowded = None;
         loop {
             match self.advance(socket, wait) {
                 Ok(Sent::All) => return Ok(()),
@@ -211,28 +224,20 @@ impl<'a> Outbox<'a> {
                 Ok(_) if deadline.has_passed() => return Err(io::ErrorKind::TimedOut.into()),
                 Ok(Sent::Partly) => {}
                 Ok(Sent::Full) => poll::writable(socket, deadline)?,
-                Err(error) if is_crowded(&error) => {
-                    // A sender that waits for ever may itself be the one that would receive.
-                    let patience = || deadline.min(Deadline::after(CROWD_PATIENCE));
-                    if crowded.get_or_insert_with(patience).has_passed() {
-                        return Err(error);
-                    }
-                    std::thread::sleep(CROWD_INTERVAL);
-                }
+                Ok(Sent::Crowded) => std::thread::sleep(CROWD_INTERVAL),
                 Err(error) => return Err(error),
             }
         }
     }
 }
 
-/// Returns whether a packet with descriptors was refused because too many of this user's
-/// descriptors are in flight, perhaps those of other processes (unix(7)). That passes.
+/// Returns whether a packet was refused because too many of this user's descriptors are in flight.
 pub(crate) fn is_crowded(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ETOOMANYREFS)
 }
 
 /// How long sending such a packet is retried.
-const CROWD_PATIENCE: Duration = Duration::from_secs(2);
+const CROWD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pause between two such attempts.
 pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(1);

@@ -31,7 +31,9 @@ const ROOMS: &[&str] = &[
     "child",
     "call",
     // Other ways to wait, and doors for tests.
+    "runtime",
     "tokio",
+    "smol",
     "private",
     "fuzzing",
     "testing",
@@ -59,6 +61,7 @@ const UNSAFE: &[(&str, &str)] = &[
 
 /// Where a crate may be used. What is not listed here may not be used at all.
 const CRATES: &[(&str, &[&str])] = &[
+    ("async_io", &["smol/", "private.rs"]),
     ("backtrace", &["error/backtrace.rs"]),
     ("bytemuck", &["object/"]),
     ("caps", &["sys/"]),
@@ -84,10 +87,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("seccompiler", &["confine/", "sys/"]),
     ("serde", &["object/serde"]),
     ("thiserror", &[""]),
-    (
-        "tokio",
-        &["tokio/", "sys/readiness.rs", "sys/poll.rs", "lib.rs"],
-    ),
+    ("tokio", &["tokio/", "sys/readiness.rs", "private.rs"]),
     ("tracing", &["events.rs"]),
 ];
 

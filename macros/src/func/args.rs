@@ -14,6 +14,7 @@ const ACCEPTED: &[&str] = &[
     "crate = path",
     "sandbox = \"policy\"",
     "sandbox = dynamic",
+    "smol",
     "tokio",
     "tokio(…)",
 ];
@@ -21,23 +22,29 @@ const ACCEPTED: &[&str] = &[
 /// The arguments of the attribute.
 pub(crate) struct Args {
     pub(crate) krate: Path,
-    pub(crate) tokio: Option<Tokio>,
+    pub(crate) starter: Option<Starter>,
     /// `callback`: the function is called in the process that it was sent to, and may borrow there.
     pub(crate) callback: bool,
     pub(crate) sandbox: sandbox::Words,
 }
 
-/// `tokio(…)`: the runtime of an `async fn`, with the arguments of `#[tokio::main]`.
-pub(crate) struct Tokio {
-    pub(crate) span: Span,
-    pub(crate) arguments: TokenStream,
+/// `tokio(…)` or `smol`: what starts the runtime of an `async fn`.
+pub(crate) enum Starter {
+    /// With the arguments of `#[tokio::main]`.
+    Tokio {
+        span: Span,
+        arguments: TokenStream,
+    },
+    Smol {
+        span: Span,
+    },
 }
 
 impl Args {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Args {
             krate: words::default_crate(),
-            tokio: None,
+            starter: None,
             callback: false,
             sandbox: sandbox::Words::default(),
         };
@@ -57,7 +64,9 @@ impl Args {
                     errors.add(error);
                 }
             } else if path.is_ident("tokio") {
-                args.tokio = Tokio::parse(&argument, errors);
+                args.starter = Starter::tokio(&argument, errors);
+            } else if path.is_ident("smol") {
+                args.starter = Starter::smol(&argument, errors);
             } else if path.is_ident("sandbox") {
                 args.sandbox.sandbox(&argument, errors);
             } else if is_confined && args.sandbox.narrowing(&argument) {
@@ -70,16 +79,16 @@ impl Args {
     }
 }
 
-impl Tokio {
-    fn parse(argument: &Meta, errors: &mut Errors) -> Option<Self> {
+impl Starter {
+    fn tokio(argument: &Meta, errors: &mut Errors) -> Option<Self> {
         let span = argument.path().span();
         match argument {
-            Meta::List(list) => Some(Tokio {
+            Meta::List(list) => Some(Self::Tokio {
                 span,
                 arguments: list.tokens.clone(),
             }),
             // Every build of tokio that has runtimes has this one.
-            Meta::Path(_) => Some(Tokio {
+            Meta::Path(_) => Some(Self::Tokio {
                 span,
                 arguments: quote!(flavor = "current_thread"),
             }),
@@ -91,6 +100,23 @@ impl Tokio {
                 );
                 None
             }
+        }
+    }
+
+    fn smol(argument: &Meta, errors: &mut Errors) -> Option<Self> {
+        if let Err(error) = argument.require_path_only() {
+            errors.add(error);
+        }
+        Some(Self::Smol {
+            span: argument.path().span(),
+        })
+    }
+
+    /// Its name, and where it is.
+    pub(crate) fn word(&self) -> (&'static str, Span) {
+        match self {
+            Self::Tokio { span, .. } => ("tokio", *span),
+            Self::Smol { span } => ("smol", *span),
         }
     }
 }

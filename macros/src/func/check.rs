@@ -8,7 +8,7 @@ use syn::{
     Type, Visibility,
 };
 
-use super::args::{Args, Tokio};
+use super::args::{Args, Starter};
 use super::sandbox::{self, Sandbox};
 use super::signature::Parsed;
 use crate::errors::Errors;
@@ -64,8 +64,8 @@ pub(crate) enum Output {
 pub(crate) enum Runtime {
     /// The attribute below `#[func]`, such as `#[tokio::main]`.
     Below(Box<Attribute>),
-    /// `#[func(tokio(…))]`
-    Ours(Tokio),
+    /// `#[func(tokio(…))]` or `#[func(smol)]`
+    Ours(Starter),
 }
 
 /// Applies the rules. `None` means that the function itself is refused.
@@ -83,7 +83,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
     let runtime = runtime(
         &sig,
         below,
-        args.tokio,
+        args.starter,
         args.callback,
         errors,
         &mut refusals,
@@ -196,16 +196,17 @@ fn qualifiers(sig: &Signature, errors: &mut Errors) {
 fn runtime(
     sig: &Signature,
     below: Option<Attribute>,
-    ours: Option<Tokio>,
+    ours: Option<Starter>,
     callback: bool,
     errors: &mut Errors,
     refusals: &mut Errors,
 ) -> Option<Runtime> {
     let Some(token) = &sig.asyncness else {
         if let Some(ours) = ours {
+            let (word, span) = ours.word();
             errors.at(
-                ours.span,
-                "`tokio` is for an `async fn`; this one needs no runtime",
+                span,
+                format!("`{word}` is for an `async fn`; this one needs no runtime"),
             );
         }
         return None;
@@ -213,7 +214,7 @@ fn runtime(
     match (below, ours) {
         (Some(below), Some(ours)) => {
             errors.at(
-                ours.span,
+                ours.word().1,
                 "the function has an attribute of its own that starts a runtime",
             );
             Some(Runtime::Below(Box::new(below)))
@@ -224,7 +225,7 @@ fn runtime(
         (None, None) => {
             refusals.at(
                 token.span,
-                "the child process needs a runtime for an `async fn`: write `#[func(tokio)]`, or \
+                "the child process needs a runtime for an `async fn`: write `#[func(tokio)]` or `#[func(smol)]`, or \
                  `#[tokio::main(flavor = \"current_thread\")]` below `#[func]`",
             );
             None

@@ -33,9 +33,9 @@ pub(crate) fn expand(function: &Function) -> TokenStream {
         Some(Sandbox::Dynamic) => items.extend([parts.func_impl(), parts.dynamic_methods()]),
         Some(Sandbox::Policy(policy)) => {
             items.push(policy.items(&function.krate));
-            items.extend([parts.func_impl(), parts.methods(), parts.tokio_methods()]);
+            items.extend([parts.func_impl(), parts.methods(), parts.runtime_methods()]);
         }
-        None => items.extend([parts.func_impl(), parts.methods(), parts.tokio_methods()]),
+        None => items.extend([parts.func_impl(), parts.methods(), parts.runtime_methods()]),
     }
     quote! {
         #declaration

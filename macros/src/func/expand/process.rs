@@ -2,9 +2,10 @@
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
-use syn::Attribute;
 use syn::ext::IdentExt;
+use syn::{Attribute, Ident};
 
+use super::super::args::Starter;
 use super::super::check::{Output, Runtime};
 use super::super::sandbox::Sandbox;
 use super::Parts;
@@ -80,30 +81,38 @@ impl Parts<'_> {
         } = self;
         let (impl_generics, ty_generics, where_clause) = self.generics.split_for_impl();
         let turbofish = ty_generics.as_turbofish();
-        let runtime = match runtime {
-            Runtime::Below(attr) => quote!(#attr),
-            Runtime::Ours(tokio) => {
-                let mut arguments = tokio.arguments.clone();
+        let call = self.call(quote!(#(#names),*));
+        let body = quote! {
+            let (#(#names,)*) = #krate::__private::decode::<#this>(__crossmist_arguments)?;
+            ::core::result::Result::Ok(#call.await)
+        };
+        let (start, is_async, body) = match runtime {
+            Runtime::Below(attr) => (quote!(#attr), quote!(async), body),
+            Runtime::Ours(Starter::Tokio { span, arguments }) => {
+                let mut arguments = arguments.clone();
                 if !arguments.is_empty() && !ends_with_comma(&arguments) {
                     arguments.extend(quote!(,));
                 }
-                quote_spanned! {tokio.span=>
+                let start = quote_spanned! {*span=>
                     use #krate::__private::tokio as __crossmist_tokio;
                     #[__crossmist_tokio::main(#arguments crate = "__crossmist_tokio")]
-                }
+                };
+                (start, quote!(async), body)
+            }
+            Runtime::Ours(Starter::Smol { span }) => {
+                let block_on = quote_spanned!(*span=> #krate::__private::block_on_smol);
+                let body = quote!(#block_on(async move { #body }));
+                (quote!(), quote!(), body)
             }
         };
-        let call = self.call(quote!(#(#names),*));
         let entered = quote! {
-            #runtime
-            async fn __crossmist_entered #impl_generics (
+            #start
+            #is_async fn __crossmist_entered #impl_generics (
                 __crossmist_arguments: #krate::__private::Arguments<'_>,
             ) -> ::core::result::Result<#output, #krate::DecodeError>
             #where_clause
             {
-                let (#(#names,)*) =
-                    #krate::__private::decode::<#this>(__crossmist_arguments)?;
-                ::core::result::Result::Ok(#call.await)
+                #body
             }
         };
         (
@@ -183,8 +192,14 @@ impl Parts<'_> {
         }
     }
 
-    /// The same for tokio, if the library was built with it.
-    pub(super) fn tokio_methods(&self) -> TokenStream {
+    /// The same for each asynchronous runtime that the library was built with.
+    pub(super) fn runtime_methods(&self) -> TokenStream {
+        let tokio = self.methods_under("tokio");
+        let smol = self.methods_under("smol");
+        quote!(#tokio #smol)
+    }
+
+    fn methods_under(&self, runtime: &str) -> TokenStream {
         let Parts {
             this,
             krate,
@@ -195,33 +210,33 @@ impl Parts<'_> {
             ..
         } = self;
         let (impl_generics, _, where_clause) = self.generics.split_for_impl();
-        let run = self.docs(
-            "Runs",
-            "in a child process and waits for its result, under tokio.",
-        );
-        let spawn = self.docs("Starts", "in a child process, under tokio.");
+        let run_docs = format!("in a child process and waits for its result, under {runtime}.");
+        let run_docs = self.docs("Runs", &run_docs);
+        let spawn_docs = self.docs("Starts", &format!("in a child process, under {runtime}."));
         let errors = errors_section();
         let span = spans::generated(&self.function.name).span();
+        let [if_built, module, run, spawn] = ["if_", "", "run_", "spawn_"]
+            .map(|prefix| Ident::new(&format!("{prefix}{runtime}"), span));
         quote_spanned! {span=>
-            #krate::__private::if_tokio! {
+            #krate::__private::#if_built! {
                 #[allow(clippy::too_many_arguments, clippy::future_not_send)]
                 impl #impl_generics #this #where_clause {
-                    #run
+                    #run_docs
                     #errors
-                    #vis async fn run_tokio(
+                    #vis async fn #run(
                         self,
                         #(#names: #types),*
                     ) -> ::core::result::Result<#output, #krate::Error> {
-                        #krate::__private::run_tokio::<Self>(self, (#(#names,)*)).await
+                        #krate::__private::#run::<Self>(self, (#(#names,)*)).await
                     }
 
-                    #spawn
+                    #spawn_docs
                     #errors
-                    #vis async fn spawn_tokio(
+                    #vis async fn #spawn(
                         self,
                         #(#names: #types),*
-                    ) -> ::core::result::Result<#krate::tokio::Child<#output>, #krate::Error> {
-                        #krate::__private::spawn_tokio::<Self>(self, (#(#names,)*)).await
+                    ) -> ::core::result::Result<#krate::#module::Child<#output>, #krate::Error> {
+                        #krate::__private::#spawn::<Self>(self, (#(#names,)*)).await
                     }
                 }
             }

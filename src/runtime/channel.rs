@@ -4,35 +4,18 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::endpoint::AsyncEndpoint;
+use super::reactor::Reactor;
 use crate::channel::ChannelError;
 use crate::object::{Limits, Object};
 
-/// Creates a channel in one direction. See [`crossmist::channel`](crate::channel).
-///
-/// # Errors
-///
-/// Those of [`crossmist::channel`](crate::channel).
-pub fn channel<T: Object>() -> Result<(Sender<T>, Receiver<T>), ChannelError> {
-    crate::channel().map(|(sender, receiver)| (sender.into(), receiver.into()))
-}
-
-/// Creates a channel in both directions. See [`crossmist::duplex`](crate::duplex).
-///
-/// # Errors
-///
-/// Those of [`crossmist::channel`](crate::channel).
-pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
-    crate::duplex().map(|(ours, theirs)| (ours.into(), theirs.into()))
-}
-
 /// The end of a channel that sends `T`s. See [`crossmist::Sender`](crate::Sender).
-pub struct Sender<T> {
-    pub(super) endpoint: AsyncEndpoint,
+pub struct Sender<T, W: Reactor> {
+    pub(super) endpoint: AsyncEndpoint<W>,
     objects: PhantomData<fn(T)>,
 }
 
 // Not derived: a derive would require the objects to be `Debug`.
-impl<T> std::fmt::Debug for Sender<T> {
+impl<T, W: Reactor> std::fmt::Debug for Sender<T, W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
             .field("endpoint", &self.endpoint)
@@ -45,14 +28,14 @@ impl<T> std::fmt::Debug for Sender<T> {
 /// # Security
 ///
 /// Whatever the peer sends, receiving returns a value of `T` or an error. Memory is bounded by
-/// [`Limits`]. To bound time, wrap the future, such as with [`tokio::time::timeout`].
-pub struct Receiver<T> {
-    pub(super) endpoint: AsyncEndpoint,
+/// [`Limits`]. To bound time, wrap the future, with the timer of your runtime, such as `tokio::time::timeout`.
+pub struct Receiver<T, W: Reactor> {
+    pub(super) endpoint: AsyncEndpoint<W>,
     objects: PhantomData<fn() -> T>,
 }
 
 // Not derived: a derive would require the objects to be `Debug`.
-impl<T> std::fmt::Debug for Receiver<T> {
+impl<T, W: Reactor> std::fmt::Debug for Receiver<T, W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Receiver")
             .field("endpoint", &self.endpoint)
@@ -61,13 +44,13 @@ impl<T> std::fmt::Debug for Receiver<T> {
 }
 
 /// One end of a channel in both directions. See [`crossmist::Duplex`](crate::Duplex).
-pub struct Duplex<S, R> {
-    pub(super) endpoint: AsyncEndpoint,
+pub struct Duplex<S, R, W: Reactor> {
+    pub(super) endpoint: AsyncEndpoint<W>,
     objects: PhantomData<fn(S) -> R>,
 }
 
 // Not derived: a derive would require the objects to be `Debug`.
-impl<S, R> std::fmt::Debug for Duplex<S, R> {
+impl<S, R, W: Reactor> std::fmt::Debug for Duplex<S, R, W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Duplex")
             .field("endpoint", &self.endpoint)
@@ -75,7 +58,7 @@ impl<S, R> std::fmt::Debug for Duplex<S, R> {
     }
 }
 
-impl<T: Object> Sender<T> {
+impl<T: Object, W: Reactor> Sender<T, W> {
     /// Sends a value. Waits in the runtime while the socket's buffer is full.
     ///
     /// # Errors
@@ -93,14 +76,14 @@ impl<T: Object> Sender<T> {
     }
 }
 
-impl<T: Object> Receiver<T> {
+impl<T: Object, W: Reactor> Receiver<T, W> {
     /// Receives a value. Waits in the runtime if necessary. Returns `None` at the end of the
     /// channel.
     ///
     /// # Errors
     ///
-    /// Those of [`crossmist::Receiver::recv`](crate::Receiver::recv), and [`ChannelError::Io`]
-    /// outside a runtime with I/O.
+    /// Those of [`crossmist::Receiver::recv`](crate::Receiver::recv), and [`ChannelError::Io`] if it
+    /// has to wait outside a runtime with I/O.
     ///
     /// # Cancel safety
     ///
@@ -111,7 +94,7 @@ impl<T: Object> Receiver<T> {
     }
 }
 
-impl<S: Object, R: Object> Duplex<S, R> {
+impl<S: Object, R: Object, W: Reactor> Duplex<S, R, W> {
     /// Sends a value. See [`Sender::send`].
     ///
     /// # Errors
@@ -156,7 +139,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
 
     /// Converts the end into a [`Sender`], which no longer receives.
     #[must_use]
-    pub fn into_sender(self) -> Sender<S> {
+    pub fn into_sender(self) -> Sender<S, W> {
         Sender {
             endpoint: self.endpoint,
             objects: PhantomData,
@@ -165,7 +148,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
 
     /// Converts the end into a [`Receiver`], which no longer sends.
     #[must_use]
-    pub fn into_receiver(self) -> Receiver<R> {
+    pub fn into_receiver(self) -> Receiver<R, W> {
         Receiver {
             endpoint: self.endpoint,
             objects: PhantomData,
@@ -176,7 +159,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
 /// What an end that sends can do without a runtime.
 macro_rules! sends {
     ($([$($parameter:ident),*] $end:ty, $object:ident;)*) => {$(
-        impl<$($parameter: Object),*> $end {
+        impl<$($parameter: Object,)* W: Reactor> $end {
             /// Sends a value if that is possible without waiting. See
             /// [`crossmist::Sender::try_send`](crate::Sender::try_send).
             ///
@@ -193,7 +176,7 @@ macro_rules! sends {
 /// What an end that receives can do without a runtime.
 macro_rules! receives {
     ($([$($parameter:ident),*] $end:ty, $object:ident;)*) => {$(
-        impl<$($parameter: Object),*> $end {
+        impl<$($parameter: Object,)* W: Reactor> $end {
             /// Receives a value if one has already arrived, and returns `None` if not. Does not
             /// wait.
             ///
@@ -201,26 +184,26 @@ macro_rules! receives {
             ///
             /// Those of [`crossmist::Receiver::try_recv`](crate::Receiver::try_recv).
             pub fn try_recv(&mut self) -> Result<Option<$object>, ChannelError> {
-                self.endpoint.get_mut().try_recv().into_result()
+                self.endpoint.get_mut().try_recv()
             }
         }
     )*};
 }
 
 sends! {
-    [T] Sender<T>, T;
-    [S, R] Duplex<S, R>, S;
+    [T] Sender<T, W>, T;
+    [S, R] Duplex<S, R, W>, S;
 }
 
 receives! {
-    [T] Receiver<T>, T;
-    [S, R] Duplex<S, R>, R;
+    [T] Receiver<T, W>, T;
+    [S, R] Duplex<S, R, W>, R;
 }
 
 /// What the three kinds of ends have in common.
 macro_rules! ends {
     ($([$($parameter:ident),*] $end:ident;)*) => {$(
-        impl<$($parameter: Object),*> $end<$($parameter),*> {
+        impl<$($parameter: Object,)* W: Reactor> $end<$($parameter,)* W> {
             /// Sets the limits on later messages.
             pub fn set_limits(&mut self, limits: Limits) {
                 self.endpoint.get_mut().limits = limits;
@@ -228,20 +211,24 @@ macro_rules! ends {
         }
 
         /// Registers the end with the runtime of the first task that waits for it.
-        impl<$($parameter: Object),*> From<crate::$end<$($parameter),*>> for $end<$($parameter),*> {
+        impl<$($parameter: Object,)* W: Reactor> From<crate::$end<$($parameter),*>>
+            for $end<$($parameter,)* W>
+        {
             fn from(end: crate::$end<$($parameter),*>) -> Self {
                 Self { endpoint: AsyncEndpoint::new(end.into_endpoint()), objects: PhantomData }
             }
         }
 
         /// Keeps what has arrived of a message.
-        impl<$($parameter: Object),*> From<$end<$($parameter),*>> for crate::$end<$($parameter),*> {
-            fn from(end: $end<$($parameter),*>) -> Self {
+        impl<$($parameter: Object,)* W: Reactor> From<$end<$($parameter,)* W>>
+            for crate::$end<$($parameter),*>
+        {
+            fn from(end: $end<$($parameter,)* W>) -> Self {
                 Self::new(end.endpoint.into_inner())
             }
         }
 
-        impl<$($parameter: Object),*> AsFd for $end<$($parameter),*> {
+        impl<$($parameter: Object,)* W: Reactor> AsFd for $end<$($parameter,)* W> {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.endpoint.get().socket()
             }

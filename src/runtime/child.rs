@@ -1,0 +1,170 @@
+//! `Child`: waits in a runtime for a child's answer and for its end.
+
+use std::time::Duration;
+
+use super::reactor::{Reactor, Woken, wait};
+use crate::call::KillHandle;
+use crate::confine::ConfinementStatus;
+use crate::error::Error;
+use crate::object::Object;
+use crate::sys::poll::Deadline;
+use crate::sys::readiness::Held;
+use crate::transport::{Outbox, Step};
+
+/// A function that is running in a child process. See [`crossmist::Child`](crate::Child).
+///
+/// Dropping a `Child` does not end the process, unless
+/// [`kill_on_drop`](crate::Builder::kill_on_drop) is set on the builder. In both cases, the process
+/// leaves no zombie.
+pub struct Child<T, W: Reactor> {
+    // Before the child, whose descriptors they watch.
+    socket: W::Source,
+    end: W::Source,
+    child: crate::Child<T>,
+}
+
+// Not derived: a derive would require the objects to be `Debug`.
+impl<T, W: Reactor> std::fmt::Debug for Child<T, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Child")
+            .field("child", &self.child)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Object, W: Reactor> Child<T, W> {
+    pub(super) fn new(child: crate::Child<T>) -> Result<Self, Error> {
+        let Some((socket, end)) = child.sources() else {
+            return Err(Error::StatusTaken);
+        };
+        let register = |held| {
+            W::register(held).map_err(|source| Error::Io {
+                operation: "register the child process with the asynchronous runtime",
+                source,
+            })
+        };
+        Ok(Self {
+            socket: register(Held::connection(socket))?,
+            end: register(Held::pidfd(end))?,
+            child,
+        })
+    }
+
+    pub(super) fn watch(&self) {
+        self.child.watch();
+    }
+
+    /// Returns the child's process id. See [`crossmist::Child::id`](crate::Child::id).
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the child with SIGKILL. See [`crossmist::Child::kill`](crate::Child::kill).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the child cannot be killed.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.child.kill()
+    }
+
+    /// Returns a handle that can kill the child from elsewhere.
+    #[must_use]
+    pub fn kill_handle(&self) -> KillHandle {
+        self.child.kill_handle()
+    }
+
+    /// Waits until the child has exited, and returns the function's result.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] that says how the child ended, if it returned no result.
+    ///
+    /// # Panics
+    ///
+    /// tokio panics if its time driver is not enabled and is needed, for a deadline or for a child that
+    /// lingers after its answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the `Child`: the process keeps running, or is killed if
+    /// `kill_on_drop` is set. To wait with a timeout and keep the child, use
+    /// [`join_timeout`](Self::join_timeout).
+    pub async fn join(mut self) -> Result<T, Error> {
+        match self.join_until(Deadline::NEVER).await? {
+            Some(value) => Ok(value),
+            None => Err(Error::StatusTaken),
+        }
+    }
+
+    /// Waits for at most `timeout` until the child has exited, and returns the function's result.
+    /// Returns `None` if the child is still running.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`join`](Self::join).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped. The next call continues to wait.
+    pub async fn join_timeout(&mut self, timeout: Duration) -> Result<Option<T>, Error> {
+        self.join_until(Deadline::after(timeout)).await
+    }
+
+    async fn join_until(&mut self, until: Deadline) -> Result<Option<T>, Error> {
+        self.drive(|child| child.next_join(until)).await
+    }
+
+    /// Waits until the sandbox is in place, and returns what it enforces. See
+    /// [`crossmist::Child::confinement`](crate::Child::confinement).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Confine`] if the child could not confine itself. Otherwise the error that ended the
+    /// call so early.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn confinement(&mut self) -> Result<Option<ConfinementStatus>, Error> {
+        self.drive(crate::Child::next_confinement).await
+    }
+
+    /// Sends the rest of the arguments while the child reads them.
+    pub(super) async fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
+        self.drive(|child| child.next_send(outbox)).await
+    }
+
+    /// Takes steps until the last one, and waits in between.
+    async fn drive<O>(
+        &mut self,
+        mut next: impl FnMut(&mut crate::Child<T>) -> Step<Result<O, Error>>,
+    ) -> Result<O, Error> {
+        let mut ready = None;
+        loop {
+            let wanted = match next(&mut self.child) {
+                Step::Done(result) => return result,
+                Step::Continue => {
+                    W::yield_now().await;
+                    continue;
+                }
+                Step::Wait(wanted) => wanted,
+            };
+            if let Some(ready) = ready.take() {
+                // The step has found nothing, so the runtime has to wait again.
+                W::clear(ready);
+            }
+            match wait::<W>(&self.socket, Some(&self.end), wanted).await {
+                Ok(Woken::Socket(readiness)) => ready = Some(readiness),
+                Ok(Woken::End(readiness)) => {
+                    if !self.child.note_end() {
+                        W::clear(readiness);
+                    }
+                }
+                Ok(Woken::Time) => {}
+                Err(source) => return Err(self.child.fail_to_wait(source)),
+            }
+        }
+    }
+}
