@@ -44,7 +44,7 @@ pub(crate) enum Wait {
 /// What one `recvmsg` received.
 #[derive(Debug)]
 pub(crate) struct Packet {
-    /// The number of bytes in both buffers. 0 is an empty packet or the end; see `hung_up`.
+    /// The number of bytes in both buffers. 0 is an empty packet or the end; see [`receive`].
     pub(crate) bytes: usize,
     pub(crate) descriptors: Vec<Option<Received>>,
     /// Whether it came with a timestamp, which SO_TIMESTAMP requests.
@@ -202,14 +202,28 @@ const SCM_PIDFD: libc::c_int = 4;
 /// into that of `tail`.
 ///
 /// Every descriptor that arrives is owned at once and close-on-exec.
+///
+/// A packet of no bytes and no descriptors is the end if the peer has hung up. The peer can also have
+/// sent such a packet before.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     head: &mut Vec<u8>,
     head_room: usize,
-    tail: Option<(&mut Vec<u8>, usize)>,
+    mut tail: Option<(&mut Vec<u8>, usize)>,
     wait: Wait,
 ) -> io::Result<Packet> {
-    receive_with(socket, head, head_room, tail, wait.flags())
+    let mut once = || {
+        let tail = tail.as_mut().map(|(buffer, room)| (&mut **buffer, *room));
+        receive_with(socket, head, head_room, tail, wait.flags())
+    };
+    let packet = once()?;
+    // The kernel looks for a packet first, and then for the end. If the peer sends its last packet and
+    // hangs up between the two, the kernel reports the end, and the packet is still in the queue.
+    // Nothing is added to the queue once the peer has hung up, so a second look finds it.
+    if packet.bytes == 0 && packet.descriptors.is_empty() && poll::has_hung_up(socket)? {
+        return once();
+    }
+    Ok(packet)
 }
 
 fn receive_with(
@@ -563,3 +577,6 @@ pub(crate) fn is_connected(socket: BorrowedFd<'_>) -> bool {
     };
     result == 0
 }
+
+#[cfg(test)]
+mod tests;
