@@ -20,6 +20,7 @@ use crate::sys::sigsys;
 use crate::sys::socket;
 use crate::sys::threads;
 use crate::sys::usage::{Usage, first_usage, usage};
+use crate::transport;
 use crate::wire::DenialReport;
 
 /// What a process has done to itself.
@@ -53,6 +54,8 @@ pub(crate) fn apply(
     let control_group = plan.control_group.take();
     let fixed: &StaticPlan = &plan.fixed;
 
+    // The calls that this takes may be denied from here on.
+    transport::do_without_measuring();
     // Landlock and seccomp are about this thread and those that it starts.
     if !fork::is_single_threaded().map_err(step(Step::Threads))? {
         return Err(Failure::threads(threads::others()));

@@ -3,12 +3,69 @@
 //! A receive wakes up the processes that wait for room. A peer can make tens of thousands of them
 //! wait, so that each packet costs milliseconds instead of microseconds. No honest peer does that.
 
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sys::clock;
+use crate::sys::socket::{self, Wait};
 
 /// What one receive may cost: many times the usual cost, for a packet of 200 KiB as well.
 const RECEIVE_TIME: Duration = Duration::from_millis(1);
+
+/// How many times as much a receive may cost as one that nobody makes costly, on a machine so slow
+/// that [`RECEIVE_TIME`] is less: one that is emulated, for example.
+const TIMES: u32 = 16;
+
+/// The length of the packets by which that is measured: about that of the longest that are received.
+const PACKET_BYTES: usize = 200 << 10;
+
+/// How many packets that takes. The median counts.
+const PACKETS: usize = 5;
+
+/// Whether this process may still measure how fast its machine is.
+static MAY_MEASURE: AtomicBool = AtomicBool::new(true);
+
+/// From now on, this process does not measure how fast its machine is, which takes calls that a policy
+/// may deny. If it has not done so yet, its receives may cost anything.
+///
+/// For a child that confines itself: its policy bounds its time.
+pub(crate) fn do_without_measuring() {
+    MAY_MEASURE.store(false, Ordering::Relaxed);
+}
+
+/// Returns what one receive may cost on this machine, or `None` if that is not known.
+fn allowance() -> Option<Duration> {
+    static MEASURED: OnceLock<Duration> = OnceLock::new();
+    match MAY_MEASURE.load(Ordering::Relaxed) {
+        true => Some(*MEASURED.get_or_init(|| allow(measure().unwrap_or_default()))),
+        false => MEASURED.get().copied(),
+    }
+}
+
+/// Returns what one receive may cost where these are the costs of ordinary ones.
+fn allow(mut ordinary: [Duration; PACKETS]) -> Duration {
+    ordinary.sort_unstable();
+    let median = ordinary[PACKETS / 2];
+    RECEIVE_TIME.max(median.saturating_mul(TIMES))
+}
+
+/// Receives packets that this thread sends to itself, and returns what each costs.
+fn measure() -> io::Result<[Duration; PACKETS]> {
+    let (ours, theirs) = socket::pair()?;
+    let (packet, mut received) = (vec![0; PACKET_BYTES], Vec::new());
+    let mut costs = [Duration::ZERO; PACKETS];
+    for cost in &mut costs {
+        socket::send(theirs.as_fd(), &[IoSlice::new(&packet)], &[], Wait::Never)?;
+        received.clear();
+        let before = clock::thread_time();
+        socket::receive(ours.as_fd(), &mut received, PACKET_BYTES, None, Wait::Never)?;
+        *cost = clock::thread_time().saturating_sub(before);
+    }
+    Ok(costs)
+}
 
 /// How many receives are measured after one that took long. Some of them find nothing, and cost nothing.
 const MEASURED: u32 = 64;
@@ -38,7 +95,7 @@ impl Cost {
     /// Receives, and counts what that costs this thread if one of the receives before it took long.
     ///
     /// The kernel is not asked for the time unless it matters. To wait for something to receive costs nothing.
-    pub(crate) fn watch<R>(&mut self, receive: impl FnOnce() -> R) -> R {
+    pub(crate) fn watch<R>(&mut self, receive: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         let begun = Instant::now();
         let result = match self.to_be_measured {
             0 => receive(),
@@ -52,22 +109,27 @@ impl Cost {
     }
 
     /// Receives, and counts what that costs this thread.
-    pub(crate) fn of<R>(&mut self, receive: impl FnOnce() -> R) -> R {
+    pub(crate) fn of<R>(&mut self, receive: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         let before = clock::thread_time();
         let result = receive();
-        self.add(clock::thread_time().saturating_sub(before));
+        let cost = clock::thread_time().saturating_sub(before);
+        // A peer doesn't make up for a costly packet with one that it doesn't send.
+        if cost > RECEIVE_TIME || (result.is_ok() && !self.excess.is_zero()) {
+            self.add(cost, allowance());
+        }
         result
     }
 
-    fn add(&mut self, cost: Duration) {
-        let excess = cost.saturating_sub(RECEIVE_TIME).min(ADDED_TIME);
-        if excess.is_zero() {
-            return;
-        }
+    /// Counts a receive. What it costs less than it may makes up for one that cost more: such as when
+    /// this process was interrupted by the host of its virtual machine, which nobody tells it.
+    fn add(&mut self, cost: Duration, allowance: Option<Duration>) {
+        let Some(allowance) = allowance else { return };
         let now = Instant::now();
         let passed = self.at.replace(now).map(|at| now.duration_since(at));
         let forgotten = passed.unwrap_or_default() / FORGOTTEN_PART;
-        self.excess = self.excess.saturating_sub(forgotten).saturating_add(excess);
+        let before = self.excess.saturating_sub(forgotten);
+        let added = cost.min(allowance.saturating_add(ADDED_TIME));
+        self.excess = before.saturating_add(added).saturating_sub(allowance);
     }
 
     /// Returns whether the peer must be ended.
@@ -80,45 +142,106 @@ impl Cost {
 mod tests {
     use super::*;
 
+    /// Of a machine on which the least is allowed.
+    const LEAST: Option<Duration> = Some(RECEIVE_TIME);
+
     #[test]
     fn ordinary_receives_never_add_up() {
         let mut cost = Cost::default();
         for _ in 0..1_000_000 {
-            cost.add(RECEIVE_TIME);
+            cost.add(RECEIVE_TIME, LEAST);
         }
         assert!(!cost.is_too_high());
-        assert_eq!(cost.of(|| 7), 7);
+        assert_eq!(cost.of(|| Ok(7)).unwrap(), 7);
     }
 
     #[test]
-    fn expensive_ones_do() {
+    fn a_slow_machine_is_not_taken_for_a_costly_peer() {
+        let micros = Duration::from_micros;
+        // A fast one allows what it always does, and so does one that can't be measured.
+        assert_eq!(allow([micros(20); PACKETS]), RECEIVE_TIME);
+        assert_eq!(allow([Duration::ZERO; PACKETS]), RECEIVE_TIME);
+        // An emulated one, which was interrupted once meanwhile.
+        let slow = allow([
+            micros(710),
+            micros(740),
+            micros(700),
+            micros(27_000),
+            micros(720),
+        ]);
+        assert_eq!(slow, micros(720) * TIMES);
+        // What was measured there: the median was 4 ms, and one of ten was above 7.
+        let mut cost = Cost::default();
+        for _ in 0..10_000 {
+            for millis in [3, 4, 5, 4, 3, 7, 4, 27, 4, 6] {
+                cost.add(micros(millis * 1000), Some(slow));
+            }
+            assert!(!cost.is_too_high());
+        }
+        // The control.
+        for _ in 0..20 {
+            cost.add(micros(27_000), Some(slow));
+        }
+        assert!(cost.is_too_high());
+    }
+
+    #[test]
+    fn what_a_receive_costs_this_machine_is_measured() {
+        let measured = measure().unwrap();
+        assert!(measured.iter().all(|cost| !cost.is_zero()), "{measured:?}");
+    }
+
+    #[test]
+    fn expensive_receives_do_add_up() {
         let mut cost = Cost::default();
         let mut count = 0;
         while !cost.is_too_high() {
-            cost.add(RECEIVE_TIME * 4);
+            cost.add(RECEIVE_TIME * 4, LEAST);
             count += 1;
         }
         assert!((20..60).contains(&count), "{count}");
         // What this thread does meanwhile is what counts, not the time that passes.
         let mut patient = Cost::default();
-        patient.of(|| std::thread::sleep(EXCESS_TIME * 2));
-        assert!(!patient.is_too_high());
+        let slept = patient.of(|| {
+            std::thread::sleep(EXCESS_TIME * 2);
+            Ok(())
+        });
+        assert!(slept.is_ok() && !patient.is_too_high());
         let mut busy = Cost::default();
         for _ in 0..10 {
-            let until = clock::thread_time() + EXCESS_TIME / 2;
-            busy.of(|| while clock::thread_time() < until {});
+            let until = clock::thread_time() + allowance().unwrap() + EXCESS_TIME;
+            let worked = busy.of(|| {
+                while clock::thread_time() < until {}
+                Ok(())
+            });
+            worked.unwrap();
         }
         assert!(busy.is_too_high());
+    }
+
+    #[test]
+    fn a_receive_that_found_nothing_makes_up_for_none() {
+        let mut cost = Cost::default();
+        cost.add(RECEIVE_TIME * 20, LEAST);
+        let before = cost.excess;
+        for _ in 0..1000 {
+            let nothing: io::Result<()> = cost.of(|| Err(io::ErrorKind::WouldBlock.into()));
+            nothing.unwrap_err();
+        }
+        assert_eq!(cost.excess, before);
+        // The control.
+        cost.of(|| Ok(())).unwrap();
+        assert!(cost.excess < before);
     }
 
     #[test]
     fn one_long_receive_is_forgiven() {
         let mut halted = Cost::default();
         for _ in 0..4 {
-            halted.add(EXCESS_TIME * 100);
+            halted.add(EXCESS_TIME * 100, LEAST);
         }
         assert!(!halted.is_too_high());
-        halted.add(EXCESS_TIME * 100);
+        halted.add(EXCESS_TIME * 100, LEAST);
         assert!(halted.is_too_high());
     }
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-pub(crate) use self::cost::{Cost, EXCESS_TIME};
+pub(crate) use self::cost::{Cost, EXCESS_TIME, do_without_measuring};
 pub(crate) use self::inbox::{Arrival, Fault, Inbox};
 pub(crate) use self::outbox::{CROWD_INTERVAL, Outbox, Sent, is_crowded};
 pub(crate) use self::step::{Interest, Step, WaitFor};
