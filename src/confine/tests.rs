@@ -278,14 +278,21 @@ alone! {
 
     fn a_second_thread_stops_it() {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let named = std::thread::Builder::new().name("of-a-library".to_owned());
-        let thread = named.spawn(move || stopped.recv()).unwrap();
+        let (named, is_named) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("of-a-library".to_owned());
+        let thread = thread.spawn(move || {
+            named.send(()).unwrap();
+            stopped.recv()
+        });
+        is_named.recv().unwrap();
         let failure = confine(plan(nothing())).unwrap_err().to_string();
         let expected = "it could not count on being its only thread: it has 1 thread beside its first \
                         one: `of-a-library`; a library starts";
         assert!(failure.starts_with(expected), "{failure}");
         drop(stop);
-        let _ = thread.join();
+        let _ = thread.unwrap().join();
+        // The kernel counts a thread for a moment after it was joined.
+        while std::fs::read_dir("/proc/self/task").unwrap().count() > 1 {}
         // Nothing has been done yet, so it is a matter of that thread only.
         assert_eq!(confine(plan(nothing())).map(drop), Ok(()));
     }
