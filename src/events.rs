@@ -73,6 +73,15 @@ pub(crate) fn confined(pid: u32, status: &ConfinementStatus) {
     );
 }
 
+/// A pool could not start a spare child. It tries again.
+pub(crate) fn no_spare(error: &Error) {
+    warn!(
+        target: TARGET,
+        error = error as &dyn std::error::Error,
+        "a pool could not start a child in reserve"
+    );
+}
+
 /// A call has failed in a way that the program's operator wants to know about.
 pub(crate) fn failed(pid: u32, error: &Error) {
     match error {

@@ -33,9 +33,13 @@ pub trait Func: Object + Copy {
 
 /// The arguments of a call, still encoded.
 #[derive(Debug)]
-pub struct Arguments<'m>(pub(crate) Decoder<'m>);
+pub struct Arguments<'m>(Decoder<'m>);
 
 impl<'m> Arguments<'m> {
+    pub(crate) fn new(decoder: Decoder<'m>) -> Self {
+        Self(decoder)
+    }
+
     /// Returns the descriptors that came with the arguments.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         self.0.descriptors()

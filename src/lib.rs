@@ -151,6 +151,7 @@ mod func;
 pub mod fuzzing;
 pub mod keeper;
 mod object;
+mod pool;
 #[cfg(feature = "__runtime")]
 pub mod runtime;
 #[cfg(feature = "smol")]
@@ -183,6 +184,7 @@ pub use crate::object::{
     Blob, BlobBuf, DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object,
     Serde, Shape, TrustedHasher,
 };
+pub use crate::pool::{Latency, Map, MapUnordered, Pool, PoolBuilder, PoolStats};
 pub use crate::wire::{BytesError, ProtocolError, encode_into, from_bytes, to_bytes};
 pub use crossmist_macros::{Object, func, main, object};
 

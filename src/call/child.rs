@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use super::confinement::Confined;
 use super::process::{ChildProcess, StillRunning};
-use super::progress::{Answer, CallSettings, Running};
+use super::progress::{Answer, CallSettings, Progress, Running};
 use super::reaper;
+use crate::child::Reply;
 use crate::confine::ConfinementStatus;
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
-use crate::object::Object;
+use crate::object::{Limits, Object};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::Ended;
 #[cfg(feature = "__runtime")]
 use crate::sys::socket::Connection;
+use crate::sys::socket::Wait;
 use crate::transport::{Interest, Outbox, Step, WaitFor};
 
 /// A function that is running in a child process.
@@ -29,6 +31,8 @@ use crate::transport::{Interest, Outbox, Step, WaitFor};
 pub struct Child<T> {
     running: Option<Running>,
     said: Option<Said<T>>,
+    /// It has ended, and has not read its arguments, which were one packet.
+    is_untouched: bool,
 }
 
 // Not derived: a derive would require the objects to be `Debug`.
@@ -62,6 +66,7 @@ impl<T: Object> Child<T> {
         Self {
             running: Some(Running::new(process, socket, hold, confined)),
             said: None,
+            is_untouched: false,
         }
     }
 
@@ -185,24 +190,13 @@ impl<T: Object> Child<T> {
 
     /// Waits in `poll(2)`.
     fn wait(&mut self, wait: WaitFor) -> Result<(), Error> {
-        let Some(running) = &mut self.running else {
+        let Some(mut entries) = self.entries(wait) else {
             return Err(Error::StatusTaken);
         };
-        let socket = match wait.socket {
-            None => 0,
-            Some(Interest::Readable) => libc::POLLIN,
-            Some(Interest::Writable) => libc::POLLOUT,
-        };
-        let mut entries = [
-            running.process.end_entry(),
-            poll::entry(running.socket.as_fd(), socket),
-        ];
-        // A socket from which nothing is expected may be ready all the time.
-        let count = if wait.socket.is_some() { 2 } else { 1 };
-        match poll::poll(&mut entries[..count], wait.until) {
+        match poll::poll(&mut entries, wait.until) {
             Ok(()) => {
                 if entries[0].revents != 0 {
-                    running.note_end();
+                    self.note_end();
                 }
                 Ok(())
             }
@@ -342,7 +336,144 @@ impl<T: Object> Child<T> {
     }
 }
 
+/// What a pool needs of a child whose call comes later than its start.
+impl<T: Object> Child<T> {
+    /// Returns whether it runs, and has said nothing since it was confined.
+    pub(super) fn is_waiting(&mut self) -> bool {
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        !running.note_end() && matches!(running.look::<T>(), Ok(Progress::Nothing))
+    }
+
+    pub(super) fn set_deadline(&mut self, deadline: Deadline, time: Duration) {
+        if let Some(running) = &mut self.running {
+            (running.deadline, running.time) = (deadline, time);
+        }
+    }
+
+    pub(super) fn lower_limits(&mut self, limits: Limits) {
+        if let Some(running) = &mut self.running {
+            running.lower_limits(limits);
+        }
+    }
+
+    pub(super) fn confined(&self) -> Option<&Confined> {
+        self.running.as_ref()?.confined.as_ref()
+    }
+
+    /// Sends what its socket takes of the arguments.
+    pub(super) fn begin_send(&mut self, outbox: &mut Outbox<'_>) -> io::Result<()> {
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        match outbox.advance(running.socket.as_fd(), Wait::Never) {
+            Ok(_) => Ok(()),
+            // Its exit status will tell why it went away.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Comes closer to the result, and does not wait for the end of a child that has given one. Any
+    /// other child has ended then.
+    pub(crate) fn next_result(&mut self) -> Step<Result<T, Error>> {
+        if self.said.is_none()
+            && let Some(running) = &mut self.running
+        {
+            match running.next_answer(Deadline::NEVER, false) {
+                Ok(Step::Done(Some(Answer::Given(reply @ Reply::Returned(_))))) => {
+                    let result = running.conclude(reply);
+                    if let Err(error) = &result {
+                        self.end_for(error);
+                    }
+                    return Step::Done(result);
+                }
+                Ok(Step::Done(answer)) => {
+                    if let Err(error) = self.note(Ok(answer)) {
+                        return Step::Done(Err(error));
+                    }
+                }
+                Ok(Step::Continue) => return Step::Continue,
+                Ok(Step::Wait(wait)) => return Step::Wait(wait),
+                Err(error) => {
+                    self.end_for(&error);
+                    return Step::Done(Err(error));
+                }
+            }
+        }
+        match self.next_join(Deadline::NEVER) {
+            Step::Done(Ok(Some(value))) => Step::Done(Ok(value)),
+            Step::Done(Ok(None)) => Step::Done(Err(Error::StatusTaken)),
+            Step::Done(Err(error)) => Step::Done(Err(error)),
+            Step::Continue => Step::Continue,
+            Step::Wait(wait) => Step::Wait(wait),
+        }
+    }
+
+    /// Waits for the result, and not for the end of a child that has given one.
+    pub(crate) fn result(&mut self) -> Result<T, Error> {
+        loop {
+            match self.next_result() {
+                Step::Done(result) => return result,
+                Step::Continue => {}
+                Step::Wait(wait) => self.wait(wait)?,
+            }
+        }
+    }
+
+    /// Returns whether a child that has ended had not read what it was sent last. If that was all of its
+    /// arguments, nobody has seen them.
+    pub(crate) fn left_unread(&self) -> bool {
+        self.is_untouched
+    }
+
+    /// Looks whether a child that has answered has ended, passes on what it printed, and returns whether
+    /// there is nothing more to do. A child that lingers is killed.
+    pub(crate) fn is_over(&mut self, linger: Deadline) -> bool {
+        let Some(running) = &mut self.running else {
+            return true;
+        };
+        match running.next_end(linger) {
+            Step::Done(_) => {
+                self.end_now();
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 impl<T> Child<T> {
+    /// Looks whether the process has ended, and returns whether it has.
+    pub(crate) fn note_end(&mut self) -> bool {
+        self.running.as_mut().is_none_or(Running::note_end)
+    }
+
+    /// Returns what a step waits for, for `poll`: the end of the process, and its socket.
+    pub(crate) fn entries(&self, wait: WaitFor) -> Option<[libc::pollfd; 2]> {
+        let running = self.running.as_ref()?;
+        let events = match wait.socket {
+            None => 0,
+            Some(Interest::Readable) => libc::POLLIN,
+            Some(Interest::Writable) => libc::POLLOUT,
+        };
+        let mut socket = poll::entry(running.socket.as_fd(), events);
+        if wait.socket.is_none() {
+            // A socket from which nothing is expected may be ready all the time. `poll` ignores this.
+            socket.fd = -1;
+        }
+        Some([running.process.end_entry(), socket])
+    }
+
+    /// Returns what tells of its end, for `poll`.
+    pub(crate) fn end_entry(&self) -> Option<libc::pollfd> {
+        self.running
+            .as_ref()
+            .map(|running| running.process.end_entry())
+    }
+
     pub(crate) fn process(&self) -> Option<&Arc<ChildProcess>> {
         self.running.as_ref().map(|running| &running.process)
     }
@@ -351,6 +482,7 @@ impl<T> Child<T> {
     fn end_now(&mut self) {
         if let Some(running) = &mut self.running {
             running.kill_on_drop = true;
+            self.is_untouched = running.left_unread();
         }
         self.running = None;
     }
@@ -366,11 +498,6 @@ impl<T> Child<T> {
             Arc::clone(&running.socket),
             Arc::clone(running.process.end()),
         ))
-    }
-
-    /// Looks whether the process has ended, and returns whether it has.
-    pub(crate) fn note_end(&mut self) -> bool {
-        self.running.as_mut().is_none_or(Running::note_end)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossmist_policy::Arch;
 
+use super::options::Options;
 use super::process::StillRunning;
 use super::stderr;
 use crate::child::Reply;
@@ -112,7 +113,7 @@ impl Confined {
         self.policy.name()
     }
 
-    pub(crate) fn wall_time(&self) -> Option<Duration> {
+    fn wall_time(&self) -> Option<Duration> {
         // Being watched takes time.
         #[cfg(crossmist_learn)]
         if super::watch::is_on() {
@@ -121,11 +122,20 @@ impl Confined {
         self.policy.compiled().limits.wall_time
     }
 
+    /// Returns the time that a call has, by its policy and its options.
+    pub(crate) fn time(&self, options: &Options) -> Option<Duration> {
+        match (options.deadline, self.wall_time()) {
+            (Some(call), Some(policy)) => Some(call.min(policy)),
+            (call, policy) => call.or(policy),
+        }
+    }
+
     /// Returns the request to the keeper.
     pub(crate) fn request(&self, deadline: Deadline) -> Request {
         let compiled = self.policy.compiled();
         Request {
             deadline: deadline.monotonic_nanos(),
+            has_timer: false,
             launch: match compiled.process.fresh_image {
                 true => StartMethod::Execute,
                 false => StartMethod::Fork,

@@ -8,6 +8,7 @@ mod options;
 mod process;
 mod progress;
 mod reaper;
+mod spare;
 mod starter;
 mod stderr;
 mod unconfined;
@@ -25,6 +26,7 @@ pub(crate) use self::options::Options;
 pub use self::options::Stdio;
 use self::process::ChildProcess;
 use self::progress::CallSettings;
+pub(crate) use self::spare::Spare;
 use crate::child::Launch;
 use crate::error::Error;
 #[cfg(feature = "tracing")]
@@ -85,20 +87,13 @@ pub(crate) fn start_child<'a, F: Func>(
     confined: Option<Confined>,
     options: &Options,
 ) -> Result<(Child<F::Output>, Outbox<'a>), Error> {
-    let time = match (
-        options.deadline,
-        confined.as_ref().and_then(Confined::wall_time),
-    ) {
-        (Some(call), Some(policy)) => Some(call.min(policy)),
-        (call, policy) => call.or(policy),
+    let time = match &confined {
+        Some(confined) => confined.time(options),
+        None => options.deadline,
     };
     let deadline = time.map_or(Deadline::NEVER, Deadline::after);
-    refuse_code_in_result::<F>()?;
+    may_start::<F>(options, confined.is_some())?;
     let program = executable::own()?;
-    if confined.is_some() || options.clear_environment {
-        refuse_merged_example()?;
-    }
-    refuse_privileges(options)?;
 
     let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
     let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
@@ -127,7 +122,7 @@ pub(crate) fn start_child<'a, F: Func>(
             let passed = Passed::new(outbox.links(), &confined);
             let request = confined.request(deadline);
             let supervised = ChildProcess::supervised(keeper::launch(
-                program, request, theirs, group, deadline,
+                program, request, theirs, None, group, deadline,
             )?);
             let child = Child::new(supervised, ours, hold, Some(confined));
             if let (Some(passed), Some(process)) = (passed, child.process()) {
@@ -139,6 +134,15 @@ pub(crate) fn start_child<'a, F: Func>(
     #[cfg(feature = "tracing")]
     events::started(F::NAME, policy.as_deref(), || child.id());
     Ok((child, outbox))
+}
+
+/// Refuses what no child is started for.
+fn may_start<F: Func>(options: &Options, is_confined: bool) -> Result<(), Error> {
+    refuse_code_in_result::<F>()?;
+    if is_confined || options.clear_environment {
+        refuse_merged_example()?;
+    }
+    refuse_privileges(options)
 }
 
 /// The ends of channels that a confined call is passed.

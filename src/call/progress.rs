@@ -282,6 +282,15 @@ impl Running {
         self.has_ended
     }
 
+    /// Returns whether the child has left unread what it was sent last.
+    pub(crate) fn left_unread(&self) -> bool {
+        self.inbox.was_reset()
+    }
+
+    pub(crate) fn lower_limits(&mut self, limits: Limits) {
+        self.limits = self.limits.min(limits);
+    }
+
     /// Fails once the deadline has passed.
     pub(crate) fn check_deadline(&self) -> Result<(), Error> {
         if self.deadline.has_passed() {

@@ -1,5 +1,7 @@
 //! `Launch`: the message that a child is started with, and how the child finds its function.
 
+use std::marker::PhantomData;
+
 use super::answer::{Ending, enter};
 use crate::confine::Plan;
 use crate::func::{Arguments, Func};
@@ -32,14 +34,64 @@ impl<F: Func> Launch<F> {
     });
 }
 
+/// The launch message of a spare child: everything but the arguments, which follow as a [`Call`].
+#[derive(Debug)]
+pub(crate) struct Preparation<F: Func> {
+    pub(crate) limits: Limits,
+    pub(crate) plan: Plan,
+    pub(crate) function: PhantomData<fn(F)>,
+}
+
+/// The arguments of a call, for a spare child.
+#[derive(Debug)]
+pub(crate) struct Call<A>(pub(crate) A);
+
+/// How a launch message goes on after the limits.
+const UNCONFINED: u8 = 0;
+const CONFINED: u8 = 1;
+const PREPARED: u8 = 2;
+
+impl<F: Func> Object for Preparation<F> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        encoder.code(Launch::<F>::ENTRY.reference(), Auto::NONE, "the function");
+        self.limits.encode(encoder);
+        encoder.put(&[PREPARED]);
+        self.plan.encode(encoder);
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Err(decoder.error("nothing: a launch message is opened, not decoded", "one"))
+    }
+
+    fn describe(_: &mut Shape) {}
+}
+
+impl<A: Object> Object for Call<A> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        encoder.for_confined();
+        self.0.encode(encoder);
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Err(decoder.error("nothing: arguments are entered, not decoded", "a call"))
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.part::<A>("arguments");
+    }
+}
+
 impl<F: Func> Object for Launch<F> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.code(Self::ENTRY.reference(), Auto::NONE, "the function");
         self.limits.encode(encoder);
-        encoder.put(&[u8::from(self.plan.is_some())]);
-        if let Some(plan) = &self.plan {
-            plan.encode(encoder);
-            encoder.for_confined();
+        match &self.plan {
+            None => encoder.put(&[UNCONFINED]),
+            Some(plan) => {
+                encoder.put(&[CONFINED]);
+                plan.encode(encoder);
+                encoder.for_confined();
+            }
         }
         self.arguments.encode(encoder);
     }
@@ -62,6 +114,8 @@ pub(crate) struct Opened<'m> {
     pub(crate) limits: Limits,
     pub(crate) plan: Option<Plan>,
     pub(crate) arguments: Arguments<'m>,
+    /// The arguments follow in a message of their own.
+    pub(crate) is_spare: bool,
 }
 
 /// Reads everything but the arguments from a launch message.
@@ -71,16 +125,18 @@ pub(crate) fn open(mut decoder: Decoder<'_>) -> Result<Opened<'_>, DecodeError> 
         return Err(decoder.error("a reference to a function of this program", reference));
     };
     let limits = Limits::decode(&mut decoder)?;
-    let plan = match decoder.byte()? {
-        0 => None,
-        1 => Some(Plan::decode(&mut decoder)?),
-        tag => return Err(decoder.error("whether there is a plan, 0 or 1", tag)),
+    let tag = decoder.byte()?;
+    let plan = match tag {
+        UNCONFINED => None,
+        CONFINED | PREPARED => Some(Plan::decode(&mut decoder)?),
+        tag => return Err(decoder.error("how a child is confined, 0 to 2", tag)),
     };
     decoder.raise(&limits);
     Ok(Opened {
         entry,
         limits,
         plan,
-        arguments: Arguments(decoder),
+        arguments: Arguments::new(decoder),
+        is_spare: tag == PREPARED,
     })
 }

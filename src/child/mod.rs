@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use self::answer::{Ending, IS_CONFINED, SOCKET, flush, send};
-pub(crate) use self::launch::Launch;
 use self::launch::Opened;
+pub(crate) use self::launch::{Call, Launch, Preparation};
 pub(crate) use self::reply::Reply;
 use crate::confine::{self, Origin, Plan};
 use crate::executable::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT, VERSION};
@@ -29,6 +29,7 @@ use crate::sys::signals;
 use crate::sys::system_files;
 use crate::sys::usage::usage;
 use crate::transport::{Arrival, Inbox, Outbox};
+use crate::wire::Message;
 
 /// Branches off if this process is a child, and returns in the parent.
 ///
@@ -134,12 +135,7 @@ fn run(socket: OwnedFd, mut origin: Option<Origin>) -> i32 {
     executable::note_child();
     let socket = SOCKET.get_or_init(|| socket);
 
-    // The parent's limits were applied where the arguments were encoded, and a parent is trusted.
-    let limits = Limits {
-        message_bytes: usize::MAX,
-        memory_bytes: usize::MAX,
-        ..Limits::default()
-    };
+    let limits = launch_limits();
     let mut inbox = Inbox::default();
     let arrival = inbox.receive(
         socket.as_fd(),
@@ -165,6 +161,15 @@ fn run(socket: OwnedFd, mut origin: Option<Origin>) -> i32 {
     }
 }
 
+/// The parent's limits were applied where the arguments were encoded, and a parent is trusted.
+fn launch_limits() -> Limits {
+    Limits {
+        message_bytes: usize::MAX,
+        memory_bytes: usize::MAX,
+        ..Limits::default()
+    }
+}
+
 /// Everything has been received and nothing looked at: confines the process if it is to be
 /// confined, says so, and goes on to the function.
 fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> i32 {
@@ -173,6 +178,7 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> 
         limits,
         plan,
         arguments,
+        is_spare,
     } = opened;
     if let Ok(name) = CString::new(short_name(entry.name)) {
         process::set_name(&name);
@@ -189,7 +195,29 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> 
         (None, Some(_)) => return fail("was to be confined, and not told how"),
         (Some(_), None) => return fail("was to be confined, and has no keeper to end with"),
     }
-    (entry.enter)(arguments, limits) as i32
+    match is_spare {
+        false => (entry.enter)(arguments, limits) as i32,
+        true => wait_for_call(socket, |arguments| (entry.enter)(arguments, limits) as i32),
+    }
+}
+
+/// A spare child waits for its call, confined already.
+fn wait_for_call(socket: BorrowedFd<'_>, enter: impl Fn(Arguments<'_>) -> i32) -> i32 {
+    let limits = launch_limits();
+    let enter = |message: Message<'_>| {
+        let mut code = Vec::new();
+        match message.parts(&mut code) {
+            Ok(parts) => enter(Arguments::new(Decoder::new(parts, limits, Trust::Code))),
+            Err(error) => fail(&format!("got a malformed call: {error}")),
+        }
+    };
+    let mut inbox = Inbox::default();
+    match inbox.receive(socket, &limits, Trust::Code, Deadline::NEVER, enter) {
+        Ok(Arrival::Message(status)) => status,
+        // It was not needed.
+        Ok(Arrival::End | Arrival::Partly | Arrival::DenialReport(_)) => Ending::Failed as i32,
+        Err(fault) => fail(&format!("could not receive its call: {fault:?}")),
+    }
 }
 
 /// Confines the process, and tells the parent.

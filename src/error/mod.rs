@@ -146,6 +146,12 @@ pub enum Error {
     /// killed.
     #[error("the child process closed its channel and gave no result")]
     Silent,
+    /// All workers of the pool are busy. No child looked at the arguments.
+    #[error("all workers of the pool are busy: call later, or give the pool more `workers`")]
+    PoolBusy,
+    /// The pool was closed. No child looked at the arguments.
+    #[error("the pool is closed, and takes no more calls")]
+    PoolClosed,
     /// The call missed its deadline. The child was killed.
     #[error("the call was not done within {after:?}")]
     Deadline {
@@ -215,6 +221,7 @@ impl From<Error> for io::Error {
             Error::Encode(_) | Error::ReturnsCode { .. } => io::ErrorKind::InvalidInput,
             Error::Launch { source, .. } | Error::Io { source, .. } => source.kind(),
             Error::Deadline { .. } => io::ErrorKind::TimedOut,
+            Error::PoolBusy => io::ErrorKind::ResourceBusy,
             Error::Violation(_) => io::ErrorKind::PermissionDenied,
             Error::Policy { .. } => io::ErrorKind::Unsupported,
             Error::Malformed(_) | Error::Decode(_) => io::ErrorKind::InvalidData,

@@ -64,12 +64,14 @@ pub(crate) fn launch(
     executable: &Program,
     request: Request,
     socket: OwnedFd,
+    timer: Option<BorrowedFd<'_>>,
     group: Option<NewGroup>,
     deadline: Deadline,
 ) -> Result<Supervised, Error> {
     let failed = |step| move |source| Error::Launch { step, source };
     let (reports, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
     let mut descriptors = vec![socket.as_fd(), theirs.as_fd()];
+    descriptors.extend(timer);
     descriptors.extend(group.as_ref().and_then(NewGroup::directory));
     let start_by = deadline.min(Deadline::after(START_TIMEOUT));
     let (wanted, request) = (request.namespaces, request.to_bytes());

@@ -15,11 +15,15 @@ use crate::sys::process::Ended;
 /// Program to keeper: one child, please.
 ///
 /// With it come the child's launch socket, which holds its launch message already, a socket for
-/// the [`Report`]s on this child, and its control group, if it is to have one.
+/// the [`Report`]s on this child, its timer, if it has one, and its control group, if it is to have
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     /// When the child is to be killed, on CLOCK_MONOTONIC, in nanoseconds; never, where `None`.
     pub(crate) deadline: Option<u64>,
+    /// Whether a timer comes along at whose end the child is to be killed, too. The program sets it, and
+    /// wakes nobody by that.
+    pub(crate) has_timer: bool,
     pub(crate) launch: StartMethod,
     /// Whether the policy lets the child start processes, which may outlive it.
     pub(crate) may_fork: bool,
@@ -66,6 +70,9 @@ pub(crate) enum StartMethod {
 /// Beside the bits of a set of namespaces.
 const FLAG: u8 = 0x80;
 
+/// Beside the bits of the standard descriptors.
+const TIMER: u8 = 8;
+
 impl Request {
     pub(crate) const BYTES: usize = 16;
 
@@ -77,6 +84,7 @@ impl Request {
         };
         let may_fork = u8::from(self.may_fork);
         let Piped(piped) = self.piped;
+        let piped = piped | if self.has_timer { TIMER } else { 0 };
         let Wanted {
             required,
             if_possible,
@@ -120,11 +128,13 @@ impl Request {
             is_alone_in_network: required & FLAG != 0,
             may_use_user: optional & FLAG != 0,
         };
-        (*may_fork < 2 && *piped < 8).then_some(Self {
+        let (has_timer, piped) = (piped & TIMER != 0, piped & !TIMER);
+        (*may_fork < 2 && piped < TIMER).then_some(Self {
             deadline: (deadline != u64::MAX).then_some(deadline),
+            has_timer,
             launch,
             may_fork: *may_fork == 1,
-            piped: Piped(*piped),
+            piped: Piped(piped),
             oom_score: Some(i16::from_le_bytes([*low, *high])).filter(|score| *score != i16::MIN),
             namespaces,
         })
@@ -320,6 +330,7 @@ mod tests {
                 for (may_fork, piped) in [(false, 0), (true, 6)] {
                     let request = Request {
                         deadline,
+                        has_timer: deadline.is_none(),
                         launch,
                         may_fork,
                         piped: Piped(piped),
@@ -366,6 +377,7 @@ mod tests {
     #[test]
     fn other_packets_are_refused() {
         let request = Request {
+            has_timer: true,
             deadline: None,
             launch: StartMethod::Fork,
             may_fork: false,

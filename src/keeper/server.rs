@@ -27,6 +27,7 @@ use crate::sys::privileges;
 use crate::sys::process::{self, Ended, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Sender, Wait};
+use crate::sys::timer;
 use crate::sys::usage::usage;
 use crate::sys::user_end;
 use crate::transport;
@@ -85,6 +86,8 @@ struct Entry {
     /// Where its reports go. The program may have closed the other end; the child runs on then.
     reports: OwnedFd,
     drain: Option<Output>,
+    /// At its end the child is to be killed.
+    timer: Option<OwnedFd>,
     group: Option<Group>,
     deadline: Option<u64>,
     killed_for: Option<Cause>,
@@ -118,6 +121,7 @@ const PROGRAM: u64 = u64::MAX;
 const PROGRAM_ENDED: u64 = u64::MAX - 1;
 const STREAM: u64 = 1 << 32;
 const ORDERS: u64 = 1 << 33;
+const TIMER: u64 = 1 << 34;
 
 /// Where this process is after a PID namespace was begun.
 enum Nest {
@@ -307,6 +311,7 @@ impl Keeper {
                 },
                 Ok(Some(stream)) if stream & STREAM != 0 => self.drain(stream as u32),
                 Ok(Some(orders)) if orders & ORDERS != 0 => self.obey(orders as u32),
+                Ok(Some(timer)) if timer & TIMER != 0 => self.end_in_time(timer as u32),
                 Ok(Some(child)) => self.bury(child as u32),
                 // A deadline.
                 Ok(None) => {}
@@ -366,10 +371,17 @@ impl Keeper {
         let (Some(socket), Some(reports)) = (next(), next()) else {
             return Served::Goes;
         };
-        let group = next().map(Group::new);
         let Some(request) = Request::parse(&bytes) else {
             return Served::Goes;
         };
+        let timer = match request.has_timer {
+            false => None,
+            true => match next() {
+                None => return Served::Goes,
+                timer => timer,
+            },
+        };
+        let group = next().map(Group::new);
         if request.may_fork
             && !request.namespaces.required.has(Namespace::Pid)
             && let Err(error) = fork::children_of_this_thread()
@@ -403,7 +415,7 @@ impl Keeper {
         let (origin, report) = match nest {
             Nest::None => (self.origin(), None),
             Nest::Outside(init, ending) => {
-                return self.admit(init, Some(ending), reports, drain, group, request);
+                return self.admit(init, Some(ending), reports, drain, timer, group, request);
             }
             Nest::Inside(report) => {
                 let origin = self.origin();
@@ -421,7 +433,7 @@ impl Keeper {
                 Ok(None) => {
                     let connected = connect(standard);
                     // As for `self`, below.
-                    std::mem::forget((drain, reports, report, group));
+                    std::mem::forget((drain, reports, report, timer, group));
                     return match connected {
                         Ok(()) => Served::Child(socket, origin),
                         Err(_) => Served::Unconnected,
@@ -449,7 +461,7 @@ impl Keeper {
             }
         }
         match started {
-            Ok(process) => self.admit(process, None, reports, drain, group, request),
+            Ok(process) => self.admit(process, None, reports, drain, timer, group, request),
             Err((step, error)) => refuse(reports.as_fd(), step, &error),
         }
     }
@@ -461,6 +473,7 @@ impl Keeper {
         ending: Option<OwnedFd>,
         reports: OwnedFd,
         drain: Option<Output>,
+        timer: Option<OwnedFd>,
         group: Option<Group>,
         request: Request,
     ) -> Served {
@@ -469,6 +482,9 @@ impl Keeper {
             self.epoll.add(process.pidfd.as_fd(), number.into())?;
             self.epoll
                 .add(reports.as_fd(), ORDERS | u64::from(number))?;
+            if let Some(timer) = &timer {
+                self.epoll.add(timer.as_fd(), TIMER | u64::from(number))?;
+            }
             match &drain {
                 Some(drain) => self.epoll.add(drain.as_fd(), STREAM | u64::from(number)),
                 None => Ok(()),
@@ -491,6 +507,7 @@ impl Keeper {
             process,
             reports,
             drain,
+            timer,
             group,
             deadline: request.deadline,
             killed_for: None,
@@ -540,6 +557,9 @@ impl Keeper {
         self.epoll.remove(entry.reports.as_fd());
         if let Some(drain) = &entry.drain {
             self.epoll.remove(drain.as_fd());
+        }
+        if let Some(timer) = &entry.timer {
+            self.epoll.remove(timer.as_fd());
         }
         let is_killed = matches!(
             ended,
@@ -613,6 +633,19 @@ impl Keeper {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // The handle was dropped, and the child runs on. There is nothing more to hear.
             _ => self.epoll.remove(entry.reports.as_fd()),
+        }
+    }
+
+    /// Kills a child whose timer has ended.
+    fn end_in_time(&mut self, number: u32) {
+        let Some(entry) = self.children.get_mut(&number) else {
+            return;
+        };
+        let Some(timer) = &entry.timer else { return };
+        // The program may have set it anew meanwhile.
+        if timer::has_ended(timer.as_fd()) {
+            self.epoll.remove(timer.as_fd());
+            entry.kill(Cause::Deadline);
         }
     }
 

@@ -33,7 +33,7 @@ impl<T, W: Reactor> std::fmt::Debug for Child<T, W> {
 }
 
 impl<T: Object, W: Reactor> Child<T, W> {
-    pub(super) fn new(child: crate::Child<T>) -> Result<Self, Error> {
+    pub(crate) fn new(child: crate::Child<T>) -> Result<Self, Error> {
         let Some((socket, end)) = child.sources() else {
             return Err(Error::StatusTaken);
         };
@@ -132,8 +132,18 @@ impl<T: Object, W: Reactor> Child<T, W> {
     }
 
     /// Sends the rest of the arguments while the child reads them.
-    pub(super) async fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
+    pub(crate) async fn send(&mut self, outbox: &mut Outbox<'_>) -> Result<(), Error> {
         self.drive(|child| child.next_send(outbox)).await
+    }
+
+    /// Waits for the result, and not for the end of a child that has given one.
+    pub(crate) async fn result(&mut self) -> Result<T, Error> {
+        self.drive(crate::Child::next_result).await
+    }
+
+    /// Gives up the registration.
+    pub(crate) fn into_child(self) -> crate::Child<T> {
+        self.child
     }
 
     /// Takes steps until the last one, and waits in between.

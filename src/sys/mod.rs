@@ -37,6 +37,7 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod system_files;
 pub(crate) mod threads;
+pub(crate) mod timer;
 pub(crate) mod unwind;
 pub(crate) mod usage;
 pub(crate) mod user_end;

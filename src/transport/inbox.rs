@@ -63,6 +63,8 @@ pub(crate) struct Inbox {
     assembly: Option<Box<Assembly>>,
     /// What the packets have cost.
     cost: Cost,
+    /// The peer has closed its end and left something unread.
+    was_reset: bool,
 }
 
 impl Inbox {
@@ -72,7 +74,13 @@ impl Inbox {
             takes_notes,
             assembly: None,
             cost: Cost::default(),
+            was_reset: false,
         }
+    }
+
+    /// Returns whether the peer has closed its end and left something unread, as the kernel says once.
+    pub(crate) fn was_reset(&self) -> bool {
+        self.was_reset
     }
 
     /// Returns whether part of a message has arrived.
@@ -146,8 +154,11 @@ impl Inbox {
                 return Err(Fault::Cost);
             }
             let packet = match packet {
-                // The peer closed with something of ours unread; what it sent is still there.
-                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => continue,
+                // What it sent is still there.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {
+                    self.was_reset = true;
+                    continue;
+                }
                 result => result?,
             };
             if packet.bytes == 0 {
@@ -196,8 +207,10 @@ impl Inbox {
                 return Err(Fault::Cost);
             }
             match packet {
-                // The peer closed with something of ours unread; what it sent is still there.
-                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
+                // What it sent is still there.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {
+                    self.was_reset = true;
+                }
                 result => break result?,
             }
         };

@@ -34,6 +34,7 @@ const ROOMS: &[&str] = &[
     "runtime",
     "tokio",
     "smol",
+    "pool",
     "private",
     "fuzzing",
     "testing",

@@ -1,0 +1,141 @@
+//! `Spare`: a confined child that waits for its call.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::child::Child;
+use super::confined;
+use super::options::Options;
+use super::process::ChildProcess;
+use super::progress::CallSettings;
+use super::{Passed, failed, may_start};
+use crate::child::Preparation;
+use crate::error::Error;
+use crate::executable;
+use crate::func::Func;
+use crate::keeper;
+use crate::object::{Limits, Object, Trust};
+use crate::sys::poll::Deadline;
+use crate::sys::socket::{self, Wait};
+use crate::sys::timer::Timer;
+use crate::transport::{Outbox, Sent};
+
+/// A child that has been started, confines itself, and waits for the arguments of a call.
+#[derive(Debug)]
+pub(crate) struct Spare<R: Object> {
+    child: Child<R>,
+    /// The keeper kills the child when it ends.
+    timer: Timer,
+    /// The time that the policy and the options give to a call.
+    time: Option<Duration>,
+}
+
+/// How long a spare may take until it is confined.
+const PREPARATION_TIME: Duration = Duration::from_secs(10);
+
+impl<R: Object> Spare<R> {
+    /// Asks the keeper for one. It is ready some tenths of a millisecond later.
+    pub(crate) fn start<F: Func<Output = R>>(options: &Options) -> Result<Self, Error> {
+        let Some((mut confined, plan)) = confined::confinement::<F>(options)? else {
+            return Err(Error::Unsupported {
+                reason: format!(
+                    "`{}` has no sandbox, and only sandboxed functions have pools: give it a policy, by \
+                     `#[func(sandbox = \"…\")]`",
+                    F::NAME
+                ),
+            });
+        };
+        may_start::<F>(options, true)?;
+        let program = executable::own()?;
+        let preparation = Preparation::<F> {
+            limits: options.limits.min(confined.limits::<R>()),
+            plan,
+            function: std::marker::PhantomData,
+        };
+        let mut outbox = Outbox::encode(&preparation, Limits::default(), Trust::Code)?;
+        let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
+        let sent = outbox.advance(ours.as_fd(), Wait::Never);
+        match sent.map_err(failed("send the policy"))? {
+            Sent::All => {}
+            _ => {
+                let full = io::Error::other(
+                    "it does not fit the socket, or too many descriptors are in flight",
+                );
+                return Err(failed("send the policy")(full));
+            }
+        }
+        let deadline = Deadline::after(PREPARATION_TIME);
+        let timer = Timer::new().map_err(failed("create a timer (timerfd_create)"))?;
+        timer.set(deadline).map_err(failed(SET_TIMER))?;
+        let group = confined.take_group();
+        let request = keeper::Request {
+            has_timer: true,
+            ..confined.request(Deadline::NEVER)
+        };
+        let supervised = keeper::launch(
+            program,
+            request,
+            theirs,
+            Some(timer.as_fd()),
+            group,
+            deadline,
+        )?;
+        let time = confined.time(options);
+        let settings = CallSettings {
+            limits: preparation.limits,
+            deadline,
+            time: PREPARATION_TIME,
+            kill_on_drop: true,
+        };
+        let process = ChildProcess::supervised(supervised);
+        Ok(Self {
+            child: Child::new(process, ours, settings, Some(confined)),
+            timer,
+            time,
+        })
+    }
+
+    /// Waits until it is confined. From then on it may wait for its call as long as it likes.
+    pub(crate) fn wait_until_ready(&mut self) -> Result<(), Error> {
+        self.child.confinement()?;
+        self.child.set_deadline(Deadline::NEVER, Duration::ZERO);
+        self.timer.set(Deadline::NEVER).map_err(failed(SET_TIMER))
+    }
+
+    /// Returns whether it still waits, and has said nothing that it was not asked.
+    pub(crate) fn is_waiting(&mut self) -> bool {
+        self.child.is_waiting()
+    }
+
+    /// Returns what tells of its end, for `poll`.
+    pub(crate) fn end_entry(&self) -> Option<libc::pollfd> {
+        self.child.end_entry()
+    }
+
+    /// Gives it the arguments, which have the form of a [`Call`](crate::child::Call). What does not fit its
+    /// socket must still be sent. The time of the call counts from now.
+    pub(crate) fn call(
+        mut self,
+        outbox: &mut Outbox<'_>,
+        limits: Limits,
+    ) -> Result<Child<R>, Error> {
+        let time = self.time;
+        let deadline = time.map_or(Deadline::NEVER, Deadline::after);
+        // Before the child has anything to do.
+        self.timer.set(deadline).map_err(failed(SET_TIMER))?;
+        self.child.set_deadline(deadline, time.unwrap_or_default());
+        self.child.lower_limits(limits);
+        if let (Some(confined), Some(process)) = (self.child.confined(), self.child.process())
+            && let Some(passed) = Passed::new(outbox.links(), confined)
+        {
+            passed.belong_to(process);
+        }
+        self.child
+            .begin_send(outbox)
+            .map_err(failed("send the arguments"))?;
+        Ok(self.child)
+    }
+}
+
+const SET_TIMER: &str = "set a timer (timerfd_settime)";

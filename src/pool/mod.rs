@@ -1,0 +1,352 @@
+//! `Pool`: confined children that wait for calls of a function.
+
+mod map;
+mod queue;
+mod run;
+mod stats;
+mod stock;
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use self::map::{Map, MapUnordered};
+use self::queue::{NoPlace, Place, Queue};
+use self::stats::count;
+pub use self::stats::{Latency, PoolStats};
+use self::stock::{Start, Stock};
+use crate::call::{Child, Options, Spare, Stdio};
+use crate::child::Call;
+use crate::confine::SandboxPolicy;
+use crate::error::Error;
+use crate::func::Func;
+use crate::object::{Limits, Object, Trust};
+use crate::sys::poll::Deadline;
+use crate::transport::Outbox;
+
+/// Confined children that have started already and wait for calls of one function.
+///
+/// To start a confined child takes some tenths of a millisecond; one that waits answers in some tens of
+/// microseconds. Every call still meets a process that has seen no other input: a child answers one call, and
+/// is replaced in the background.
+///
+/// `A` are the function's arguments as a tuple, `R` is its result. Clones share one pool. When the last one is
+/// dropped, its children end.
+///
+/// ```
+/// use crossmist::{Pool, func};
+///
+/// #[func(sandbox = "parser")]
+/// fn count_words(text: String) -> usize {
+///     text.split_whitespace().count()
+/// }
+///
+/// #[crossmist::main]
+/// fn main() -> Result<(), crossmist::Error> {
+///     let pool = Pool::of(count_words).workers(4).spares(2).build()?;
+///     assert_eq!(pool.run("no one has seen this before".to_owned())?, 6);
+///     let texts = ["a", "b c", "d e f"].map(str::to_owned);
+///     let counts: Result<Vec<_>, _> = pool.map(texts).collect();
+///     assert_eq!(counts?, [1, 2, 3]);
+///     Ok(())
+/// }
+/// ```
+///
+/// # What is fixed
+///
+/// The policy, the values of its variables, the environment and the standard descriptors are those that the pool
+/// was built with. A child inherits what it inherits (priorities, umask, …) from the thread that built the
+/// pool. If the thread that calls has other credentials, or may run on other processors, than the spares were
+/// started with, they are given up, and the call starts a child.
+///
+/// # Time
+///
+/// A call's deadline counts from when it is given to a child, and the keeper enforces it even while all
+/// threads of the program are busy. How long a call may wait for a worker is up to
+/// [`run_timeout`](Self::run_timeout).
+///
+/// # What a call returns before
+///
+/// A call returns when the answer has arrived. The child exits after that, so the last of what it printed may
+/// come later. If it has not exited after two seconds, it is killed.
+///
+/// # Memory
+///
+/// Arguments arrive after the child has been confined. So they count toward the `memory` that its policy
+/// allows, which those of an ordinary call do not.
+#[derive(Debug)]
+pub struct Pool<A: Object, R: Object + Send> {
+    inner: Arc<Inner<A, R>>,
+}
+
+impl<A: Object, R: Object + Send> Clone for Pool<A, R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner<A: Object, R: Object + Send> {
+    stock: Arc<Stock<R>>,
+    queue: Arc<Queue>,
+    workers: usize,
+    arguments: std::marker::PhantomData<fn(A)>,
+}
+
+impl<A: Object, R: Object + Send> Drop for Inner<A, R> {
+    fn drop(&mut self) {
+        self.stock.close();
+    }
+}
+
+/// A pool that is being set up. Created by [`Pool::of`].
+#[must_use = "nothing is started before `build`"]
+#[derive(Debug)]
+pub struct PoolBuilder<A: Object, R: Object + Send> {
+    start: Start<R>,
+    options: Options,
+    workers: usize,
+    spares: usize,
+    idle_time: Duration,
+    arguments: std::marker::PhantomData<fn(A)>,
+}
+
+/// How long spares stay when nobody calls.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+impl<A: Object, R: Object + Send> Pool<A, R> {
+    /// Sets up a pool of children that run `function`.
+    pub fn of<F: Func<Args = A, Output = R>>(_: F) -> PoolBuilder<A, R> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        PoolBuilder {
+            start: Spare::start::<F>,
+            options: Options {
+                kill_on_drop: true,
+                ..Options::default()
+            },
+            workers: processors,
+            spares: processors,
+            idle_time: IDLE_TIME,
+            arguments: std::marker::PhantomData,
+        }
+    }
+
+    /// Returns what the pool has done so far, and does now.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        let (running, waiting) = self.inner.queue.counts();
+        PoolStats {
+            running,
+            waiting,
+            spares: self.inner.stock.len(),
+            ..self.inner.stock.counters.stats()
+        }
+    }
+
+    /// Takes no more calls, and ends the spares. Calls that wait for a worker fail with
+    /// [`Error::PoolClosed`]. Those that are running go on.
+    pub fn close(&self) {
+        self.inner.queue.close();
+        self.inner.stock.close();
+    }
+
+    /// Takes no more calls, ends the spares, and waits until the calls that are running have ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the wait. The pool stays closed.
+    pub async fn shutdown(&self) {
+        self.close();
+        self.inner.queue.idle().await;
+    }
+}
+
+/// The attempts to give a call to a spare. A spare that dies before it has read the arguments was killed by
+/// somebody else, and nobody has seen them, so another one gets them.
+#[derive(Debug, Default)]
+struct Tries {
+    failed: u32,
+    was_unread: bool,
+}
+
+impl Tries {
+    const MOST: u32 = 4;
+
+    /// Notes how the last attempt went.
+    fn note<R: Object>(&mut self, child: &Child<R>, outbox: &Outbox<'_>) {
+        let was_unread = outbox.is_one_packet() && child.left_unread();
+        self.was_unread = outbox.is_untouched() || was_unread;
+    }
+
+    /// Returns whether to try again after a result.
+    fn is_one_left<R>(&mut self, result: &Result<R, Error>) -> bool {
+        self.failed = self.failed.saturating_add(1);
+        // A child that its own call has ended, by its deadline say, has had its chance.
+        let is_killed = matches!(
+            result,
+            Err(Error::Signalled { .. }
+                | Error::Exited { .. }
+                | Error::StatusTaken
+                | Error::KeeperDied)
+        );
+        std::mem::take(&mut self.was_unread) && is_killed && self.failed < Self::MOST
+    }
+}
+
+/// Why a call got no place, as an error.
+impl From<NoPlace> for Error {
+    fn from(reason: NoPlace) -> Self {
+        match reason {
+            NoPlace::Busy => Self::PoolBusy,
+            NoPlace::Closed => Self::PoolClosed,
+        }
+    }
+}
+
+impl<A: Object, R: Object + Send> Inner<A, R> {
+    /// Takes a place, at once or, if it may wait, as soon as one is free.
+    fn place(&self, until: Option<Deadline>) -> Result<Place, Error> {
+        let counters = &self.stock.counters;
+        let result = match (self.queue.try_take(), until) {
+            (Err(NoPlace::Busy), Some(until)) => {
+                count(&counters.waited);
+                self.queue.take(until)
+            }
+            (result, _) => result,
+        };
+        if result
+            .as_ref()
+            .is_err_and(|reason| *reason == NoPlace::Busy)
+        {
+            count(&counters.busy);
+        }
+        Ok(result?)
+    }
+
+    /// Gives a call to a child.
+    fn begin<'a>(&self, call: &'a Call<A>) -> Result<(Child<R>, Outbox<'a>), Error> {
+        let limits = self.stock.options.limits;
+        let mut outbox = Outbox::encode(call, limits, Trust::Code)?;
+        let child = self.stock.take()?.call(&mut outbox, limits)?;
+        Ok((child, outbox))
+    }
+
+    /// Runs a call in the thread.
+    fn run(&self, place: Place, arguments: A) -> Result<R, Error> {
+        let begun = Instant::now();
+        let call = Call(arguments);
+        let mut tries = Tries::default();
+        let result = loop {
+            let result = self.begin(&call).and_then(|(mut child, mut outbox)| {
+                let result = child.send(&mut outbox).and_then(|()| child.result());
+                tries.note(&child, &outbox);
+                self.stock.retire(child);
+                result
+            });
+            if !tries.is_one_left(&result) {
+                break result;
+            }
+        };
+        self.note(begun, &result);
+        drop(place);
+        result
+    }
+
+    fn note(&self, begun: Instant, result: &Result<R, Error>) {
+        count(&self.stock.counters.calls);
+        self.stock.counters.latency.add(begun.elapsed());
+        if result.is_err() {
+            count(&self.stock.counters.failed);
+        }
+    }
+}
+
+impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
+    /// Sets how many calls run at once. By default, as many as there are processors. Further calls wait, in
+    /// order.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// Sets how many children wait, beside those that are running calls. By default, as many as there are
+    /// processors. With 0, each call starts its child.
+    ///
+    /// Enough for the calls that come at the same moment is enough: [`PoolStats::misses`] counts those for which
+    /// there was none. Each takes some memory of its own (`benches/` measures how much), a process id, and four
+    /// descriptors of the program.
+    pub fn spares(mut self, spares: usize) -> Self {
+        self.spares = spares;
+        self
+    }
+
+    /// Sets after which time without a call the spares are ended. By default, 60 seconds. The next call starts
+    /// its own child, and brings back the spares.
+    pub fn idle_time(mut self, time: Duration) -> Self {
+        self.idle_time = time;
+        self
+    }
+
+    /// Sets the policy of a function with `sandbox = dynamic`.
+    pub fn sandbox(mut self, policy: &SandboxPolicy) -> Self {
+        self.options.policy = Some(policy.clone());
+        self
+    }
+
+    /// Bounds the time of each call. See [`Builder::deadline`](crate::Builder::deadline).
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.options.deadline = Some(time);
+        self
+    }
+
+    /// Sets the limits on arguments and answers. See [`Builder::limits`](crate::Builder::limits).
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Sets a variable of the policy. See [`Builder::bind`](crate::Builder::bind).
+    pub fn bind(mut self, variable: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.bound.push((variable.into(), value.into()));
+        self
+    }
+
+    /// Sets an environment variable. See [`Builder::env`](crate::Builder::env).
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        let entry = (name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
+        self.options.environment.push(entry);
+        self
+    }
+
+    /// Sets the standard error of all children. See [`Builder::stderr`](crate::Builder::stderr).
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.options.standard[2] = Some(stderr.into());
+        self
+    }
+
+    /// Sets the standard output of all children. See [`Builder::stdout`](crate::Builder::stdout).
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.options.standard[1] = Some(stdout.into());
+        self
+    }
+
+    /// Starts the first spare and a thread that looks after the others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if the function has no sandbox. [`Error::Policy`], [`Error::Confine`] or
+    /// [`Error::Launch`] if a child cannot be started or confined.
+    pub fn build(self) -> Result<Pool<A, R>, Error> {
+        let stock = Stock::new(self.start, self.options, self.spares, self.idle_time)?;
+        Ok(Pool {
+            inner: Arc::new(Inner {
+                stock,
+                queue: Arc::new(Queue::new(self.workers)),
+                workers: self.workers,
+                arguments: std::marker::PhantomData,
+            }),
+        })
+    }
+}

@@ -1,0 +1,359 @@
+//! The places in a pool, and those who wait for one, in order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use crate::sys::poll::Deadline;
+
+/// How many calls run at once. Whoever comes when all places are taken waits in line.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    places: usize,
+    taken: usize,
+    line: VecDeque<Arc<Ticket>>,
+    is_closed: bool,
+    /// Who waits until all places are free.
+    watchers: Vec<Waker>,
+}
+
+/// A place in the line.
+#[derive(Debug)]
+struct Ticket {
+    state: Mutex<TicketState>,
+}
+
+#[derive(Debug)]
+enum TicketState {
+    Waiting(Waker),
+    Granted,
+    Closed,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    Busy,
+    Closed,
+}
+
+/// A place, which is free again once this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    queue: Arc<Queue>,
+}
+
+impl Queue {
+    pub(super) fn new(places: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                places,
+                taken: 0,
+                line: VecDeque::new(),
+                is_closed: false,
+                watchers: Vec::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place if one is free and nobody waits for it.
+    pub(super) fn try_take(self: &Arc<Self>) -> Result<Place, NoPlace> {
+        let mut state = self.lock();
+        match () {
+            () if state.is_closed => Err(NoPlace::Closed),
+            () if state.taken < state.places && state.line.is_empty() => {
+                state.taken = state.taken.saturating_add(1);
+                Ok(Place {
+                    queue: Arc::clone(self),
+                })
+            }
+            () => Err(NoPlace::Busy),
+        }
+    }
+
+    /// Takes a place, and blocks the thread until there is one.
+    pub(super) fn take(self: &Arc<Self>, until: Deadline) -> Result<Place, NoPlace> {
+        match self.try_take() {
+            Err(NoPlace::Busy) => {}
+            result => return result,
+        }
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut wait = self.wait();
+        loop {
+            match wait.poll_place(&mut Context::from_waker(&waker)) {
+                Poll::Ready(result) => return result,
+                Poll::Pending if until.has_passed() => return Err(NoPlace::Busy),
+                Poll::Pending => match until.remaining() {
+                    Some(left) => std::thread::park_timeout(left),
+                    None => std::thread::park(),
+                },
+            }
+        }
+    }
+
+    /// Waits in line. Dropping the future leaves the line.
+    pub(super) fn wait(self: &Arc<Self>) -> Wait {
+        Wait {
+            queue: Arc::clone(self),
+            ticket: None,
+        }
+    }
+
+    /// Lets nobody in any more. Who waits in line gets an error.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        let line = std::mem::take(&mut state.line);
+        drop(state);
+        for ticket in line {
+            ticket.settle(TicketState::Closed);
+        }
+    }
+
+    /// Returns once all places are free.
+    pub(super) async fn idle(&self) {
+        std::future::poll_fn(|context| {
+            let mut state = self.lock();
+            if state.taken == 0 {
+                return Poll::Ready(());
+            }
+            state.watchers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Returns how many places are taken, and how many wait for one.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.taken, state.line.len())
+    }
+
+    fn give_back(&self) {
+        let mut state = self.lock();
+        match state.line.pop_front() {
+            // The place passes on to the next in line.
+            Some(ticket) => {
+                drop(state);
+                ticket.settle(TicketState::Granted);
+            }
+            None => {
+                state.taken = state.taken.saturating_sub(1);
+                if state.taken == 0 {
+                    let watchers = std::mem::take(&mut state.watchers);
+                    drop(state);
+                    watchers.into_iter().for_each(Waker::wake);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.queue.give_back();
+    }
+}
+
+impl Ticket {
+    fn settle(&self, settled: TicketState) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let TicketState::Waiting(waker) = std::mem::replace(&mut *state, settled) {
+            drop(state);
+            waker.wake();
+        }
+    }
+}
+
+/// A wait for a place.
+#[derive(Debug)]
+pub(super) struct Wait {
+    queue: Arc<Queue>,
+    ticket: Option<Arc<Ticket>>,
+}
+
+impl Wait {
+    fn poll_place(&mut self, context: &mut Context<'_>) -> Poll<Result<Place, NoPlace>> {
+        let Some(ticket) = &self.ticket else {
+            let mut state = self.queue.lock();
+            if state.is_closed {
+                return Poll::Ready(Err(NoPlace::Closed));
+            }
+            if state.taken < state.places && state.line.is_empty() {
+                state.taken = state.taken.saturating_add(1);
+                drop(state);
+                let queue = Arc::clone(&self.queue);
+                return Poll::Ready(Ok(Place { queue }));
+            }
+            let ticket = Arc::new(Ticket {
+                state: Mutex::new(TicketState::Waiting(context.waker().clone())),
+            });
+            state.line.push_back(Arc::clone(&ticket));
+            drop(state);
+            self.ticket = Some(ticket);
+            return Poll::Pending;
+        };
+        let mut state = ticket.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match &mut *state {
+            TicketState::Waiting(waker) => {
+                waker.clone_from(context.waker());
+                return Poll::Pending;
+            }
+            TicketState::Granted => Ok(Place {
+                queue: Arc::clone(&self.queue),
+            }),
+            TicketState::Closed => Err(NoPlace::Closed),
+        };
+        drop(state);
+        self.ticket = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Future for Wait {
+    type Output = Result<Place, NoPlace>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_place(context)
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else {
+            return;
+        };
+        let mut state = self.queue.lock();
+        state.line.retain(|other| !Arc::ptr_eq(other, &ticket));
+        drop(state);
+        // Nobody can settle it any more. It may have been granted a moment ago.
+        let state = ticket.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_granted = matches!(*state, TicketState::Granted);
+        drop(state);
+        if was_granted {
+            self.queue.give_back();
+        }
+    }
+}
+
+/// Wakes a thread that is parked.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn poll(wait: std::pin::Pin<&mut Wait>) -> Poll<Result<Place, NoPlace>> {
+        wait.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn places_are_given_in_order() {
+        let queue = Arc::new(Queue::new(1));
+        let place = queue.try_take().unwrap();
+        let (mut first, mut second) = (pin!(queue.wait()), pin!(queue.wait()));
+        assert!(poll(first.as_mut()).is_pending());
+        assert!(poll(second.as_mut()).is_pending());
+        assert_eq!(queue.counts(), (1, 2));
+        drop(place);
+        assert!(poll(second.as_mut()).is_pending());
+        // Nobody overtakes those in line.
+        assert_eq!(queue.try_take().unwrap_err(), NoPlace::Busy);
+        let Poll::Ready(Ok(place)) = poll(first.as_mut()) else {
+            panic!("the first in line has no place");
+        };
+        drop(place);
+        assert!(matches!(poll(second.as_mut()), Poll::Ready(Ok(_))));
+        assert_eq!(queue.counts(), (0, 0));
+    }
+
+    #[test]
+    fn who_leaves_the_line_takes_no_place_along() {
+        let queue = Arc::new(Queue::new(1));
+        let place = queue.try_take().unwrap();
+        {
+            let mut granted = pin!(queue.wait());
+            assert!(poll(granted.as_mut()).is_pending());
+            drop(place);
+            // It was given the place, and does not look.
+        }
+        assert_eq!(queue.counts(), (0, 0));
+        let place = queue.try_take().unwrap();
+        {
+            let mut waiting = pin!(queue.wait());
+            assert!(poll(waiting.as_mut()).is_pending());
+        }
+        assert_eq!(queue.counts(), (1, 0));
+        drop(place);
+        assert_eq!(queue.counts(), (0, 0));
+    }
+
+    #[test]
+    fn a_closed_pool_lets_nobody_in() {
+        let queue = Arc::new(Queue::new(1));
+        let place = queue.try_take().unwrap();
+        let mut wait = pin!(queue.wait());
+        assert!(poll(wait.as_mut()).is_pending());
+        queue.close();
+        assert!(matches!(
+            poll(wait.as_mut()),
+            Poll::Ready(Err(NoPlace::Closed))
+        ));
+        assert_eq!(queue.try_take().unwrap_err(), NoPlace::Closed);
+        let mut idle = pin!(queue.idle());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(idle.as_mut().poll(&mut context).is_pending());
+        drop(place);
+        assert!(idle.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn a_blocking_wait_ends_in_time() {
+        let queue = Arc::new(Queue::new(0));
+        let until = Deadline::after(Duration::from_millis(10));
+        assert_eq!(queue.take(until).unwrap_err(), NoPlace::Busy);
+        assert_eq!(queue.counts(), (0, 0));
+    }
+
+    #[test]
+    fn no_more_than_there_are_places_run_at_once() {
+        let queue = Arc::new(Queue::new(3));
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let place = queue.take(Deadline::NEVER).unwrap();
+                        let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        drop(place);
+                    }
+                });
+            }
+        });
+        assert!(most.load(Ordering::SeqCst) <= 3);
+        assert_eq!(queue.counts(), (0, 0));
+    }
+}

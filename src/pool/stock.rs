@@ -1,0 +1,316 @@
+//! The spare children of a pool, and the thread that looks after them.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::stats::{Counters, count};
+use crate::call::{Child, Options, Spare};
+use crate::error::Error;
+#[cfg(feature = "tracing")]
+use crate::events;
+use crate::keeper::Credentials;
+use crate::object::Object;
+use crate::sys::poll::{self, Deadline};
+use crate::sys::{background, event, inherited};
+
+/// Starts a spare child of the pool's function.
+pub(super) type Start<R> = fn(&Options) -> Result<Spare<R>, Error>;
+
+/// The spare children of a pool.
+#[derive(Debug)]
+pub(super) struct Stock<R: Object> {
+    /// The process that built the pool. A copy of it made by `fork` has no thread, and perhaps a lock that
+    /// nobody will open.
+    process: u32,
+    start: Start<R>,
+    pub(super) options: Options,
+    /// How many spares there are to be.
+    wanted: usize,
+    /// How long they stay when nobody calls.
+    idle_time: Duration,
+    state: Mutex<State<R>>,
+    wake: OwnedFd,
+    pub(super) counters: Counters,
+}
+
+#[derive(Debug)]
+struct State<R: Object> {
+    spares: VecDeque<Stocked<R>>,
+    /// Children that have answered, and until when they may linger.
+    leaving: Vec<(Child<R>, Deadline)>,
+    /// Spares that are of no use, to be dropped by the thread, since that can take a moment.
+    useless: Vec<Spare<R>>,
+    /// When the spares are given up if nobody calls before.
+    idle_until: Deadline,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Stocked<R: Object> {
+    spare: Spare<R>,
+    made_by: Caller,
+}
+
+/// What of a thread decides whether it may use a spare that another one has started: the rights that a
+/// child must not have more of, and the processors that it runs on.
+#[derive(Debug, PartialEq, Eq)]
+struct Caller {
+    credentials: Credentials,
+    processors: Option<Vec<u8>>,
+}
+
+impl Caller {
+    fn now() -> Result<Self, Error> {
+        let credentials = Credentials::of_this_thread().map_err(|source| Error::Launch {
+            step: "read its own credentials",
+            source,
+        })?;
+        Ok(Self {
+            credentials,
+            processors: inherited::processors(),
+        })
+    }
+}
+
+/// How long a child may take to exit after it has answered.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How many spares are started at a time, before others are looked after.
+const BATCH: usize = 4;
+
+/// The pauses after a spare could not be started, from the first to the longest.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+const MOST_PAUSE: Duration = Duration::from_secs(5);
+
+impl<R: Object + Send> Stock<R> {
+    /// Starts the thread. The first spare is started at once, so that its failure is the pool's.
+    pub(super) fn new(
+        start: Start<R>,
+        options: Options,
+        wanted: usize,
+        idle_time: Duration,
+    ) -> Result<Arc<Self>, Error> {
+        let failed = |step| move |source| Error::Launch { step, source };
+        let mut spares = VecDeque::new();
+        if wanted > 0 {
+            let made_by = Caller::now()?;
+            let mut spare = start(&options)?;
+            spare.wait_until_ready()?;
+            spares.push_back(Stocked { spare, made_by });
+        }
+        let stock = Arc::new(Self {
+            process: std::process::id(),
+            start,
+            options,
+            wanted,
+            idle_time,
+            state: Mutex::new(State {
+                spares,
+                leaving: Vec::new(),
+                useless: Vec::new(),
+                idle_until: Deadline::after(idle_time),
+                is_closed: false,
+            }),
+            wake: event::new().map_err(failed("create an event (eventfd)"))?,
+            counters: Counters::default(),
+        });
+        let for_thread = Arc::clone(&stock);
+        background::spawn("crossmist-pool", move || for_thread.look_after())
+            .map_err(failed("start the thread of a pool"))?;
+        Ok(stock)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_in_this_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// Returns a child for a call: a spare, or else one that is being started.
+    pub(super) fn take(&self) -> Result<Spare<R>, Error> {
+        if self.is_in_this_process()
+            && let Some(spare) = self.take_spare(&Caller::now()?)
+        {
+            count(&self.counters.hits);
+            return Ok(spare);
+        }
+        count(&self.counters.misses);
+        (self.start)(&self.options)
+    }
+
+    fn take_spare(&self, caller: &Caller) -> Option<Spare<R>> {
+        let mut state = self.lock();
+        state.idle_until = Deadline::after(self.idle_time);
+        let mut found = None;
+        while found.is_none()
+            && let Some(Stocked { mut spare, made_by }) = state.spares.pop_front()
+        {
+            if made_by != *caller {
+                count(&self.counters.released);
+                state.useless.push(spare);
+            } else if spare.is_waiting() {
+                found = Some(spare);
+            } else {
+                count(&self.counters.died_idle);
+                state.useless.push(spare);
+            }
+        }
+        // Otherwise it is enough that the end of the call wakes the thread.
+        let is_low = state.spares.len() <= self.wanted / 2;
+        drop(state);
+        if is_low {
+            event::set(self.wake.as_fd());
+        }
+        found
+    }
+
+    /// Takes over a child that has answered.
+    pub(super) fn retire(&self, child: Child<R>) {
+        if !self.is_in_this_process() {
+            return;
+        }
+        self.lock().leaving.push((child, Deadline::after(LINGER)));
+        event::set(self.wake.as_fd());
+    }
+
+    /// Ends all spares, and the thread once the last child has ended.
+    pub(super) fn close(&self) {
+        if self.is_in_this_process() {
+            self.lock().is_closed = true;
+            event::set(self.wake.as_fd());
+        }
+    }
+
+    /// Returns how many spares wait.
+    pub(super) fn len(&self) -> usize {
+        match self.is_in_this_process() {
+            true => self.lock().spares.len(),
+            false => 0,
+        }
+    }
+
+    /// The thread.
+    fn look_after(&self) {
+        let mut pause = Duration::ZERO;
+        let mut try_again = Deadline::NEVER;
+        loop {
+            if self.clear_away() {
+                return;
+            }
+            let missing = self.missing();
+            if missing > 0 && (pause.is_zero() || try_again.has_passed()) {
+                match self.fill(missing.min(BATCH)) {
+                    Ok(()) => {
+                        pause = Duration::ZERO;
+                        continue;
+                    }
+                    Err(error) => {
+                        count(&self.counters.failed_starts);
+                        #[cfg(feature = "tracing")]
+                        events::no_spare(&error);
+                        #[cfg(not(feature = "tracing"))]
+                        drop(error);
+                        pause = pause.saturating_mul(2).clamp(LEAST_PAUSE, MOST_PAUSE);
+                        try_again = Deadline::after(pause);
+                    }
+                }
+            }
+            let wake_at = match pause.is_zero() {
+                true => Deadline::NEVER,
+                false => try_again,
+            };
+            self.sleep(wake_at);
+        }
+    }
+
+    /// Drops what is of no use any more. Returns whether that was the last thing to do.
+    fn clear_away(&self) -> bool {
+        let mut state = self.lock();
+        let mut leaving = std::mem::take(&mut state.leaving);
+        let useless = std::mem::take(&mut state.useless);
+        let mut unused = VecDeque::new();
+        if state.is_closed {
+            unused.append(&mut state.spares);
+        } else if state.idle_until.has_passed() {
+            self.counters
+                .released
+                .fetch_add(state.spares.len() as u64, Ordering::Relaxed);
+            unused.append(&mut state.spares);
+        } else {
+            // Those that have died.
+            let mut waiting = VecDeque::with_capacity(state.spares.len());
+            for mut stocked in state.spares.drain(..) {
+                match stocked.spare.is_waiting() {
+                    true => waiting.push_back(stocked),
+                    false => {
+                        count(&self.counters.died_idle);
+                        unused.push_back(stocked);
+                    }
+                }
+            }
+            state.spares = waiting;
+        }
+        drop(state);
+        drop((useless, unused));
+        leaving.retain_mut(|(child, linger)| !child.is_over(*linger));
+        let mut state = self.lock();
+        state.leaving.append(&mut leaving);
+        state.is_closed && state.leaving.is_empty() && state.spares.is_empty()
+    }
+
+    /// Returns how many spares to start.
+    fn missing(&self) -> usize {
+        let state = self.lock();
+        match state.is_closed || state.idle_until.has_passed() {
+            true => 0,
+            false => self.wanted.saturating_sub(state.spares.len()),
+        }
+    }
+
+    fn fill(&self, missing: usize) -> Result<(), Error> {
+        let mut started = Vec::with_capacity(missing);
+        for _ in 0..missing {
+            let made_by = Caller::now()?;
+            let spare = (self.start)(&self.options)?;
+            started.push(Stocked { spare, made_by });
+        }
+        for mut stocked in started {
+            stocked.spare.wait_until_ready()?;
+            self.lock().spares.push_back(stocked);
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to do.
+    fn sleep(&self, mut until: Deadline) {
+        let mut entries = vec![poll::entry(self.wake.as_fd(), libc::POLLIN)];
+        let state = self.lock();
+        if !state.spares.is_empty() {
+            until = until.min(state.idle_until);
+        }
+        // A descriptor may be closed, and its number given to another one, before the wait: then the thread
+        // looks in vain.
+        entries.extend(
+            state
+                .spares
+                .iter()
+                .filter_map(|stocked| stocked.spare.end_entry()),
+        );
+        for (child, linger) in &state.leaving {
+            until = until.min(*linger);
+            entries.extend(child.end_entry());
+        }
+        drop(state);
+        match poll::poll(&mut entries, until) {
+            Ok(()) => event::clear(self.wake.as_fd()),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
+            // There are more children than can be watched.
+            Err(_) => std::thread::sleep(LEAST_PAUSE),
+        }
+    }
+}

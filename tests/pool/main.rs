@@ -1,0 +1,16 @@
+//! Pools: children that wait for calls, and what hostile ones can do to a pool.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod hostile;
+mod life;
+
+#[crossmist::main]
+fn main() {
+    support::main(
+        support::all(&[calls::CASES, hostile::CASES, life::CASES]),
+        life::HELPERS,
+    );
+}
