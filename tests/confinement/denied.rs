@@ -8,7 +8,7 @@ use crossmist::{SandboxPolicy, func};
 use crate::attempt::Outcome::{Denied, Done, Fails, Killed};
 use crate::attempt::{
     Attempt, HERE, MEMORY, NEW, NO_FD, Outcome, PRIVATE, VICTIM, attempt, chosen, outcome, parser,
-    pure, unconfined, violation,
+    pure, unconfined,
 };
 use crate::cases;
 use crate::support::{Case, Directory};
@@ -181,7 +181,10 @@ fn other_architectures_are_killed() {
         // Kernels without the interface answer by a signal or an error, in every process.
         match old_call_unconfined.run() {
             Ok(pid) if pid > 0 => {
-                assert_eq!(violation(old_call_confined.run()).claim, None);
+                assert_eq!(
+                    crate::attempt::violation(old_call_confined.run()).claim,
+                    None
+                );
             }
             other => panic!("this kernel has no calls of i386: {other:?}"),
         }

@@ -178,7 +178,7 @@ fn calls_without_a_stack() {
         );
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = make(attempt(libc::SYS_listen, &[0, 1]), "");
+    let _ = crate::attempt::make(attempt(libc::SYS_listen, &[0, 1]), "");
 }
 
 fn a_policy_can_keep_places_to_itself() {
