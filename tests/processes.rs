@@ -607,7 +607,8 @@ fn handlers_of_the_program_do_not_disturb() {
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGUSR1).unwrap();
-                std::thread::sleep(Duration::from_micros(50));
+                // As often as a machine of this speed can bear.
+                std::thread::sleep(support::patience(Duration::from_micros(50)));
             }
         });
         for _ in 0..30 {
