@@ -66,6 +66,7 @@ pub mod namespaces;
 mod narrow;
 pub mod overview;
 mod policy;
+mod propose;
 mod reader;
 mod redundant;
 mod resolve;

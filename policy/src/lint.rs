@@ -175,6 +175,13 @@ impl Policy {
                 && group.name != EVERYTHING
                 && group.entries.iter().find(conditional).is_some()
         })?;
+        if let Some(key) = groups::path_key(name) {
+            let message = format!(
+                "a filter sees no paths: `[filesystem] {key}` grants one, and allows what that takes; this \
+                 allows all of `{name}`"
+            );
+            return Some((Code::Unconditional, message));
+        }
         let entry = group.entries.iter().find(conditional)?;
         let message = format!(
             "`{}` allows `{entry}`; this allows all of `{name}`",

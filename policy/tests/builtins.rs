@@ -91,7 +91,10 @@ fn every_call_in_doubt_has_a_line_that_says_so() {
         "nothing in builtin:parser, builtin:pure allows it"
     );
     let help = socket.allow_with.unwrap();
-    assert_eq!(help, "[syscalls]\nallow = [\"@net-tcp-client\"]");
+    assert_eq!(
+        help,
+        "[network]\ntcp_connect = [443] # or whichever port it is"
+    );
     let openat = explain(257, [0; 6]);
     assert!(
         openat.denied_by.contains("EACCES (every policy, @soft)"),

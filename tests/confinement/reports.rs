@@ -37,7 +37,13 @@ fn a_violation_says_what_would_allow_it() {
     let claim = found.claim.unwrap();
     assert!(claim.denied_by.contains("parser"), "{claim:?}");
     assert!(claim.allow_with.is_some(), "{claim:?}");
-    assert_eq!(claim.caution, None);
+    assert_eq!(
+        claim.caution,
+        Some("a lock on a lent file holds for everybody who has it")
+    );
+    let reserves = attempt(libc::SYS_fallocate, &[0, 0, 0, 1]);
+    let found = violation(parser.run(reserves, String::new()));
+    assert_eq!(found.claim.unwrap().caution, None);
     let text = violation(parser.run(lock, String::new())).to_string();
     assert!(
         text.ends_with("\n  more: cargo crossmist explain parser --syscall flock"),

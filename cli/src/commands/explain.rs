@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crossmist_policy::bpf::{Action, interpret};
 use crossmist_policy::landlock::kernel_of_abi;
 use crossmist_policy::overview::{Area, Call, Grant, Overview, parse_call};
-use crossmist_policy::{Arch, Compiled, Policy, syscalls};
+use crossmist_policy::{Arch, Compiled, Explanation, Policy, syscalls};
 use serde_json::{Value, json};
 
 use super::kernel::{Kernel, kernel};
@@ -38,13 +38,13 @@ pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
         Ok(both) => both,
         Err(report) => return Ok(refused(arguments, &report)),
     };
+    let kernel = kernel(options.kernel.as_deref())?;
     if let Some(call) = &options.syscall {
-        return about_call(arguments, &policy, &compiled, call);
+        return about_call(arguments, &policy, &compiled, &kernel, call);
     }
     if let Some(path) = &options.path {
         return about_path(arguments, &policy, path);
     }
-    let kernel = kernel(options.kernel.as_deref())?;
     let overview = policy.overview();
     let verdict = policy
         .check_kernel(&kernel.offer)
@@ -63,7 +63,13 @@ pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
     Ok(ExitCode::from(if verdict.is_err() { FINDINGS } else { 0 }))
 }
 
-fn about_call(arguments: &Arguments, policy: &Policy, compiled: &Compiled, text: &str) -> Outcome {
+fn about_call(
+    arguments: &Arguments,
+    policy: &Policy,
+    compiled: &Compiled,
+    kernel: &Kernel,
+    text: &str,
+) -> Outcome {
     let name = text.split('(').next().unwrap_or(text).trim();
     let call = syscalls::find(name).ok_or_else(|| format!("there is no system call `{name}`"))?;
     let row = policy.call(call);
@@ -76,7 +82,7 @@ fn about_call(arguments: &Arguments, policy: &Policy, compiled: &Compiled, text:
             };
             let action =
                 interpret::answer(&program.code, &interpret::Call::new(arch, number, args));
-            let explanation = compiled.explain(arch, number, args);
+            let explanation = compiled.explain_on(Some(&kernel.offer), arch, number, args, None);
             answers.push((arch, action, explanation));
         }
     }
@@ -88,6 +94,9 @@ fn about_call(arguments: &Arguments, policy: &Policy, compiled: &Compiled, text:
                 "is": action.to_string(),
                 "denied_by": (*action != Action::Allow).then_some(&explanation.denied_by),
                 "allow_with": (*action != Action::Allow).then_some(&explanation.allow_with),
+                "caution": (*action != Action::Allow).then_some(explanation.caution),
+                "answer_with": (*action != Action::Allow).then_some(&explanation.answer_with),
+                "instead": (*action != Action::Allow).then_some(explanation.instead),
             })
         });
         print(&format!(
@@ -114,14 +123,11 @@ fn about_call(arguments: &Arguments, policy: &Policy, compiled: &Compiled, text:
             paint(style, action)
         ));
         if *action != Action::Allow {
-            print(&format!("  {}\n", explanation.denied_by));
-            if let Some(lines) = &explanation.allow_with {
-                let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
-                print(&format!("  to allow it:\n{lines}"));
-                if let Some(caution) = explanation.caution {
-                    print(&format!("  {}: {caution}\n", paint(YELLOW, "careful")));
-                }
-            }
+            print(&format!(
+                "  {}\n{}",
+                explanation.denied_by,
+                advice(explanation)
+            ));
         }
     }
     match &row {
@@ -133,6 +139,30 @@ fn about_call(arguments: &Arguments, policy: &Policy, compiled: &Compiled, text:
         Some(row) => print(&rules(row)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to do about a denied call.
+fn advice(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    let mut say = |what: &str, lines: &str| {
+        text.push_str(&format!("  {what}:\n"));
+        lines
+            .lines()
+            .for_each(|line| text.push_str(&format!("    {line}\n")));
+    };
+    if let Some(lines) = &explanation.allow_with {
+        say("to allow it", lines);
+    }
+    if let Some(lines) = &explanation.answer_with {
+        say("to have it fail with an error instead", lines);
+    }
+    if let Some(caution) = explanation.caution {
+        text.push_str(&format!("  {}: {caution}\n", paint(YELLOW, "careful")));
+    }
+    if let Some(instead) = explanation.instead {
+        text.push_str(&format!("  instead: {instead}\n"));
+    }
+    text
 }
 
 /// What the policy's lines say about one call, one line each.

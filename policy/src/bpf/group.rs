@@ -22,23 +22,23 @@ const MOST: usize = 4;
 /// Divides `ranges`, which hold where each begins and where it leads, into groups that need the fewest
 /// tests.
 pub(crate) fn groups(ranges: &[(u32, Label)]) -> Vec<Group> {
-    // For the first ranges: how many tests they need, and the group that they end with.
-    let mut best: Vec<(usize, Option<(usize, Group)>)> = vec![(0, None)];
+    // For the first ranges: how many tests they need, and where the group begins that they end with.
+    let mut best = vec![(0, 0)];
     for end in 1..=ranges.len() {
-        // Neighbouring ranges differ, so at least every second one leads elsewhere.
-        let begins = end.saturating_sub(2 * MOST + 1)..end;
-        let choices = begins.filter_map(|begin| {
-            let group = group(ranges, begin, end)?;
-            let tests = best[begin].0 + 1 + group.others.len();
-            Some((tests, Some((begin, group))))
+        // A longer group has no fewer exceptions.
+        let choices = (0..end).rev().map_while(|begin| {
+            let (others, _) = fewest(ranges, begin, end)?;
+            Some((best[begin].0 + 1 + others, begin))
         });
-        // A group of one range is always possible.
-        best.push(choices.min_by_key(|(tests, _)| *tests).unwrap_or_default());
+        // A group of one range is always possible. Of those that need as many tests, the longest is taken.
+        let choice = choices.min_by_key(|(tests, begin)| (*tests, *begin));
+        best.push(choice.unwrap_or_default());
     }
     let mut groups = Vec::new();
     let mut end = ranges.len();
-    while let Some((begin, group)) = best[end].1.take() {
-        groups.push(group);
+    while end > 0 {
+        let begin = best[end].1;
+        groups.extend(group(ranges, begin, end));
         end = begin;
     }
     groups.reverse();
@@ -47,25 +47,34 @@ pub(crate) fn groups(ranges: &[(u32, Label)]) -> Vec<Group> {
 
 /// The group of these ranges, unless too many of its numbers lead elsewhere.
 fn group(ranges: &[(u32, Label)], begin: usize, end: usize) -> Option<Group> {
+    let (_, common) = fewest(ranges, begin, end)?;
+    let others = (begin..end).filter(|at| ranges[*at].1 != common);
+    let others = others.filter_map(|at| Some((ranges[at].0..ranges.get(at + 1)?.0, ranges[at].1)));
+    Some(Group {
+        start: ranges[begin].0,
+        common,
+        others: others
+            .flat_map(|(numbers, label)| numbers.map(move |number| (number, label)))
+            .collect(),
+    })
+}
+
+/// Where most numbers of these ranges lead, and how many lead elsewhere.
+fn fewest(ranges: &[(u32, Label)], begin: usize, end: usize) -> Option<(usize, Label)> {
     let others = |common: Label| {
-        let mut others = Vec::new();
+        let mut others = 0;
         for at in (begin..end).filter(|at| ranges[*at].1 != common) {
             // The last range goes on to the largest number: it is no exception.
             let (next, _) = ranges.get(at + 1)?;
-            let numbers = ranges[at].0..*next;
-            if others.len() + numbers.len() > MOST {
+            others += (*next - ranges[at].0) as usize;
+            if others > MOST {
                 return None;
             }
-            others.extend(numbers.map(|number| (number, ranges[at].1)));
         }
-        Some(Group {
-            start: ranges[begin].0,
-            common,
-            others,
-        })
+        Some((others, common))
     };
     let choices = (begin..end).filter_map(|at| others(ranges[at].1));
-    choices.min_by_key(|group| group.others.len())
+    choices.min_by_key(|(others, _)| *others)
 }
 
 #[cfg(test)]

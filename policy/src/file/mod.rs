@@ -5,6 +5,7 @@
 mod environment;
 mod expectation;
 mod filesystem;
+mod known;
 mod network;
 mod syscalls;
 
@@ -12,6 +13,7 @@ pub(crate) use environment::{LandlockWish, RELAXATIONS, Relaxation, Variable, Va
 pub(crate) use expectation::{Expectation, Outcome, call as parse_call};
 pub use filesystem::kernel_tree;
 pub(crate) use filesystem::{KERNEL_TREES, PathGrant, PathKind, WHY_NOT, bad_parts};
+pub(crate) use known::known_entry;
 pub(crate) use network::{PortGrant, Ports};
 pub use syscalls::OnViolation;
 pub(crate) use syscalls::{Entry, SyscallRules, Target, parse_entry};

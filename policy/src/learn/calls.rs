@@ -6,11 +6,12 @@ use super::{Line, Proposal, Record, evidence, expectation};
 use crate::Arch;
 use crate::bpf::Action;
 use crate::bpf::interpret::{Call, answer};
-use crate::compiled::{explain::SELECTORS, words};
-use crate::file::{Target, parse_entry};
+use crate::condition::Condition;
+use crate::file::{Target, known_entry};
 use crate::policy::Policy;
+use crate::propose::entry as proposed;
 use crate::syscalls::groups::{self, ALWAYS, DANGEROUS, EVERYTHING, Group, NEVER};
-use crate::syscalls::{self, Syscall, Width};
+use crate::syscalls::{self, Syscall};
 
 /// What a policy answers softly and a function can't do without, since there is no other way to the
 /// same end.
@@ -119,11 +120,10 @@ fn of_group(name: &str, call: &Syscall, record: &Record, arch: Arch) -> bool {
 /// Whether one of a group's own entries allows what was seen. Addresses are unknown by now, so a
 /// test of one counts as passed.
 fn covers(group: &Group, call: &Syscall, record: &Record, arch: Arch) -> bool {
-    group.entries.iter().any(|entry| match parse_entry(entry) {
-        Ok((Target::Call(known, condition), None)) => {
-            known.name == call.name
-                && condition
-                    .is_none_or(|condition| condition.holds(arch, &record.arguments, u32::MAX))
+    group.entries.iter().any(|entry| match known_entry(entry) {
+        Some(Target::Call(known, condition)) => {
+            let holds = |condition: &Condition| condition.holds(arch, &record.arguments, u32::MAX);
+            known.name == call.name && condition.as_ref().is_none_or(holds)
         }
         _ => false,
     })
@@ -185,45 +185,17 @@ fn by_groups(needed: &mut Vec<(&'static Syscall, &Record)>, arch: Arch, proposal
     }
 }
 
-/// A call with the arguments that were seen: flags together, choices as a list.
+/// A call with the arguments that were seen.
 fn entry(name: &str, records: &[&Record], arch: Arch) -> String {
     let Some(call) = syscalls::find(name) else {
         return name.to_owned();
     };
-    let mut tests = Vec::new();
-    for (at, (argument, width)) in call.args.iter().enumerate() {
-        if !SELECTORS.contains(argument) || *width == Width::Pointer {
-            continue;
-        }
-        let values: BTreeSet<_> = records
-            .iter()
-            .map(|record| record.arguments[at] & width.mask())
-            .collect();
-        let shown = |value: u64| match *argument {
-            "prot" => words::argument(call, arch, (argument, *width), value, None),
-            _ => {
-                let word = words::argument(call, arch, (argument, *width), value, None);
-                let probe = format!("{name}({argument} == {word})");
-                // A name that the reader knows, else the number.
-                match parse_entry(&probe) {
-                    Ok(_) if !word.starts_with('-') => word,
-                    _ => format!("{value:#x}"),
-                }
-            }
-        };
-        let values: Vec<_> = values.into_iter().map(shown).collect();
-        tests.push(match values.as_slice() {
-            [one] => format!("{argument} == {one}"),
-            many => format!("{argument} in {{{}}}", many.join(", ")),
-        });
-    }
-    let whole = match tests.is_empty() {
-        true => name.to_owned(),
-        false => format!("{name}({})", tests.join(" && ")),
-    };
-    match parse_entry(&whole) {
-        Ok(_) => whole,
-        // An argument that can't be compared so: by number then.
-        Err(_) => name.to_owned(),
-    }
+    let ways = records
+        .iter()
+        .map(|record| proposed::tests(call, arch, &record.arguments));
+    let named: Option<Vec<_>> = ways.collect();
+    // What has no name, or can't be compared, is for a reader to look up.
+    named
+        .and_then(|ways| proposed::together(call, &ways))
+        .unwrap_or_else(|| name.to_owned())
 }

@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::bpf::{Action, Program, compile};
-use crate::compiled::{explain::SELECTORS, words};
+use crate::compiled::words;
 use crate::diagnostic::Report;
 use crate::library::Library;
 use crate::policy::Policy;
+use crate::propose::entry::SELECTORS;
 use crate::syscalls::{self, Syscall, Width};
 use crate::{Arch, bpf::compile::Verdict};
 
@@ -85,12 +86,13 @@ pub fn significant(call: &Syscall, arguments: [u64; 6]) -> [u64; 6] {
 /// Which argument leads to the path that a call is about, and which to the directory that it begins
 /// at, if it may begin at one.
 pub fn path_argument(call: &Syscall) -> Option<(usize, Option<usize>)> {
-    let is_path =
-        |(name, width): &(&str, Width)| words::names_path(name) && *width == Width::Pointer;
-    let at = call.args.iter().position(is_path)?;
-    let before = at.checked_sub(1)?;
-    let is_directory = ["dfd", "dirfd", "olddfd", "olddirfd"].contains(&call.args[before].0);
-    Some((at, is_directory.then_some(before)))
+    let at = words::path_argument(call)?;
+    let is_directory = |before: &usize| match call.args[*before].0 {
+        "dirfd" | "olddirfd" | "newdirfd" => true,
+        "fd" => call.name == "execveat",
+        _ => false,
+    };
+    Some((at, at.checked_sub(1).filter(is_directory)))
 }
 
 /// Whether no policy may allow a call, so that nobody need see what comes of it.

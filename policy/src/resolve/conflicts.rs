@@ -88,7 +88,15 @@ pub(super) fn check(family: &Family<'_>, name: &str, rules: &Rules, problems: &m
             } else {
                 format!("`{name}` is allowed with a condition elsewhere, which this makes useless")
             };
-            let help = format!("if that is meant, say `replace = [\"{name}\"]`");
+            let help = match groups::path_key(name) {
+                _ if shown.condition.is_some() => format!(
+                    "take it out; if only this is to be allowed, say `replace = [\"{name}\"]`"
+                ),
+                Some(key) => format!(
+                    "take it out, and grant the path: `[filesystem] {key} = [\"/the/path\"]` allows what it takes"
+                ),
+                None => format!("if that is meant, say `replace = [\"{name}\"]`"),
+            };
             problems.push(Problem::new(Code::ConditionWithoutEffect, place, message).help(help));
             break;
         }

@@ -5,7 +5,6 @@ mod merge;
 mod rules;
 mod within;
 
-#[cfg(feature = "import")]
 pub(crate) use conflicts::needs_reason;
 pub(crate) use rules::{Grant, Origin, Rules};
 pub(crate) use within::excesses;

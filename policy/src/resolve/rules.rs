@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Family, conflicts};
 use crate::condition::Condition;
-use crate::file::{Entry, PathKind, Target, parse_entry};
+use crate::file::{Entry, PathKind, Target, known_entry};
 use crate::names;
 use crate::settings::Values;
 use crate::source::Place;
@@ -216,14 +216,9 @@ fn expand(target: &Target, origin: Origin) -> Vec<(&'static Syscall, Option<Cond
                 group: Some(group.name),
                 ..origin
             };
-            // A test shows that every entry of every group can be read.
-            let entries = group
-                .entries
-                .iter()
-                .filter_map(|entry| parse_entry(entry).ok());
-            entries
-                .flat_map(|(target, _)| expand(&target, origin))
-                .collect()
+            let entries = group.entries.iter();
+            let entries = entries.filter_map(|entry| known_entry(entry));
+            entries.flat_map(|target| expand(target, origin)).collect()
         }
     }
 }
@@ -290,10 +285,10 @@ fn soften(map: &mut RuleMap, member: usize) {
             None => Soft::Emulate,
         };
         for entry in *entries {
-            // A test shows that every entry can be read.
-            let Ok((Target::Call(call, condition), _)) = parse_entry(entry) else {
+            let Some(Target::Call(call, condition)) = known_entry(entry) else {
                 continue;
             };
+            let condition = condition.clone();
             let rules = map.entry(call.name).or_default();
             let overridden = rules
                 .soft
@@ -309,6 +304,7 @@ fn soften(map: &mut RuleMap, member: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::parse_entry;
 
     #[test]
     fn every_entry_of_the_groups_and_of_the_soft_table_can_be_read() {

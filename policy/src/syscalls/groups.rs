@@ -344,6 +344,23 @@ pub(crate) fn dangerous_group(name: &str) -> Option<&'static str> {
         .then_some(first.name)
 }
 
+/// The key of `[filesystem]` that grants a path, and with it the calls that this takes; `None` for a call
+/// that isn't about a path.
+pub(crate) fn path_key(name: &str) -> Option<&'static str> {
+    let has = |group: &str| {
+        let entries = find(group).into_iter().flat_map(|group| group.entries);
+        let mut names = entries.map(|entry| entry.split('(').next());
+        names.any(|known| known == Some(name))
+    };
+    let keys = [
+        ("@path-open", "read"),
+        ("@path-write", "write"),
+        ("@path-create", "create"),
+    ];
+    let found = keys.iter().find(|(group, _)| has(group));
+    found.map(|(_, key)| *key)
+}
+
 #[rustfmt::skip]
 static GROUPS: &[Group] = &[
     Group { name: "@runtime", about: "running and exiting; part of every policy", entries: &[

@@ -1,0 +1,114 @@
+//! What speaks against allowing a call, and what to do in its place.
+
+use super::Denied;
+use super::lines::HOPELESS;
+use crate::syscalls::groups::{NEVER, is_dangerous};
+
+/// What speaks against the lines that would allow a call.
+pub(super) fn caution(name: &str, lines: &str) -> Option<&'static str> {
+    let has = |part: &str| lines.contains(part);
+    Some(match name {
+        _ if has("PROT_EXEC") => "what an attacker writes into such memory can be run",
+        "execve" | "execveat" => "it runs other programs, with all that the policy allows",
+        "fork" | "vfork" | "clone" if has("@process") => {
+            "processes multiply, and outlive the function"
+        }
+        "kill" => "signals reach other processes of the same user",
+        "socket" | "connect" | "sendto" | "sendmsg" | "sendmmsg" => {
+            "what it has been given can be sent away"
+        }
+        "bind" | "listen" | "accept" | "accept4" => "whoever reaches the port can talk to it",
+        "open" | "openat" | "creat" | "truncate" if has("write = ") || has("create = ") => {
+            "what it writes there is whatever its input makes it write"
+        }
+        _ if has("create = ") => {
+            "what it makes, moves and removes there is whatever its input makes it choose"
+        }
+        _ if has("metadata = ") => {
+            "it shows whether any path exists, and its size and times: Landlock doesn't restrict that"
+        }
+        name if changes_attributes(name) => {
+            "it reaches every file that the child's user owns: Landlock doesn't restrict it"
+        }
+        "inotify_add_watch" | "fanotify_mark" => {
+            "it sees what happens at any path: Landlock doesn't restrict that"
+        }
+        "memfd_create" => "memory objects don't count towards `limits.memory`",
+        "flock" => "a lock on a lent file holds for everybody who has it",
+        "fcntl" | "ioctl" | "setsockopt" => "it changes a lent descriptor for everybody who has it",
+        _ if is_dangerous(name) || has("why = ") => "it is one of the calls that need a reason",
+        _ => return None,
+    })
+}
+
+fn changes_attributes(name: &str) -> bool {
+    name.contains("chmod")
+        || name.contains("xattr")
+        || name.starts_with("utime")
+        || ["futimesat", "utimensat", "file_setattr", "file_getattr"].contains(&name)
+}
+
+/// What to do in place of a call.
+pub(super) fn instead(denied: &Denied<'_>) -> Option<&'static str> {
+    const AF_NETLINK: u64 = 16;
+    const SOCK_TYPE: u64 = 0xf;
+    const SOCK_STREAM: u64 = 1;
+    let name = denied.call.name;
+    let [first, second, ..] = denied.args;
+    if let Some((why, _)) = HOPELESS.iter().find(|(_, names)| names.contains(&name)) {
+        return Some(why);
+    }
+    Some(match name {
+        "ptrace" | "process_vm_readv" | "process_vm_writev" | "pidfd_getfd" => {
+            "no policy may allow it: no child looks into other processes"
+        }
+        _ if NEVER.contains(&name) => {
+            "no policy may allow it: do it in the program, and pass what comes of it"
+        }
+        "open" | "openat" | "openat2" | "creat" => {
+            "open the file in the program, and pass it as a `File`"
+        }
+        "mkdir" | "mkdirat" | "mknod" | "mknodat" | "rename" | "renameat" | "renameat2"
+        | "link" | "linkat" | "symlink" | "symlinkat" | "unlink" | "unlinkat" | "rmdir"
+        | "truncate" => "return what is to be made or removed, and do it in the program",
+        "execve" | "execveat" | "fork" | "vfork" | "clone" | "clone3" => {
+            "start it in the program, and pass its pipes"
+        }
+        "socket" if first == AF_NETLINK => {
+            "names and addresses of the machine are for the program: resolve the name there, and pass \
+             the address"
+        }
+        "socket" if second & SOCK_TYPE != SOCK_STREAM => {
+            "resolve names in the program, and pass the address, or a connected socket"
+        }
+        "socket" | "connect" | "sendto" | "sendmsg" | "sendmmsg" => {
+            "connect in the program, and pass the connected socket"
+        }
+        "bind" | "listen" | "accept" | "accept4" => {
+            "accept in the program, and pass the accepted socket"
+        }
+        "kill" => "to end itself it can abort; end others in the program",
+        "mprotect" | "pkey_mprotect" => {
+            "many libraries run without their JIT, more slowly: turn it off"
+        }
+        "mmap" => {
+            "map it with MAP_PRIVATE (`@file-map`); for memory of its own to be shared, `@shared-memory` \
+             allows the flags MAP_SHARED alone"
+        }
+        "newfstatat" | "statx" | "stat" | "lstat" | "access" | "faccessat" | "faccessat2"
+        | "readlink" | "readlinkat" | "getcwd" | "statfs" => {
+            "open the file in the program and pass it: `File::metadata` works in every child"
+        }
+        "chdir" | "fchdir" => "use absolute paths, or `openat` on an open folder",
+        name if changes_attributes(name) => {
+            "change it in the program, before or after the call; a new file gets its mode when it is \
+             created"
+        }
+        "ioctl" => {
+            "look up in the kernel's headers what the command does to which device; if it is harmless, \
+             allow `ioctl(request == …)` by its number"
+        }
+        "prctl" => "set it in the program: a child keeps what its thread has",
+        _ => return None,
+    })
+}
