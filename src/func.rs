@@ -23,12 +23,27 @@ pub trait Func: Object + Copy {
         None
     }
 
+    /// Returns what prepares the state that its children share, if the attribute names it.
+    #[must_use]
+    fn preload() -> Option<PreloadReference> {
+        None
+    }
+
     /// Decodes the arguments and runs the body. Called in the child, as its last step.
     ///
     /// # Errors
     ///
     /// The error of decoding the arguments.
     fn enter(arguments: Arguments<'_>) -> Result<Self::Output, DecodeError>;
+}
+
+/// Where the function is that prepares state.
+#[derive(Clone, Copy, Debug)]
+pub struct PreloadReference {
+    /// Its address, which is the same for all functions that name it.
+    pub function: usize,
+    /// The reference of its record, or `None` if that is in a shared object.
+    pub record: Option<u64>,
 }
 
 /// The arguments of a call, still encoded.

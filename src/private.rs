@@ -4,8 +4,9 @@ pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
 pub use crate::callback::{
     Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn, encode_dyn_auto,
 };
+pub use crate::child::{Preload, PreloadPoint, Prepared};
 pub use crate::confine::Sandbox;
-pub use crate::func::{Arguments, Func};
+pub use crate::func::{Arguments, Func, PreloadReference};
 pub use crate::if_smol;
 pub use crate::if_tokio;
 pub use crate::object::Auto;

@@ -130,6 +130,14 @@ impl Confined {
         }
     }
 
+    /// Returns the namespaces that the policy wants.
+    pub(crate) fn namespaces(&self) -> Wanted {
+        match is_watched() {
+            true => Wanted::default(),
+            false => Wanted::of(self.policy.compiled()),
+        }
+    }
+
     /// Returns the request to the keeper.
     pub(crate) fn request(&self, deadline: Deadline) -> Request {
         let compiled = self.policy.compiled();
@@ -143,10 +151,7 @@ impl Confined {
             may_fork: compiled.may_start_processes(Arch::host()) || is_watched(),
             piped: self.piped,
             oom_score: keeper::oom_score(),
-            namespaces: match is_watched() {
-                true => Wanted::default(),
-                false => Wanted::of(compiled),
-            },
+            namespaces: self.namespaces(),
         }
     }
 

@@ -87,6 +87,10 @@ pub(crate) fn start_child<'a, F: Func>(
     confined: Option<Confined>,
     options: &Options,
 ) -> Result<(Child<F::Output>, Outbox<'a>), Error> {
+    let preload = match &confined {
+        Some(confined) => prepared::<F>(confined)?,
+        None => None,
+    };
     let time = match &confined {
         Some(confined) => confined.time(options),
         None => options.deadline,
@@ -122,7 +126,7 @@ pub(crate) fn start_child<'a, F: Func>(
             let passed = Passed::new(outbox.links(), &confined);
             let request = confined.request(deadline);
             let supervised = ChildProcess::supervised(keeper::launch(
-                program, request, theirs, None, group, deadline,
+                program, preload, request, theirs, None, group, deadline,
             )?);
             let child = Child::new(supervised, ours, hold, Some(confined));
             if let (Some(passed), Some(process)) = (passed, child.process()) {
@@ -134,6 +138,38 @@ pub(crate) fn start_child<'a, F: Func>(
     #[cfg(feature = "tracing")]
     events::started(F::NAME, policy.as_deref(), || child.id());
     Ok((child, outbox))
+}
+
+/// Has the state prepared that the children of `F` share, if there is some, and returns its reference.
+fn prepared<F: Func>(confined: &Confined) -> Result<Option<u64>, Error> {
+    let Some(preload) = F::preload() else {
+        return Ok(None);
+    };
+    let Some(record) = preload.record else {
+        return Err(Error::Unsupported {
+            reason:
+                "a function with `preload` has to be in the program itself, not in a shared object"
+                    .to_owned(),
+        });
+    };
+    let reference = keeper::shared_record(preload.function, record);
+    keeper::prepare(executable::own()?, reference, confined.namespaces())?;
+    Ok(Some(reference))
+}
+
+/// Prepares the state that the calls of a function share, by the function that `preload` names in
+/// `#[func(sandbox = "…", preload = load)]`. Otherwise the first call does.
+///
+/// Does nothing if it is prepared already, or if the function has no `preload`.
+///
+/// # Errors
+///
+/// [`Error::Preload`] if it fails, and the errors of a call that cannot be started.
+pub fn prepare<F: Func>(_: F) -> Result<(), Error> {
+    match confined::confinement::<F>(&Options::default())? {
+        Some((confined, _)) => prepared::<F>(&confined).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Refuses what no child is started for.

@@ -9,7 +9,7 @@ use super::confined;
 use super::options::Options;
 use super::process::ChildProcess;
 use super::progress::CallSettings;
-use super::{Passed, failed, may_start};
+use super::{Passed, failed, may_start, prepared};
 use crate::child::Preparation;
 use crate::error::Error;
 use crate::executable;
@@ -65,6 +65,7 @@ impl<R: Object> Spare<R> {
                 return Err(failed("send the policy")(full));
             }
         }
+        let preload = prepared::<F>(&confined)?;
         let deadline = Deadline::after(PREPARATION_TIME);
         let timer = Timer::new().map_err(failed("create a timer (timerfd_create)"))?;
         timer.set(deadline).map_err(failed(SET_TIMER))?;
@@ -75,6 +76,7 @@ impl<R: Object> Spare<R> {
         };
         let supervised = keeper::launch(
             program,
+            preload,
             request,
             theirs,
             Some(timer.as_fd()),

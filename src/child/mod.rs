@@ -5,6 +5,7 @@ mod answer;
 mod early;
 mod launch;
 mod panic;
+mod preload;
 mod reply;
 
 use std::ffi::{CString, OsStr};
@@ -15,6 +16,7 @@ use std::sync::atomic::Ordering;
 use self::answer::{Ending, IS_CONFINED, SOCKET, flush, send};
 use self::launch::Opened;
 pub(crate) use self::launch::{Call, Launch, Preparation};
+pub use self::preload::{Preload, PreloadPoint, Prepared};
 pub(crate) use self::reply::Reply;
 use crate::confine::{self, Origin, Plan};
 use crate::executable::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT, VERSION};
@@ -90,7 +92,7 @@ fn enter_keeper(socket: &OsStr, kind: &OsStr, proc: Option<&OsStr>) -> i32 {
     match adopt(socket, proc) {
         // Handlers of `atexit` belong to the program, which this is not. Those of a build for
         // coverage, for example, would write files.
-        Ok(socket) => process::leave(keeper::enter(socket, kind, run_confined)),
+        Ok(socket) => process::leave(keeper::enter(socket, kind, preload::run, run_confined)),
         Err(reason) => fail(reason),
     }
 }

@@ -101,6 +101,13 @@ pub enum Error {
         /// The resource.
         resource: Resource,
     },
+    /// The state that the function's children share could not be prepared (`preload`). No child was started. It
+    /// is tried again, after pauses that grow from a tenth of a second to half a minute.
+    #[error("what the function's processes share could not be prepared: {reason}")]
+    Preload {
+        /// What failed.
+        reason: String,
+    },
     /// The keeper, which supervises all confined children, was killed, and this child with it. The
     /// next call starts another keeper.
     #[error(

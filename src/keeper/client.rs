@@ -1,11 +1,13 @@
 //! The program's side: starts the keeper, asks it for children, and reads its reports on them.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::protocol::{ExitReport, KILL, Report, Request, StartStep};
+use super::protocol::{ExitReport, KILL, RETIRE, Report, Request, StartStep};
 use super::turn::Turn;
 use super::{Credentials, Handshake, Kind, Restrictions, Surroundings, environment, execute};
 use crate::confine::{Namespace, NewGroup, Wanted};
@@ -33,26 +35,45 @@ struct Keeper {
 
 /// The keepers of this process.
 static KEEPERS: Mutex<Keepers> = Mutex::new(Keepers {
-    plain: None,
-    in_user_namespace: None,
+    by_kind: BTreeMap::new(),
+    not_prepared: BTreeMap::new(),
+    records: BTreeMap::new(),
     without_user_namespace: None,
 });
 
 #[derive(Debug)]
 struct Keepers {
-    plain: Option<Arc<Keeper>>,
-    in_user_namespace: Option<Arc<Keeper>>,
+    by_kind: BTreeMap<Kind, Arc<Keeper>>,
+    /// What could not be prepared, and until when it is not tried again.
+    not_prepared: BTreeMap<Kind, NotPrepared>,
+    /// The record of each function that prepares state, by its address. Each function that names it has a
+    /// record of its own, and all use the first.
+    records: BTreeMap<usize, u64>,
     /// The process that couldn't have one in a user namespace.
     without_user_namespace: Option<u32>,
 }
 
-impl Keepers {
-    fn of_kind(&mut self, kind: Kind) -> &mut Option<Arc<Keeper>> {
-        match kind {
-            Kind::Plain => &mut self.plain,
-            Kind::UserNamespace => &mut self.in_user_namespace,
-        }
-    }
+#[derive(Clone, Debug)]
+struct NotPrepared {
+    reason: String,
+    pause: Duration,
+    until: Deadline,
+}
+
+/// The pauses after state could not be prepared, from the first to the longest. Meanwhile every call gets
+/// the same error at once.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+const MOST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long it may take to prepare state.
+const PRELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often state was prepared anew.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// Returns a number that changes when children that were started before should not be used any more.
+pub(crate) fn generation() -> u64 {
+    GENERATION.load(Ordering::Acquire)
 }
 
 /// How long a keeper may take to start, or to take a request.
@@ -62,6 +83,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// whether it was started.
 pub(crate) fn launch(
     executable: &Program,
+    preload: Option<u64>,
     request: Request,
     socket: OwnedFd,
     timer: Option<BorrowedFd<'_>>,
@@ -76,14 +98,14 @@ pub(crate) fn launch(
     let start_by = deadline.min(Deadline::after(START_TIMEOUT));
     let (wanted, request) = (request.namespaces, request.to_bytes());
 
-    let keeper = Keeper::suited(executable, wanted, reports.as_fd(), start_by)?;
+    let keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
     if let Err(error) = keeper.ask(&request, &descriptors, start_by) {
         // The keeper was killed. Calls in progress learn of it through their own sockets.
         if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
             return Err(failed(ASK)(error));
         }
         keeper.forget();
-        let keeper = Keeper::suited(executable, wanted, reports.as_fd(), start_by)?;
+        let keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
         let asked = keeper.ask(&request, &descriptors, start_by);
         asked.map_err(failed(ASK))?;
     }
@@ -115,13 +137,58 @@ fn lock() -> MutexGuard<'static, Keepers> {
 ///
 /// Calls in progress fail with [`Error::KeeperDied`]. If there is no keeper, nothing happens.
 pub fn end() {
-    end_one(Kind::Plain);
-    end_one(Kind::UserNamespace);
-    lock().without_user_namespace = None;
+    let kinds: Vec<Kind> = lock().by_kind.keys().copied().collect();
+    kinds.into_iter().for_each(end_one);
+    let mut keepers = lock();
+    keepers.without_user_namespace = None;
+    keepers.not_prepared.clear();
+}
+
+/// Has prepared state prepared anew: the next call of a function with `preload` starts another process that
+/// calls the function named there. For when the files that it read have changed.
+///
+/// Calls in progress are not affected. Spare children of pools that share the old state are replaced.
+pub fn reload() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+    let mut keepers = lock();
+    keepers.not_prepared.clear();
+    let is_prepared = |kind: &Kind| kind.preload.is_some();
+    let old: Vec<Kind> = keepers
+        .by_kind
+        .keys()
+        .copied()
+        .filter(is_prepared)
+        .collect();
+    for kind in old {
+        let Some(keeper) = keepers.by_kind.remove(&kind) else {
+            continue;
+        };
+        if keeper.program == std::process::id() {
+            // It ends after its last child.
+            let order = [IoSlice::new(&[RETIRE])];
+            let _ = socket::send(keeper.socket.as_fd(), &order, &[], Wait::Never);
+        }
+    }
+}
+
+/// Returns the record that stands for a function that prepares state.
+pub(crate) fn shared_record(function: usize, record: u64) -> u64 {
+    *lock().records.entry(function).or_insert(record)
+}
+
+/// Starts the keeper whose children share prepared state, if it is not there. What this takes is not part of
+/// the time of a call.
+pub(crate) fn prepare(executable: &Program, preload: u64, wanted: Wanted) -> Result<(), Error> {
+    let (socket, _) = socket::pair().map_err(|source| Error::Launch {
+        step: "make a pair of sockets",
+        source,
+    })?;
+    let deadline = Deadline::after(PRELOAD_TIMEOUT);
+    Keeper::suited(executable, Some(preload), wanted, socket.as_fd(), deadline).map(drop)
 }
 
 fn end_one(kind: Kind) {
-    let Some(keeper) = lock().of_kind(kind).take() else {
+    let Some(keeper) = lock().by_kind.remove(&kind) else {
         return;
     };
     // A copy of its process must not end it.
@@ -136,6 +203,8 @@ fn end_one(kind: Kind) {
 enum NotStarted {
     /// It can't have a user namespace of its own.
     NoUserNamespace(Error),
+    /// What its children were to share could not be prepared.
+    NotPrepared(String),
     Failed(Error),
 }
 
@@ -149,6 +218,7 @@ impl NotStarted {
     fn into_error(self) -> Error {
         match self {
             Self::NoUserNamespace(error) | Self::Failed(error) => error,
+            Self::NotPrepared(reason) => not_prepared(&reason),
         }
     }
 }
@@ -158,12 +228,19 @@ impl Keeper {
     /// this process has no right to create them.
     fn suited(
         executable: &Program,
+        preload: Option<u64>,
         wanted: Wanted,
         socket: BorrowedFd<'_>,
         deadline: Deadline,
     ) -> Result<Arc<Self>, Error> {
-        let get = |kind| Self::get(executable, kind, socket, deadline);
-        let plain = || get(Kind::Plain).map_err(NotStarted::into_error);
+        let get = |in_user_namespace| {
+            let kind = Kind {
+                in_user_namespace,
+                preload,
+            };
+            Self::get(executable, kind, socket, deadline)
+        };
+        let plain = || get(false).map_err(NotStarted::into_error);
         let needs_user = wanted.required.has(Namespace::User);
         let others = wanted.all().without(Namespace::User);
         let may_create = || -> Result<bool, Error> { Ok(own_credentials()?.may_administer()) };
@@ -175,7 +252,7 @@ impl Keeper {
         if is_optional && lock().without_user_namespace == Some(std::process::id()) {
             return plain();
         }
-        match get(Kind::UserNamespace) {
+        match get(true) {
             Err(NotStarted::NoUserNamespace(_)) if is_optional => {
                 lock().without_user_namespace = Some(std::process::id());
                 plain()
@@ -196,14 +273,37 @@ impl Keeper {
             return Ok(keeper);
         }
         // Another thread may take long to start one, but must not use up this call's time.
-        let starting = Turn::take(deadline).map_err(late)?;
+        let starting = Turn::take(kind, deadline).map_err(late)?;
         if let Some(keeper) = Self::current(kind, socket)? {
             return Ok(keeper);
         }
         // It has more rights than this process has now.
         end_one(kind);
-        let keeper = Arc::new(Self::start(executable, kind, deadline)?);
-        *lock().of_kind(kind) = Some(Arc::clone(&keeper));
+        if let Some(last) = lock().not_prepared.get(&kind)
+            && !last.until.has_passed()
+        {
+            return Err(not_prepared(&last.reason).into());
+        }
+        let keeper = match Self::start(executable, kind, deadline) {
+            Err(NotStarted::NotPrepared(reason)) => {
+                let mut keepers = lock();
+                let last = keepers.not_prepared.get(&kind);
+                let pause = last.map_or(LEAST_PAUSE, |last| last.pause.saturating_mul(2));
+                let pause = pause.min(MOST_PAUSE);
+                let failure = NotPrepared {
+                    reason: reason.clone(),
+                    pause,
+                    until: Deadline::after(pause),
+                };
+                keepers.not_prepared.insert(kind, failure);
+                return Err(not_prepared(&reason).into());
+            }
+            keeper => Arc::new(keeper?),
+        };
+        let mut keepers = lock();
+        keepers.not_prepared.remove(&kind);
+        keepers.by_kind.insert(kind, Arc::clone(&keeper));
+        drop(keepers);
         drop(starting);
         // A subscriber may call a function that needs the keeper.
         #[cfg(feature = "tracing")]
@@ -213,7 +313,7 @@ impl Keeper {
 
     /// Returns the present keeper of a kind, if it fits this process.
     fn current(kind: Kind, socket: BorrowedFd<'_>) -> Result<Option<Arc<Self>>, Error> {
-        let current = lock().of_kind(kind).clone();
+        let current = lock().by_kind.get(&kind).cloned();
         match current {
             Some(keeper) if keeper.is_for_this_process(socket)? => Ok(Some(keeper)),
             _ => Ok(None),
@@ -232,16 +332,9 @@ impl Keeper {
 
     /// Forgets a keeper that has died, so that the next call starts another.
     fn forget(self: &Arc<Self>) {
-        let mut keepers = lock();
-        for kind in [Kind::Plain, Kind::UserNamespace] {
-            let current = keepers.of_kind(kind);
-            if current
-                .as_ref()
-                .is_some_and(|keeper| Arc::ptr_eq(keeper, self))
-            {
-                *current = None;
-            }
-        }
+        lock()
+            .by_kind
+            .retain(|_, keeper| !Arc::ptr_eq(keeper, self));
     }
 
     fn start(executable: &Program, kind: Kind, deadline: Deadline) -> Result<Self, NotStarted> {
@@ -257,7 +350,7 @@ impl Keeper {
             executable,
             theirs,
             KEEPER_ARGUMENT,
-            kind.word(),
+            &kind.word(),
             &environment::for_keeper(),
             [Some(null.as_fd()); 3],
         );
@@ -281,7 +374,13 @@ impl Keeper {
         let ended = starter.wait().unwrap_or(Ended::Unknown);
 
         let mut hello = Vec::new();
-        poll::readable(ours.as_fd(), deadline).map_err(late)?;
+        if let Err(source) = poll::readable(ours.as_fd(), deadline) {
+            return Err(match kind.preload {
+                None => late(source).into(),
+                // It ends by itself when it notices, or by its alarm.
+                Some(_) => NotStarted::NotPrepared("it was not done in time".to_owned()),
+            });
+        }
         receive(ours.as_fd(), &mut hello, Handshake::BYTES).map_err(failed("greet the keeper"))?;
         let (credentials, witness) = match Handshake::parse(&hello) {
             Some(Handshake::Ready {
@@ -291,6 +390,7 @@ impl Keeper {
             Some(Handshake::Failed(reason)) => {
                 return Err(failed("start the keeper")(io::Error::other(reason)).into());
             }
+            Some(Handshake::NotPrepared(reason)) => return Err(NotStarted::NotPrepared(reason)),
             Some(Handshake::NoUserNamespace(reason)) => {
                 let source = io::Error::other(format!(
                     "{reason}; the policy wants namespaces that this program has no right to create, or \
@@ -301,6 +401,11 @@ impl Keeper {
                 ));
                 let step = "give the keeper a user namespace of its own (unshare)";
                 return Err(NotStarted::NoUserNamespace(failed(step)(source)));
+            }
+            None if kind.preload.is_some() => {
+                let reason = "the process ended before it was done: it exited, crashed, aborted, or took \
+                              longer than a minute";
+                return Err(NotStarted::NotPrepared(reason.to_owned()));
             }
             None => {
                 let source = io::Error::other(format!(
@@ -334,6 +439,12 @@ impl Keeper {
         deadline: Deadline,
     ) -> io::Result<()> {
         send(self.socket.as_fd(), request, descriptors, deadline)
+    }
+}
+
+fn not_prepared(reason: &str) -> Error {
+    Error::Preload {
+        reason: reason.to_owned(),
     }
 }
 

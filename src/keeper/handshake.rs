@@ -16,6 +16,8 @@ pub(super) enum Handshake {
     Failed(String),
     /// It is to be in a user namespace of its own, and none can be created.
     NoUserNamespace(String),
+    /// What its children were to share could not be prepared.
+    NotPrepared(String),
 }
 
 impl Handshake {
@@ -33,6 +35,7 @@ impl Handshake {
             }
             Self::Failed(reason) => (b'F', reason.as_bytes().to_vec()),
             Self::NoUserNamespace(reason) => (b'U', reason.as_bytes().to_vec()),
+            Self::NotPrepared(reason) => (b'P', reason.as_bytes().to_vec()),
         };
         let mut bytes = vec![kind];
         bytes.extend(rest);
@@ -51,6 +54,9 @@ impl Handshake {
             }
             (b'F', rest) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
             (b'U', rest) => Some(Self::NoUserNamespace(
+                String::from_utf8_lossy(rest).into_owned(),
+            )),
+            (b'P', rest) => Some(Self::NotPrepared(
                 String::from_utf8_lossy(rest).into_owned(),
             )),
             _ => None,

@@ -18,6 +18,12 @@
 //! `parse.call_unconfined(input)` instead of `parse.run(input)`. Children without a sandbox write
 //! their counters as other programs do.
 //
+//! # Prepared state
+//!
+//! `#[func(sandbox = "…", preload = load_fonts)]` gives the function a keeper of its own, which calls
+//! `load_fonts` once, before it forks its first child. [`prepare`](crate::prepare) has that done ahead of the first
+//! call, and [`reload()`] does it again.
+//
 // It learns of the end of the program through a pidfd. If it is killed itself, its children are
 // told by PR_SET_PDEATHSIG, which concerns the parent's *thread*: one more reason to have only one.
 
@@ -39,8 +45,8 @@ mod user_namespace;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-pub use self::client::end;
-pub(crate) use self::client::{Outcome, Supervised, launch};
+pub(crate) use self::client::{Outcome, Supervised, generation, launch, prepare, shared_record};
+pub use self::client::{end, reload};
 pub use self::environment::env;
 use self::handshake::Handshake;
 pub(crate) use self::identity::Credentials;
@@ -55,33 +61,45 @@ use crate::sys::process::{Process, Start, StartError};
 use crate::sys::system_files;
 
 /// Which keeper it is: a program has up to one of each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// In the program's namespaces.
-    Plain,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind {
     /// In a user namespace of its own: see [`user_namespace`].
-    UserNamespace,
+    pub(crate) in_user_namespace: bool,
+    /// The reference of the function that prepares it, if its children share prepared state.
+    pub(crate) preload: Option<u64>,
 }
 
 impl Kind {
     /// The argument by which the process is told.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Plain => "crossmist-keeper",
-            Self::UserNamespace => "crossmist-keeper-in-user-namespace",
+    fn word(self) -> String {
+        let namespace = match self.in_user_namespace {
+            false => "",
+            true => "-in-user-namespace",
+        };
+        match self.preload {
+            None => format!("crossmist-keeper{namespace}"),
+            Some(preload) => format!("crossmist-keeper{namespace}:{preload:x}"),
         }
     }
 
     pub(crate) fn of_word(word: &std::ffi::OsStr) -> Option<Self> {
-        let mut kinds = [Self::Plain, Self::UserNamespace].into_iter();
-        kinds.find(|kind| word == kind.word())
+        let word = word.to_str()?;
+        let (name, preload) = match word.split_once(':') {
+            None => (word, None),
+            Some((name, preload)) => (name, Some(u64::from_str_radix(preload, 16).ok()?)),
+        };
+        let kind = Self {
+            in_user_namespace: name.ends_with("-in-user-namespace"),
+            preload,
+        };
+        (kind.word() == word).then_some(kind)
     }
 
     /// The namespaces that it is in and the program is not.
     fn namespaces(self) -> NamespaceSet {
-        match self {
-            Self::Plain => NamespaceSet::default(),
-            Self::UserNamespace => NamespaceSet::default().with(Namespace::User),
+        match self.in_user_namespace {
+            false => NamespaceSet::default(),
+            true => NamespaceSet::default().with(Namespace::User),
         }
     }
 }

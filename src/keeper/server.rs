@@ -11,7 +11,7 @@ use super::empty_network::EmptyNetwork;
 use super::init;
 use super::oom::OomScore;
 use super::output::{Drained, Misuse, Output};
-use super::protocol::{Cause, ExitReport, KILL, Report, Request, StartMethod, StartStep};
+use super::protocol::{Cause, ExitReport, KILL, RETIRE, Report, Request, StartMethod, StartStep};
 use super::undertaker::Undertaker;
 use super::{Credentials, Handshake, Kind, environment, execute, user_namespace};
 use crate::confine::{self, Group, Namespace, Origin, User};
@@ -27,6 +27,7 @@ use crate::sys::privileges;
 use crate::sys::process::{self, Ended, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Sender, Wait};
+use crate::sys::threads;
 use crate::sys::timer;
 use crate::sys::usage::usage;
 use crate::sys::user_end;
@@ -38,11 +39,16 @@ pub(crate) type EnterChild = fn(OwnedFd, Origin) -> !;
 
 /// What the starter of the keeper does: it forks the keeper and ends, so that the keeper is no child
 /// of the program's. Returns the status to exit with, in each of the processes.
-pub(crate) fn enter(program: OwnedFd, kind: Kind, enter_child: EnterChild) -> i32 {
+pub(crate) fn enter(
+    program: OwnedFd,
+    kind: Kind,
+    preload: Preload,
+    enter_child: EnterChild,
+) -> i32 {
     signals::reset_signals();
     let keeper = match fork::fork() {
         Ok(Some(_)) => return 0,
-        Ok(None) => Keeper::new(program, kind, enter_child),
+        Ok(None) => Keeper::new(program, kind, preload, enter_child),
         Err(error) => {
             Handshake::Failed(format!("{}: {}", error.step, error.source)).send(program.as_fd());
             return 1;
@@ -50,6 +56,28 @@ pub(crate) fn enter(program: OwnedFd, kind: Kind, enter_child: EnterChild) -> i3
     };
     keeper.map_or(1, Keeper::serve)
 }
+
+/// Runs the function that a reference leads to.
+type Preload = fn(u64) -> Result<(), String>;
+
+/// Prepares what the children share. The process ends if that takes too long.
+fn prepare(reference: u64, preload: Preload) -> Result<(), String> {
+    nix::unistd::alarm::set(PRELOAD_SECONDS);
+    preload(reference)?;
+    nix::unistd::alarm::cancel();
+    match fork::is_single_threaded() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!(
+            "it left threads behind: {}; a process of several threads cannot be forked: end them, or do \
+             without",
+            threads::others()
+        )),
+        Err(error) => Err(format!("its threads can't be counted: {error}")),
+    }
+}
+
+/// A little longer than the program waits.
+const PRELOAD_SECONDS: u32 = 65;
 
 struct Keeper {
     own_id: i32,
@@ -77,6 +105,8 @@ struct Keeper {
     groups: Vec<Group>,
     /// A child has left processes behind, and some of them may be there still.
     has_orphans: bool,
+    /// It takes no more requests.
+    is_retiring: bool,
     undertaker: Undertaker,
 }
 
@@ -144,8 +174,13 @@ enum Served {
 
 impl Keeper {
     /// Sets up the process, and tells the program who it is.
-    fn new(program: OwnedFd, kind: Kind, enter_child: EnterChild) -> Option<Self> {
-        match Self::set_up(program.as_fd(), kind) {
+    fn new(
+        program: OwnedFd,
+        kind: Kind,
+        preload: Preload,
+        enter_child: EnterChild,
+    ) -> Option<Self> {
+        match Self::set_up(program.as_fd(), kind, preload) {
             Ok((asker, own, program_ended, epoll, oom_score, witness)) => Some(Self {
                 asker,
                 own,
@@ -162,9 +197,11 @@ impl Keeper {
                 next: 0,
                 groups: Vec::new(),
                 has_orphans: false,
+                is_retiring: false,
                 undertaker: Undertaker::default(),
             }),
             Err(error) => {
+                // Whoever reads the first one reads no other.
                 Handshake::Failed(error.to_string()).send(program.as_fd());
                 None
             }
@@ -174,6 +211,7 @@ impl Keeper {
     fn set_up(
         program: BorrowedFd<'_>,
         kind: Kind,
+        preload: Preload,
     ) -> io::Result<(
         Sender,
         OwnedFd,
@@ -184,7 +222,7 @@ impl Keeper {
     )> {
         let credentials =
             Credentials::of_this_thread().map_err(failed("read its own credentials"))?;
-        if kind == Kind::UserNamespace
+        if kind.in_user_namespace
             && let Err(error) = user_namespace::enter(&credentials)
         {
             Handshake::NoUserNamespace(error.to_string()).send(program);
@@ -209,6 +247,12 @@ impl Keeper {
         nix::sys::prctl::set_dumpable(false)
             .map_err(failed("keep others from looking into it (PR_SET_DUMPABLE)"))?;
         confine::prepare_copies();
+        if let Some(reference) = kind.preload
+            && let Err(reason) = prepare(reference, preload)
+        {
+            Handshake::NotPrepared(reason.clone()).send(program);
+            return Err(io::Error::other(reason));
+        }
         // It is as long as the program that counts, and SIGXCPU would end the keeper at the lower limit.
         getrlimit(Resource::RLIMIT_CPU)
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CPU, hard, hard))
@@ -219,7 +263,7 @@ impl Keeper {
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
             .map_err(failed("raise its limit of descriptors (prlimit)"))?;
         privileges::pass_on_by_inheritance().map_err(failed("set its capabilities (capset)"))?;
-        if kind == Kind::UserNamespace {
+        if kind.in_user_namespace {
             privileges::keep_over_execve()
                 .map_err(failed("pass its capabilities on (PR_CAP_AMBIENT)"))?;
         }
@@ -286,6 +330,14 @@ impl Keeper {
             let is_burying = self.undertaker.work();
             if self.has_orphans {
                 self.has_orphans = !self.end_orphans(Deadline::after(STRETCH));
+            }
+            if self.is_retiring
+                && self.children.is_empty()
+                && self.groups.is_empty()
+                && !self.has_orphans
+                && !is_burying
+            {
+                return self.end();
             }
             match self.epoll.wait(self.next_look(is_burying)) {
                 Ok(Some(PROGRAM_ENDED)) => return self.end(),
@@ -365,6 +417,12 @@ impl Keeper {
             // It has given up its user, and what took it over must not get it back here; or another
             // process has its socket.
             return Served::Ended;
+        }
+        if bytes == [RETIRE] {
+            // Not of the end of its socket either.
+            self.epoll.remove(self.program.as_fd());
+            self.is_retiring = true;
+            return Served::Goes;
         }
         let mut descriptors = packet.descriptors.into_iter().flatten();
         let mut next = || descriptors.next().map(|fd| fd.into_owned());

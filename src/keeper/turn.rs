@@ -1,35 +1,36 @@
-//! Lets one thread at a time start the keeper, while the others wait without using a processor.
+//! Lets one thread at a time start a keeper of a kind, while the others wait without using a processor.
 
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::Kind;
 use crate::sys::poll::Deadline;
 
-/// The process whose thread has the turn. A copy of the process that `fork` makes has no such
-/// thread.
-static TAKEN: Mutex<Option<u32>> = Mutex::new(None);
+/// The kinds of which a keeper is being started, and the process whose thread does that. A copy of the
+/// process that `fork` makes has no such thread.
+static TAKEN: Mutex<Vec<(u32, Kind)>> = Mutex::new(Vec::new());
 
-/// Signalled when the turn ends.
+/// Signalled when a turn ends.
 static FREE: Condvar = Condvar::new();
 
 /// The turn of the thread that has this value. Dropping it ends the turn.
 #[derive(Debug)]
-pub(super) struct Turn(());
+pub(super) struct Turn(Kind);
 
-fn lock() -> MutexGuard<'static, Option<u32>> {
+fn lock() -> MutexGuard<'static, Vec<(u32, Kind)>> {
     TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Turn {
-    /// Waits until no other thread of this process has the turn, and takes it.
+    /// Waits until no other thread of this process starts a keeper of this kind, and takes the turn.
     ///
     /// # Errors
     ///
     /// Returns [`io::ErrorKind::TimedOut`] if another thread has it until the deadline.
-    pub(super) fn take(deadline: Deadline) -> io::Result<Self> {
-        let own = Some(std::process::id());
+    pub(super) fn take(kind: Kind, deadline: Deadline) -> io::Result<Self> {
+        let own = (std::process::id(), kind);
         let mut taken = lock();
-        while *taken == own {
+        while taken.contains(&own) {
             if deadline.has_passed() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -40,15 +41,17 @@ impl Turn {
                 None => FREE.wait(taken).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        *taken = own;
-        Ok(Self(()))
+        // Those of a process that this one is a copy of will never end.
+        taken.retain(|(process, _)| *process == own.0);
+        taken.push(own);
+        Ok(Self(kind))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *lock() = None;
-        // Waking one thread is enough: it takes the turn, and signals again when its turn ends.
-        FREE.notify_one();
+        let own = (std::process::id(), self.0);
+        lock().retain(|taken| *taken != own);
+        FREE.notify_all();
     }
 }

@@ -11,7 +11,7 @@ use crate::call::{Child, Options, Spare};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
-use crate::keeper::Credentials;
+use crate::keeper::{self, Credentials};
 use crate::object::Object;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::{background, event, inherited};
@@ -58,6 +58,8 @@ struct Stocked<R: Object> {
 /// child must not have more of, and the processors that it runs on.
 #[derive(Debug, PartialEq, Eq)]
 struct Caller {
+    /// Of prepared state.
+    generation: u64,
     credentials: Credentials,
     processors: Option<Vec<u8>>,
 }
@@ -69,6 +71,7 @@ impl Caller {
             source,
         })?;
         Ok(Self {
+            generation: keeper::generation(),
             credentials,
             processors: inherited::processors(),
         })

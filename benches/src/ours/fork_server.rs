@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crossmist::func;
+use crossmist::{Pool, func};
 
 use crate::harness::{Group, Result, Row, Sample, bring, expect_same};
 use crate::raw::next_sum;
@@ -39,11 +39,58 @@ pub(crate) fn fresh_child(group: &mut Group) {
     });
 }
 
-/// There are no pools yet.
-pub(crate) fn spare_child(_: &mut Group) {}
+pub(crate) fn spare_child(group: &mut Group) {
+    group.ours("pool, policy parser", || Ok(Pooled::default()));
+}
+
+/// Calls to a child that waits. The time that it takes to replace it does not count, as with the floor.
+#[derive(Default)]
+struct Pooled {
+    pool: Option<Pool<(u64, u64), u64>>,
+    counter: u64,
+}
+
+impl Row for Pooled {
+    /// The spares are for calls from the processor that they were started on.
+    fn enter(&mut self) -> Result<()> {
+        self.pool = None;
+        bring(keeper()?)?;
+        self.pool = Some(Pool::of(confined).workers(1).spares(1).build()?);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<Sample> {
+        let pool = self.pool.as_ref().ok_or("there is no pool")?;
+        while pool.stats().spares == 0 {
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        }
+        let ((a, b), sum) = next_sum(&mut self.counter);
+        let start = Instant::now();
+        let answer = pool.run(a, b)?;
+        let took = start.elapsed();
+        expect_same(answer, sum)?;
+        if pool.stats().misses > 0 {
+            return Err("a call found no spare child".into());
+        }
+        Ok(took.into())
+    }
+}
 
 pub(crate) fn many_children(group: &mut Group, count: usize) {
     group.ours("spawn, policy parser", move || Ok(many(count)));
+}
+
+/// The parent of a confined child.
+fn keeper() -> Result<u32> {
+    let mut child = stay.spawn()?;
+    child.confinement()?;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+    child.kill()?;
+    let parent = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.split(' ').nth(1));
+    Ok(parent.unwrap_or_default().parse()?)
 }
 
 type Call = fn(u64, u64) -> std::result::Result<u64, crossmist::Error>;
@@ -56,18 +103,9 @@ struct Calls {
 
 impl Calls {
     fn new(call: Call) -> Result<Self> {
-        let mut child = stay.spawn()?;
-        child.confinement()?;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
-        child.kill()?;
-        let parent = stat
-            .rsplit(") ")
-            .next()
-            .and_then(|rest| rest.split(' ').nth(1));
-        let keeper = parent.unwrap_or_default().parse()?;
         Ok(Self {
             call,
-            keeper,
+            keeper: keeper()?,
             counter: 0,
         })
     }

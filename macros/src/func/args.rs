@@ -12,6 +12,7 @@ use crate::words;
 const ACCEPTED: &[&str] = &[
     "callback",
     "crate = path",
+    "preload = function",
     "sandbox = \"policy\"",
     "sandbox = dynamic",
     "smol",
@@ -26,6 +27,8 @@ pub(crate) struct Args {
     /// `callback`: the function is called in the process that it was sent to, and may borrow there.
     pub(crate) callback: bool,
     pub(crate) sandbox: sandbox::Words,
+    /// `preload = path`
+    pub(crate) preload: Option<Path>,
 }
 
 /// `tokio(…)` or `smol`: what starts the runtime of an `async fn`.
@@ -47,6 +50,7 @@ impl Args {
             starter: None,
             callback: false,
             sandbox: sandbox::Words::default(),
+            preload: None,
         };
         let arguments = words::arguments(tokens, errors);
         let is_confined = arguments
@@ -67,6 +71,20 @@ impl Args {
                 args.starter = Starter::tokio(&argument, errors);
             } else if path.is_ident("smol") {
                 args.starter = Starter::smol(&argument, errors);
+            } else if path.is_ident("preload") {
+                match preload(&argument) {
+                    Some(_) if !is_confined => errors.on(
+                        &argument,
+                        "only a function with a sandbox can share prepared state with its other calls: \
+                         add `sandbox = \"…\"`",
+                    ),
+                    Some(path) => args.preload = Some(path),
+                    None => errors.on(
+                        &argument,
+                        "expected `preload = function`, with the path of a function without arguments that \
+                         returns nothing or a `Result<(), _>`",
+                    ),
+                }
             } else if path.is_ident("sandbox") {
                 args.sandbox.sandbox(&argument, errors);
             } else if is_confined && args.sandbox.narrowing(&argument) {
@@ -76,6 +94,17 @@ impl Args {
             }
         }
         args
+    }
+}
+
+/// The path in `preload = path`.
+fn preload(argument: &Meta) -> Option<Path> {
+    let Meta::NameValue(pair) = argument else {
+        return None;
+    };
+    match &pair.value {
+        syn::Expr::Path(path) if path.qself.is_none() => Some(path.path.clone()),
+        _ => None,
     }
 }
 

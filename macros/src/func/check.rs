@@ -24,6 +24,8 @@ pub(crate) struct Function {
     pub(crate) callback: bool,
     /// What confines the child.
     pub(crate) sandbox: Option<Sandbox>,
+    /// The function that prepares what its children share.
+    pub(crate) preload: Option<Path>,
     pub(crate) attrs: Attrs,
     pub(crate) vis: Visibility,
     pub(crate) name: Ident,
@@ -102,6 +104,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
         krate: args.krate,
         callback: args.callback,
         sandbox,
+        preload: args.preload,
         attrs,
         vis,
         name: sig.ident.clone(),

@@ -3,6 +3,7 @@
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{Attribute, Ident};
 
 use super::super::args::Starter;
@@ -50,6 +51,23 @@ impl Parts<'_> {
                 }
             },
         };
+        let preload = self.function.preload.as_ref().map(|path| {
+            let name = quote!(#path).to_string().replace(' ', "");
+            // Errors about the function are on its name.
+            quote_spanned! {path.span()=>
+                fn preload() -> ::core::option::Option<#krate::__private::PreloadReference> {
+                    const RECORD: &#krate::__private::Preload =
+                        &#krate::__private::Preload::new(#krate::__private::PreloadPoint {
+                            name: #name,
+                            run: || #krate::__private::Prepared::result(#path()),
+                        });
+                    ::core::option::Option::Some(#krate::__private::PreloadReference {
+                        function: (#path as fn() -> _) as ::core::primitive::usize,
+                        record: RECORD.reference(),
+                    })
+                }
+            }
+        });
         quote! {
             #[automatically_derived]
             impl #impl_generics #krate::__private::Func for #this #where_clause {
@@ -57,6 +75,7 @@ impl Parts<'_> {
                 type Output = #output;
                 const NAME: &'static ::core::primitive::str = #path;
                 #sandbox
+                #preload
 
                 fn enter(
                     __crossmist_arguments: #krate::__private::Arguments<'_>,

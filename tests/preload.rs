@@ -1,0 +1,247 @@
+//! Prepared state: a function that runs once, in a process whose forks run the calls.
+
+use std::fs::File;
+use std::os::fd::IntoRawFd;
+use std::sync::{LazyLock, Mutex, OnceLock};
+use std::time::Duration;
+
+use crossmist::{Error, Pool, Receiver, channel, func};
+use support::{Case, wait_until};
+
+mod support;
+
+/// The process that prepared the state, and the state.
+static PREPARED: OnceLock<(u32, Vec<u64>)> = OnceLock::new();
+static LAZY: LazyLock<Mutex<u32>> = LazyLock::new(|| Mutex::new(std::process::id()));
+static LEFT_OPEN: OnceLock<i32> = OnceLock::new();
+
+fn prepare_numbers() {
+    let numbers = (0..1000).map(|number| number * number).collect();
+    PREPARED
+        .set((std::process::id(), numbers))
+        .expect("it runs once");
+    let _ = LazyLock::force(&LAZY);
+    let file = File::open("/etc/passwd").expect("a file that everybody may read");
+    LEFT_OPEN.set(file.into_raw_fd()).expect("it runs once");
+}
+
+type Seen = (u32, u32, u64);
+
+fn seen(number: usize) -> Seen {
+    let (process, numbers) = PREPARED.get().expect("prepared state");
+    assert_eq!(*LAZY.lock().unwrap(), *process);
+    (std::process::id(), *process, numbers[number])
+}
+
+#[func(sandbox = "parser", preload = prepare_numbers)]
+fn square(number: usize) -> Seen {
+    seen(number)
+}
+
+#[func(sandbox = "pure", preload = prepare_numbers)]
+fn square_again(number: usize) -> Seen {
+    seen(number)
+}
+
+#[func(sandbox = "parser")]
+fn without_preload() -> bool {
+    PREPARED.get().is_some()
+}
+
+#[func(sandbox = "parser", preload = prepare_numbers)]
+fn is_left_open() -> bool {
+    support::raw::is_open(*LEFT_OPEN.get().expect("prepared state"))
+}
+
+#[func(sandbox = "parser", preload = prepare_numbers)]
+fn waits(mut go: Receiver<()>) -> Seen {
+    go.recv().unwrap();
+    seen(3)
+}
+
+fn state_is_prepared_once_and_shared() {
+    assert!(PREPARED.get().is_none());
+    let first = square.run(7).unwrap();
+    let second = square.run(8).unwrap();
+    let other = square_again.run(9).unwrap();
+    assert_eq!((first.2, second.2, other.2), (49, 64, 81));
+    // One process prepared it for all, and it is neither this one nor a child.
+    assert_eq!((first.1, second.1), (other.1, other.1));
+    assert!(first.1 != std::process::id() && first.1 != first.0);
+    assert!(first.0 != second.0);
+    assert!(PREPARED.get().is_none());
+    assert!(!without_preload.run().unwrap());
+}
+
+fn what_it_leaves_open_is_closed_in_the_children() {
+    assert!(!is_left_open.run().unwrap());
+    // The control: such a number is open where it was opened.
+    prepare_numbers();
+    assert!(support::raw::is_open(*LEFT_OPEN.get().unwrap()));
+}
+
+fn it_can_be_prepared_ahead_and_anew() {
+    crossmist::prepare(square).unwrap();
+    let (_, before, _) = square.run(1).unwrap();
+    crossmist::prepare(square).unwrap();
+    assert_eq!(square.run(1).unwrap().1, before);
+    let (mut go, rx) = channel().unwrap();
+    let under_way = waits.spawn(rx).unwrap();
+    crossmist::keeper::reload();
+    let (_, after, _) = square.run(1).unwrap();
+    assert_ne!(after, before);
+    // What was under way goes on, and the old process ends after it.
+    go.send(&()).unwrap();
+    assert_eq!(under_way.join().unwrap().1, before);
+    wait_until("the old process is gone", || {
+        matches!(support::state(before), None | Some('Z'))
+    });
+    assert_eq!(square.run(1).unwrap().1, after);
+}
+
+fn pools_share_it_and_replace_what_is_old() {
+    let pool = Pool::of(square).workers(1).spares(2).build().unwrap();
+    let (_, before, _) = pool.run(1).unwrap();
+    assert_eq!(pool.run(1).unwrap().1, before);
+    crossmist::keeper::reload();
+    for _ in 0..4 {
+        assert_ne!(pool.run(1).unwrap().1, before);
+    }
+}
+
+fn prepare_slowly() {
+    std::thread::sleep(Duration::from_millis(700));
+}
+
+#[func(sandbox = "parser", wall_time = "500ms", preload = prepare_slowly)]
+fn prepared_slowly() -> u32 {
+    7
+}
+
+/// A call has all of its time, although it is the first.
+fn what_it_takes_to_prepare_is_no_time_of_a_call() {
+    for _ in 0..10 {
+        match prepared_slowly.run() {
+            Ok(value) => return assert_eq!(value, 7),
+            // On a busy machine half a second may be too little for the call itself.
+            Err(Error::Deadline { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    panic!("no call was in time");
+}
+
+fn fails() -> Result<(), String> {
+    Err(format!("no fonts in process {}", std::process::id()))
+}
+
+#[func(sandbox = "parser", preload = fails)]
+fn never_prepared() {}
+
+fn panics() {
+    panic!("the fonts are broken");
+}
+
+#[func(sandbox = "parser", preload = panics)]
+fn panicked() {}
+
+fn exits() {
+    std::process::exit(0);
+}
+
+#[func(sandbox = "parser", preload = exits)]
+fn exited() {}
+
+fn leaves_a_thread() {
+    let (here, is_here) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .name("left-behind".to_owned())
+        .spawn(move || {
+            // It has its name by now.
+            here.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        })
+        .unwrap();
+    is_here.recv().unwrap();
+}
+
+#[func(sandbox = "parser", preload = leaves_a_thread)]
+fn not_alone() {}
+
+fn reason<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    match result {
+        Err(Error::Preload { reason }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_failure_says_what_failed() {
+    let failed = reason(never_prepared.run());
+    assert!(
+        failed.contains("`fails` failed: no fonts in process"),
+        "{failed}"
+    );
+    let panic = reason(panicked.run());
+    assert!(
+        panic.contains("`panics` panicked: the fonts are broken"),
+        "{panic}"
+    );
+    assert!(panic.contains("tests/preload.rs:"), "{panic}");
+    let exit = reason(exited.run());
+    assert!(exit.contains("ended before it was done"), "{exit}");
+    let threads = reason(not_alone.run());
+    assert!(threads.contains("left-behind"), "{threads}");
+    // Others are not affected.
+    assert_eq!(square.run(4).unwrap().2, 16);
+}
+
+/// Every call gets the same error until it is tried again.
+fn a_failure_is_not_repeated_by_every_call() {
+    let first = reason(never_prepared.run());
+    assert_eq!(reason(never_prepared.run()), first);
+    wait_until("it is tried again", || {
+        reason(never_prepared.run()) != first
+    });
+    let second = reason(never_prepared.run());
+    // `reload` does not wait.
+    crossmist::keeper::reload();
+    assert_ne!(reason(never_prepared.run()), second);
+}
+
+static HEAP: OnceLock<Vec<u8>> = OnceLock::new();
+
+fn prepare_much() {
+    HEAP.set(vec![7; 300 << 20]).expect("it runs once");
+}
+
+#[func(sandbox = "parser", memory = "64MiB", preload = prepare_much)]
+fn allocates(mebibytes: usize) -> usize {
+    let prepared = HEAP.get().expect("prepared state");
+    let more = vec![prepared[prepared.len() - 1]; mebibytes << 20];
+    more.iter().filter(|byte| **byte == 7).count() >> 20
+}
+
+/// The limit is about what a call asks for, beside what was prepared.
+fn memory_counts_from_what_was_prepared() {
+    assert_eq!(allocates.run(32).unwrap(), 32);
+    let result = allocates.run(128);
+    assert!(matches!(result, Err(Error::Limit { .. })), "{result:?}");
+}
+
+const CASES: &[Case] = cases![
+    state_is_prepared_once_and_shared,
+    what_it_leaves_open_is_closed_in_the_children,
+    it_can_be_prepared_ahead_and_anew,
+    pools_share_it_and_replace_what_is_old,
+    what_it_takes_to_prepare_is_no_time_of_a_call,
+    a_failure_says_what_failed,
+    a_failure_is_not_repeated_by_every_call,
+    memory_counts_from_what_was_prepared,
+];
+
+#[crossmist::main]
+fn main() {
+    support::main(CASES, &[]);
+}
