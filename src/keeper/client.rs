@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use super::protocol::{ExitReport, KILL, RETIRE, Report, Request, StartStep};
@@ -18,6 +18,7 @@ use crate::executable::{KEEPER_ARGUMENT, Program};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{self, Ended};
 use crate::sys::socket::{self, Wait};
+use crate::sys::stream;
 use crate::sys::system_files;
 use crate::transport;
 
@@ -76,7 +77,8 @@ pub(crate) fn generation() -> u64 {
     GENERATION.load(Ordering::Acquire)
 }
 
-/// How long a keeper may take to start, or to take a request.
+/// How long a keeper may take to start, or to take a request. If there are others before that, how long
+/// it may take none of them.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks the keeper for a child that finds its launch message in `socket`. A later report says
@@ -98,14 +100,14 @@ pub(crate) fn launch(
     let start_by = deadline.min(Deadline::after(START_TIMEOUT));
     let (wanted, request) = (request.namespaces, request.to_bytes());
 
-    let keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
+    let mut keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
     if let Err(error) = keeper.ask(&request, &descriptors, start_by) {
         // The keeper was killed. Calls in progress learn of it through their own sockets.
         if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
             return Err(failed(ASK)(error));
         }
         keeper.forget();
-        let keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
+        keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
         let asked = keeper.ask(&request, &descriptors, start_by);
         asked.map_err(failed(ASK))?;
     }
@@ -114,9 +116,15 @@ pub(crate) fn launch(
         group.hand_over();
     }
     // From here on, only the keeper and the child hold them.
+    let pace = Pace {
+        requests: keeper.unreceived(),
+        start_by,
+    };
     Ok(Supervised {
         reports: Arc::new(reports),
-        start_by,
+        keeper: Arc::downgrade(&keeper),
+        deadline,
+        pace: Mutex::new(pace),
         id: OnceLock::new(),
         parting: Mutex::new(None),
     })
@@ -440,6 +448,11 @@ impl Keeper {
     ) -> io::Result<()> {
         send(self.socket.as_fd(), request, descriptors, deadline)
     }
+
+    /// Returns how much memory the requests take that it has not taken yet. It shrinks as it takes them.
+    fn unreceived(&self) -> Option<usize> {
+        stream::unreceived(self.socket.as_fd()).ok()
+    }
 }
 
 fn not_prepared(reason: &str) -> Error {
@@ -500,12 +513,24 @@ fn receive(socket: BorrowedFd<'_>, bytes: &mut Vec<u8>, room: usize) -> io::Resu
 #[derive(Debug)]
 pub(crate) struct Supervised {
     reports: Arc<OwnedFd>,
-    /// When it must have started.
-    start_by: Deadline,
+    keeper: Weak<Keeper>,
+    /// When it must have ended, and so started.
+    deadline: Deadline,
+    /// Whether the keeper gets on with what it was asked for.
+    pace: Mutex<Pace>,
     /// Its process id, once it was reported.
     id: OnceLock<i32>,
     /// What the keeper's last report said.
     parting: Mutex<Option<Outcome>>,
+}
+
+/// Whether the keeper gets on.
+#[derive(Debug)]
+struct Pace {
+    /// What [`Keeper::unreceived`] was when it was last known to.
+    requests: Option<usize>,
+    /// When it must have started the child, unless it gets on with others.
+    start_by: Deadline,
 }
 
 /// The last report on a child.
@@ -553,8 +578,10 @@ impl Supervised {
             if self.id.get().is_some() {
                 return Ok(());
             }
-            if let Err(source) = poll::readable(self.reports.as_fd(), self.start_by) {
-                return Err(late(source));
+            match poll::readable(self.reports.as_fd(), self.start_by()) {
+                // Whether that is too late is checked.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                result => result.map_err(late)?,
             }
         }
     }
@@ -563,7 +590,7 @@ impl Supervised {
     pub(crate) fn start_by(&self) -> Deadline {
         match self.id.get() {
             Some(_) => Deadline::NEVER,
-            None => self.start_by,
+            None => self.pace().start_by,
         }
     }
 
@@ -572,10 +599,32 @@ impl Supervised {
         let parting = self.try_wait().map_err(late)?;
         match (self.id.get(), parting) {
             (Some(_), _) => Ok(()),
-            (None, None) if self.start_by.has_passed() => Err(late(io::ErrorKind::TimedOut.into())),
+            (None, None) if self.is_late() => Err(late(io::ErrorKind::TimedOut.into())),
             (None, None) => Ok(()),
             (None, Some(parting)) => Err(parting.start_error()),
         }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether it should have started. On a slow machine, a keeper that many ask at once takes
+    /// long to get to the last of them, and still gets on.
+    fn is_late(&self) -> bool {
+        let mut pace = self.pace();
+        if !pace.start_by.has_passed() {
+            return false;
+        }
+        let requests = self.keeper.upgrade().and_then(|keeper| keeper.unreceived());
+        if requests.is_none() || requests == pace.requests || self.deadline.has_passed() {
+            return true;
+        }
+        *pace = Pace {
+            requests,
+            start_by: self.deadline.min(Deadline::after(START_TIMEOUT)),
+        };
+        false
     }
 
     /// Reads the reports that have arrived, and returns how the child ended, if that is known.

@@ -76,9 +76,19 @@ fn receive_with(socket: BorrowedFd<'_>, room: &mut [u8], flags: MsgFlags) -> io:
 
 /// Returns how many bytes are waiting to be read. Takes no lock that a peer can hold.
 pub(crate) fn waiting(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    count(socket, libc::FIONREAD)
+}
+
+/// Returns how much memory is taken by what was sent to a Unix socket and has not been received. Other
+/// kinds of Unix sockets than streams know it as well.
+pub(crate) fn unreceived(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    count(socket, libc::TIOCOUTQ)
+}
+
+fn count(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one `int`, to a variable that outlives the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    // SAFETY: both requests write one `int`, to a variable that outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut count) };
     match result {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(usize::try_from(count).unwrap_or(0)),

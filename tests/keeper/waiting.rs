@@ -11,6 +11,7 @@ use crate::support::{self, Case, this_program, within};
 
 pub(crate) const CASES: &[Case] = cases![
     what_was_given_up_is_not_run,
+    a_slow_keeper_is_waited_for_while_it_gets_on,
     a_stopped_keeper_holds_a_call_no_longer_than_its_deadline,
     a_keeper_that_starts_slowly_holds_a_call_no_longer_than_its_deadline,
 ];
@@ -110,4 +111,25 @@ fn what_was_given_up_is_not_run() {
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(marked(), b"");
     std::fs::remove_file(path).unwrap();
+}
+
+fn a_slow_keeper_is_waited_for_while_it_gets_on() {
+    let child = long_sleep();
+    let keeper = parent(child.id());
+    kill(keeper, libc::SIGSTOP);
+    let spawn = |number| (number, add.spawn(number, 1).unwrap());
+    let mut children: Vec<_> = (0..200).map(spawn).collect();
+    let (_, last) = children.pop().unwrap();
+    // It takes some of the requests, and then none for longer than one of them may wait.
+    kill(keeper, libc::SIGCONT);
+    let (_, first) = children.remove(0);
+    assert_eq!(first.join().unwrap(), 1);
+    kill(keeper, libc::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(11));
+    kill(keeper, libc::SIGCONT);
+    // It was asked for this one long ago, and has others to start before that.
+    assert_eq!(last.join().unwrap(), 200);
+    for (number, child) in children {
+        assert_eq!(child.join().unwrap(), number + 1);
+    }
 }
