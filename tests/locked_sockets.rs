@@ -20,6 +20,9 @@ fn main() {
             a_socket_that_no_type_names_is_refused_in_time needs Fuse,
             a_queue_is_dropped_in_time needs Fuse,
             an_end_that_is_received_is_dropped_in_time needs Fuse,
+            a_receive_on_an_end_that_is_received_ends_in_time needs Fuse,
+            a_receive_in_a_runtime_holds_up_no_other_task needs Fuse,
+            a_receive_without_a_timeout_continues_with_the_one_before needs Fuse,
             what_is_stuck_holds_up_no_other needs Fuse,
         ],
         &[],
@@ -77,11 +80,13 @@ fn sends_unnamed(page: File, numbers: Sender<u64>, mut ready: Sender<()>, packet
     stay()
 }
 
-/// Sends an end of a channel that it receives from itself, into memory that never comes.
+/// Sends an end of a channel that it receives from itself, into memory that never comes. Another number is in
+/// the channel.
 #[func]
 fn sends_an_end(page: File, mut ends: Sender<Receiver<u64>>) {
     let (mut sender, receiver) = channel::<u64>().unwrap();
     sender.send(&7).unwrap();
+    sender.send(&8).unwrap();
     let copy = receiver.as_fd().try_clone_to_owned().unwrap();
     hold_lock(copy, &page, |fd, at| raw::receive_into(fd, at, 4096));
     ends.send(&receiver).unwrap();
@@ -162,6 +167,74 @@ fn an_end_that_is_received_is_dropped_in_time() {
     let end = receiver.recv().unwrap().unwrap();
     in_time(|| drop(end));
     in_time(|| drop(child));
+}
+
+/// Has a child send an end whose lock it holds.
+fn locked_end() -> (Hanging, Child<()>, Receiver<u64>) {
+    let hanging = Hanging::new();
+    let (ends, mut receiver) = channel().unwrap();
+    let builder = sends_an_end.builder().kill_on_drop(true);
+    let child = builder.spawn(hanging.open(), ends).unwrap();
+    wait_until_locked(&hanging, &child);
+    let end = receiver.recv().unwrap().unwrap();
+    // The control: what waits for the lock waits. (In a thread that is left behind.)
+    let copy = end.as_fd().try_clone_to_owned().unwrap();
+    let waits = std::thread::spawn(move || raw::receive(copy.as_raw_fd()));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!waits.is_finished());
+    (hanging, child, end)
+}
+
+fn a_receive_on_an_end_that_is_received_ends_in_time() {
+    let (_hanging, child, mut end) = locked_end();
+    let timeout = Duration::from_millis(100);
+    for _ in 0..3 {
+        let result = in_time(|| end.recv_timeout(timeout));
+        assert!(matches!(result, Err(ChannelError::TimedOut)), "{result:?}");
+        let result = in_time(|| end.try_recv());
+        assert!(matches!(result, Ok(None)), "{result:?}");
+    }
+    // Something may have left the queue, so nobody else gets it.
+    let (mut ends, _receiver) = channel().unwrap();
+    let result = in_time(|| ends.send(&end));
+    assert!(matches!(result, Err(ChannelError::Encode(_))), "{result:?}");
+    in_time(|| drop(OwnedFd::from(end)));
+    in_time(|| drop(child));
+}
+
+fn a_receive_in_a_runtime_holds_up_no_other_task() {
+    let (_hanging, _child, end) = locked_end();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut end = crossmist::tokio::Receiver::from(end);
+        let timeout = Duration::from_millis(100);
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let result = tokio::time::timeout(timeout, end.recv()).await;
+            assert!(result.is_err(), "{result:?}");
+            let took = begun.elapsed();
+            assert!(took < patience(Duration::from_secs(2)), "it took {took:?}");
+        }
+    });
+}
+
+fn a_receive_without_a_timeout_continues_with_the_one_before() {
+    let hanging = Hanging::new();
+    let (ends, mut receiver) = channel().unwrap();
+    let builder = sends_an_end.builder().kill_on_drop(true);
+    let child = builder.spawn(hanging.open(), ends).unwrap();
+    wait_until_locked(&hanging, &child);
+    let mut end = receiver.recv().unwrap().unwrap();
+    let result = in_time(|| end.recv_timeout(Duration::from_millis(100)));
+    assert!(matches!(result, Err(ChannelError::TimedOut)), "{result:?}");
+    // The file system goes, and the lock with it.
+    drop(hanging);
+    assert_eq!(end.recv().unwrap(), Some(8));
+    drop(child);
+    assert_eq!(end.recv().unwrap(), None);
 }
 
 fn what_is_stuck_holds_up_no_other() {

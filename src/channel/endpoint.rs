@@ -51,7 +51,10 @@ impl Endpoint {
 
     /// An end that a stranger has sent.
     pub(super) fn foreign(socket: OwnedFd, trust: Trust) -> Self {
-        Self::of(Connection::foreign(socket), trust)
+        Self {
+            inbox: Inbox::contested(),
+            ..Self::of(Connection::foreign(socket), trust)
+        }
     }
 
     fn of(socket: Connection, trust: Trust) -> Self {

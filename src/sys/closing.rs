@@ -5,14 +5,11 @@
 //! the close. But that waits for the socket's lock, which the peer holds while it sends from memory that
 //! never comes; and closing a file waits for its file system, which may be the peer's.
 
-use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use super::background;
+use super::workers::Workers;
 
 /// A descriptor to be closed.
 #[derive(Debug)]
@@ -28,14 +25,13 @@ impl Dying {
     }
 }
 
-/// How many threads there are at most. One that is held up holds up none of the others.
+/// How many threads close at most.
 const THREADS: usize = 4;
 
 /// How many descriptors wait for a thread at most.
 const WAITING: usize = 1024;
 
-/// How long a thread waits for work before it ends.
-const IDLE_TIME: Duration = Duration::from_secs(5);
+static CLOSERS: Workers<Dying> = Workers::new("crossmist-close", THREADS, WAITING, Dying::close);
 
 /// Whether this process closes on its one thread.
 static HAS_NO_THREADS: AtomicBool = AtomicBool::new(false);
@@ -67,84 +63,7 @@ pub(crate) fn try_close(dying: Dying) -> Result<(), Dying> {
         dying.close();
         return Ok(());
     }
-    Closer::current().take(dying)
-}
-
-#[derive(Debug)]
-struct Closer {
-    /// The process that it belongs to: a copy made by `fork` has the memory, but no threads.
-    process: u32,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Dying>,
-    threads: usize,
-    /// How many of them have nothing to do.
-    idle: usize,
-}
-
-static CURRENT: Mutex<Option<Arc<Closer>>> = Mutex::new(None);
-
-impl Closer {
-    fn current() -> Arc<Self> {
-        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*current {
-            Some(closer) if closer.process == std::process::id() => Arc::clone(closer),
-            _ => Arc::clone(current.insert(Arc::new(Self {
-                process: std::process::id(),
-                state: Mutex::default(),
-                changed: Condvar::new(),
-            }))),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(self: Arc<Self>, dying: Dying) -> Result<(), Dying> {
-        let mut state = self.lock();
-        if state.waiting.len() >= WAITING {
-            return Err(dying);
-        }
-        if state.idle <= state.waiting.len() && state.threads < THREADS {
-            let for_thread = Arc::clone(&self);
-            match background::spawn("crossmist-close", move || for_thread.run()) {
-                Ok(()) => state.threads += 1,
-                Err(_) if state.threads == 0 => return Err(dying),
-                // Another one does it later.
-                Err(_) => {}
-            }
-        }
-        state.waiting.push_back(dying);
-        self.changed.notify_one();
-        Ok(())
-    }
-
-    fn run(&self) {
-        let mut state = self.lock();
-        loop {
-            if let Some(dying) = state.waiting.pop_front() {
-                drop(state);
-                dying.close();
-                state = self.lock();
-                continue;
-            }
-            state.idle += 1;
-            let is_idle = |state: &mut State| state.waiting.is_empty();
-            let waited = self.changed.wait_timeout_while(state, IDLE_TIME, is_idle);
-            let (still, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = still;
-            state.idle -= 1;
-            if waited.timed_out() && state.waiting.is_empty() {
-                state.threads -= 1;
-                return;
-            }
-        }
-    }
+    CLOSERS.take(dying)
 }
 
 /// Makes sure that closing `fd` doesn't wait for a socket's peer. Whatever isn't a socket is left

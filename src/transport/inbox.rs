@@ -7,9 +7,10 @@ use super::buffers::{RECEIVED, keep, kept};
 use super::cost::Cost;
 use super::{PACKET_BYTES, SLICE};
 use crate::object::{Limits, Trust};
+use crate::sys::contested::{Arrived, Contested};
 use crate::sys::fd::Received;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::{self, Wait};
+use crate::sys::socket::{self, Packet, Wait};
 use crate::wire::{Assembly, DenialReport, Header, Message, Piece, ProtocolError};
 
 /// What [`Inbox::advance`] found.
@@ -20,8 +21,9 @@ pub(crate) enum Arrival<R> {
     /// A child's report of a denied call. Its signal handler can send it at any point of any
     /// message.
     DenialReport(DenialReport),
-    /// Some pieces of a message that is not complete yet. More may be there already. The caller
-    /// checks the time first, since a peer that never stops would keep it here.
+    /// Some pieces of a message that is not complete yet, or a receive that a peer holds up. More may
+    /// be there already. The caller checks the time first, since a peer that never stops would keep it
+    /// here.
     Partly,
     /// The peer, and everybody else who holds its socket, has closed it.
     End,
@@ -65,6 +67,8 @@ pub(crate) struct Inbox {
     cost: Cost,
     /// The peer has closed its end and left something unread.
     was_reset: bool,
+    /// For a socket that a stranger may hold.
+    contested: Option<Contested>,
 }
 
 impl Inbox {
@@ -72,9 +76,15 @@ impl Inbox {
     pub(crate) fn new(takes_notes: bool) -> Self {
         Self {
             takes_notes,
-            assembly: None,
-            cost: Cost::default(),
-            was_reset: false,
+            ..Self::default()
+        }
+    }
+
+    /// Creates an inbox for a socket that a stranger has sent, and may still hold.
+    pub(crate) fn contested() -> Self {
+        Self {
+            contested: Some(Contested::default()),
+            ..Self::default()
         }
     }
 
@@ -85,7 +95,7 @@ impl Inbox {
 
     /// Returns whether part of a message has arrived.
     pub(crate) fn is_mid_message(&self) -> bool {
-        self.assembly.is_some()
+        self.assembly.is_some() || self.contested.as_ref().is_some_and(Contested::is_under_way)
     }
 
     /// Receives packets until a message is complete, and passes it to `read`. With [`Wait::Never`],
@@ -125,6 +135,10 @@ impl Inbox {
                         keep(&RECEIVED, buffer);
                         return Ok(Arrival::DenialReport(note?));
                     }
+                    Ok(First::Late) => {
+                        keep(&RECEIVED, buffer);
+                        return Ok(Arrival::Partly);
+                    }
                     Ok(First::Begun) => keep(&RECEIVED, buffer),
                     Err(fault) => {
                         keep(&RECEIVED, buffer);
@@ -148,7 +162,14 @@ impl Inbox {
             let (target, room) = assembly.target();
             let packet = self.cost.watch(|| {
                 let tail = Some((&mut *target, room));
-                socket::receive(socket, &mut head, Piece::BYTES, tail, wait)
+                receive(
+                    &mut self.contested,
+                    socket,
+                    &mut head,
+                    Piece::BYTES,
+                    tail,
+                    wait,
+                )
             });
             if self.cost.is_too_high() {
                 return Err(Fault::Cost);
@@ -160,6 +181,9 @@ impl Inbox {
                     continue;
                 }
                 result => result?,
+            };
+            let Some(packet) = packet else {
+                return Ok(Arrival::Partly);
             };
             if packet.bytes == 0 {
                 self.assembly = None;
@@ -200,9 +224,10 @@ impl Inbox {
         buffer: &mut Vec<u8>,
     ) -> Result<First, Fault> {
         let packet = loop {
-            let packet = self
-                .cost
-                .watch(|| socket::receive(socket, buffer, PACKET_BYTES, None, wait));
+            let packet = self.cost.watch(|| {
+                let contested = &mut self.contested;
+                receive(contested, socket, buffer, PACKET_BYTES, None, wait)
+            });
             if self.cost.is_too_high() {
                 return Err(Fault::Cost);
             }
@@ -213,6 +238,9 @@ impl Inbox {
                 }
                 result => break result?,
             }
+        };
+        let Some(packet) = packet else {
+            return Ok(First::Late);
         };
         if packet.truncated {
             return Err(ProtocolError::Truncated.into());
@@ -271,5 +299,32 @@ enum First {
     DenialReport,
     Whole(Header, Vec<Option<Received>>),
     Begun,
+    /// The packet is still being received.
+    Late,
     End,
+}
+
+/// Receives one packet, as [`socket::receive`] does. Returns `None` if that takes long: the next call
+/// continues.
+fn receive(
+    contested: &mut Option<Contested>,
+    socket: BorrowedFd<'_>,
+    head: &mut Vec<u8>,
+    head_room: usize,
+    tail: Option<(&mut Vec<u8>, usize)>,
+    wait: Wait,
+) -> io::Result<Option<Packet>> {
+    let Some(contested) = contested else {
+        return socket::receive(socket, head, head_room, tail, wait).map(Some);
+    };
+    let room = head_room.saturating_add(tail.as_ref().map_or(0, |(_, room)| *room));
+    let Some(Arrived { packet, bytes }) = contested.receive(socket, room, wait)? else {
+        return Ok(None);
+    };
+    let (for_head, for_tail) = bytes.split_at(bytes.len().min(head_room));
+    head.extend_from_slice(for_head);
+    if let Some((tail, _)) = tail {
+        tail.extend_from_slice(for_tail);
+    }
+    Ok(Some(packet))
 }
