@@ -9,6 +9,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::inherited;
 use super::workers::Workers;
 
 /// A descriptor to be closed.
@@ -31,7 +32,17 @@ const THREADS: usize = 4;
 /// How many descriptors wait for a thread at most.
 const WAITING: usize = 1024;
 
-static CLOSERS: Workers<Dying> = Workers::new("crossmist-close", THREADS, WAITING, Dying::close);
+static CLOSERS: Workers<Dying> =
+    Workers::new("crossmist-close", THREADS, WAITING, step_back, Dying::close);
+
+/// Has the kernel run everything else before this thread.
+///
+/// The kernel tells whoever waits for a socket of each packet that is dropped from its queue. If a peer has
+/// many wait, closing one takes tens of milliseconds, in which a kernel without preemption runs nothing else
+/// on that processor.
+fn step_back() {
+    let _ = inherited::set_nice(19);
+}
 
 /// Whether this process closes on its one thread.
 static HAS_NO_THREADS: AtomicBool = AtomicBool::new(false);

@@ -20,7 +20,7 @@ const THREADS: usize = 64;
 /// How many receives wait for a thread at most.
 const WAITING: usize = 1024;
 
-static RECEIVERS: Workers<Job> = Workers::new("crossmist-recv", THREADS, WAITING, Job::run);
+static RECEIVERS: Workers<Job> = Workers::new("crossmist-recv", THREADS, WAITING, || {}, Job::run);
 
 /// How long a caller waits for the thread before it looks at the time. If nobody holds the lock, a receive
 /// takes microseconds.

@@ -17,6 +17,8 @@ pub(super) struct Workers<J: 'static> {
     threads: usize,
     /// How many jobs wait for a thread at most.
     waiting: usize,
+    /// What each thread does first.
+    begin: fn(),
     work: fn(J),
     current: Mutex<Option<Arc<Pool<J>>>>,
 }
@@ -26,12 +28,14 @@ impl<J: Send + 'static> Workers<J> {
         name: &'static str,
         threads: usize,
         waiting: usize,
+        begin: fn(),
         work: fn(J),
     ) -> Self {
         Self {
             name,
             threads,
             waiting,
+            begin,
             work,
             current: Mutex::new(None),
         }
@@ -111,6 +115,7 @@ impl<J: Send + 'static> Pool<J> {
     }
 
     fn run(&self) {
+        (self.workers.begin)();
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {

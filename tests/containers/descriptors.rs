@@ -55,7 +55,7 @@ fn copies_until_refused() -> (u64, i32) {
 
 fn helper_descriptors() {
     let most: u64 = case_arguments()[0].parse().unwrap();
-    for (policy, wanted) in [("pure", 32), ("worker", 256), ("unconfined", 1_048_576)] {
+    for (policy, wanted) in [("pure", 32), ("worker", 128), ("unconfined", 1_048_576)] {
         let found = copies_until_refused
             .sandbox(&self::policy(policy, PATIENT))
             .run();

@@ -14,6 +14,7 @@ pub(crate) mod raw;
 use std::collections::BTreeMap;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossmist::SandboxPolicy;
@@ -161,6 +162,13 @@ pub(crate) fn all(modules: &[&[Case]]) -> &'static [Case] {
     modules.concat().leak()
 }
 
+static SHOWS_OUTPUT: AtomicBool = AtomicBool::new(false);
+
+/// Shows what cases print, whether or not they succeed. For tables of measurements.
+pub(crate) fn show_output() {
+    SHOWS_OUTPUT.store(true, Ordering::Relaxed);
+}
+
 const CASE: &str = "--case";
 
 /// Runs a case each in a process of its own, `main`'s part after `crossmist::init`.
@@ -203,6 +211,9 @@ fn run(case: &Case) -> Result<(), Failed> {
         .process_group(0)
         .output()
         .map_err(|error| Failed::from(format!("can't start the case: {error}")))?;
+    if SHOWS_OUTPUT.load(Ordering::Relaxed) {
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+    }
     if output.status.success() {
         return Ok(());
     }
