@@ -26,6 +26,7 @@ fn main() {
             all_messages_together_are_held_to_the_policy,
             an_end_that_is_passed_later_is_held_to_the_policy,
             who_makes_its_messages_costly_is_ended,
+            who_makes_sending_to_it_costly_is_ended,
             who_makes_its_answer_costly_is_ended,
             what_is_slow_to_come_costs_nothing,
         ],
@@ -382,6 +383,46 @@ fn who_makes_its_messages_costly_is_ended() {
         assert!(
             matches!(&result, Err(Error::TooCostly { traffic }) if *traffic == expected),
             "{result:?}"
+        );
+    }
+}
+
+#[func(sandbox = dynamic)]
+fn reads_at_a_price(mut numbers: Receiver<u64>, mut ready: Sender<()>, is_costly: bool) {
+    let _watched = is_costly.then(|| watch(numbers.as_fd().as_raw_fd()));
+    ready.send(&()).unwrap();
+    numbers.into_iter().for_each(drop);
+}
+
+fn who_makes_sending_to_it_costly_is_ended() {
+    let policy = crowded();
+    for timeout in [None, Some(patience(Duration::from_secs(30)))] {
+        let send_all = |is_costly| {
+            let (mut numbers, end) = channel().unwrap();
+            let (ready, mut is_ready) = channel().unwrap();
+            let reads = reads_at_a_price.sandbox(&policy);
+            let child = reads.spawn(end, ready, is_costly).unwrap();
+            is_ready.recv().unwrap().unwrap();
+            let mut send = |number: u64| match timeout {
+                None => numbers.send(&number),
+                Some(timeout) => numbers.send_timeout(&number, timeout),
+            };
+            let result = (0..1000).try_for_each(&mut send);
+            let again = send(1000);
+            drop(numbers);
+            (result, again, child.join())
+        };
+        // The control: the same program without the watches.
+        let (result, again, joined) = send_all(false);
+        assert!(result.is_ok() && again.is_ok() && joined.is_ok());
+
+        let (result, again, joined) = within(Duration::from_secs(60), || send_all(true));
+        assert!(matches!(result, Err(ChannelError::TooCostly)), "{result:?}");
+        assert!(matches!(again, Err(ChannelError::TooCostly)), "{again:?}");
+        let expected = Traffic::Channel;
+        assert!(
+            matches!(&joined, Err(Error::TooCostly { traffic }) if *traffic == expected),
+            "{joined:?}"
         );
     }
 }

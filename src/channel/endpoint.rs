@@ -9,7 +9,7 @@ use crate::sys::poll::Deadline;
 use crate::sys::socket::{Connection, Wait};
 #[cfg(feature = "__runtime")]
 use crate::transport::CROWD_INTERVAL;
-use crate::transport::{Arrival, Fault, Inbox, Interest, Outbox, Sent, Step};
+use crate::transport::{Arrival, Cost, Fault, Inbox, Interest, Outbox, Sent, Step, is_too_costly};
 use crate::wire::{Message, ProtocolError};
 
 #[derive(Debug)]
@@ -21,13 +21,15 @@ pub(crate) struct Endpoint {
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
+    /// What sending has cost.
+    send_cost: Cost,
     /// Why this end is unusable, if it is.
     fault: Option<Broken>,
     /// Whether part of a message was sent, so that the peer waits for the rest of it.
     pub(crate) half_sent: bool,
 }
 
-/// What a peer did, after which nothing more is received from it.
+/// What a peer did, after which nothing more is received from it; nor is anything sent, if that costs too much.
 #[derive(Clone, Debug)]
 enum Broken {
     Protocol(ProtocolError),
@@ -65,6 +67,7 @@ impl Endpoint {
             trust,
             inbox: Inbox::default(),
             fault: None,
+            send_cost: Cost::default(),
             half_sent: false,
         }
     }
@@ -114,6 +117,9 @@ impl Endpoint {
     }
 
     pub(crate) fn outbox<'a, T: Object>(&self, value: &'a T) -> Result<Outbox<'a>, ChannelError> {
+        if matches!(self.fault, Some(Broken::Cost)) {
+            return Err(ChannelError::TooCostly);
+        }
         if self.half_sent {
             return Err(ChannelError::HalfSent);
         }
@@ -133,6 +139,11 @@ impl Endpoint {
     ) -> Result<(), ChannelError> {
         result.map_err(|error| {
             self.half_sent |= !outbox.is_untouched();
+            if is_too_costly(&error) {
+                self.terms().inspect(|terms| terms.end_for_cost());
+                self.fault = Some(Broken::Cost);
+                return ChannelError::TooCostly;
+            }
             ChannelError::sending(error)
         })
     }
@@ -141,7 +152,9 @@ impl Endpoint {
     /// can be sent.
     #[cfg(feature = "__runtime")]
     pub(crate) fn next_send(&mut self, outbox: &mut Outbox<'_>) -> Step<Result<(), ChannelError>> {
+        outbox.swap_cost(&mut self.send_cost);
         let result = outbox.advance(self.socket.as_fd(), Wait::Never);
+        outbox.swap_cost(&mut self.send_cost);
         self.half_sent = !outbox.is_untouched();
         match result {
             Ok(Sent::All) => {
@@ -161,7 +174,9 @@ impl Endpoint {
         deadline: Deadline,
     ) -> Result<(), ChannelError> {
         let mut outbox = self.outbox(value)?;
+        outbox.swap_cost(&mut self.send_cost);
         let result = outbox.send(self.socket.as_fd(), deadline);
+        outbox.swap_cost(&mut self.send_cost);
         self.sent(&outbox, result)
     }
 
@@ -170,7 +185,10 @@ impl Endpoint {
         if !outbox.is_one_packet() {
             return Err(ChannelError::TooLongToTry);
         }
-        let result = match outbox.advance(self.socket.as_fd(), Wait::Never) {
+        outbox.swap_cost(&mut self.send_cost);
+        let result = outbox.advance(self.socket.as_fd(), Wait::Never);
+        outbox.swap_cost(&mut self.send_cost);
+        let result = match result {
             Ok(Sent::All) => Ok(()),
             Ok(_) if outbox.is_untouched() => return Ok(false),
             // The kernel took only a part of it.

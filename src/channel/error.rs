@@ -64,10 +64,10 @@ pub enum ChannelError {
         /// The key of the policy, such as `limits.channel.message_bytes`.
         key: &'static str,
     },
-    /// Receiving what the peer sends repeatedly took much more processor time than it should. Nothing more is
-    /// received. If the peer is a confined function to which the other end was passed, its process was killed.
+    /// Receiving what the peer sends, or sending to it, repeatedly took much more processor time than it should.
+    /// Nothing more is received or sent. If the peer is a confined function to which the other end was passed, its process was killed.
     #[error(
-        "receiving from the peer took {:?} of processor time more than it should, which a process brings \
+        "exchanging messages with the peer took {:?} of processor time more than it should, which a process brings \
          about only on purpose",
         crate::transport::EXCESS_TIME
     )]

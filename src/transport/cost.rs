@@ -1,6 +1,6 @@
-//! Bounds the processor time that receiving from a peer may cost.
+//! Bounds the processor time that receiving from a peer, or sending to it, may cost.
 //!
-//! A receive wakes up the processes that wait for room. A peer can make tens of thousands of them
+//! A receive wakes up the processes that wait for room, and a send those that wait for a packet. A peer can make tens of thousands of them
 //! wait, so that each packet costs milliseconds instead of microseconds. No honest peer does that.
 
 use std::io::{self, IoSlice};

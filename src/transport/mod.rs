@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub(crate) use self::cost::{Cost, EXCESS_TIME, do_without_measuring};
 pub(crate) use self::inbox::{Arrival, Fault, Inbox};
-pub(crate) use self::outbox::{CROWD_INTERVAL, Outbox, Sent, is_crowded};
+pub(crate) use self::outbox::{CROWD_INTERVAL, Outbox, Sent, is_crowded, is_too_costly};
 pub(crate) use self::step::{Interest, Step, WaitFor};
 use crate::object::{Limits, Trust};
 use crate::sys::poll::Deadline;

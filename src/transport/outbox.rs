@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::buffers::{SENT, keep, kept};
+use super::cost::{Cost, EXCESS_TIME};
 use super::{PACKET_BYTES, SLICE};
 use crate::object::{EncodeError, Encoded, Encoder, Limits, Link, Object, Trust};
 use crate::sys::poll::{self, Deadline};
@@ -25,6 +26,8 @@ pub(crate) struct Outbox<'a> {
     piece: u32,
     /// The longest packet that the system has not refused.
     packet_bytes: usize,
+    /// What the packets have cost.
+    cost: Cost,
     /// Until when a packet is tried again that was refused for the descriptors in flight.
     crowded_until: Option<Deadline>,
 }
@@ -81,6 +84,7 @@ impl<'a> Outbox<'a> {
             next: Next::First,
             piece: 0,
             packet_bytes: PACKET_BYTES,
+            cost: Cost::default(),
             crowded_until: None,
         }
     }
@@ -95,6 +99,11 @@ impl<'a> Outbox<'a> {
         &self.message.links
     }
 
+    /// Exchanges what the packets have cost with what those before it have cost, and back.
+    pub(crate) fn swap_cost(&mut self, cost: &mut Cost) {
+        std::mem::swap(&mut self.cost, cost);
+    }
+
     /// Returns whether nothing of it was sent.
     pub(crate) fn is_untouched(&self) -> bool {
         self.next == Next::First
@@ -105,7 +114,13 @@ impl<'a> Outbox<'a> {
     pub(crate) fn advance(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<Sent> {
         let mut slice = None;
         while self.next != Next::Done {
-            match self.send_next(socket, wait) {
+            let mut cost = std::mem::take(&mut self.cost);
+            let result = cost.watch(|| self.send_next(socket, wait));
+            self.cost = cost;
+            if self.cost.is_too_high() {
+                return Err(io::Error::other(TooCostly));
+            }
+            match result {
                 Ok(()) if self.next == Next::Done || wait == Wait::Block => {}
                 Ok(()) => {
                     let slice = slice.get_or_insert_with(|| Deadline::after(SLICE));
@@ -241,6 +256,21 @@ const CROWD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pause between two such attempts.
 pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Why nothing more is sent: the peer has made that too costly.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "sending took {EXCESS_TIME:?} of processor time more than it should, which a process brings about only on \
+     purpose"
+)]
+struct TooCostly;
+
+/// Returns whether sending costs too much.
+pub(crate) fn is_too_costly(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|source| source.is::<TooCostly>())
+}
 
 impl Drop for Outbox<'_> {
     fn drop(&mut self) {
