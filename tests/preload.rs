@@ -210,6 +210,18 @@ fn a_failure_is_not_repeated_by_every_call() {
     assert_ne!(reason(never_prepared.run()), second);
 }
 
+#[func(sandbox = "parser", launch = "exec", preload = prepare_numbers)]
+fn in_a_fresh_image() -> bool {
+    PREPARED.get().is_some()
+}
+
+fn a_fresh_image_cannot_share_it() {
+    match in_a_fresh_image.run() {
+        Err(Error::Policy { reason, .. }) => assert!(reason.contains("launch"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 static HEAP: OnceLock<Vec<u8>> = OnceLock::new();
 
 fn prepare_much() {
@@ -239,6 +251,7 @@ const CASES: &[Case] = cases![
     a_failure_says_what_failed,
     a_failure_is_not_repeated_by_every_call,
     memory_counts_from_what_was_prepared,
+    a_fresh_image_cannot_share_it,
 ];
 
 #[crossmist::main]

@@ -164,6 +164,45 @@ use proc_macro::TokenStream;
 /// With `sandbox = dynamic`, each call chooses its policy: `longest.sandbox(&policy)` takes a
 /// `crossmist::SandboxPolicy` and returns a `Builder`.
 ///
+/// # Prepared state
+///
+/// With `preload = load_fonts`, the function's children share what `load_fonts` has built: statics, heap,
+/// initialized C libraries. That function takes no arguments, and returns nothing or a `Result<(), E>`. It runs once, in
+/// a process that has seen no input, before the first call, or when [`prepare`](../crossmist/fn.prepare.html) is
+/// called. Each call runs in a copy of that process, confined as ever. Functions that name the same `preload` share
+/// the process.
+///
+/// ```standalone_crate
+/// use std::sync::OnceLock;
+/// use crossmist::func;
+///
+/// static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+///
+/// fn load_words() -> Result<(), std::io::Error> {
+///     let text = std::fs::read_to_string("/proc/self/status")?;
+///     WORDS.get_or_init(|| text.split_whitespace().map(str::to_owned).collect());
+///     Ok(())
+/// }
+///
+/// #[func(sandbox = "pure", preload = load_words)]
+/// fn is_known(word: String) -> bool {
+///     WORDS.get().is_some_and(|words| words.contains(&word))
+/// }
+///
+/// #[crossmist::main]
+/// fn main() -> Result<(), crossmist::Error> {
+///     assert!(is_known.run("Name:".to_owned())?);
+///     Ok(())
+/// }
+/// ```
+///
+/// It runs with the rights of the program, no_new_privs, the environment of the keeper
+/// (`crossmist::keeper::env`), and `/` as its working directory. What it leaves open is closed in the children. It must
+/// leave no thread behind. If it panics, fails or ends, or takes longer than a minute, calls fail with
+/// `crossmist::Error::Preload`. After the files that it read have changed, `crossmist::keeper::reload` has it done anew.
+///
+/// # Direct calls
+///
 /// A function with a sandbox cannot be called directly. To call it in this process, without
 /// confinement, use `longest.call_unconfined(…)`. It is not a callback either.
 ///

@@ -130,6 +130,19 @@ impl Confined {
         }
     }
 
+    /// Refuses a policy whose children cannot share prepared state.
+    pub(crate) fn may_share(&self) -> Result<(), Error> {
+        match self.policy.compiled().process.fresh_image {
+            false => Ok(()),
+            true => Err(Error::Policy {
+                policy: self.policy.name().to_owned(),
+                reason: "its `[process] launch = \"exec\"` gives each child a fresh image, with nothing of \
+                         what `preload` has prepared: leave out one of the two"
+                    .to_owned(),
+            }),
+        }
+    }
+
     /// Returns the namespaces that the policy wants.
     pub(crate) fn namespaces(&self) -> Wanted {
         match is_watched() {

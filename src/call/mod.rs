@@ -152,6 +152,7 @@ fn prepared<F: Func>(confined: &Confined) -> Result<Option<u64>, Error> {
                     .to_owned(),
         });
     };
+    confined.may_share()?;
     let reference = keeper::shared_record(preload.function, record);
     keeper::prepare(executable::own()?, reference, confined.namespaces())?;
     Ok(Some(reference))

@@ -70,7 +70,7 @@ impl Row for Pooled {
         let took = start.elapsed();
         expect_same(answer, sum)?;
         if pool.stats().misses > 0 {
-            return Err("a call found no spare child".into());
+            return Err(format!("a call found no spare child: {:?}", pool.stats()).into());
         }
         Ok(took.into())
     }

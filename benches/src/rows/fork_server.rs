@@ -43,7 +43,10 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
         spare.raw("fork server, forked ahead", || {
             fork_server(request::FORK_SPARE)
         });
-        ours::fork_server::spare_child(&mut spare);
+        // A spare of a pool runs on the processors of whoever calls.
+        if placement == Placement::OneCore {
+            ours::fork_server::spare_child(&mut spare);
+        }
         groups.extend([fresh, spare]);
     }
 
