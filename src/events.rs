@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{debug, warn};
 
 use crate::confine::ConfinementStatus;
-use crate::error::{DeniedCall, Error};
+use crate::error::Error;
 
 const TARGET: &str = "crossmist";
 
@@ -94,7 +94,10 @@ pub(crate) fn failed(pid: u32, error: &Error) {
                 policy = violation.policy,
                 call = claim.map(|claim| claim.call.as_str()),
                 denied_by = claim.map(|claim| claim.denied_by.as_str()),
-                at = claim.and_then(DeniedCall::at).map(tracing::field::display),
+                // The call fails on a thread that has better to do than to read debug information.
+                at = claim
+                    .and_then(|claim| claim.place.frame_as_known())
+                    .map(tracing::field::display),
                 "a child process was ended for a system call that its policy denies"
             );
         }

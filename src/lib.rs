@@ -178,7 +178,7 @@ pub use crate::confine::{
     can_deny_write_execute, landlock_abi,
 };
 pub use crate::error::{
-    BacktraceFrame, ChildText, DeniedCall, Error, Panic, Resource, Traffic, Violation,
+    BacktraceFrame, ChildText, DeniedCall, Error, Panic, Resource, ResultLimit, Traffic, Violation,
 };
 pub use crate::object::{
     Blob, BlobBuf, DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object,

@@ -27,9 +27,34 @@ fn main() {
             both_runtimes_run_in_full,
             what_waits_in_a_runtime_ends_at_its_deadline,
             a_nonblocking_socket_arrives_as_it_is,
+            the_names_in_a_violation_are_looked_up_before_it_is_returned,
         ],
         cases![],
     );
+}
+
+/// What it calls, the policy denies.
+#[func(sandbox = "parser")]
+fn makes() {
+    let _ = std::fs::create_dir("/nowhere/at/all");
+}
+
+fn the_names_in_a_violation_are_looked_up_before_it_is_returned() {
+    let is_looked_up = |error: &Error| {
+        let Error::Violation(violation) = error else {
+            panic!("{error}");
+        };
+        !format!("{:?}", violation.claim).contains("<uninit>")
+    };
+    // A control: who blocks has the names looked up when it asks for them.
+    let error = makes.run().unwrap_err();
+    assert!(!is_looked_up(&error));
+    // Without the feature there are no names.
+    let has_names = cfg!(feature = "backtrace");
+    assert_eq!(error.to_string().contains("at: "), has_names, "{error}");
+    assert!(is_looked_up(&error));
+    let error = block_on(async { makes.spawn_tokio().await?.join().await }).unwrap_err();
+    assert_eq!(is_looked_up(&error), has_names);
 }
 
 fn runtime() -> tokio::runtime::Runtime {

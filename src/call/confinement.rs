@@ -10,8 +10,8 @@ use super::options::Options;
 use super::process::StillRunning;
 use super::stderr;
 use crate::child::Reply;
-use crate::confine::{ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
-use crate::error::{ChildText, DeniedCall, Error, Place, Resource, Traffic, Violation};
+use crate::confine::{self, ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
+use crate::error::{ChildText, DeniedCall, Error, NamedPlace, Place, Resource, Traffic, Violation};
 use crate::keeper::{self, Cause, Outcome, Piped, Request, StartMethod};
 use crate::object::{Limits, Object, Terms, carries};
 use crate::sys::poll::Deadline;
@@ -108,7 +108,6 @@ impl Confined {
         self.takes_ends_along
     }
 
-    #[cfg(feature = "tracing")]
     pub(crate) fn policy_name(&self) -> &str {
         self.policy.name()
     }
@@ -308,7 +307,8 @@ impl Confined {
     fn violation(&self, process: u32) -> Violation {
         let claim = self.note.as_ref().map(|note| {
             let arch = Arch::host().unwrap_or(Arch::X86_64);
-            let explanation = self.policy.compiled().explain_with_path(
+            let explanation = self.policy.compiled().explain_on(
+                Some(&confine::kernel()),
                 arch,
                 note.number,
                 note.arguments,
@@ -321,11 +321,13 @@ impl Confined {
                 denied_by: explanation.denied_by,
                 allow_with: explanation.allow_with,
                 caution: explanation.caution,
+                answer_with: explanation.answer_with,
+                instead: explanation.instead,
                 thread: note.thread,
-                place: Place {
+                place: NamedPlace::new(Place {
                     address: note.address,
                     caller: note.caller,
-                },
+                }),
             }
         });
         Violation {

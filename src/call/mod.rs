@@ -107,6 +107,7 @@ pub(crate) fn start_child<'a, F: Func>(
         .map_err(failed("send the arguments"))?;
 
     let hold = CallSettings {
+        function: F::NAME,
         limits: launch.limits,
         deadline,
         time: time.unwrap_or_default(),

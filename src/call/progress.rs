@@ -11,7 +11,7 @@ use super::confinement::Confined;
 use super::process::{ChildProcess, StillRunning};
 use super::reaper;
 use crate::child::Reply;
-use crate::error::{Error, Traffic};
+use crate::error::{Error, ResultLimit, Traffic};
 #[cfg(feature = "tracing")]
 use crate::events;
 use crate::keeper::Outcome;
@@ -30,6 +30,7 @@ pub(crate) struct Running {
     pub(crate) process: Arc<ChildProcess>,
     pub(crate) socket: Arc<Connection>,
     inbox: Inbox,
+    function: &'static str,
     limits: Limits,
     pub(crate) deadline: Deadline,
     /// The time from which `deadline` was computed, for the error.
@@ -48,6 +49,7 @@ pub(crate) struct Running {
 /// The settings of a running call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallSettings {
+    pub(crate) function: &'static str,
     pub(crate) limits: Limits,
     pub(crate) deadline: Deadline,
     pub(crate) time: Duration,
@@ -110,6 +112,7 @@ impl Running {
         confined: Option<Confined>,
     ) -> Self {
         let CallSettings {
+            function,
             limits,
             deadline,
             time,
@@ -120,6 +123,7 @@ impl Running {
             socket: Arc::new(Connection::new(socket)),
             inbox: Inbox::new(confined.is_some()),
             confined,
+            function,
             limits,
             deadline,
             time,
@@ -313,12 +317,33 @@ impl Running {
             Reply::Panicked(panic) => Err(Error::Panicked(panic)),
             Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
             Reply::BadResult(reason) => Err(Error::BadResult { reason }),
+            Reply::BeyondLimit(limit, amount) => Err(self.beyond::<T>(limit, amount)),
             // Handled by `look`.
             #[cfg(crossmist_learn)]
             Reply::Watched(_) => Err(Error::Malformed(ProtocolError::Surplus)),
             Reply::Confined(_) | Reply::NotConfined(_) => {
                 Err(Error::Malformed(ProtocolError::Surplus))
             }
+        }
+    }
+
+    /// Returns the error for a result of which the child says that it is beyond a limit.
+    fn beyond<T: Object>(&self, limit: ResultLimit, amount: u64) -> Error {
+        let of = |limits: &Limits| match limit {
+            ResultLimit::Bytes => limits.message_bytes,
+            ResultLimit::Descriptors => limits.descriptors,
+            ResultLimit::Nesting => limits.nesting,
+        };
+        let allowed = of(&self.limits);
+        // Otherwise the caller is stricter.
+        let confined = self.confined.as_ref();
+        let by_policy = confined.filter(|confined| of(&confined.limits::<T>()) == allowed);
+        Error::ResultTooLarge {
+            function: self.function,
+            policy: by_policy.map(|confined| confined.policy_name().to_owned()),
+            limit,
+            amount,
+            allowed: u64::try_from(allowed).unwrap_or(u64::MAX),
         }
     }
 

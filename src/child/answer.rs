@@ -57,7 +57,7 @@ fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
     let sent = match Outbox::encode(reply, limits, Trust::Data) {
         Ok(mut outbox) => send(&mut outbox),
         Err(error) => {
-            let reply = Reply::<()>::BadResult(ChildText::new(error.to_string()));
+            let reply = Reply::<()>::from(error);
             Outbox::encode(&reply, Limits::default(), Trust::Data)
                 .is_ok_and(|mut outbox| send(&mut outbox))
         }

@@ -3,8 +3,8 @@
 
 use crate::confine::{ConfinementStatus, Failure};
 use crate::error::Stack;
-use crate::error::{ChildText, Panic};
-use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
+use crate::error::{ChildText, Panic, ResultLimit};
+use crate::object::{DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Object, Shape};
 
 /// The answer of a child.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) enum Reply<T> {
     BadArguments(ChildText),
     /// The result could not be encoded.
     BadResult(ChildText),
+    /// The result is beyond a limit: which, and how much there is of it.
+    BeyondLimit(ResultLimit, u64),
     /// It has confined itself, and continues with the arguments. An answer follows.
     Confined(Box<ConfinementStatus>),
     /// It could not confine itself, and has not looked at its arguments.
@@ -32,6 +34,25 @@ impl<T> Reply<T> {
             return true;
         }
         matches!(self, Self::Confined(_) | Self::NotConfined(_))
+    }
+}
+
+impl From<EncodeError> for Reply<()> {
+    fn from(error: EncodeError) -> Self {
+        let count = |amount: usize| u64::try_from(amount).unwrap_or(u64::MAX);
+        match *error.kind() {
+            EncodeErrorKind::TooLong { bytes, .. } => {
+                Self::BeyondLimit(ResultLimit::Bytes, count(bytes))
+            }
+            EncodeErrorKind::TooManyDescriptors { descriptors, .. } => {
+                Self::BeyondLimit(ResultLimit::Descriptors, count(descriptors))
+            }
+            // How deep it goes was not found out.
+            EncodeErrorKind::TooDeep { limit } => {
+                Self::BeyondLimit(ResultLimit::Nesting, count(limit).saturating_add(1))
+            }
+            _ => Self::BadResult(ChildText::new(error.to_string())),
+        }
     }
 }
 
@@ -55,6 +76,10 @@ impl<T: Object> Object for Reply<T> {
             Self::BadResult(text) => {
                 encoder.put(&[3]);
                 encoder.bytes(text.as_raw().as_bytes());
+            }
+            Self::BeyondLimit(limit, amount) => {
+                encoder.put(&[7, *limit as u8]);
+                encoder.put(&amount.to_le_bytes());
             }
             Self::Confined(status) => {
                 encoder.put(&[4]);
@@ -88,7 +113,16 @@ impl<T: Object> Object for Reply<T> {
             5 => Failure::decode(decoder).map(Self::NotConfined),
             #[cfg(crossmist_learn)]
             6 => Object::decode(decoder).map(Self::Watched),
-            tag => Err(decoder.error("the kind of an answer, 0 to 5", tag)),
+            7 => {
+                let limit = match decoder.byte()? {
+                    0 => ResultLimit::Bytes,
+                    1 => ResultLimit::Descriptors,
+                    2 => ResultLimit::Nesting,
+                    tag => return Err(decoder.error("a limit of an answer, 0 to 2", tag)),
+                };
+                u64::decode(decoder).map(|amount| Self::BeyondLimit(limit, amount))
+            }
+            tag => Err(decoder.error("the kind of an answer, 0 to 5 or 7", tag)),
         }
     }
 

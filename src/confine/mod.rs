@@ -28,7 +28,7 @@ pub(crate) use self::control_group::{Group, NewGroup};
 pub(crate) use self::inherited::prepare_copies;
 pub use self::namespaces::Namespace;
 pub(crate) use self::namespaces::{NamespaceSet, Origin, Wanted};
-pub(crate) use self::plan::{Plan, StaticPlans};
+pub(crate) use self::plan::{Plan, StaticPlans, kernel};
 pub use self::policy::{PolicyError, Sandbox, SandboxPolicy};
 pub use self::status::ConfinementStatus;
 pub(crate) use self::step::Failure;

@@ -445,7 +445,7 @@ impl StaticPlan {
 
 /// Returns the second nets that this kernel has. The wall's own calls report by themselves if they
 /// are missing.
-fn kernel() -> Kernel {
+pub(crate) fn kernel() -> Kernel {
     Kernel {
         release: None,
         landlock_abi: landlock_abi(),

@@ -5,6 +5,7 @@
 //! are the child's claims: an offset that is not code of this program is not looked up.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use crate::object::{DecodeError, Decoder, Encoder};
 use crate::sys::unwind::{MOST_ADDRESSES, Walk};
@@ -85,6 +86,55 @@ impl Place {
         Some(frames.swap_remove(best))
     }
 }
+
+/// A place whose names are looked up once, however many copies of it there are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NamedPlace {
+    place: Place,
+    frame: Arc<OnceLock<Option<BacktraceFrame>>>,
+}
+
+impl NamedPlace {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            frame: Arc::default(),
+        }
+    }
+
+    /// Returns the frame. The first lookup in a program reads its debug information, which takes as long
+    /// as that is large.
+    pub(crate) fn frame(&self) -> Option<BacktraceFrame> {
+        self.frame.get_or_init(|| self.place.frame()).clone()
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl NamedPlace {
+    /// Returns the frame with the names that were looked up, or without any.
+    pub(crate) fn frame_as_known(&self) -> Option<BacktraceFrame> {
+        match self.frame.get() {
+            Some(known) => known.clone(),
+            None => {
+                let offsets = [self.place.address, self.place.caller];
+                let offset = offsets.into_iter().find(|offset| *offset != 0)?;
+                Some(BacktraceFrame {
+                    offset: Some(offset),
+                    ..BacktraceFrame::default()
+                })
+            }
+        }
+    }
+}
+
+// What was looked up follows from the place.
+impl PartialEq for NamedPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place
+    }
+}
+
+impl Eq for NamedPlace {}
 
 /// A function on the stack of a child, as the child reports it.
 ///

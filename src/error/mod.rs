@@ -2,6 +2,7 @@
 
 mod backtrace;
 mod panic;
+mod result_limit;
 mod text;
 mod violation;
 
@@ -15,8 +16,9 @@ use crate::wire::ProtocolError;
 pub use self::backtrace::BacktraceFrame;
 #[cfg(crossmist_learn)]
 pub(crate) use self::backtrace::line_of;
-pub(crate) use self::backtrace::{Place, Stack};
+pub(crate) use self::backtrace::{NamedPlace, Place, Stack};
 pub use self::panic::Panic;
+pub use self::result_limit::ResultLimit;
 pub use self::text::ChildText;
 pub use self::violation::{DeniedCall, Resource, Traffic, Violation};
 
@@ -129,6 +131,21 @@ pub enum Error {
         /// The reason that the child gave.
         reason: ChildText,
     },
+    /// The result goes beyond a limit. The child says so, and has ended.
+    #[error("{}", ResultTooLargeText(function, policy.as_deref(), *limit, [*amount, *allowed]))]
+    ResultTooLarge {
+        /// The function.
+        function: &'static str,
+        /// The policy whose limit it is; `None` if it is that of the caller, as in
+        /// [`Builder::limits`](crate::Builder::limits).
+        policy: Option<String>,
+        /// The limit.
+        limit: ResultLimit,
+        /// How much there is, by the child's word.
+        amount: u64,
+        /// How much is allowed.
+        allowed: u64,
+    },
     /// A signal ended the child before it returned a result.
     #[error("the child process was ended by signal {signal} ({}){}", signal_name(*signal), if *core_dumped { ", with a core dump" } else { "" })]
     Signalled {
@@ -208,6 +225,15 @@ pub enum Error {
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         crate::channel::show_with_sources(self, f)
+    }
+}
+
+/// The text of [`Error::ResultTooLarge`].
+struct ResultTooLargeText<'t>(&'t str, Option<&'t str>, ResultLimit, [u64; 2]);
+
+impl std::fmt::Display for ResultTooLargeText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        result_limit::write(f, self.0, self.1, self.2, self.3)
     }
 }
 

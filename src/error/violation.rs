@@ -1,6 +1,6 @@
 //! `Violation`: a denied system call, and what else a policy ends a child for.
 
-use super::{BacktraceFrame, Place};
+use super::{BacktraceFrame, NamedPlace};
 
 /// A resource that a policy limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +75,20 @@ pub struct DeniedCall {
     pub call: String,
     /// Which line of which policy denies it.
     pub denied_by: String,
-    /// What to add to a policy to allow it. `None` if no policy may allow it, if a line denies it,
-    /// or if code that tries it does without. A path in it comes from the child: do not grant a
-    /// path that you do not know.
+    /// What to add to a policy to allow it. It was tried: the filter, Landlock, the limits and this
+    /// kernel then let the call happen. `None` if no policy may allow it, if a line denies it, or if
+    /// no line helps. A path in it comes from the child: do not grant a path that you do not know.
     pub allow_with: Option<String>,
     /// Why adding it is dangerous, if it is.
     pub caution: Option<&'static str>,
+    /// What to add to a policy to have the call fail with an error number, for code that can do
+    /// without it.
+    pub answer_with: Option<String>,
+    /// What to do instead.
+    pub instead: Option<&'static str>,
     /// The id of the thread that made the call.
     pub thread: u32,
-    pub(crate) place: Place,
+    pub(crate) place: NamedPlace,
 }
 
 impl DeniedCall {
@@ -95,6 +100,31 @@ impl DeniedCall {
     #[must_use]
     pub fn at(&self) -> Option<BacktraceFrame> {
         self.place.frame()
+    }
+
+    /// Writes what to do about it.
+    fn advise(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut say = |what: &str, lines: &str| {
+            write!(f, "\n  {what}:")?;
+            let mut lines = lines.lines();
+            lines.try_for_each(|line| write!(f, "\n      {line}"))
+        };
+        if let Some(lines) = &self.allow_with {
+            say("to allow it", lines)?;
+        }
+        if let Some(lines) = &self.answer_with {
+            say("to have it fail with an error instead", lines)?;
+        }
+        if let Some(caution) = self.caution {
+            write!(f, "\n  careful: {caution}")?;
+        }
+        match self.instead {
+            Some(instead) => write!(f, "\n  instead: {instead}"),
+            None if self.allow_with.is_none() && self.answer_with.is_none() => f.write_str(
+                "\n  there is nothing to add: a line denies it, or code that tries it does without",
+            ),
+            None => Ok(()),
+        }
     }
 }
 
@@ -125,21 +155,7 @@ impl std::fmt::Display for Violation {
         if let Some(frame) = claim.at().filter(|frame| frame.function.is_some()) {
             write!(f, "\n  at: {frame}")?;
         }
-        match &claim.allow_with {
-            Some(lines) => {
-                f.write_str("\n  to allow it:")?;
-                lines
-                    .lines()
-                    .try_for_each(|line| write!(f, "\n      {line}"))?;
-                if let Some(caution) = claim.caution {
-                    write!(f, "\n  careful: {caution}")?;
-                }
-            }
-            None => f.write_str(
-                "\n  there is nothing to add: no policy may allow it, a line denies it, or code that \
-                 tries it does without",
-            )?,
-        }
+        claim.advise(f)?;
         // The name alone, which is the table's: the arguments are the child's word, and no text for
         // a shell.
         match claim.call.split_once('(') {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::names;
 use super::reactor::{Reactor, Woken, wait};
 use crate::call::KillHandle;
 use crate::confine::ConfinementStatus;
@@ -21,6 +22,8 @@ pub struct Child<T, W: Reactor> {
     socket: W::Source,
     end: W::Source,
     child: crate::Child<T>,
+    /// Why the call failed, while the names in that are looked up.
+    failed: Option<Error>,
 }
 
 // Not derived: a derive would require the objects to be `Debug`.
@@ -47,6 +50,7 @@ impl<T: Object, W: Reactor> Child<T, W> {
             socket: register(Held::connection(socket))?,
             end: register(Held::pidfd(end))?,
             child,
+            failed: None,
         })
     }
 
@@ -113,7 +117,17 @@ impl<T: Object, W: Reactor> Child<T, W> {
     }
 
     async fn join_until(&mut self, until: Deadline) -> Result<Option<T>, Error> {
-        self.drive(|child| child.next_join(until)).await
+        if self.failed.is_none() {
+            match self.drive(|child| child.next_join(until)).await {
+                Err(error) => self.failed = Some(error),
+                result => return result,
+            }
+        }
+        // Kept meanwhile, so that nothing is lost if this future is dropped.
+        if let Some(error) = &self.failed {
+            names::look_up(error).await;
+        }
+        Err(self.failed.take().unwrap_or(Error::StatusTaken))
     }
 
     /// Waits until the sandbox is in place, and returns what it enforces. See

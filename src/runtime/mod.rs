@@ -12,6 +12,7 @@ mod call;
 mod channel;
 mod child;
 mod endpoint;
+mod names;
 mod object;
 mod reactor;
 

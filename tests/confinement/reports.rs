@@ -41,8 +41,8 @@ fn a_violation_says_what_would_allow_it() {
         claim.caution,
         Some("a lock on a lent file holds for everybody who has it")
     );
-    let reserves = attempt(libc::SYS_fallocate, &[0, 0, 0, 1]);
-    let found = violation(parser.run(reserves, String::new()));
+    let yielding = attempt(libc::SYS_fallocate, &[0, 0, 0, 1]);
+    let found = violation(parser.run(yielding, String::new()));
     assert_eq!(found.claim.unwrap().caution, None);
     let text = violation(parser.run(lock, String::new())).to_string();
     assert!(
@@ -55,6 +55,26 @@ fn a_violation_says_what_would_allow_it() {
         text.contains("\n  careful: what it has been given can be sent away\n"),
         "{text}"
     );
+    assert!(
+        text.contains("\n  instead: connect in the program, and pass the connected socket\n"),
+        "{text}"
+    );
+    // Two layers deny it, so that one line is not enough.
+    let code = attempt(libc::SYS_mprotect, &[0, 4096, 5]);
+    let text = violation(parser.run(code, String::new())).to_string();
+    assert!(
+        text.contains("\n      deny_write_execute = false\n      [syscalls]\n"),
+        "{text}"
+    );
+    // It takes a folder, not a call alone.
+    let make = attempt(libc::SYS_mkdirat, &[HERE, VICTIM, 0o755]);
+    let text = violation(parser.run(make, "/srv/out/new".to_owned())).to_string();
+    assert!(text.contains("\n      create = [\"/srv/out\"]\n"), "{text}");
+    // No line helps, because no child has the capability.
+    let identity = attempt(libc::SYS_setuid, &[0]);
+    let found = violation(parser.run(identity, String::new()));
+    assert_eq!(found.claim.as_ref().unwrap().allow_with, None);
+    assert!(found.to_string().contains("\n  instead: "), "{found}");
 }
 
 #[func(sandbox = dynamic)]
@@ -184,7 +204,7 @@ fn calls_without_a_stack() {
         );
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = crate::attempt::make(attempt(libc::SYS_listen, &[0, 1]), "");
+    let _ = make(attempt(libc::SYS_listen, &[0, 1]), "");
 }
 
 fn a_policy_can_keep_places_to_itself() {

@@ -1,0 +1,60 @@
+//! Looks up the names in an error, on a thread that may block for it.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+use crate::error::Error;
+use crate::sys::background;
+
+#[derive(Default)]
+struct Lookup {
+    is_done: bool,
+    waker: Option<Waker>,
+}
+
+/// Wakes whoever waits, however the thread ends.
+struct Finish(Arc<Mutex<Lookup>>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let mut lookup = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lookup.is_done = true;
+        let waker = lookup.waker.take();
+        drop(lookup);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Looks up the names in an error, so that whoever shows it doesn't hold up the runtime: the first
+/// lookup in a program reads its debug information, which can take as long as a second.
+pub(super) async fn look_up(error: &Error) {
+    let claim = match error {
+        Error::Violation(violation) if cfg!(feature = "backtrace") => violation.claim.as_ref(),
+        _ => None,
+    };
+    let Some(claim) = claim.cloned() else { return };
+    let lookup = Arc::new(Mutex::new(Lookup::default()));
+    let finish = Finish(Arc::clone(&lookup));
+    let started = background::spawn("crossmist-names", move || {
+        let _ = claim.at();
+        drop(finish);
+    });
+    // Without a thread, they are looked up when the error is shown.
+    if started.is_err() {
+        return;
+    }
+    poll_fn(|context| {
+        let mut lookup = lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        match lookup.is_done {
+            true => Poll::Ready(()),
+            false => {
+                lookup.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    })
+    .await;
+}
