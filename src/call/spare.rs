@@ -85,6 +85,7 @@ impl<R: Object> Spare<R> {
         )?;
         let time = confined.time(options);
         let settings = CallSettings {
+            function: F::NAME,
             limits: preparation.limits,
             deadline,
             time: PREPARATION_TIME,
