@@ -148,6 +148,12 @@ fn check(
     if BY_PATH.contains(&call.name) && more.filesystem.as_ref().is_some_and(Vec::is_empty) {
         return fail("the filter lets it pass, and Landlock grants no path");
     }
+    let creates = call.name == "open" && args[1] & 0o103 != 0
+        || call.name == "openat" && args[2] & 0o103 != 0
+        || ["creat", "truncate"].contains(&call.name);
+    if creates && more.limits.file_size == Some(0) {
+        return fail("no file may be written, since the limit on files is nothing");
+    }
     let is_inet = call.name == "socket" && [2, 10].contains(&args[0]);
     if (is_inet || call.name == "bind") && more.network.as_ref().is_some_and(Vec::is_empty) {
         return fail("the filter lets it pass, and Landlock grants no port");

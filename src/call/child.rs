@@ -316,6 +316,10 @@ impl<T: Object> Child<T> {
             Answer::Given(reply) => running.conclude(reply),
             Answer::Closed => Err(running.verdict(ended)),
         };
+        #[cfg(crossmist_learn)]
+        if let (Ok(value), Some(confined)) = (&result, &running.confined) {
+            super::outcomes::returned(running.function, confined.policy_name(), value);
+        }
         // If the child is still running, it is killed.
         match &result {
             Ok(_) => self.end_now(),
@@ -326,8 +330,14 @@ impl<T: Object> Child<T> {
 
     /// Ends a child whose call has failed.
     fn end_for(&mut self, error: &Error) {
-        #[cfg(not(feature = "tracing"))]
+        #[cfg(not(any(feature = "tracing", crossmist_learn)))]
         let _ = error;
+        #[cfg(crossmist_learn)]
+        if let Some(running) = &self.running
+            && let Some(confined) = &running.confined
+        {
+            super::outcomes::failed(running.function, confined.policy_name(), error);
+        }
         #[cfg(feature = "tracing")]
         let id = self.id();
         self.end_now();

@@ -5,6 +5,8 @@ mod child;
 mod confined;
 mod confinement;
 mod options;
+#[cfg(crossmist_learn)]
+mod outcomes;
 mod process;
 mod progress;
 mod reaper;
@@ -67,7 +69,12 @@ pub(crate) fn message<F: Func>(
     arguments: F::Args,
     options: &Options,
 ) -> Result<(Launch<F>, Option<Confined>), Error> {
-    let (confined, plan) = confined::confinement::<F>(options)?.unzip();
+    let confined = confined::confinement::<F>(options);
+    #[cfg(crossmist_learn)]
+    if let Err(error @ Error::Policy { policy, .. }) = &confined {
+        outcomes::failed(F::NAME, policy, error);
+    }
+    let (confined, plan) = confined?.unzip();
     let limits = match &confined {
         Some(confined) => options.limits.min(confined.limits::<F::Output>()),
         None => options.limits,

@@ -30,7 +30,7 @@ pub(crate) struct Running {
     pub(crate) process: Arc<ChildProcess>,
     pub(crate) socket: Arc<Connection>,
     inbox: Inbox,
-    function: &'static str,
+    pub(super) function: &'static str,
     limits: Limits,
     pub(crate) deadline: Deadline,
     /// The time from which `deadline` was computed, for the error.

@@ -43,7 +43,7 @@ pub(crate) fn is_on() -> bool {
     folder().is_some()
 }
 
-fn folder() -> Option<&'static Path> {
+pub(super) fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         // Users who start a program with more privileges than they have must not be able to lift
@@ -216,7 +216,7 @@ impl Watch {
 }
 
 /// Returns a JSON string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anstream::{eprint, eprintln};
@@ -11,6 +12,7 @@ use crossmist_policy::learn::{self, Learned, Record};
 use crossmist_policy::{BUILTIN, Policy};
 use serde_json::Value;
 
+use super::outcomes::Outcomes;
 use super::{Outcome, no_sarif, print, refused};
 use crate::args::{Arguments, Learn};
 use crate::cargo::build_watched;
@@ -19,6 +21,9 @@ use crate::workspace;
 
 /// What a program is told by.
 const VARIABLE: &str = "CROSSMIST_LEARN";
+
+/// The same for a run that is confined, and says how its calls end.
+const VERIFY_VARIABLE: &str = "CROSSMIST_VERIFY";
 
 /// The longest record that is read, and the most of them.
 const LINE_BYTES: usize = 64 << 10;
@@ -57,6 +62,7 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
         found.extend(read(file)?);
     }
     let mut runs = options.merge.len();
+    let mut watched = None;
     if !options.command.is_empty() {
         let records = Records::new()?;
         let status = watch(options, &records)?;
@@ -74,6 +80,7 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
             records.keep(file)?;
         }
         found.extend(recorded);
+        watched = Some((status, records.outcomes()?));
         runs += 1;
     }
     if runs == 0 {
@@ -94,7 +101,10 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
     eprintln!("{} written: review it", path.display());
     summary(&learned, &base);
     match options.verify {
-        true => verify(options, &records, &library),
+        true => match watched {
+            Some(watched) => verify(options, &records, &watched, &library),
+            None => Err("--verify takes a program to run".into()),
+        },
         false => Ok(ExitCode::SUCCESS),
     }
 }
@@ -142,27 +152,43 @@ struct Records(PathBuf);
 
 impl Records {
     fn new() -> Result<Self, Failure> {
-        let folder = std::env::temp_dir().join(format!("crossmist-learn-{}", std::process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("crossmist-learn-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         Ok(Self(folder))
     }
 
-    fn files(&self) -> Result<Vec<PathBuf>, Failure> {
+    /// The files of what was seen, or those of how calls ended (`outcomes`).
+    fn files(&self, extension: &str) -> Result<Vec<PathBuf>, Failure> {
         let entries =
             std::fs::read_dir(&self.0).map_err(|error| format!("{}: {error}", self.0.display()))?;
-        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        let files = entries.flatten().map(|entry| entry.path());
+        let mut files: Vec<_> = files
+            .filter(|file| file.extension().is_some_and(|end| end == extension))
+            .collect();
         files.sort();
         Ok(files)
     }
 
     fn has_any(&self) -> Result<bool, Failure> {
-        Ok(!self.files()?.is_empty())
+        Ok(!self.files("jsonl")?.is_empty())
+    }
+
+    /// How the calls have ended.
+    fn outcomes(&self) -> Result<Outcomes, Failure> {
+        let mut outcomes = Outcomes::default();
+        for file in self.files("outcomes")? {
+            outcomes.read(&file)?;
+        }
+        Ok(outcomes)
     }
 
     /// What each child did: the last word on a thing has its count.
     fn all(&self) -> Result<Vec<Found>, Failure> {
         let mut all = Vec::new();
-        for file in self.files()? {
+        for file in self.files("jsonl")? {
             all.extend(read(&file)?);
         }
         Ok(all)
@@ -170,7 +196,7 @@ impl Records {
 
     fn keep(&self, file: &Path) -> Result<(), Failure> {
         let mut text = Vec::new();
-        for part in self.files()? {
+        for part in self.files("jsonl")? {
             text.extend(
                 std::fs::read(&part).map_err(|error| format!("{}: {error}", part.display()))?,
             );
@@ -354,10 +380,21 @@ fn near(place: &str) -> String {
         .to_string()
 }
 
-/// Runs the program again, confined by what was learned, and asks whether all of it is needed.
-fn verify(options: &Learn, records: &[Record], library: &crossmist_policy::Folder) -> Outcome {
+/// Runs the program again, confined by what was learned, and compares the two runs. Then it asks whether
+/// all of what was learned is needed.
+fn verify(
+    options: &Learn,
+    records: &[Record],
+    (watched_status, watched): &(ExitStatus, Outcomes),
+    library: &crossmist_policy::Folder,
+) -> Outcome {
     eprintln!("running it again, confined");
-    let mut child = command(options, false)?.env_remove(VARIABLE).spawn()?;
+    let again = Records::new()?;
+    // The same build, which reads the policy anew: it says how each call ends.
+    let mut child = command(options, true)?
+        .env_remove(VARIABLE)
+        .env(VERIFY_VARIABLE, &again.0)
+        .spawn()?;
     let begun = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -366,11 +403,19 @@ fn verify(options: &Learn, records: &[Record], library: &crossmist_policy::Folde
         give_up(options, &mut child, begun)?;
         std::thread::sleep(Duration::from_millis(20));
     };
-    if !status.success() {
-        eprintln!(
-            "{}: confined by what was learned the program ends with {status}",
-            paint(RED, "not verified")
-        );
+    let mut differences = watched.differences(&again.outcomes()?, &options.name);
+    if status != *watched_status {
+        differences.push(format!(
+            "the program ends with {status}; when it was watched, with {watched_status}"
+        ));
+    }
+    for answered in learn::answered_softly(library, &options.name, records)? {
+        differences.push(format!("answered with an error now: {answered}"));
+    }
+    for difference in &differences {
+        eprintln!("{}: {difference}", paint(RED, "not verified"));
+    }
+    if !differences.is_empty() {
         return Ok(ExitCode::from(FINDINGS));
     }
     let unneeded = learn::unneeded(library, &options.name, records)?;
@@ -382,10 +427,13 @@ fn verify(options: &Learn, records: &[Record], library: &crossmist_policy::Folde
             grant.entry
         );
     }
-    let is_tight = unneeded.is_empty();
     eprintln!(
-        "{}: it runs the same under what was learned",
+        "{}: it runs the same under what was learned, and gives the same answers",
         paint(GREEN, "verified")
     );
-    Ok(ExitCode::from(if is_tight { 0 } else { FINDINGS }))
+    Ok(ExitCode::from(if unneeded.is_empty() {
+        0
+    } else {
+        FINDINGS
+    }))
 }

@@ -11,6 +11,7 @@ mod import;
 mod kernel;
 mod learn;
 mod new;
+mod outcomes;
 mod schema;
 mod test;
 

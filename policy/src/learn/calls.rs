@@ -179,7 +179,7 @@ fn by_groups(needed: &mut Vec<(&'static Syscall, &Record)>, arch: Arch, proposal
             expect: records.first().map(|record| expectation(record)),
         });
         if group.name == "@threads" {
-            proposal.limits.insert("threads", 16);
+            proposal.limits.insert("threads", "16".to_owned());
         }
         *needed = rest;
     }

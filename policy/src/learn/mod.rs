@@ -130,7 +130,7 @@ struct Proposal {
     paths: BTreeMap<&'static str, Vec<Line>>,
     ports: BTreeMap<&'static str, BTreeMap<u16, String>>,
     /// Keys of `[limits]`.
-    limits: BTreeMap<&'static str, u64>,
+    limits: BTreeMap<&'static str, String>,
     left_out: Vec<Line>,
     expected: Vec<String>,
 }
@@ -214,6 +214,33 @@ pub fn unneeded(
         }
     }
     Ok(found)
+}
+
+/// What was seen to find something, and is answered with an error by the policy: each as the call and its
+/// path. What libraries are known to do without is not in it.
+///
+/// # Errors
+///
+/// If the policy has mistakes.
+pub fn answered_softly(
+    library: &dyn Library,
+    name: &str,
+    records: &[Record],
+) -> Result<Vec<String>, Report> {
+    let policy = Policy::load(library, name)?;
+    let records = merge(records);
+    let found = records.iter().filter(|record| {
+        let path = record.path.as_deref();
+        record.exists
+            && path.is_some_and(|path| !paths::is_noise(path) && is_plain(path))
+            && syscalls::find(&record.call).is_some_and(|call| !is_unknown(call))
+            && !happens(&policy, record)
+    });
+    let shown = found.map(|record| {
+        let path = record.path.as_deref().unwrap_or_default();
+        format!("{} \"{path}\": {}", record.call, evidence(&[record]))
+    });
+    Ok(shown.collect())
 }
 
 /// Whether a policy lets happen what was seen.

@@ -104,11 +104,22 @@ pub(super) fn take<'r>(
     let mut rest = Vec::new();
     let mut wanted = BTreeMap::<&'static str, BTreeMap<String, Vec<&Record>>>::new();
     let mut looked = Vec::new();
+    let mut writes = false;
     for record in records {
         match record.call.as_str() {
             "open" | "openat" | "openat2" | "creat" => {
-                for key in keys(record) {
-                    if let Some(path) = record.path.as_deref() {
+                let keys = keys(record);
+                // What isn't there yet can't be granted: its folder can.
+                let creates = keys.contains(&"create");
+                let path = record.path.as_deref().map(|path| match creates {
+                    true => folder_of(path),
+                    false => path,
+                });
+                if keys.iter().any(|key| *key != "read") {
+                    writes = true;
+                }
+                for (key, path) in keys.into_iter().zip(std::iter::repeat(path)) {
+                    if let Some(path) = path {
                         wanted
                             .entry(key)
                             .or_default()
@@ -119,12 +130,7 @@ pub(super) fn take<'r>(
                 }
             }
             call if changes(call) => {
-                if let Some((folder, _)) = record
-                    .path
-                    .as_deref()
-                    .and_then(|path| path.rsplit_once('/'))
-                {
-                    let folder = if folder.is_empty() { "/" } else { folder };
+                if let Some(folder) = record.path.as_deref().map(folder_of) {
                     wanted
                         .entry("create")
                         .or_default()
@@ -159,7 +165,24 @@ pub(super) fn take<'r>(
         grants(policy, key, &paths, proposal);
     }
     looked_at(policy, &looked, proposal);
+    // A limit of nothing denies every write.
+    if writes && policy.values.number("limits", "file_size") == Some(0) {
+        proposal.limits.insert("file_size", "\"16MiB\"".to_owned());
+    }
     rest
+}
+
+/// Whether a library looks at a path of its own accord and does without.
+pub(super) fn is_noise(path: &str) -> bool {
+    NOISE.iter().any(|(tree, _)| path.starts_with(tree))
+}
+
+/// The folder that a path is in.
+fn folder_of(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some(("", _)) | None => "/",
+        Some((folder, _)) => folder,
+    }
 }
 
 /// A path as a policy names it: programs write `//` where they put paths together.
@@ -186,6 +209,7 @@ pub(super) fn changes(call: &str) -> bool {
         "linkat",
         "symlink",
         "symlinkat",
+        "mknod",
         "mknodat",
     ];
     CHANGES.contains(&call)

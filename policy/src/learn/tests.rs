@@ -135,7 +135,10 @@ fn paths_are_granted_with_care() {
         "\"/srv/data\", # 4 things in it",
         "\"/etc/a\"",
         "\"/var/cache/app\"",
-        "create = [\n    \"/srv/out/new\"",
+        // A file that isn't there yet is in a folder that is.
+        "create = [\n    \"/srv/out\"",
+        "write = [\n    \"/srv/out\"",
+        "file_size = \"16MiB\"",
         "#   read /proc/self/cgroup: 2×",
         "(tried, and not there)",
         "DANGEROUS: writing there",

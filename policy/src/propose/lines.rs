@@ -1,6 +1,7 @@
 //! Lines that may allow a call. None of them is shown before it has been tried.
 
 use super::{Denied, entry};
+use crate::compiled::Compiled;
 use crate::file::{KERNEL_TREES, Target, bad_parts, known_entry, parse_entry};
 use crate::landlock::FsRights;
 use crate::resolve::needs_reason;
@@ -26,13 +27,13 @@ const SOME_FOLDER: &str = "/the/folder";
 const WHY: &str = "why = \"…\"";
 
 /// Additions to a policy, the best first.
-pub(super) fn candidates(denied: &Denied<'_>) -> Vec<String> {
+pub(super) fn candidates(policy: &Compiled, denied: &Denied<'_>) -> Vec<String> {
     let name = denied.call.name;
     if NEVER.contains(&name) || HOPELESS.iter().any(|(_, names)| names.contains(&name)) {
         return Vec::new();
     }
     if let Some((path, rights)) = needed_at(denied) {
-        return for_path(denied, &path, rights);
+        return for_path(policy, denied, &path, rights);
     }
     match name {
         // Libraries that try these fall back to calls whose arguments a filter can see.
@@ -209,13 +210,15 @@ fn flags(denied: &Denied<'_>) -> u64 {
 }
 
 /// The lines that let a path be used so; none if no policy may grant that.
-fn for_path(denied: &Denied<'_>, path: &str, rights: FsRights) -> Vec<String> {
+fn for_path(policy: &Compiled, denied: &Denied<'_>, path: &str, rights: FsRights) -> Vec<String> {
+    // What isn't there yet can't be granted: its folder can.
     let creates = flags(denied) & O_CREAT != 0;
-    let makes = rights.bits() & FsRights::CREATE.bits() != 0;
-    let folder = match path.rsplit_once('/') {
+    let path = match path.rsplit_once('/') {
+        _ if !creates => path,
         Some(("", _)) | None => "/",
         Some((folder, _)) => folder,
     };
+    let makes = creates || rights.bits() & FsRights::CREATE.bits() != 0;
     let in_kernel_tree = |path: &str| {
         let tree = path.split('/').nth(1).unwrap_or_default();
         path == "/"
@@ -223,15 +226,19 @@ fn for_path(denied: &Denied<'_>, path: &str, rights: FsRights) -> Vec<String> {
                 .iter()
                 .any(|known| known.trim_start_matches('/') == tree)
     };
-    if rights.writes() && in_kernel_tree(path) || creates && in_kernel_tree(folder) {
+    if rights.writes() && in_kernel_tree(path) {
         return Vec::new();
     }
-    let mut lines = vec!["[filesystem]".to_owned()];
+    let mut lines = Vec::new();
+    let writes = rights.bits() & FsRights::WRITE.bits() != 0;
+    // A limit of nothing denies every write.
+    if writes && policy.limits.file_size == Some(0) {
+        lines.push("[limits]\nfile_size = \"16MiB\"".to_owned());
+    }
+    lines.push("[filesystem]".to_owned());
     let reads = rights.bits() & FsRights::READ.bits() != 0;
     lines.extend(reads.then(|| format!("read = [\"{path}\"]")));
-    let writes = rights.bits() & FsRights::WRITE.bits() != 0;
     lines.extend(writes.then(|| format!("write = [\"{path}\"]")));
-    lines.extend(creates.then(|| format!("create = [\"{folder}\"]")));
     lines.extend(makes.then(|| format!("create = [\"{path}\"]")));
     vec![lines.join("\n")]
 }

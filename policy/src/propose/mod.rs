@@ -38,7 +38,7 @@ pub(crate) struct Advice {
 
 /// Finds out what to do. `kernel` is the one that the policy has to run on, if that is known.
 pub(crate) fn advise(policy: &Compiled, denied: &Denied<'_>, kernel: Option<&Kernel>) -> Advice {
-    let mut candidates = lines::candidates(denied).into_iter();
+    let mut candidates = lines::candidates(policy, denied).into_iter();
     let allow = candidates.find(|lines| trial::allows(policy, denied, lines, kernel));
     let caution = allow
         .as_deref()

@@ -26,6 +26,7 @@ pub(super) fn allows(
         && reaches_the_path(&policy, denied)
         && reaches_the_port(&policy, denied)
         && may_execute_memory(&policy, denied)
+        && may_write(&policy, denied)
 }
 
 /// Whether a policy with these lines besides has the call fail with an error.
@@ -60,10 +61,14 @@ fn extended(compiled: &Compiled, lines: &str) -> Option<Policy> {
         _ => "shared",
     };
     let base = format!(
-        "format = 1\n[limits]\nthreads = {}\nprocesses = {}\n[process]\ndeny_write_execute = {}\n\
+        "format = 1\n[limits]\nthreads = {}\nprocesses = {}\nfile_size = \"{}\"\n[process]\ndeny_write_execute = {}\n\
          [namespaces]\nnetwork = \"{}\"\n",
         compiled.limits.threads,
         compiled.limits.processes,
+        compiled
+            .limits
+            .file_size
+            .map_or_else(|| "none".to_owned(), |bytes| format!("{bytes}B")),
         compiled.process.deny_write_execute,
         own(compiled.namespaces.network),
     );
@@ -103,6 +108,13 @@ fn reaches_the_port(policy: &Policy, denied: &Denied<'_>) -> bool {
         Some(_) => policy.ports.iter().any(|port| !port.bind),
         None => true,
     }
+}
+
+/// Whether the limit on files lets something be written.
+fn may_write(policy: &Policy, denied: &Denied<'_>) -> bool {
+    let writes = |(_, rights): (String, FsRights)| rights.bits() & FsRights::WRITE.bits() != 0;
+    !lines::needed_at(denied).is_some_and(writes)
+        || policy.values.number("limits", "file_size") != Some(0)
 }
 
 /// Whether PR_SET_MDWE lets the call make memory executable.
