@@ -223,13 +223,16 @@ pub(crate) struct Learn {
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
     /// Write the policy's file instead of standard output
-    #[arg(long)]
+    #[arg(long, group = "changed")]
     pub(crate) write: bool,
+    /// Add to the policy's file what it lacks, and leave the rest as it stands
+    #[arg(long, group = "changed", conflicts_with_all = ["base", "force"])]
+    pub(crate) add: bool,
     /// With --write: replace a file that already allows something
     #[arg(long, requires = "write")]
     pub(crate) force: bool,
-    /// With --write: run the program again, confined by the result
-    #[arg(long, requires = "write")]
+    /// With --write or --add: run the program again, confined by the result
+    #[arg(long, requires = "changed")]
     pub(crate) verify: bool,
     /// End the program after so many seconds
     #[arg(long, value_name = "SECONDS")]

@@ -6,6 +6,7 @@
 mod args;
 mod cargo;
 mod commands;
+mod merge;
 mod page;
 mod report;
 mod sources;

@@ -17,7 +17,7 @@ use super::{Outcome, no_sarif, print, refused};
 use crate::args::{Arguments, Learn};
 use crate::cargo::build_watched;
 use crate::report::{BOLD, FINDINGS, Failure, GREEN, RED, YELLOW, paint};
-use crate::workspace;
+use crate::{merge, workspace};
 
 /// What a program is told by.
 const VARIABLE: &str = "CROSSMIST_LEARN";
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
     let library = workspace::library(&folder);
     let path = folder.join(format!("{}.toml", options.name));
     let is_builtin = BUILTIN.iter().any(|(known, _)| *known == options.name);
-    if options.write && is_builtin {
+    if (options.write || options.add) && is_builtin {
         return Err(format!(
             "`{}` is built in: learn a policy of your own that extends it",
             options.name
@@ -46,13 +46,14 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
         .into());
     }
     let base = match &options.base {
+        _ if options.add && path.exists() => options.name.clone(),
         Some(base) => base.clone(),
         None if is_builtin => options.name.clone(),
         None => parent(&path)?.unwrap_or_else(|| "parser".to_owned()),
     };
     if options.write && !options.force && path.exists() && !is_bare(&library, &options.name) {
         return Err(format!(
-            "{} allows something already: --force replaces it",
+            "{} allows something already: --add adds to it, --force replaces it",
             path.display()
         )
         .into());
@@ -91,21 +92,96 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
         Ok(learned) => learned,
         Err(report) => return Ok(refused(arguments, &report)),
     };
-    if !options.write {
+    if options.add && path.exists() {
+        return add(
+            arguments,
+            options,
+            &path,
+            &learned,
+            &records,
+            watched.as_ref(),
+        );
+    }
+    if !options.write && !options.add {
         print(&learned.toml);
         summary(&learned, &base);
         return Ok(ExitCode::SUCCESS);
+    }
+    if options.force {
+        say_what_goes(&path, &learned.toml);
     }
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     std::fs::write(&path, &learned.toml).map_err(|error| format!("{}: {error}", path.display()))?;
     eprintln!("{} written: review it", path.display());
     summary(&learned, &base);
-    match options.verify {
-        true => match watched {
-            Some(watched) => verify(options, &records, &watched, &library),
-            None => Err("--verify takes a program to run".into()),
-        },
-        false => Ok(ExitCode::SUCCESS),
+    verified(options, &records, watched.as_ref(), &library)
+}
+
+/// Runs the program again if that is asked for.
+fn verified(
+    options: &Learn,
+    records: &[Record],
+    watched: Option<&(ExitStatus, Outcomes)>,
+    library: &crossmist_policy::Folder,
+) -> Outcome {
+    match (options.verify, watched) {
+        (false, _) => Ok(ExitCode::SUCCESS),
+        (true, Some(watched)) => verify(options, records, watched, library),
+        (true, None) => Err("--verify takes a program to run".into()),
+    }
+}
+
+/// Adds what was learned to the file of a policy, if the file is a policy then.
+fn add(
+    arguments: &Arguments,
+    options: &Learn,
+    path: &Path,
+    learned: &Learned,
+    records: &[Record],
+    watched: Option<&(ExitStatus, Outcomes)>,
+) -> Outcome {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let library = workspace::library(&workspace::folder(arguments)?);
+    let old = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let merged = merge::merge(&old, learned).map_err(|error| failed(&error))?;
+    if let Err(report) = Policy::from_toml(&library, &options.name, &merged.text) {
+        return Ok(refused(arguments, &report));
+    }
+    if merged.text != old {
+        std::fs::write(path, &merged.text).map_err(|error| failed(&error))?;
+    }
+    for kept in &merged.kept {
+        eprintln!("{}: {kept}", paint(YELLOW, "kept"));
+    }
+    for left_out in &learned.left_out {
+        eprintln!("{}: {left_out}", paint(YELLOW, "left out"));
+    }
+    eprintln!(
+        "{} lines added to {}: review them",
+        paint(BOLD, learned.granted),
+        path.display()
+    );
+    verified(options, records, watched, &library)
+}
+
+/// Says which lines of a file are thrown away.
+fn say_what_goes(path: &Path, new: &str) {
+    let Ok(old) = std::fs::read_to_string(path) else {
+        return;
+    };
+    let stays: BTreeSet<&str> = new.lines().map(str::trim).collect();
+    let gone = old.lines().filter(|line| {
+        let line = line.trim();
+        !line.is_empty() && !stays.contains(line)
+    });
+    let gone: Vec<_> = gone.collect();
+    if !gone.is_empty() {
+        eprintln!(
+            "{}: --force throws these lines of {} away:",
+            paint(YELLOW, "note"),
+            path.display()
+        );
+        gone.iter().for_each(|line| eprintln!("- {line}"));
     }
 }
 

@@ -152,7 +152,25 @@ fn a_program_that_fails_never_ends_or_learns_nothing_is_told_of() {
         "kept",
         "png",
     ]);
-    kept.ends(3).says(&["allows something already"]);
+    kept.ends(3)
+        .says(&["allows something already", "--add adds to it"]);
+    // It says what goes.
+    let forced = folder.run(&[
+        "learn",
+        "kept",
+        "--write",
+        "--force",
+        "--policies",
+        "policies",
+        "--",
+        &program,
+        "policies",
+        "kept",
+        "png",
+    ]);
+    forced
+        .ends(0)
+        .says(&["--force throws these lines", "- allow = [\"flock\"]"]);
     folder
         .run(&[
             "learn",
@@ -193,6 +211,44 @@ fn a_program_that_fails_never_ends_or_learns_nothing_is_told_of() {
         "nothing was recorded of the policy `kept`, but of",
         "zip (png)",
     ]);
+}
+
+#[test]
+fn what_a_person_wrote_is_added_to_and_the_result_is_verified() {
+    let folder = Folder::new("learn-add");
+    let program = parsers();
+    let ours = "# For archives.\nformat = 1\nextends = [\"pure\"] # no more than that\n\n[limits]\n\
+                wall_time = \"5s\" # enough\n\n[[expect]]\nsyscall = \"socket(AF_INET, SOCK_STREAM, 0)\"\n\
+                is = \"violation\"\n";
+    folder.write("policies/zip.toml", ours);
+    let learn = |options: &[&str]| {
+        let fixed = ["learn", "zip", "--policies", "policies"];
+        let command = ["--", &program, "policies", "zip", "zip"];
+        folder.run(&[&fixed, options, &command].concat())
+    };
+    learn(&["--add", "--verify"]).ends(0).says(&[
+        "lines added to",
+        "verified: it runs the same under what was learned, and gives the same answers",
+    ]);
+    let text = std::fs::read_to_string(folder.0.join("policies/zip.toml"));
+    let text = text.unwrap_or_else(|error| panic!("{error}"));
+    let mut lines = text.lines();
+    for line in ours.lines() {
+        assert!(lines.any(|known| known == line), "{line}:\n{text}");
+    }
+    assert!(text.contains("    \"@threads\",\n"), "{text}");
+    // There is nothing left to add.
+    learn(&["--add"]).ends(0).says(&["0 lines added to"]);
+    let again = std::fs::read_to_string(folder.0.join("policies/zip.toml"));
+    assert_eq!(again.unwrap_or_default(), text);
+    // What takes a call back that the function makes is no verified policy, whatever the program's status.
+    folder.write(
+        "policies/zip.toml",
+        text.replace("[syscalls]\n", "[syscalls]\ndeny = [\"lseek\"]\n"),
+    );
+    learn(&["--add", "--verify"])
+        .ends(1)
+        .says(&["not verified: ", "fails now: ", "lseek("]);
 }
 
 #[test]

@@ -50,6 +50,23 @@ pub struct Learned {
     pub granted: usize,
     /// What was seen and is not allowed, each with the reason.
     pub left_out: Vec<String>,
+    /// The same lines, to be added to a policy that there is.
+    pub additions: Vec<Addition>,
+    /// The `[[expect]]` tables that hold the policy to them, each without its heading.
+    pub expected: Vec<String>,
+}
+
+/// A line to be added to a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addition {
+    /// The table, such as `filesystem`.
+    pub table: &'static str,
+    /// The key in it, which has a list; in `limits`, a single value.
+    pub key: &'static str,
+    /// The value as it is written.
+    pub value: String,
+    /// What speaks for it; empty for a limit.
+    pub evidence: String,
 }
 
 /// A filter for a process that is being watched: what every policy allows happens, and everything
@@ -179,6 +196,8 @@ pub fn learn(
         left_out: (proposal.left_out.iter())
             .map(|line| format!("{}: {}", line.text, line.evidence))
             .collect(),
+        additions: proposal.additions(),
+        expected: proposal.expected,
     })
 }
 
@@ -335,6 +354,28 @@ fn usable(library: &dyn Library, base: &str, proposal: Proposal) -> Proposal {
 }
 
 impl Proposal {
+    fn additions(&self) -> Vec<Addition> {
+        let add = |table, key, value: &str, evidence: &str| Addition {
+            table,
+            key,
+            value: value.to_owned(),
+            evidence: evidence.to_owned(),
+        };
+        let paths = self.paths.iter().flat_map(|(key, lines)| {
+            let lines = lines.iter();
+            lines.map(|line| add("filesystem", *key, &line.text, &line.evidence))
+        });
+        let ports = self.ports.iter().flat_map(|(key, ports)| {
+            let ports = ports.iter();
+            ports.map(|(port, evidence)| add("network", *key, &port.to_string(), evidence))
+        });
+        let calls = self.calls.iter();
+        let calls = calls.map(|line| add("syscalls", "allow", &line.text, &line.evidence));
+        let limits = self.limits.iter();
+        let limits = limits.map(|(key, value)| add("limits", *key, value, ""));
+        paths.chain(ports).chain(calls).chain(limits).collect()
+    }
+
     fn leave_out(&mut self, text: String, evidence: &str, mistake: &str) {
         self.left_out.push(Line {
             text,
