@@ -68,7 +68,8 @@ use crate::transport::Outbox;
 /// # What a call returns before
 ///
 /// A call returns when the answer has arrived. The child exits after that, so the last of what it printed may
-/// come later. If it has not exited after two seconds, it is killed.
+/// come later. It is killed if it has not exited after two seconds, or if more children than there are workers
+/// (at least four) linger.
 ///
 /// # Memory
 ///
@@ -339,7 +340,13 @@ impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
     /// [`Error::Unsupported`] if the function has no sandbox. [`Error::Policy`], [`Error::Confine`] or
     /// [`Error::Launch`] if a child cannot be started or confined.
     pub fn build(self) -> Result<Pool<A, R>, Error> {
-        let stock = Stock::new(self.start, self.options, self.spares, self.idle_time)?;
+        let stock = Stock::new(
+            self.start,
+            self.options,
+            self.spares,
+            self.workers,
+            self.idle_time,
+        )?;
         Ok(Pool {
             inner: Arc::new(Inner {
                 stock,

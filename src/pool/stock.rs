@@ -31,6 +31,8 @@ pub(super) struct Stock<R: Object> {
     wanted: usize,
     /// How long they stay when nobody calls.
     idle_time: Duration,
+    /// How many children may linger after their answer.
+    most_leaving: usize,
     state: Mutex<State<R>>,
     wake: OwnedFd,
     pub(super) counters: Counters,
@@ -81,6 +83,9 @@ impl Caller {
 /// How long a child may take to exit after it has answered.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// So many may linger even if there are few workers.
+const LEAST_LEAVING: usize = 4;
+
 /// How many spares are started at a time, before others are looked after.
 const BATCH: usize = 4;
 
@@ -94,6 +99,7 @@ impl<R: Object + Send> Stock<R> {
         start: Start<R>,
         options: Options,
         wanted: usize,
+        workers: usize,
         idle_time: Duration,
     ) -> Result<Arc<Self>, Error> {
         let failed = |step| move |source| Error::Launch { step, source };
@@ -110,6 +116,7 @@ impl<R: Object + Send> Stock<R> {
             options,
             wanted,
             idle_time,
+            most_leaving: workers.max(LEAST_LEAVING),
             state: Mutex::new(State {
                 spares,
                 leaving: Vec::new(),
@@ -261,6 +268,11 @@ impl<R: Object + Send> Stock<R> {
         drop(state);
         drop((useless, unused));
         leaving.retain_mut(|(child, linger)| !child.is_over(*linger));
+        // Those that linger on purpose must not pile up: the oldest are killed.
+        let surplus = leaving.len().saturating_sub(self.most_leaving);
+        for (mut child, _) in leaving.drain(..surplus) {
+            child.is_over(Deadline::after(Duration::ZERO));
+        }
         let mut state = self.lock();
         state.leaving.append(&mut leaving);
         state.is_closed && state.leaving.is_empty() && state.spares.is_empty()

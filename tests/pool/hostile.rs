@@ -138,6 +138,24 @@ fn an_answer_counts_although_its_child_lingers() {
     });
 }
 
+/// However many calls there are.
+fn children_that_linger_do_not_pile_up() {
+    let pool = Pool::of(misbehave)
+        .sandbox(&policy(patience(Duration::from_secs(60))))
+        .workers(1)
+        .spares(1)
+        .build()
+        .unwrap();
+    let keeper = keeper();
+    let mut most = 0;
+    for _ in 0..60 {
+        assert_eq!(pool.run("lingers".to_owned()).unwrap(), "lingers");
+        most = most.max(named(keeper, "misbehave").len());
+    }
+    // Four that linger, the spare, and those that come and go at this moment.
+    assert!(most <= 12, "{most} children at once");
+}
+
 /// Neither answer reaches another call.
 fn a_second_answer_reaches_nobody() {
     let pool = Pool::of(misbehave)
@@ -273,6 +291,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_bad_call_ends_nobody_elses,
     a_call_that_hangs_ends_in_time,
     an_answer_counts_although_its_child_lingers,
+    children_that_linger_do_not_pile_up,
     a_second_answer_reaches_nobody,
     a_spare_that_dies_is_replaced_and_no_call_notices,
     a_spare_that_stops_is_ended_by_the_deadline_of_its_call,
