@@ -216,7 +216,7 @@ fn explain_shows_everything_and_where_it_comes_from() {
     call.ends(0).says(&[
         "socket(AF_INET, SOCK_STREAM, 0) is a violation",
         "to allow it:",
-        "@net-tcp-client",
+        "tcp_connect = [443]",
     ]);
     folder
         .run(&["explain", "thumbnail", "--syscall", "fallocate(3, 0, 0, 1)"])
