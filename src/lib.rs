@@ -83,6 +83,7 @@
 //!
 //! * `tokio`: asynchronous channels and children, in the module `tokio`.
 //! * `smol`: the same on async-io, for smol and every other executor, in the module `smol`.
+//! * `tower`: [`Pool`] is a `tower::Service`, which is ready when a worker is free.
 //! * `backtrace`: [`Panic::backtrace`], [`DeniedCall::at`] and the message of a [`Violation`] give names, files and
 //!   lines. Every child sends addresses, unless its policy says `backtrace = "off"`; the parent looks them up in
 //!   its own executable.

@@ -3,6 +3,8 @@
 mod map;
 mod queue;
 mod run;
+#[cfg(feature = "tower")]
+mod service;
 mod stats;
 mod stock;
 
@@ -78,12 +80,16 @@ use crate::transport::Outbox;
 #[derive(Debug)]
 pub struct Pool<A: Object, R: Object + Send> {
     inner: Arc<Inner<A, R>>,
+    #[cfg(feature = "tower")]
+    reservation: service::Reservation,
 }
 
 impl<A: Object, R: Object + Send> Clone for Pool<A, R> {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
+            #[cfg(feature = "tower")]
+            reservation: service::Reservation::default(),
         }
     }
 }
@@ -354,6 +360,8 @@ impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
                 workers: self.workers,
                 arguments: std::marker::PhantomData,
             }),
+            #[cfg(feature = "tower")]
+            reservation: service::Reservation::default(),
         })
     }
 }

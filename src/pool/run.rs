@@ -90,6 +90,15 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
             }
             result => result,
         }?;
+        self.run_in::<W>(place, arguments).await
+    }
+
+    /// Runs a call that has a place.
+    pub(super) async fn run_in<W: crate::runtime::Reactor>(
+        &self,
+        place: super::Place,
+        arguments: A,
+    ) -> Result<R, Error> {
         let begun = std::time::Instant::now();
         let call = crate::child::Call(arguments);
         let mut tries = super::Tries::default();

@@ -89,6 +89,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("serde", &["object/serde"]),
     ("thiserror", &[""]),
     ("tokio", &["tokio/", "sys/readiness.rs", "private.rs"]),
+    ("tower_service", &["pool/service.rs"]),
     ("tracing", &["events.rs"]),
 ];
 

@@ -286,6 +286,58 @@ fn calls_wait_in_a_runtime() {
     });
 }
 
+#[cfg(feature = "tower")]
+fn a_pool_is_a_service() {
+    use tower::{Service, ServiceExt};
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut pool = Pool::of(odd_ones_panic)
+            .workers(1)
+            .spares(1)
+            .build()
+            .unwrap();
+        assert_eq!(pool.ready().await.unwrap().call(4).await.unwrap(), 40);
+        assert!(matches!(
+            pool.ready().await.unwrap().call(5).await,
+            Err(Error::Panicked(_))
+        ));
+        // One that is ready holds the worker; others are not, until it has been called or dropped.
+        let ready = pool.ready().await.unwrap();
+        let mut other = ready.clone();
+        let is_pending = |service: &mut Pool<(u64,), u64>| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            Service::<u64>::poll_ready(service, &mut context).is_pending()
+        };
+        assert!(is_pending(&mut other));
+        let call = ready.call(2);
+        assert!(is_pending(&mut other));
+        assert_eq!(call.await.unwrap(), 20);
+        assert!(!is_pending(&mut other));
+        drop(other);
+        // A layer that sheds load sees that it is busy.
+        let held = {
+            let mut held = pool.clone();
+            held.ready().await.unwrap();
+            held
+        };
+        let mut shedding = tower::load_shed::LoadShed::new(pool.clone());
+        let shed = shedding.ready().await.unwrap().call(2).await;
+        assert!(
+            shed.unwrap_err()
+                .is::<tower::load_shed::error::Overloaded>()
+        );
+        drop((held, shedding));
+        let mut shedding = tower::load_shed::LoadShed::new(pool.clone());
+        assert_eq!(shedding.ready().await.unwrap().call(2).await.unwrap(), 20);
+        pool.close();
+        assert!(matches!(pool.ready().await, Err(Error::PoolClosed)));
+    });
+}
+
+#[cfg(not(feature = "tower"))]
+fn a_pool_is_a_service() {}
+
 #[cfg(feature = "smol")]
 fn calls_wait_on_async_io() {
     async_io::block_on(async {
@@ -317,4 +369,5 @@ pub(crate) const CASES: &[Case] = cases![
     a_map_may_be_without_end,
     calls_wait_in_a_runtime,
     calls_wait_on_async_io,
+    a_pool_is_a_service,
 ];
