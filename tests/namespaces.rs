@@ -35,6 +35,7 @@ fn main() {
             all_that_a_child_has_started_is_gone_when_its_call_returns needs Root,
             a_plain_user_can_have_all_namespaces needs Root UserNamespaces,
             children_in_pid_namespaces_die_with_the_program needs Root,
+            all_in_a_pid_namespace_dies_with_a_killed_keeper needs Root,
             queues_of_its_own_are_not_the_programs needs Root,
         ],
         cases![
@@ -456,7 +457,8 @@ fn all_that_a_child_has_started_is_gone_when_its_call_returns() {
     }
 }
 
-const ALL: &str = "[namespaces]\nnetwork = \"none\"\nipc = \"own\"\npid = \"own\"\n";
+const ALL: &str =
+    "[namespaces]\nnetwork = \"none\"\nipc = \"own\"\nmount = \"own\"\npid = \"own\"\n";
 
 fn a_plain_user_can_have_all_namespaces() {
     let user = || enter::become_user(4242);
@@ -490,6 +492,41 @@ fn helper_leaves_a_child() {
     child.confinement().unwrap().unwrap();
     println!("{}", child.id());
     let _ = child.join();
+}
+
+/// Leaves processes behind that fork without end, and stays.
+#[func(sandbox = dynamic)]
+fn storms_and_stays(held: std::os::fd::OwnedFd, mut ready: crossmist::Sender<()>) {
+    assert!(raw::fork_without_end());
+    drop(held);
+    ready.send(&()).unwrap();
+    std::thread::sleep(Duration::from_secs(3600));
+}
+
+fn all_in_a_pid_namespace_dies_with_a_killed_keeper() {
+    let forking =
+        "processes = 8\n[syscalls]\nallow = [{ call = \"@process\", why = \"the test\" }]\n";
+    let own = policy("parser", &format!("{forking}{OWN_PROCESSES}"));
+    let (reading, writing) = std::io::pipe().unwrap();
+    let (ready, mut is_ready) = crossmist::channel().unwrap();
+    let stays = storms_and_stays.sandbox(&own);
+    let child = stays.spawn(writing.into(), ready).unwrap();
+    is_ready.recv().unwrap().unwrap();
+    // The control: they live, and hold the other end.
+    let waits = raw::read_without_waiting(&reading);
+    assert_eq!(waits, Err(nix::Error::EAGAIN));
+    let first = child.id();
+    let stat = std::fs::read_to_string(format!("/proc/{first}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    let keeper: i32 = rest.split(' ').nth(1).unwrap().parse().unwrap();
+    let keeper = nix::unistd::Pid::from_raw(keeper);
+    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let result = child.join();
+    assert!(matches!(result, Err(Error::KeeperDied)), "{result:?}");
+    wait_until_gone(first);
+    support::wait_until("all are gone", || {
+        raw::read_without_waiting(&reading) == Ok(0)
+    });
 }
 
 fn queues_of_its_own_are_not_the_programs() {

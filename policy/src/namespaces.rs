@@ -16,13 +16,15 @@ pub enum Namespace {
     Network,
     /// System V and POSIX message queues, semaphores and shared memory.
     Ipc,
+    /// Mounts, and a root directory that holds only the granted paths.
+    Mount,
     /// Processes, which end together.
     Pid,
 }
 
 impl Namespace {
     /// All namespaces, in the order in which a child gets them.
-    pub const ALL: [Self; 4] = [Self::User, Self::Network, Self::Ipc, Self::Pid];
+    pub const ALL: [Self; 5] = [Self::User, Self::Network, Self::Ipc, Self::Mount, Self::Pid];
 
     /// Returns the key that policies use.
     pub fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Namespace {
             Self::User => "user",
             Self::Network => "network",
             Self::Ipc => "ipc",
+            Self::Mount => "mount",
             Self::Pid => "pid",
         }
     }
@@ -74,6 +77,8 @@ pub struct Namespaces {
     pub network: Wish,
     /// System V and POSIX queues.
     pub ipc: Wish,
+    /// Mounts, and the root directory.
+    pub mount: Wish,
     /// Processes.
     pub pid: Wish,
     /// Whether nothing that the filter allows reaches another process through an empty network, so that
@@ -92,6 +97,7 @@ impl Namespaces {
             },
             Namespace::Network => self.network,
             Namespace::Ipc => self.ipc,
+            Namespace::Mount => self.mount,
             Namespace::Pid => self.pid,
         }
     }
@@ -114,6 +120,7 @@ impl Policy {
             },
             network: wish("network"),
             ipc: wish("ipc"),
+            mount: wish("mount"),
             pid: wish("pid"),
             network_can_be_shared: !self.has_local_sockets(),
         }

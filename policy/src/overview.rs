@@ -395,6 +395,7 @@ impl Policy {
         });
         let is_alone = self.has_own(Namespace::Network);
         let shares = any(&["memfd_create"]);
+        let inspects = any(&["newfstatat", "statx", "stat"]);
         let fresh = self.values.is_strict("process", "launch");
         let speculates = !self.values.is_strict("process", "spec_allow");
         let grouped = self.has_control_group();
@@ -431,9 +432,12 @@ impl Policy {
             },
             one(
                 "metadata",
-                any(&["newfstatat", "statx", "stat"]),
+                inspects && !self.has_own(Namespace::Mount),
                 "whether a path exists, and its size and times, for any path: Landlock doesn't restrict that",
-                "no path can be inspected (seccomp)",
+                match inspects {
+                    true => "only granted paths exist (a mount namespace)",
+                    false => "no path can be inspected (seccomp)",
+                },
             ),
             one(
                 "UDP",
@@ -476,7 +480,8 @@ impl Policy {
                 "the kernel's memory",
                 any(&["epoll_create1", "socketpair", "socket", "pipe2"]) && !grouped,
                 "sockets, pipes and the watches of epolls don't count towards `limits.memory`; \
-                 `limits.open_files` bounds how many there are, and each epoll can watch all of them",
+                 `limits.open_files` bounds how many there are, and each epoll can watch all of them. The \
+                 more watch a socket, the longer one packet to it takes, also for its other side",
                 if grouped {
                     "it counts (memory.max)"
                 } else {

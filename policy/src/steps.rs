@@ -201,6 +201,8 @@ pub static STEPS: &[Step] = &[
         "no address can be reached, by whatever protocol: also UDP, and TCP on kernels whose Landlock has no rights on ports. Children whose filter allows no sockets but those of the internet are in the same one, which costs them nothing; others have one each"),
     namespace(Namespace::Ipc, "is in an IPC namespace of its own", "unshare(CLONE_NEWIPC)", Release::new(3, 0),
         "no message queue, semaphore or shared memory of System V or POSIX is shared with anybody"),
+    namespace(Namespace::Mount, "gets a root directory of its own, which holds only the paths that the policy grants", "unshare(CLONE_NEWNS), mount_setattr", Release::new(5, 12),
+        "no other path exists: not even the metadata of one can be read, which Landlock does not restrict. What the policy does not grant for writing is mounted read-only, and nothing there has a set-user-ID bit"),
     namespace(Namespace::Pid, "is in a PID namespace, whose first process is the keeper's and does nothing but wait", "clone(CLONE_NEWPID)", Release::new(3, 8),
         "the end is atomic: the kernel kills everything that the child has started together with that process. The child sees no process but its own"),
     wall("is waited for and killed by a descriptor", "pidfd_open, waitid(P_PIDFD)", Release::new(5, 4),

@@ -73,7 +73,7 @@ pub(crate) fn apply(
     };
     // Before the descriptors of the keeper are closed, which lead there, and while it has every right.
     let namespaces = origin
-        .complete(&fixed.namespaces)
+        .complete(&fixed.namespaces, plan.root.as_ref())
         .map_err(|(at, error)| Failure::new(at, errno(&error)))?;
     sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
     standard_descriptors(&plan).map_err(step(Step::Standard))?;

@@ -18,6 +18,7 @@ use landlock::{
 };
 
 use super::mounts::{self, Mounts};
+use super::root::Root;
 use crate::sys::system_files;
 
 /// Returns what Landlock handles for a policy on a kernel with this ABI: rights on files, rights on
@@ -35,11 +36,12 @@ pub(super) fn handled(policy: &Compiled, abi: u32) -> [u64; 3] {
     ]
 }
 
-/// Creates the ruleset. `None` if there is nothing to handle.
+/// Creates the ruleset. `None` if there is nothing to handle. Adds the paths to `root`.
 pub(super) fn ruleset(
     policy: &Compiled,
     abi: u32,
     bound: &[(String, String)],
+    root: Option<&mut Root>,
 ) -> Result<Option<Arc<OwnedFd>>, String> {
     /// Rulesets that grant nothing are the same for every policy, and are kept.
     static EMPTY: Mutex<BTreeMap<[u64; 3], Arc<OwnedFd>>> = Mutex::new(BTreeMap::new());
@@ -52,13 +54,13 @@ pub(super) fn ruleset(
     let grants_any = grants(policy.filesystem.as_ref().map(Vec::len))
         || grants(policy.network.as_ref().map(Vec::len));
     if grants_any {
-        return build(policy, abi, handled, bound).map(|ruleset| Some(Arc::new(ruleset)));
+        return build(policy, abi, handled, bound, root).map(|ruleset| Some(Arc::new(ruleset)));
     }
     let mut empty = EMPTY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(ruleset) = empty.get(&handled) {
         return Ok(Some(Arc::clone(ruleset)));
     }
-    let ruleset = Arc::new(build(policy, abi, handled, bound)?);
+    let ruleset = Arc::new(build(policy, abi, handled, bound, root)?);
     empty.insert(handled, Arc::clone(&ruleset));
     Ok(Some(ruleset))
 }
@@ -68,9 +70,10 @@ fn build(
     abi: u32,
     handled: [u64; 3],
     bound: &[(String, String)],
+    root: Option<&mut Root>,
 ) -> Result<OwnedFd, String> {
     let created = create(handled).map_err(|error| format!("Landlock refuses it: {error}"))?;
-    let created = add_paths(created, policy, abi, bound)?;
+    let created = add_paths(created, policy, abi, bound, root)?;
     let created = match handled {
         [_, 0, _] => created,
         _ => add_ports(created, policy, bound)?,
@@ -101,6 +104,7 @@ fn add_paths(
     policy: &Compiled,
     abi: u32,
     bound: &[(String, String)],
+    mut root: Option<&mut Root>,
 ) -> Result<RulesetCreated, String> {
     let bound = borrowed(bound);
     let loose = linkable(policy, &bound);
@@ -138,6 +142,11 @@ fn add_paths(
         if rights == 0 {
             // Only directories have these rights, and this is not one.
             continue;
+        }
+        if let Some(root) = &mut root {
+            let added =
+                place(&beneath).and_then(|place| root.add(&beneath, &place, rule.rights.writes()));
+            added.map_err(|error| failed(&error))?;
         }
         let rights = BitFlags::<AccessFs>::from_bits_truncate(rights);
         ruleset = ruleset

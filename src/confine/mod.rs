@@ -14,6 +14,7 @@ mod namespaces;
 mod plan;
 mod policy;
 mod privileges;
+mod root;
 mod status;
 mod step;
 #[cfg(test)]

@@ -6,8 +6,10 @@ use crossmist_policy::Compiled;
 use crossmist_policy::namespaces::{UserWish, Wish};
 
 use super::fields::{flag, put_flag};
+use super::root::Root;
 use super::step::Step;
 use crate::object::{DecodeError, Decoder, Encoder};
+use crate::sys::mounts::begin_mounts;
 use crate::sys::namespaces::{self, Network};
 
 pub use crossmist_policy::namespaces::Namespace;
@@ -130,7 +132,11 @@ impl Origin {
 
     /// In the child: creates or enters what is wanted besides, and returns in which namespaces the child
     /// is that the program is not.
-    pub(super) fn complete(&mut self, wanted: &Wanted) -> Result<NamespaceSet, (Step, io::Error)> {
+    pub(super) fn complete(
+        &mut self,
+        wanted: &Wanted,
+        root: Option<&Root>,
+    ) -> Result<NamespaceSet, (Step, io::Error)> {
         let mut has = self.namespaces;
         let missing = wanted.all().minus(has);
         // Closed here in any case: what is swept is nobody's any more.
@@ -151,6 +157,22 @@ impl Origin {
                 Ok(()) => has = has.with(Namespace::Ipc),
                 Err(_) if !wanted.required.has(Namespace::Ipc) => {}
                 Err(error) => return Err((Step::Ipc, error)),
+            }
+        }
+        if missing.has(Namespace::Mount) {
+            let begin = || {
+                begin_mounts()?;
+                root.map(Root::build).transpose()
+            };
+            match begin() {
+                Ok(root) => {
+                    // Halfway there is nowhere.
+                    let entered = root.map_or(Ok(()), |root| root.enter());
+                    entered.map_err(|error| (Step::Mount, error))?;
+                    has = has.with(Namespace::Mount);
+                }
+                Err(_) if !wanted.required.has(Namespace::Mount) => {}
+                Err(error) => return Err((Step::Mount, error)),
             }
         }
         match wanted.required.minus(has).is_empty() {

@@ -14,7 +14,8 @@ use super::control_group::{self, Bounds, ControlGroup, Entrance, NewGroup};
 use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
 use super::inherited::Inherited;
 use super::landlock;
-use super::namespaces::{Wanted, put_wanted, wanted};
+use super::namespaces::{Namespace, Wanted, put_wanted, wanted};
+use super::root::Root;
 use crate::object::{DecodeError, Decoder, Encoder, Object};
 use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
 use crossmist_policy::bpf::{BpfProgram, sock_filter};
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     /// The Landlock ruleset: the only paths, ports and neighbours that there are. `None` if
     /// Landlock has nothing to do.
     pub(super) ruleset: Option<Arc<OwnedFd>>,
+    /// What its root directory holds, if it has one of its own.
+    pub(super) root: Option<Root>,
     /// The standard descriptors, or `/dev/null` if there is none.
     pub(super) standard: [Option<OwnedFd>; 3],
     pub(super) environment: Vec<(OsString, OsString)>,
@@ -115,10 +118,14 @@ impl Plan {
                 Arc::clone(kept.get_or_init(|| fixed))
             }
         };
-        let ruleset = landlock::ruleset(policy, fixed.landlock_abi, bound)?;
+        let has_root = fixed.namespaces.all().has(Namespace::Mount) && policy.filesystem.is_some();
+        let mut root = has_root.then(Root::default);
+        let ruleset = landlock::ruleset(policy, fixed.landlock_abi, bound, root.as_mut())?;
+        root.iter_mut().for_each(Root::complete);
         Ok(Self {
             fixed,
             ruleset,
+            root,
             standard: [None, None, None],
             environment: environment(policy),
             inherited: Inherited::of_caller(makes_files(policy)),
@@ -145,6 +152,7 @@ impl Plan {
         Ok(Self {
             fixed: Arc::new(fixed),
             ruleset: None,
+            root: None,
             ..self
         })
     }
@@ -223,6 +231,8 @@ impl Plan {
         if let Some(ruleset) = &self.ruleset {
             Object::encode(&**ruleset, encoder);
         }
+        put_flag(encoder, self.root.is_some());
+        self.root.iter().for_each(|root| root.encode(encoder));
         Object::encode(&self.standard, encoder);
         put_number(encoder, self.environment.len() as u64);
         for (name, value) in &self.environment {
@@ -242,6 +252,10 @@ impl Plan {
         let fixed = Arc::new(StaticPlan::decode(decoder)?);
         let ruleset = match flag(decoder)? {
             true => Some(Arc::new(OwnedFd::decode(decoder)?)),
+            false => None,
+        };
+        let root = match flag(decoder)? {
+            true => Some(Root::decode(decoder)?),
             false => None,
         };
         let standard = Object::decode(decoder)?;
@@ -265,6 +279,7 @@ impl Plan {
         Ok(Self {
             fixed,
             ruleset,
+            root,
             standard,
             environment,
             inherited,

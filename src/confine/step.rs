@@ -16,6 +16,7 @@ pub(crate) enum Step {
     ControlGroup,
     Network,
     Ipc,
+    Mount,
     Namespaces,
     Descriptors,
     Standard,
@@ -42,6 +43,7 @@ impl Step {
         Self::ControlGroup,
         Self::Network,
         Self::Ipc,
+        Self::Mount,
         Self::Namespaces,
         Self::Descriptors,
         Self::Standard,
@@ -75,6 +77,10 @@ impl Step {
                 "get into a network namespace without interfaces (unshare or setns, CLONE_NEWNET)"
             }
             Self::Ipc => "get into an IPC namespace of its own (unshare, CLONE_NEWIPC)",
+            Self::Mount => {
+                "get a root directory of its own (unshare, CLONE_NEWNS; open_tree, mount_setattr, move_mount, \
+                 pivot_root)"
+            }
             Self::Namespaces => "find itself in every namespace that its policy requires",
             Self::Limits => "set a resource limit (prlimit)",
             Self::BoundingSet => "empty its capability bounding set",
@@ -96,6 +102,7 @@ impl Step {
     fn asks(self) -> Option<&'static steps::Step> {
         match self {
             Self::Descriptors => steps::asking_for("close_range"),
+            Self::Mount => steps::asking_for("unshare(CLONE_NEWNS)"),
             Self::NoNewPrivs => steps::asking_for("PR_SET_NO_NEW_PRIVS"),
             Self::DenyWriteExecute => Some(SecondNet::DenyWriteExecute.step()),
             Self::Seccomp => steps::asking_for("SECCOMP_RET_KILL_PROCESS"),
@@ -127,6 +134,12 @@ impl Step {
                 "that needs CAP_SYS_ADMIN, and no filter or limit (sysctl user.max_ipc_namespaces) that \
                  forbids it: let the keeper use a user namespace, by `user = \"if-needed\"` in \
                  `[namespaces]`, or say `ipc = \"if-possible\"` there"
+            }
+            Self::Mount => {
+                "that needs CAP_SYS_ADMIN, a root directory that is the root of a mount (a program that has called \
+                 chroot(2) may have none), and no filter or limit (sysctl user.max_mnt_namespaces) that forbids it: \
+                 let the keeper use a user namespace, by `user = \"if-needed\"` in `[namespaces]`, or say \
+                 `mount = \"if-possible\"` there"
             }
             Self::User => {
                 "under root each child takes a random user id that /proc/self/uid_map and gid_map \

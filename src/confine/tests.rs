@@ -111,6 +111,7 @@ fn plan(fixed: StaticPlan) -> Plan {
     Plan {
         fixed: Arc::new(fixed),
         ruleset: None,
+        root: None,
         standard: [None, None, None],
         environment: Vec::new(),
         inherited: Inherited::default(),

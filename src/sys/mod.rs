@@ -22,6 +22,7 @@ pub(crate) mod image;
 pub(crate) mod inherited;
 pub(crate) mod kind;
 pub(crate) mod memory;
+pub(crate) mod mounts;
 pub(crate) mod namespaces;
 #[cfg(crossmist_learn)]
 pub(crate) mod notify;

@@ -22,7 +22,7 @@ use crate::source::Location;
 use crate::steps::SecondNet;
 
 /// What such bytes begin with; the last one is the version of the form.
-const MAGIC: [u8; 8] = *b"xm-pol\0\x04";
+const MAGIC: [u8; 8] = *b"xm-pol\0\x05";
 
 /// Bytes that aren't a compiled policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ fields! {
     Process {
         stdin stdout stderr dumpable dies_with_parent deny_write_execute allow_speculation own_user fresh_image
     }
-    Namespaces { user network ipc pid network_can_be_shared }
+    Namespaces { user network ipc mount pid network_can_be_shared }
     Provenance { call said }
     Need { abi what relaxation location }
     Requirement { net line }

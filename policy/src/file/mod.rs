@@ -123,12 +123,6 @@ fn read(reader: &mut Reader, table: &DeTable<'_>) -> File {
     }
     if let Some(section) = root.section(reader, "namespaces") {
         settings(reader, &section, "namespaces", &mut file);
-        if let Some(node) = section.key("mount") {
-            let message = "a root directory of its own is not done by this version: a policy that asks \
-                           for one would be weaker than it says";
-            let problem = Problem::new(Code::Unsupported, reader.place(node), message);
-            reader.problem(problem.help("take `mount` out; Landlock keeps other paths away"));
-        }
         section.finish(reader);
     }
     if let Some(section) = root.section(reader, "environment") {
