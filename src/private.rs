@@ -10,6 +10,7 @@ pub use crate::func::{Arguments, Func, PreloadReference};
 pub use crate::if_smol;
 pub use crate::if_tokio;
 pub use crate::object::Auto;
+pub use crate::pool::Spares;
 pub use crate::sys::image::Target;
 use crate::{Builder, Child, DecodeError, Error, SandboxPolicy, Shape};
 #[cfg(feature = "tokio")]

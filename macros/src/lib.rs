@@ -164,6 +164,12 @@ use proc_macro::TokenStream;
 /// With `sandbox = dynamic`, each call chooses its policy: `longest.sandbox(&policy)` takes a
 /// `crossmist::SandboxPolicy` and returns a `Builder`.
 ///
+/// # Children that wait
+///
+/// With `spares = 2`, two children wait for `run`, confined already, and are replaced after their one call. The first
+/// call starts them. A call by `builder()` or `spawn` starts its own child. `crossmist::Pool` offers the same
+/// with a bound on how many calls run at once, and more.
+///
 /// # Prepared state
 ///
 /// With `preload = load_fonts`, the function's children share what `load_fonts` has built: statics, heap,
@@ -222,6 +228,7 @@ use proc_macro::TokenStream;
 /// * `tokio`, `tokio(…)`, `smol`: the runtime of an `async fn`. `tokio` alone means
 ///   `tokio(flavor = "current_thread")`.
 /// * `sandbox = "name"`, `sandbox = dynamic`: see above.
+/// * `preload = function`, `spares = number`: see above.
 /// * `callback`: the function is only a callback, without `run` and the other methods. Its
 ///   arguments may then be borrowed, for `bind_ref` and `bind_mut`.
 /// * `crate = path`: the path of the library, if it is not `::crossmist`. For a crate that exports

@@ -5,6 +5,7 @@ mod queue;
 mod run;
 #[cfg(feature = "tower")]
 mod service;
+mod spares;
 mod stats;
 mod stock;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use self::map::{Map, MapUnordered};
 use self::queue::{NoPlace, Place, Queue};
+pub use self::spares::Spares;
 use self::stats::count;
 pub use self::stats::{Latency, PoolStats};
 use self::stock::{Start, Stock};

@@ -79,7 +79,10 @@ for_each_arity! { calls }
 #[cfg(feature = "__runtime")]
 impl<A: Object, R: Object + Send> super::Inner<A, R> {
     /// Runs a call while other tasks run.
-    async fn run_async<W: crate::runtime::Reactor>(&self, arguments: A) -> Result<R, Error> {
+    pub(super) async fn run_async<W: crate::runtime::Reactor>(
+        &self,
+        arguments: A,
+    ) -> Result<R, Error> {
         use super::queue::NoPlace;
         use super::stats::count;
 

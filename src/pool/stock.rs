@@ -86,6 +86,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// So many may linger even if there are few workers.
 const LEAST_LEAVING: usize = 4;
 
+/// No more than these, however many workers there are.
+const MOST_LEAVING: usize = 64;
+
 /// How many spares are started at a time, before others are looked after.
 const BATCH: usize = 4;
 
@@ -116,7 +119,7 @@ impl<R: Object + Send> Stock<R> {
             options,
             wanted,
             idle_time,
-            most_leaving: workers.max(LEAST_LEAVING),
+            most_leaving: workers.clamp(LEAST_LEAVING, MOST_LEAVING),
             state: Mutex::new(State {
                 spares,
                 leaving: Vec::new(),

@@ -356,6 +356,43 @@ fn calls_wait_in_a_runtime() {}
 #[cfg(not(feature = "smol"))]
 fn calls_wait_on_async_io() {}
 
+#[func(sandbox = "parser", spares = 2)]
+fn own_id_of_a_spare() -> u32 {
+    std::process::id()
+}
+
+#[func(sandbox = "pure", spares = 1)]
+fn sum_of_a_spare(numbers: Vec<u64>, more: u64) -> Result<u64, String> {
+    match numbers.is_empty() {
+        true => Err("there are none".to_owned()),
+        false => Ok(numbers.iter().sum::<u64>() + more),
+    }
+}
+
+/// Nothing changes for the caller of a function with spares.
+fn plain_calls_use_spares() {
+    let keeper = crate::hostile::keeper();
+    let spares = || crate::hostile::named(keeper, "own_id_of_a_spa");
+    assert!(spares().is_empty());
+    let mut ids = BTreeSet::new();
+    for _ in 0..5 {
+        wait_until("two spares wait", || ids.is_empty() || spares().len() == 2);
+        let before = spares();
+        let id = own_id_of_a_spare.run().unwrap();
+        assert!(before.is_empty() || before.contains(&id));
+        ids.insert(id);
+    }
+    assert_eq!(ids.len(), 5);
+    // A call that is set up takes the ordinary road.
+    wait_until("two spares wait", || spares().len() == 2);
+    let before = spares();
+    assert!(!before.contains(&own_id_of_a_spare.builder().run().unwrap()));
+    assert!(!before.contains(&own_id_of_a_spare.spawn().unwrap().join().unwrap()));
+    assert_eq!(sum_of_a_spare.run(vec![1, 2], 3).unwrap(), Ok(6));
+    assert!(sum_of_a_spare.run(vec![], 3).unwrap().is_err());
+    assert_eq!(sum_of_a_spare.call_unconfined(vec![1], 3), Ok(4));
+}
+
 pub(crate) const CASES: &[Case] = cases![
     every_call_meets_a_process_of_its_own,
     calls_use_the_spares_that_wait,
@@ -370,4 +407,5 @@ pub(crate) const CASES: &[Case] = cases![
     calls_wait_in_a_runtime,
     calls_wait_on_async_io,
     a_pool_is_a_service,
+    plain_calls_use_spares,
 ];

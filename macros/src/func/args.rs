@@ -16,6 +16,7 @@ const ACCEPTED: &[&str] = &[
     "sandbox = \"policy\"",
     "sandbox = dynamic",
     "smol",
+    "spares = number",
     "tokio",
     "tokio(…)",
 ];
@@ -29,6 +30,8 @@ pub(crate) struct Args {
     pub(crate) sandbox: sandbox::Words,
     /// `preload = path`
     pub(crate) preload: Option<Path>,
+    /// `spares = number`
+    pub(crate) spares: Option<syn::LitInt>,
 }
 
 /// `tokio(…)` or `smol`: what starts the runtime of an `async fn`.
@@ -51,6 +54,7 @@ impl Args {
             callback: false,
             sandbox: sandbox::Words::default(),
             preload: None,
+            spares: None,
         };
         let arguments = words::arguments(tokens, errors);
         let is_confined = arguments
@@ -71,6 +75,18 @@ impl Args {
                 args.starter = Starter::tokio(&argument, errors);
             } else if path.is_ident("smol") {
                 args.starter = Starter::smol(&argument, errors);
+            } else if path.is_ident("spares") {
+                match spares(&argument) {
+                    Some(_) if !is_confined => errors.on(
+                        &argument,
+                        "only a function with a sandbox can have spare children: add `sandbox = \"…\"`",
+                    ),
+                    Some(number) => args.spares = Some(number),
+                    None => errors.on(
+                        &argument,
+                        "expected `spares = number`: how many children wait for a call, such as `spares = 2`",
+                    ),
+                }
             } else if path.is_ident("preload") {
                 match preload(&argument) {
                     Some(_) if !is_confined => errors.on(
@@ -94,6 +110,20 @@ impl Args {
             }
         }
         args
+    }
+}
+
+/// The number in `spares = number`.
+fn spares(argument: &Meta) -> Option<syn::LitInt> {
+    let Meta::NameValue(pair) = argument else {
+        return None;
+    };
+    match &pair.value {
+        syn::Expr::Lit(syn::ExprLit {
+            lit: syn::Lit::Int(number),
+            ..
+        }) => number.base10_parse::<u16>().ok().map(|_| number.clone()),
+        _ => None,
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Function {
     pub(crate) sandbox: Option<Sandbox>,
     /// The function that prepares what its children share.
     pub(crate) preload: Option<Path>,
+    /// How many children wait for `run`.
+    pub(crate) spares: Option<syn::LitInt>,
     pub(crate) attrs: Attrs,
     pub(crate) vis: Visibility,
     pub(crate) name: Ident,
@@ -94,6 +96,22 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
     let arguments = arguments(&sig, args.callback, &mut refusals);
     let output = output(&sig.output, &mut refusals);
     let sandbox = sandbox(&args.sandbox, args.callback, &output, errors);
+    let spares = args.spares;
+    if let Some(spares) = &spares {
+        if matches!(sandbox, Some(Sandbox::Dynamic)) {
+            errors.on(
+                spares,
+                "with `sandbox = dynamic`, each call chooses its policy, so no child can wait with it: make \
+                 a `Pool` for each policy instead",
+            );
+        } else if !sig.generics.params.is_empty() {
+            errors.on(
+                spares,
+                "a generic function is many functions, each of which would need spare children: make a \
+                 `Pool` for those that you call",
+            );
+        }
+    }
     self_types(&sig, &mut refusals);
 
     if !refusals.is_empty() {
@@ -105,6 +123,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
         callback: args.callback,
         sandbox,
         preload: args.preload,
+        spares,
         attrs,
         vis,
         name: sig.ident.clone(),

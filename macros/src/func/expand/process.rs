@@ -158,7 +158,19 @@ impl Parts<'_> {
         let builder = self.docs("Sets up a call of", "in a child process.");
         let errors = errors_section();
         let span = spans::generated(&self.function.name).span();
+        let spares = self.function.spares.as_ref().map(|number| {
+            quote! {
+                static __CROSSMIST_SPARES: #krate::__private::Spares<#arguments, #output> =
+                    #krate::__private::Spares::new(#number);
+            }
+        });
+        let run_call = match &spares {
+            None => quote!(#krate::__private::run::<Self>(self, (#(#names,)*))),
+            Some(_) => quote!(__CROSSMIST_SPARES.run::<Self>(self, (#(#names,)*))),
+        };
         quote_spanned! {span=>
+            #spares
+
             #[allow(clippy::too_many_arguments)]
             impl #impl_generics #this #where_clause {
                 #run
@@ -167,7 +179,7 @@ impl Parts<'_> {
                     self,
                     #(#names: #types),*
                 ) -> ::core::result::Result<#output, #krate::Error> {
-                    #krate::__private::run::<Self>(self, (#(#names,)*))
+                    #run_call
                 }
 
                 #spawn
@@ -236,6 +248,10 @@ impl Parts<'_> {
         let span = spans::generated(&self.function.name).span();
         let [if_built, module, run, spawn] = ["if_", "", "run_", "spawn_"]
             .map(|prefix| Ident::new(&format!("{prefix}{runtime}"), span));
+        let run_call = match &self.function.spares {
+            None => quote!(#krate::__private::#run::<Self>(self, (#(#names,)*)).await),
+            Some(_) => quote!(__CROSSMIST_SPARES.#run::<Self>(self, (#(#names,)*)).await),
+        };
         quote_spanned! {span=>
             #krate::__private::#if_built! {
                 #[allow(clippy::too_many_arguments, clippy::future_not_send)]
@@ -246,7 +262,7 @@ impl Parts<'_> {
                         self,
                         #(#names: #types),*
                     ) -> ::core::result::Result<#output, #krate::Error> {
-                        #krate::__private::#run::<Self>(self, (#(#names,)*)).await
+                        #run_call
                     }
 
                     #spawn_docs
