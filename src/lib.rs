@@ -52,6 +52,9 @@
 //! channels. [`trusted`] channels carry code as well: callbacks, and boxes of traits that are marked with
 //! [`#[object]`](object). A [`Blob`] shares memory instead of copying it.
 //!
+//! A [`Pool`] keeps children that have started and confined themselves already. Each answers one call. With
+//! [`preload`](macro@func#prepared-state), they share state that was prepared once.
+//!
 //! # What happens in a call
 //!
 //! The arguments are encoded as bytes, descriptors and code references, the three sections of one message.

@@ -37,7 +37,7 @@ use crate::transport::Outbox;
 /// `A` are the function's arguments as a tuple, `R` is its result. Clones share one pool. When the last one is
 /// dropped, its children end.
 ///
-/// ```
+/// ```standalone_crate
 /// use crossmist::{Pool, func};
 ///
 /// #[func(sandbox = "parser")]
@@ -59,7 +59,7 @@ use crate::transport::Outbox;
 /// # What is fixed
 ///
 /// The policy, the values of its variables, the environment and the standard descriptors are those that the pool
-/// was built with. A child inherits what it inherits (priorities, umask, …) from the thread that built the
+/// was built with. Paths that the policy grants are opened when a child is started. A child inherits what it inherits (priorities, umask, …) from the thread that built the
 /// pool. If the thread that calls has other credentials, or may run on other processors, than the spares were
 /// started with, they are given up, and the call starts a child.
 ///
