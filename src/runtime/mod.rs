@@ -20,9 +20,3 @@ pub(crate) use self::call::{run, spawn};
 pub use self::channel::{Duplex, Receiver, Sender};
 pub use self::child::Child;
 pub use self::reactor::Reactor;
-
-/// An asynchronous runtime that this library can wait in: [`Tokio`](crate::tokio::Tokio) or
-/// [`Smol`](crate::smol::Smol). It cannot be implemented elsewhere.
-pub trait Runtime: Reactor {}
-
-impl<R: Reactor> Runtime for R {}

@@ -10,7 +10,8 @@ use std::time::Instant;
 use crate::sys::readiness::Held;
 use crate::transport::{Interest, WaitFor};
 
-/// How a runtime waits.
+/// An asynchronous runtime that this library can wait in: [`Tokio`](crate::tokio::Tokio) or
+/// [`Smol`](crate::smol::Smol). It cannot be implemented elsewhere, since what is registered has no public name.
 pub trait Reactor: Debug + Send + Sync + Sized + 'static {
     /// A descriptor that the runtime watches.
     type Source: Debug + Send + Sync;
