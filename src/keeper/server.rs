@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -105,9 +105,22 @@ struct Keeper {
     groups: Vec<Group>,
     /// A child has left processes behind, and some of them may be there still.
     has_orphans: bool,
+    /// When it lets another one take its place: before the kernel kills it for the processor time that it has
+    /// used.
+    retires_at: Option<Duration>,
+    /// It can be asked no more. What it has been asked before, it still does.
+    is_closed: bool,
     /// It takes no more requests.
     is_retiring: bool,
     undertaker: Undertaker,
+}
+
+/// After how much processor time a keeper retires: it leaves a quarter of what it may use to the calls in
+/// progress. `None` if it may use any amount.
+fn retires_at() -> Option<Duration> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_CPU).ok()?;
+    let most = (hard != libc::RLIM_INFINITY).then(|| Duration::from_secs(hard))?;
+    Some(most.saturating_sub(most / 4))
 }
 
 /// A child that is alive, as far as is known.
@@ -197,6 +210,8 @@ impl Keeper {
                 next: 0,
                 groups: Vec::new(),
                 has_orphans: false,
+                retires_at: retires_at(),
+                is_closed: false,
                 is_retiring: false,
                 undertaker: Undertaker::default(),
             }),
@@ -331,6 +346,13 @@ impl Keeper {
             if self.has_orphans {
                 self.has_orphans = !self.end_orphans(Deadline::after(STRETCH));
             }
+            if !self.is_closed
+                && self
+                    .retires_at
+                    .is_some_and(|most| clock::process_time() > most)
+            {
+                self.close();
+            }
             if self.is_retiring
                 && self.children.is_empty()
                 && self.groups.is_empty()
@@ -373,6 +395,22 @@ impl Keeper {
         }
     }
 
+    /// Has the program start another keeper for its next call.
+    fn close(&mut self) {
+        self.is_closed = true;
+        let reading = nix::sys::socket::Shutdown::Read;
+        // If it fails, the program has ended.
+        let _ = nix::sys::socket::shutdown(self.program.as_raw_fd(), reading);
+    }
+
+    /// Takes no more requests, and ends after the last child.
+    fn retire(&mut self) -> Served {
+        // Not of the end of its socket either.
+        self.epoll.remove(self.program.as_fd());
+        self.is_retiring = true;
+        Served::Goes
+    }
+
     /// Forks the first process of a PID namespace, if one is wanted. That goes on as the keeper does.
     fn begin_pid_namespace(&self, request: &Request) -> io::Result<Nest> {
         let wanted = &request.namespaces;
@@ -403,6 +441,14 @@ impl Keeper {
         let room = Request::BYTES + 1;
         let packet =
             match socket::receive(self.program.as_fd(), &mut bytes, room, None, Wait::Never) {
+                // The program would have closed both directions.
+                Ok(packet)
+                    if packet.bytes == 0
+                        && self.is_closed
+                        && poll::events(self.program.as_fd(), 0) & libc::POLLHUP == 0 =>
+                {
+                    return self.retire();
+                }
                 Ok(packet) if packet.bytes == 0 => return Served::Ended,
                 Ok(packet) => packet,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Served::Goes,
@@ -419,10 +465,7 @@ impl Keeper {
             return Served::Ended;
         }
         if bytes == [RETIRE] {
-            // Not of the end of its socket either.
-            self.epoll.remove(self.program.as_fd());
-            self.is_retiring = true;
-            return Served::Goes;
+            return self.retire();
         }
         let mut descriptors = packet.descriptors.into_iter().flatten();
         let mut next = || descriptors.next().map(|fd| fd.into_owned());

@@ -12,6 +12,12 @@ pub(crate) fn monotonic_nanos() -> i128 {
     })
 }
 
+/// How long this process has run on processors.
+pub(crate) fn process_time() -> Duration {
+    // As above.
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 /// How long this thread has run on a processor.
 pub(crate) fn thread_time() -> Duration {
     // As above.

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crossmist::{Child, Error};
+use crossmist::{Child, Error, func};
 
 use crate::cases;
 use crate::functions::{add, kill, long_sleep, parent, sleep};
@@ -13,6 +13,7 @@ use crate::support::{
 };
 
 pub(crate) const CASES: &[Case] = cases![
+    a_keeper_with_little_processor_time_left_is_replaced,
     a_killed_program_takes_every_child_with_it,
     a_program_that_ends_takes_every_child_with_it,
     a_killed_keeper_takes_its_children_and_the_next_call_works,
@@ -209,4 +210,34 @@ fn what_a_terminal_sends_leaves_the_keeper_alone() {
         nix::sys::signal::killpg(group, signal).unwrap();
     }
     assert!(program.wait().unwrap().success());
+}
+
+/// Prints more than anybody reads.
+#[func(sandbox = "worker")]
+fn floods() {
+    for _ in 0..256 {
+        nix::unistd::write(std::io::stderr(), &[b'x'; 64 << 10]).unwrap();
+    }
+}
+
+fn a_keeper_with_little_processor_time_left_is_replaced() {
+    use nix::sys::resource::{Resource, setrlimit};
+    // For this process, and for the keeper.
+    setrlimit(Resource::RLIMIT_CPU, 4, 4).unwrap();
+    let mut kept = long_sleep();
+    let first = parent(kept.id());
+    let begun = std::time::Instant::now();
+    loop {
+        floods.run().unwrap();
+        let next = long_sleep();
+        let keeper = parent(next.id());
+        next.kill().unwrap();
+        assert!(next.join().is_err());
+        if keeper != first {
+            break;
+        }
+        assert!(begun.elapsed() < patience(Duration::from_secs(300)));
+    }
+    // What it was asked before continues.
+    assert!(matches!(kept.try_join(), Ok(None)));
 }
