@@ -211,7 +211,7 @@ macro_rules! handle_is_consistent {
         let result = child.join_timeout(patience(Duration::from_secs(60)))$($wait)*;
         assert!(matches!(result, Ok(Some(7))), "{result:?}");
         // It was joined.
-        assert!(matches!(child.join_timeout(soon)$($wait)*, Err(Error::StatusTaken)));
+        assert!(matches!(child.join_timeout(soon)$($wait)*, Err(Error::AlreadyJoined)));
 
         let child = never_answers.builder().$spawn()$($wait)*.unwrap();
         child.kill_handle().kill().unwrap();

@@ -140,7 +140,7 @@ fn makes_blobs(length: usize) -> (Blob, Blob) {
     for piece in bytes.chunks(1000) {
         grown.write_all(piece).unwrap();
     }
-    (Blob::copy_of(&bytes).unwrap(), grown.freeze().unwrap())
+    (Blob::from_slice(&bytes).unwrap(), grown.freeze().unwrap())
 }
 
 fn a_memory_object_of_ones_own_is_handed_up_at_any_length() {

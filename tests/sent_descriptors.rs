@@ -109,7 +109,7 @@ fn gives_back(file: File) -> File {
 
 #[func(sandbox = "worker")]
 fn makes_a_blob(text: String) -> Blob {
-    Blob::copy_of(text.as_bytes()).unwrap()
+    Blob::from_slice(text.as_bytes()).unwrap()
 }
 
 #[func(sandbox = "pure")]

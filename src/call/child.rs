@@ -191,7 +191,7 @@ impl<T: Object> Child<T> {
     /// Waits in `poll(2)`.
     fn wait(&mut self, wait: WaitFor) -> Result<(), Error> {
         let Some(mut entries) = self.entries(wait) else {
-            return Err(Error::StatusTaken);
+            return Err(Error::AlreadyJoined);
         };
         match poll::poll(&mut entries, wait.until) {
             Ok(()) => {
@@ -230,7 +230,7 @@ impl<T: Object> Child<T> {
     /// Comes closer to the result, which is `None` if `until` passes before it.
     pub(crate) fn next_join(&mut self, until: Deadline) -> Step<Result<Option<T>, Error>> {
         let Some(running) = &mut self.running else {
-            return Step::Done(Err(Error::StatusTaken));
+            return Step::Done(Err(Error::AlreadyJoined));
         };
         let linger = match &self.said {
             Some(said) => said.linger,
@@ -249,7 +249,7 @@ impl<T: Object> Child<T> {
             }
         };
         let Some(running) = &mut self.running else {
-            return Step::Done(Err(Error::StatusTaken));
+            return Step::Done(Err(Error::AlreadyJoined));
         };
         match running.next_end(until.min(linger)) {
             Step::Done(Err(StillRunning)) if !linger.has_passed() => Step::Done(Ok(None)),
@@ -262,7 +262,7 @@ impl<T: Object> Child<T> {
     /// Comes closer to the child's report on its confinement.
     pub(crate) fn next_confinement(&mut self) -> Step<Result<Option<ConfinementStatus>, Error>> {
         let Some(running) = &mut self.running else {
-            return Step::Done(Err(Error::StatusTaken));
+            return Step::Done(Err(Error::AlreadyJoined));
         };
         match running.confined.as_ref().map(Confined::status) {
             None => return Step::Done(Ok(None)),
@@ -310,7 +310,7 @@ impl<T: Object> Child<T> {
     /// have.
     fn finish(&mut self, ended: Result<Ended, StillRunning>) -> Result<T, Error> {
         let (Some(running), Some(said)) = (&mut self.running, self.said.take()) else {
-            return Err(Error::StatusTaken);
+            return Err(Error::AlreadyJoined);
         };
         let result = match said.look {
             Answer::Given(reply) => running.conclude(reply),

@@ -124,6 +124,9 @@ impl<T: Object> Iterator for Incoming<'_, T> {
     }
 }
 
+/// A channel that has ended stays so.
+impl<T: Object> std::iter::FusedIterator for Incoming<'_, T> {}
+
 impl<'r, T: Object> IntoIterator for &'r mut Receiver<T> {
     type Item = Result<T, ChannelError>;
     type IntoIter = Incoming<'r, T>;

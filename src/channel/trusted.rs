@@ -47,7 +47,7 @@ pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), Ch
     unsafe_code,
     reason = "declares the contract; does nothing unsafe itself"
 )]
-pub unsafe fn sender<T: Object>(fd: OwnedFd) -> Result<Sender<T>, ChannelError> {
+pub unsafe fn sender_from_fd<T: Object>(fd: OwnedFd) -> Result<Sender<T>, ChannelError> {
     channel::end_of(fd, Trust::Code).map(Sender::new)
 }
 
@@ -59,12 +59,12 @@ pub unsafe fn sender<T: Object>(fd: OwnedFd) -> Result<Sender<T>, ChannelError> 
 ///
 /// # Safety
 ///
-/// That of [`sender`].
+/// That of [`sender_from_fd`].
 #[expect(
     unsafe_code,
     reason = "declares the contract; does nothing unsafe itself"
 )]
-pub unsafe fn receiver<T: Object>(fd: OwnedFd) -> Result<Receiver<T>, ChannelError> {
+pub unsafe fn receiver_from_fd<T: Object>(fd: OwnedFd) -> Result<Receiver<T>, ChannelError> {
     channel::end_of(fd, Trust::Code).map(Receiver::new)
 }
 
@@ -76,11 +76,13 @@ pub unsafe fn receiver<T: Object>(fd: OwnedFd) -> Result<Receiver<T>, ChannelErr
 ///
 /// # Safety
 ///
-/// That of [`sender`].
+/// That of [`sender_from_fd`].
 #[expect(
     unsafe_code,
     reason = "declares the contract; does nothing unsafe itself"
 )]
-pub unsafe fn end<S: Object, R: Object>(fd: OwnedFd) -> Result<Duplex<S, R>, ChannelError> {
+pub unsafe fn duplex_from_fd<S: Object, R: Object>(
+    fd: OwnedFd,
+) -> Result<Duplex<S, R>, ChannelError> {
     channel::end_of(fd, Trust::Code).map(Duplex::new)
 }

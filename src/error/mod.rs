@@ -166,6 +166,9 @@ pub enum Error {
         "the child process ended and gave no result; its status was taken by another `wait` in this program, or by a debugger"
     )]
     StatusTaken,
+    /// The result of this call was returned before.
+    #[error("the result of this call was returned before, by another `join`")]
+    AlreadyJoined,
     /// The child closed its end of the socket without returning a result, and did not exit. It was
     /// killed.
     #[error("the child process closed its channel and gave no result")]

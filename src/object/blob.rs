@@ -61,7 +61,7 @@ impl Blob {
     /// # Errors
     ///
     /// An [`io::Error`] if there is no memory or no free descriptor.
-    pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+    pub fn from_slice(bytes: &[u8]) -> io::Result<Self> {
         let mut buffer = BlobBuf::with_capacity(bytes.len())?;
         buffer.extend_from_slice(bytes)?;
         buffer.freeze()
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn both_ends_see_the_same_bytes() {
         let (mut tx, mut rx) = channel::<Blob>().unwrap();
-        let blob = Blob::copy_of(&[5; 100_000]).unwrap();
+        let blob = Blob::from_slice(&[5; 100_000]).unwrap();
         tx.send(&blob).unwrap();
         let received = rx.recv().unwrap().unwrap();
         assert_eq!(*received, [5; 100_000]);
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn nobody_can_write_to_a_frozen_one() {
-        let blob = Blob::copy_of(b"frozen").unwrap();
+        let blob = Blob::from_slice(b"frozen").unwrap();
         let file = std::fs::File::from(blob.0.memory.try_clone().unwrap());
         let error = (&file).write(b"x").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn a_forged_one_is_refused() {
         let sealed = || {
-            Blob::copy_of(b"12345678")
+            Blob::from_slice(b"12345678")
                 .unwrap()
                 .0
                 .memory

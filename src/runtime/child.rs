@@ -38,7 +38,7 @@ impl<T, W: Reactor> std::fmt::Debug for Child<T, W> {
 impl<T: Object, W: Reactor> Child<T, W> {
     pub(crate) fn new(child: crate::Child<T>) -> Result<Self, Error> {
         let Some((socket, end)) = child.sources() else {
-            return Err(Error::StatusTaken);
+            return Err(Error::AlreadyJoined);
         };
         let register = |held| {
             W::register(held).map_err(|source| Error::Io {

@@ -29,7 +29,7 @@ fn a_call_is_a_call_however_it_is_made() {
         Some(12)
     );
     assert_eq!(state(id), None, "waited for");
-    assert!(matches!(child.try_join(), Err(Error::StatusTaken)));
+    assert!(matches!(child.try_join(), Err(Error::AlreadyJoined)));
     drop(child);
     before.assert_same();
 }
