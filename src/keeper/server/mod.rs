@@ -1,37 +1,31 @@
 //! The keeper's side: its life from `execve` to the end of the program.
 
+mod ends;
+mod setup;
+
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use super::empty_network::EmptyNetwork;
 use super::init;
 use super::oom::OomScore;
 use super::output::{Drained, Misuse, Output};
-use super::protocol::{Cause, ExitReport, KILL, RETIRE, Report, Request, StartMethod, StartStep};
+use super::protocol::{Cause, KILL, RETIRE, Report, Request, StartMethod, StartStep};
 use super::undertaker::Undertaker;
-use super::{Credentials, Handshake, Kind, environment, execute, user_namespace};
-use crate::confine::{self, Group, Namespace, Origin, User};
+use super::{Handshake, Kind, environment, execute};
+use crate::confine::{Group, Namespace, Origin};
 use crate::executable::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
-use crate::sys::closing;
 use crate::sys::confinement;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork;
-use crate::sys::image;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::privileges;
-use crate::sys::process::{self, Ended, Process};
+use crate::sys::process::{self, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Sender, Wait};
-use crate::sys::threads;
 use crate::sys::timer;
-use crate::sys::usage::usage;
-use crate::sys::user_end;
-use crate::transport;
 
 /// What a new child does with its launch socket, and with how it was made: see
 /// [`crate::child`].
@@ -59,25 +53,6 @@ pub(crate) fn enter(
 
 /// Runs the function that a reference leads to.
 type Preload = fn(u64) -> Result<(), String>;
-
-/// Prepares what the children share. The process ends if that takes too long.
-fn prepare(reference: u64, preload: Preload) -> Result<(), String> {
-    nix::unistd::alarm::set(PRELOAD_SECONDS);
-    preload(reference)?;
-    nix::unistd::alarm::cancel();
-    match fork::is_single_threaded() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(format!(
-            "it left threads behind: {}; a process of several threads cannot be forked: end them, or do \
-             without",
-            threads::others()
-        )),
-        Err(error) => Err(format!("its threads can't be counted: {error}")),
-    }
-}
-
-/// A little longer than the program waits.
-const PRELOAD_SECONDS: u32 = 65;
 
 struct Keeper {
     own_id: i32,
@@ -115,14 +90,6 @@ struct Keeper {
     undertaker: Undertaker,
 }
 
-/// After how much processor time a keeper retires: it leaves a quarter of what it may use to the calls in
-/// progress. `None` if it may use any amount.
-fn retires_at() -> Option<Duration> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_CPU).ok()?;
-    let most = (hard != libc::RLIM_INFINITY).then(|| Duration::from_secs(hard))?;
-    Some(most.saturating_sub(most / 4))
-}
-
 /// A child that is alive, as far as is known.
 struct Entry {
     process: Process,
@@ -149,14 +116,14 @@ impl Entry {
     }
 }
 
-/// How often what can't be waited for is looked at.
-const INTERVAL: Duration = Duration::from_millis(5);
+/// How long a helper of the keeper may take, on a machine that is busy.
+const HELPER_TIME: Duration = Duration::from_secs(5);
 
 /// How long others wait while what a child has left behind is ended.
-const STRETCH: Duration = Duration::from_millis(20);
+const ORPHAN_TIME: Duration = Duration::from_millis(20);
 
-/// How long the keeper goes on after the program's end, to bury its children.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How often what can't be waited for is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a wake-up is about. A child goes by its number, its stream and the program's orders for it by
 /// that and a bit above.
@@ -186,154 +153,6 @@ enum Served {
 }
 
 impl Keeper {
-    /// Sets up the process, and tells the program who it is.
-    fn new(
-        program: OwnedFd,
-        kind: Kind,
-        preload: Preload,
-        enter_child: EnterChild,
-    ) -> Option<Self> {
-        match Self::set_up(program.as_fd(), kind, preload) {
-            Ok((asker, own, program_ended, epoll, oom_score, witness)) => Some(Self {
-                asker,
-                own,
-                own_id: nix::unistd::getpid().as_raw(),
-                program,
-                _program_ended: program_ended,
-                enter_child,
-                epoll,
-                oom_score,
-                witness,
-                kind,
-                empty_network: EmptyNetwork::default(),
-                children: BTreeMap::new(),
-                next: 0,
-                groups: Vec::new(),
-                has_orphans: false,
-                retires_at: retires_at(),
-                is_closed: false,
-                is_retiring: false,
-                undertaker: Undertaker::default(),
-            }),
-            Err(error) => {
-                // Whoever reads the first one reads no other.
-                Handshake::Failed(error.to_string()).send(program.as_fd());
-                None
-            }
-        }
-    }
-
-    fn set_up(
-        program: BorrowedFd<'_>,
-        kind: Kind,
-        preload: Preload,
-    ) -> io::Result<(
-        Sender,
-        OwnedFd,
-        OwnedFd,
-        Epoll,
-        Option<OomScore>,
-        Option<Process>,
-    )> {
-        let credentials =
-            Credentials::of_this_thread().map_err(failed("read its own credentials"))?;
-        if kind.in_user_namespace
-            && let Err(error) = user_namespace::enter(&credentials)
-        {
-            Handshake::NoUserNamespace(error.to_string()).send(program);
-            return Err(error);
-        }
-        // A session of its own, and no reaction to what a terminal sends to all: it ends with the
-        // program, which may want to finish its calls after Ctrl-C, and not before.
-        nix::unistd::setsid().map_err(failed("begin a session of its own (setsid)"))?;
-        signals::ignore(&signals::FROM_TERMINAL);
-        // What its children leave behind comes to it.
-        nix::sys::prctl::set_child_subreaper(true).map_err(failed(
-            "adopt what its children leave behind (PR_SET_CHILD_SUBREAPER)",
-        ))?;
-        let mut oom_score = OomScore::open();
-        if let Some(score) = &mut oom_score {
-            score.follow(score.now()).map_err(|error| {
-                let text = format!("its /proc/self/oom_score_adj can't be raised to 0: {error}");
-                io::Error::other(text)
-            })?;
-        }
-        // No reading of its memory by others of the same user.
-        nix::sys::prctl::set_dumpable(false)
-            .map_err(failed("keep others from looking into it (PR_SET_DUMPABLE)"))?;
-        confine::prepare_copies();
-        if let Some(reference) = kind.preload
-            && let Err(reason) = prepare(reference, preload)
-        {
-            Handshake::NotPrepared(reason.clone()).send(program);
-            return Err(io::Error::other(reason));
-        }
-        // It is as long as the program that counts, and SIGXCPU would end the keeper at the lower limit.
-        getrlimit(Resource::RLIMIT_CPU)
-            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CPU, hard, hard))
-            .map_err(failed("raise its limit of processor time (prlimit)"))?;
-        closing::do_without_threads();
-        // Four descriptors a child.
-        getrlimit(Resource::RLIMIT_NOFILE)
-            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
-            .map_err(failed("raise its limit of descriptors (prlimit)"))?;
-        privileges::pass_on_by_inheritance().map_err(failed("set its capabilities (capset)"))?;
-        if kind.in_user_namespace {
-            privileges::keep_over_execve()
-                .map_err(failed("pass its capabilities on (PR_CAP_AMBIENT)"))?;
-        }
-        process::set_name(c"crossmist-keeper");
-        // Deadlines hold only if the keeper runs, so no child is to come before it: none is a real-time
-        // process, nor has it a negative nice value (sched(7)).
-        process::reset_scheduling_on_fork().map_err(failed(
-            "be scheduled ahead of its children (sched_setscheduler)",
-        ))?;
-        // What every child would do first.
-        let _ = (image::image(), io::stdout());
-        transport::rehearse().map_err(failed("send itself a message (socketpair)"))?;
-        usage().map_err(|error| {
-            io::Error::other(format!(
-                "the memory that it starts with can't be read from /proc/self/status: {error}; mount \
-                 /proc, or call `crossmist::init` before the program changes its root directory"
-            ))
-        })?;
-        User::choose(true).map_err(failed("find out which users its children can have"))?;
-
-        // The program sends a pidfd of itself first of all.
-        let mut greeting = Vec::new();
-        let packet = socket::receive(program, &mut greeting, 1, None, Wait::Block)
-            .map_err(failed("hear from the program"))?;
-        let asker = packet.sender.ok_or_else(|| {
-            io::Error::other("the kernel doesn't say who the program is (SO_PASSCRED)")
-        })?;
-        let program_ended = packet.descriptors.into_iter().flatten().next();
-        let program_ended = program_ended
-            .ok_or_else(|| io::Error::other("the program sent no pidfd of itself"))?
-            .into_owned();
-        // What can't be killed is not made, and a container's filter may forbid it.
-        let own = process::open_pidfd(nix::unistd::getpid().as_raw())
-            .map_err(failed("open a pidfd (pidfd_open)"))?;
-        process::signal_by_pidfd(own.as_fd(), 0)
-            .map_err(failed("end children (pidfd_send_signal)"))?;
-        let watch = || {
-            let epoll = Epoll::new()?;
-            epoll.add(program, PROGRAM)?;
-            epoll.add(program_ended.as_fd(), PROGRAM_ENDED)?;
-            io::Result::Ok(epoll)
-        };
-        let epoll = watch().map_err(failed("watch the program (epoll)"))?;
-        let witness = match confine::landlock_abi() {
-            0 => None,
-            _ => Some(leave_witness().map_err(failed("leave a process to be looked at"))?),
-        };
-        let ready = Handshake::Ready {
-            credentials,
-            witness: witness.as_ref().map_or(0, |witness| witness.id),
-        };
-        ready.send(program);
-        Ok((asker, own, program_ended, epoll, oom_score, witness))
-    }
-
     /// Runs the keeper, and returns when the program has ended.
     fn serve(mut self) -> i32 {
         loop {
@@ -344,7 +163,7 @@ impl Keeper {
             self.groups.retain(|group| !group.end());
             let is_burying = self.undertaker.work();
             if self.has_orphans {
-                self.has_orphans = !self.end_orphans(Deadline::after(STRETCH));
+                self.has_orphans = !self.end_orphans(Deadline::after(ORPHAN_TIME));
             }
             if !self.is_closed
                 && self
@@ -626,100 +445,6 @@ impl Keeper {
         Served::Goes
     }
 
-    /// Takes the status of a child that has ended, and tells of it.
-    fn bury(&mut self, number: u32) {
-        let Some(mut entry) = self.children.remove(&number) else {
-            return;
-        };
-        // A child that was forked a moment ago may have a copy of it: closing this one would not take
-        // it out.
-        self.epoll.remove(entry.process.pidfd.as_fd());
-        if entry.may_fork {
-            // While it isn't waited for, nobody else can take its user.
-            end_user(&entry.process);
-        }
-        let (ended, cpu_time) = match entry.process.try_wait_with_time() {
-            Ok(Some(status)) => status,
-            Ok(None) => {
-                entry.is_traced = true;
-                self.children.insert(number, entry);
-                return;
-            }
-            Err(_) => (Ended::Unknown, Duration::ZERO),
-        };
-        let cpu_time = u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX);
-        // Killed from outside, the first process of a namespace says nothing more; so is the child then.
-        let told = entry
-            .ending
-            .as_ref()
-            .and_then(|ending| init::departure(ending.as_fd()));
-        let (ended, cpu_time) = told.unwrap_or((ended, cpu_time));
-        // As above.
-        self.epoll.remove(entry.reports.as_fd());
-        if let Some(drain) = &entry.drain {
-            self.epoll.remove(drain.as_fd());
-        }
-        if let Some(timer) = &entry.timer {
-            self.epoll.remove(timer.as_fd());
-        }
-        let is_killed = matches!(
-            ended,
-            Ended::Signalled {
-                signal: libc::SIGKILL,
-                ..
-            }
-        );
-        let group = entry.group.as_ref().filter(|_| is_killed);
-        let out_of_memory = group.is_some_and(Group::ran_out_of_memory);
-        let departure = ExitReport {
-            ended,
-            killed_for: entry.killed_for.or(out_of_memory.then_some(Cause::Memory)),
-            cpu_time,
-            // Sent from where it is: what is copied here is copied into every child from now on.
-            stderr: Vec::new(),
-        };
-        let stderr = entry.drain.as_mut().map(Output::finish).unwrap_or_default();
-        // Nobody may wait for it any more.
-        let _ = tell(entry.reports.as_fd(), &Report::Ended(departure), stderr);
-        if let Some(drain) = entry.drain.filter(Output::has_descriptors) {
-            self.undertaker.take(drain.into_ends());
-        }
-        self.has_orphans |= entry.may_fork;
-        self.groups.extend(entry.group.filter(|group| !group.end()));
-    }
-
-    /// Looks again at those whose status was not to be had.
-    fn bury_traced(&mut self) {
-        let traced = self.children.iter().filter(|(_, entry)| entry.is_traced);
-        let traced: Vec<u32> = traced.map(|(number, _)| *number).collect();
-        traced.into_iter().for_each(|number| self.bury(number));
-    }
-
-    /// Ends what children left behind, whose parent the keeper has become as a subreaper, and says
-    /// whether nothing is left.
-    fn end_orphans(&self, patience: Deadline) -> bool {
-        let mut before = Vec::new();
-        // Again and again: those of one that is killed become the keeper's only then.
-        loop {
-            let mut orphans = fork::children_of_this_thread().unwrap_or_default();
-            orphans.retain(|pid| {
-                let is_witness = |witness: &Process| witness.id == *pid;
-                !self.witness.as_ref().is_some_and(is_witness)
-                    && !self.undertaker.has(*pid)
-                    && !self.children.values().any(|entry| entry.process.id == *pid)
-            });
-            if orphans.is_empty() {
-                return true;
-            }
-            orphans.iter().copied().for_each(fork::kill_child);
-            // They take a moment; one that is traced or stuck in the kernel takes as long as it likes.
-            if orphans == before || patience.has_passed() {
-                return false;
-            }
-            before = orphans;
-        }
-    }
-
     /// Does what the program wants of a child.
     fn obey(&mut self, number: u32) {
         let Some(entry) = self.children.get(&number) else {
@@ -780,101 +505,10 @@ impl Keeper {
         let is_ending = self.has_orphans || !self.groups.is_empty();
         let is_waiting =
             is_burying || is_ending || self.children.values().any(|entry| entry.is_traced);
-        let interval = u64::try_from(INTERVAL.as_nanos()).unwrap_or(u64::MAX);
+        let interval = u64::try_from(LOOK_INTERVAL.as_nanos()).unwrap_or(u64::MAX);
         match is_waiting {
             true => Some(deadline.unwrap_or(u64::MAX).min(interval)),
             false => deadline,
-        }
-    }
-
-    fn kill_overdue(&mut self) {
-        let now = clock::monotonic_nanos();
-        for entry in self.children.values_mut() {
-            let is_overdue = entry
-                .deadline
-                .is_some_and(|deadline| i128::from(deadline) <= now);
-            if is_overdue && entry.killed_for.is_none() && !entry.is_traced {
-                entry.kill(Cause::Deadline);
-            }
-        }
-    }
-
-    /// The program has ended: so do its children, and what they left behind.
-    fn end(&mut self) -> i32 {
-        for entry in self.children.values() {
-            let _ = entry.process.signal(libc::SIGKILL);
-        }
-        // One that is stuck in the kernel is nobody's to wait for.
-        let patience = Deadline::after(PATIENCE);
-        for mut entry in std::mem::take(&mut self.children).into_values() {
-            self.groups.extend(entry.group.take());
-            if poll::readable(entry.process.pidfd.as_fd(), patience).is_ok() {
-                if entry.may_fork {
-                    end_user(&entry.process);
-                }
-                let _ = entry.process.try_wait();
-            }
-        }
-        loop {
-            // All of them, each time.
-            self.groups.retain(|group| !group.end());
-            let is_done = self.end_orphans(patience) && self.groups.is_empty();
-            if is_done || patience.has_passed() {
-                break;
-            }
-            std::thread::sleep(INTERVAL);
-        }
-        if let Some(witness) = &self.witness {
-            let _ = witness.try_wait();
-        }
-        0
-    }
-}
-
-/// Ends all processes of a child that has ended, at once, if it has a user of its own.
-fn end_user(child: &Process) {
-    let Ok(Some(user)) = child.user_at_end() else {
-        return;
-    };
-    let is_own = nix::unistd::getresuid().is_ok_and(|own| {
-        [own.real, own.effective, own.saved]
-            .iter()
-            .all(|id| id.as_raw() != user)
-    });
-    if !is_own || user == 0 {
-        return;
-    }
-    // In a process that has no more than that user: it reaches nobody else.
-    let Ok(helper) = fork::fork() else { return };
-    let Some(helper) = helper else {
-        let killed = user_end::become_user_and_kill_all(user);
-        process::leave(i32::from(killed.is_err()))
-    };
-    // What it kills can stop it first, if its policy lets it.
-    if poll::readable(helper.pidfd.as_fd(), Deadline::after(PATIENCE)).is_err() {
-        let _ = helper.signal(libc::SIGKILL);
-    }
-    let _ = helper.wait();
-}
-
-/// What a step of the set-up could not do, and why.
-fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> io::Error {
-    move |error| io::Error::other(format!("it could not {step}: {}", error.into()))
-}
-
-/// Makes a process that ends at once and isn't waited for. Others of this user may look at it, but of
-/// its memory nothing is left.
-fn leave_witness() -> io::Result<Process> {
-    let forked = fork::fork();
-    match forked.map_err(|error| io::Error::other(format!("{}: {}", error.step, error.source)))? {
-        Some(witness) => {
-            poll::readable(witness.pidfd.as_fd(), Deadline::after(PATIENCE))?;
-            Ok(witness)
-        }
-        None => {
-            process::set_name(c"crossmist-witness");
-            let set = nix::sys::prctl::set_dumpable(true);
-            process::leave(i32::from(set.is_err()))
         }
     }
 }
