@@ -264,7 +264,10 @@ fn an_answer_is_one_value_of_the_type_and_nothing_more() {
         (error.expected().to_owned(), error.found().to_owned())
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-    assert_eq!(decode(&[9; 9]), pair("the kind of an answer, 0 to 5", "9"));
+    assert_eq!(
+        decode(&[9; 9]),
+        pair("the kind of an answer, 0 to 5 or 7", "9")
+    );
     assert_eq!(decode(&[]), pair("1 bytes", "the end after 0"));
     assert_eq!(decode(&[0; 8]), pair("8 bytes", "the end after 7"));
     assert_eq!(
