@@ -445,7 +445,11 @@ fn answers_at_a_price(is_costly: bool) -> Vec<u8> {
     first.push(0);
     first.extend((LENGTH - 5).to_le_bytes());
     raw::send(socket, &first).unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
     for number in 0u32.. {
+        if Instant::now() > end {
+            break;
+        }
         leave_room(number.into());
         let mut piece = vec![0xC2, 0, 0, 0];
         piece.extend(number.to_le_bytes());

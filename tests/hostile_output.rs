@@ -110,7 +110,13 @@ fn watch(socket: RawFd) -> (u32, Vec<Epoll>) {
     (count, epolls)
 }
 
-#[func(sandbox = "worker")]
+/// A policy under which a process can have many wait.
+fn crowded() -> SandboxPolicy {
+    let text = "format = 1\nextends = [\"worker\"]\n[limits]\nopen_files = 256\n";
+    SandboxPolicy::from_toml("crowded", text).unwrap()
+}
+
+#[func(sandbox = dynamic)]
 fn prints_at_a_price(mut ready: Sender<u32>, is_costly: bool) {
     let watched = is_costly.then(|| watch(2));
     ready
@@ -128,11 +134,18 @@ fn prints_at_a_price(mut ready: Sender<u32>, is_costly: bool) {
 fn who_makes_its_output_costly_is_ended_and_holds_up_no_other() {
     let (ready, mut is_ready) = channel().unwrap();
     // The control: the same program without the watches.
-    prints_at_a_price.run(ready, false).unwrap();
+    let policy = crowded();
+    prints_at_a_price
+        .sandbox(&policy)
+        .run(ready, false)
+        .unwrap();
     assert_eq!(is_ready.recv().unwrap(), Some(0));
 
     let (ready, mut is_ready) = channel().unwrap();
-    let child = prints_at_a_price.spawn(ready, true).unwrap();
+    let child = prints_at_a_price
+        .sandbox(&policy)
+        .spawn(ready, true)
+        .unwrap();
     let count = is_ready.recv().unwrap().unwrap();
     assert!(count > 5_000, "{count}");
     assert_not_held_up();
