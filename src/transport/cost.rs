@@ -15,8 +15,11 @@ use crate::sys::socket::{self, Wait};
 /// What one receive may cost: many times the usual cost, for a packet of 200 KiB as well.
 const RECEIVE_TIME: Duration = Duration::from_millis(1);
 
-/// How many times as much a receive may cost as one that nobody makes costly, on a machine so slow
-/// that [`RECEIVE_TIME`] is less: one that is emulated, for example.
+/// A machine is slow if it takes this long to receive a packet of 200 KiB that nobody makes costly: one that is
+/// emulated, for example. Others take a tenth of it.
+const SLOW_PACKET: Duration = Duration::from_micros(400);
+
+/// How many times as much a receive may cost there.
 const TIMES: u32 = 16;
 
 /// The length of the packets by which that is measured: about that of the longest that are received.
@@ -48,8 +51,10 @@ fn allowance() -> Option<Duration> {
 
 /// Returns what one receive may cost where these are the costs of ordinary ones.
 fn allow(ordinary: [Duration; PACKETS]) -> Duration {
-    let least = ordinary.into_iter().min().unwrap_or_default();
-    RECEIVE_TIME.max(least.saturating_mul(TIMES))
+    match ordinary.into_iter().min() {
+        Some(least) if least >= SLOW_PACKET => least.saturating_mul(TIMES),
+        _ => RECEIVE_TIME,
+    }
 }
 
 /// Receives packets that this thread sends to itself, and returns what each costs.
@@ -114,8 +119,15 @@ impl Cost {
         let result = receive();
         let cost = clock::thread_time().saturating_sub(before);
         // A peer doesn't make up for a costly packet with one that it doesn't send.
-        if cost > RECEIVE_TIME || (result.is_ok() && !self.excess.is_zero()) {
-            self.add(cost, allowance());
+        let is_cheap = cost <= RECEIVE_TIME;
+        if is_cheap && (result.is_err() || self.excess.is_zero()) {
+            return result;
+        }
+        let allowance = allowance();
+        // Only on a slow machine do ordinary packets cost so different times that one has to make up for
+        // another.
+        if !is_cheap || allowance.is_some_and(|allowance| allowance > RECEIVE_TIME) {
+            self.add(cost, allowance);
         }
         result
     }
@@ -162,8 +174,8 @@ mod tests {
         assert_eq!(allow([micros(20); PACKETS]), RECEIVE_TIME);
         assert_eq!(allow([Duration::ZERO; PACKETS]), RECEIVE_TIME);
         // So does one that was busy with other things for most of it.
-        let mut busy = [micros(400); PACKETS];
-        busy[3] = micros(40);
+        let mut busy = [micros(900); PACKETS];
+        busy[3] = micros(300);
         assert_eq!(allow(busy), RECEIVE_TIME);
         // An emulated one, which was interrupted once meanwhile.
         let slow = allow([
