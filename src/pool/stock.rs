@@ -14,6 +14,7 @@ use crate::events;
 use crate::keeper::{self, Credentials};
 use crate::object::Object;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::timer::{self, Timer};
 use crate::sys::{background, event, inherited};
 
 /// Starts a spare child of the pool's function.
@@ -35,6 +36,8 @@ pub(super) struct Stock<R: Object> {
     most_leaving: usize,
     state: Mutex<State<R>>,
     wake: OwnedFd,
+    /// Wakes the thread a little later.
+    wake_later: Timer,
     pub(super) counters: Counters,
 }
 
@@ -83,6 +86,9 @@ impl Caller {
 /// How long a child may take to exit after it has answered.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How long after a spare was taken the next one is started, unless the call ends before.
+const REFILL_PAUSE: Duration = Duration::from_millis(1);
+
 /// So many may linger even if there are few workers.
 const LEAST_LEAVING: usize = 4;
 
@@ -128,6 +134,7 @@ impl<R: Object + Send> Stock<R> {
                 is_closed: false,
             }),
             wake: event::new().map_err(failed("create an event (eventfd)"))?,
+            wake_later: Timer::new().map_err(failed("create a timer (timerfd_create)"))?,
             counters: Counters::default(),
         });
         let for_thread = Arc::clone(&stock);
@@ -173,10 +180,11 @@ impl<R: Object + Send> Stock<R> {
                 state.useless.push(spare);
             }
         }
-        // Otherwise it is enough that the end of the call wakes the thread.
+        // Otherwise it is enough that the end of the call wakes the thread. A short call is to be over before the
+        // next spare is started, perhaps on the same processor.
         let is_low = state.spares.len() <= self.wanted / 2;
         drop(state);
-        if is_low {
+        if is_low && self.wake_later.set(Deadline::after(REFILL_PAUSE)).is_err() {
             event::set(self.wake.as_fd());
         }
         found
@@ -306,7 +314,10 @@ impl<R: Object + Send> Stock<R> {
 
     /// Waits until there is something to do.
     fn sleep(&self, mut until: Deadline) {
-        let mut entries = vec![poll::entry(self.wake.as_fd(), libc::POLLIN)];
+        let mut entries = vec![
+            poll::entry(self.wake.as_fd(), libc::POLLIN),
+            poll::entry(self.wake_later.as_fd(), libc::POLLIN),
+        ];
         let state = self.lock();
         if !state.spares.is_empty() {
             until = until.min(state.idle_until);
@@ -325,7 +336,10 @@ impl<R: Object + Send> Stock<R> {
         }
         drop(state);
         match poll::poll(&mut entries, until) {
-            Ok(()) => event::clear(self.wake.as_fd()),
+            Ok(()) => {
+                event::clear(self.wake.as_fd());
+                timer::has_ended(self.wake_later.as_fd());
+            }
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
             // There are more children than can be watched.
             Err(_) => std::thread::sleep(LEAST_PAUSE),
