@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::init;
 use super::super::output::Output;
 use super::super::protocol::{Cause, ExitReport, Report};
-use super::{HELPER_TIME, Keeper, LOOK_INTERVAL, tell};
+use super::{Keeper, LOOK_INTERVAL, tell};
 use crate::confine::Group;
 use crate::sys::clock;
 use crate::sys::fork;
@@ -16,6 +16,9 @@ use crate::sys::user_end;
 
 /// How long the keeper goes on after the program's end, to bury its children.
 const BURIAL_TIME: Duration = Duration::from_secs(1);
+
+/// How long the keeper waits for the helper that ends all processes of a child's user. The child may stop it.
+const USER_END_TIME: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// Takes the status of a child that has ended, and tells of it.
@@ -176,7 +179,7 @@ fn end_user(child: &Process) {
         process::leave(i32::from(killed.is_err()))
     };
     // What it kills can stop it first, if its policy lets it.
-    if poll::readable(helper.pidfd.as_fd(), Deadline::after(HELPER_TIME)).is_err() {
+    if poll::readable(helper.pidfd.as_fd(), Deadline::after(USER_END_TIME)).is_err() {
         let _ = helper.signal(libc::SIGKILL);
     }
     let _ = helper.wait();

@@ -116,8 +116,8 @@ impl Entry {
     }
 }
 
-/// How long a helper of the keeper may take, on a machine that is busy.
-const HELPER_TIME: Duration = Duration::from_secs(5);
+/// How long the witness may take to end at the keeper's start, on a machine that is busy.
+const WITNESS_TIME: Duration = Duration::from_secs(5);
 
 /// How long others wait while what a child has left behind is ended.
 const ORPHAN_TIME: Duration = Duration::from_millis(20);

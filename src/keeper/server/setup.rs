@@ -13,7 +13,7 @@ use super::super::identity::Credentials;
 use super::super::oom::OomScore;
 use super::super::undertaker::Undertaker;
 use super::super::{Kind, user_namespace};
-use super::{EnterChild, HELPER_TIME, Keeper, PROGRAM, PROGRAM_ENDED, Preload};
+use super::{EnterChild, Keeper, PROGRAM, PROGRAM_ENDED, Preload, WITNESS_TIME};
 use crate::confine::{self, User};
 use crate::sys::closing;
 use crate::sys::epoll::Epoll;
@@ -216,7 +216,7 @@ fn leave_witness() -> io::Result<Process> {
     let forked = fork::fork();
     match forked.map_err(|error| io::Error::other(format!("{}: {}", error.step, error.source)))? {
         Some(witness) => {
-            poll::readable(witness.pidfd.as_fd(), Deadline::after(HELPER_TIME))?;
+            poll::readable(witness.pidfd.as_fd(), Deadline::after(WITNESS_TIME))?;
             Ok(witness)
         }
         None => {
