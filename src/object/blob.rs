@@ -3,11 +3,11 @@
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::{DecodeError, Decoder, Encoder, Object, Shape};
-use crate::sys::memory::{self, Exclusive, Mapping, Sealed};
+use crate::sys::memory::{self, Buffer, Sealed};
 
 /// Immutable bytes that can be sent without being copied: a sealed memfd, mapped for reading.
 ///
@@ -48,12 +48,7 @@ use crate::sys::memory::{self, Exclusive, Mapping, Sealed};
 /// A confined process may not be allowed to create a `Blob`. It can receive one if its policy
 /// allows shared memory.
 #[derive(Clone)]
-pub struct Blob(Arc<Shared>);
-
-struct Shared {
-    memory: OwnedFd,
-    mapping: Mapping<Sealed>,
-}
+pub struct Blob(Arc<Sealed>);
 
 impl Blob {
     /// Copies bytes into a new `Blob`.
@@ -66,18 +61,13 @@ impl Blob {
         buffer.extend_from_slice(bytes)?;
         buffer.freeze()
     }
-
-    fn sealed(memory: OwnedFd, length: usize) -> io::Result<Self> {
-        let mapping = Mapping::sealed(memory.as_fd(), length)?;
-        Ok(Self(Arc::new(Shared { memory, mapping })))
-    }
 }
 
 impl Deref for Blob {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.mapping.as_slice()
+        self.0.as_slice()
     }
 }
 
@@ -95,7 +85,7 @@ impl fmt::Debug for Blob {
 
 impl Object for Blob {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        encoder.descriptor(self.0.memory.as_fd());
+        encoder.descriptor(self.0.as_fd());
         encoder.put(&self.len().to_le_bytes());
     }
 
@@ -110,8 +100,10 @@ impl Object for Blob {
         if !memory::is_tmpfs(memory.as_fd()) {
             return Err(decoder.error("a memfd of ordinary pages", "one of huge pages"));
         }
-        Self::sealed(memory.into_owned(), length)
-            .map_err(|error| decoder.error("a memfd as long as it says", error))
+        match Sealed::new(memory.into_owned(), length) {
+            Ok(sealed) => Ok(Self(Arc::new(sealed))),
+            Err(error) => Err(decoder.error("a memfd as long as it says", error)),
+        }
     }
 
     fn describe(shape: &mut Shape) {
@@ -125,8 +117,7 @@ impl Object for Blob {
 
 /// A growable buffer, like a `Vec<u8>`, that becomes a [`Blob`].
 pub struct BlobBuf {
-    memory: OwnedFd,
-    mapping: Mapping<Exclusive>,
+    buffer: Buffer,
     length: usize,
 }
 
@@ -147,13 +138,8 @@ impl BlobBuf {
     /// An [`io::Error`] if there is no memory or no free descriptor. In a confined process, EPERM
     /// or EACCES means that the policy does not allow shared memory.
     pub fn with_capacity(capacity: usize) -> io::Result<Self> {
-        let memory = memory::create()?;
-        let mapping = Mapping::exclusive(&memory, capacity)?;
-        Ok(Self {
-            memory,
-            mapping,
-            length: 0,
-        })
+        let buffer = Buffer::new(capacity)?;
+        Ok(Self { buffer, length: 0 })
     }
 
     /// Appends bytes.
@@ -180,16 +166,16 @@ impl BlobBuf {
     ///
     /// An [`io::Error`] if there is no memory. The buffer is then unchanged.
     pub fn resize(&mut self, length: usize) -> io::Result<()> {
-        let capacity = self.mapping.as_slice().len();
+        let capacity = self.buffer.as_slice().len();
         if length > capacity {
             // Doubles, as a `Vec` does.
-            let capacity = length.max(capacity.saturating_mul(2)).max(4096);
-            self.mapping = Mapping::exclusive(&self.memory, capacity)?;
+            self.buffer
+                .grow(length.max(capacity.saturating_mul(2)).max(4096))?;
         }
         if length < self.length {
             // These bytes must be zero if they become visible again.
             let end = self.length;
-            if let Some(cut) = self.mapping.as_mut_slice().get_mut(length..end) {
+            if let Some(cut) = self.buffer.as_mut_slice().get_mut(length..end) {
                 cut.fill(0);
             }
         }
@@ -204,27 +190,7 @@ impl BlobBuf {
     ///
     /// An [`io::Error`] if the memory cannot be sealed or mapped.
     pub fn freeze(self) -> io::Result<Blob> {
-        let Self {
-            memory,
-            mapping,
-            length,
-        } = self;
-        let memory = match memory::cut(memory.as_fd(), length) {
-            Ok(()) => memory,
-            // A confined process makes files longer only.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                let exact = memory::create()?;
-                let mut copy = Mapping::exclusive(&exact, length)?;
-                let filled = mapping.as_slice().get(..length).unwrap_or_default();
-                copy.as_mut_slice().copy_from_slice(filled);
-                exact
-            }
-            Err(error) => return Err(error),
-        };
-        // A memfd with a writable mapping cannot be sealed.
-        drop(mapping);
-        memory::seal(memory.as_fd())?;
-        Blob::sealed(memory, length)
+        Ok(Blob(Arc::new(self.buffer.freeze(self.length)?)))
     }
 }
 
@@ -232,7 +198,7 @@ impl Deref for BlobBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.mapping
+        self.buffer
             .as_slice()
             .get(..self.length)
             .unwrap_or_default()
@@ -241,7 +207,7 @@ impl Deref for BlobBuf {
 
 impl DerefMut for BlobBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.mapping
+        self.buffer
             .as_mut_slice()
             .get_mut(..self.length)
             .unwrap_or_default()
@@ -269,7 +235,7 @@ impl fmt::Debug for BlobBuf {
 mod tests {
     use super::*;
     use std::io::Write;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
 
     use crate::channel;
 
@@ -297,23 +263,21 @@ mod tests {
         let received = rx.recv().unwrap().unwrap();
         assert_eq!(*received, [5; 100_000]);
         // Not by copying.
-        let inode = |blob: &Blob| nix::sys::stat::fstat(&blob.0.memory).unwrap().st_ino;
+        let inode = |blob: &Blob| nix::sys::stat::fstat(blob.0.as_fd()).unwrap().st_ino;
         assert_eq!(inode(&blob), inode(&received));
     }
 
     #[test]
     fn nobody_can_write_to_a_frozen_one() {
         let blob = Blob::from_slice(b"frozen").unwrap();
-        let file = std::fs::File::from(blob.0.memory.try_clone().unwrap());
+        let file = std::fs::File::from(blob.0.as_fd().try_clone_to_owned().unwrap());
         let error = (&file).write(b"x").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
         assert_eq!(
             file.set_len(0).unwrap_err().raw_os_error(),
             Some(libc::EPERM)
         );
-        let writable: io::Result<Mapping<Exclusive>> = Mapping::exclusive(&blob.0.memory, 6);
-        assert_eq!(writable.unwrap_err().raw_os_error(), Some(libc::EPERM));
-        assert!(blob.0.memory.as_raw_fd() > 2);
+        assert!(blob.0.as_fd().as_raw_fd() > 2);
     }
 
     /// What a peer could send instead of a blob.
@@ -354,13 +318,14 @@ mod tests {
             Blob::from_slice(b"12345678")
                 .unwrap()
                 .0
-                .memory
-                .try_clone()
+                .as_fd()
+                .try_clone_to_owned()
                 .unwrap()
         };
-        let unsealed = BlobBuf::with_capacity(8).unwrap();
+        let unsealed = std::fs::File::from(memory::create().unwrap());
+        unsealed.set_len(8).unwrap();
         assert_eq!(
-            refusal(Forged(unsealed.memory.try_clone().unwrap(), 8)),
+            refusal(Forged(unsealed.into(), 8)),
             "a memfd with all its seals, a descriptor without"
         );
         assert_eq!(

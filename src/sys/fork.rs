@@ -2,9 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::process::{Process, StartError, open_pidfd};
 use super::{system_files, threads};
+
+/// How many forks of this module lie between this process and the one that began.
+static COPIES: AtomicU32 = AtomicU32::new(0);
+
+/// Returns a number that differs between a process and a copy that this module has made of it.
+pub(super) fn generation() -> u32 {
+    COPIES.load(Ordering::Relaxed)
+}
 
 /// Forks this process, if it has one thread. In a copy of a process with more, threads that do not
 /// exist may hold locks. Returns `None` in the child.
@@ -22,7 +31,10 @@ pub(crate) fn fork() -> Result<Option<Process>, StartError> {
     // SAFETY: this is the only thread, so the child's copy of the memory is whole.
     let forked = unsafe { nix::unistd::fork() };
     match forked.map_err(|error| failed("fork")(error.into()))? {
-        nix::unistd::ForkResult::Child => Ok(None),
+        nix::unistd::ForkResult::Child => {
+            COPIES.fetch_add(1, Ordering::Relaxed);
+            Ok(None)
+        }
         nix::unistd::ForkResult::Parent { child } => {
             let id = child.as_raw();
             // The id is the child's until it is waited for, which only its parent can do.
@@ -55,7 +67,10 @@ pub(crate) fn fork_into_pid_namespace() -> io::Result<Option<Process>> {
     let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     match result {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(None),
+        0 => {
+            COPIES.fetch_add(1, Ordering::Relaxed);
+            Ok(None)
+        }
         id => {
             let id = libc::pid_t::try_from(id).map_err(io::Error::other)?;
             // As in `fork`.
