@@ -17,13 +17,37 @@ pub struct Target<V> {
     value: V,
 }
 
-/// The beginning of a [`Target`]. Any bytes are a valid value of this type.
+/// The beginning of a [`Target`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Claim {
     magic: [u64; 2],
     /// The type of the value.
     id: TypeId,
+}
+
+/// What is where a [`Claim`] may be. Any bytes are valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+struct Found {
+    magic: [u64; 2],
+    id: [u64; 2],
+}
+
+impl Found {
+    /// Returns what is found at the beginning of a `Target<V>`.
+    fn claim_of<V: 'static>() -> Self {
+        // The program must not hold the value anywhere but in its records, as a constant for this function
+        // would.
+        let [first, second] = std::hint::black_box([!MAGIC[0], !MAGIC[1]]);
+        // SAFETY: the types have one size, which `transmute` checks. An id is a number of 128 bits, whatever
+        // the standard library makes it of, so no byte of it is padding.
+        let id = unsafe { std::mem::transmute::<TypeId, [u64; 2]>(TypeId::of::<V>()) };
+        Self {
+            magic: [!first, !second],
+            id,
+        }
+    }
 }
 
 /// A random value, which other data is unlikely to contain by accident.
@@ -61,16 +85,17 @@ impl<V: Copy + 'static> Target<V> {
             return None;
         }
         let target = std::ptr::with_exposed_provenance::<Self>(address);
-        // SAFETY: the address is aligned, and as many bytes as a whole `Target<V>` has lie within
-        // one segment that stays mapped, readable and unwritten as long as the program runs.
-        // Every bit pattern is a valid `Claim` (integers, and `TypeId`, which is made of them), and
-        // a `Target`, which is `repr(C)`, begins with one.
-        let claim = unsafe { target.cast::<Claim>().read() };
-        if claim.magic != MAGIC || claim.id != TypeId::of::<V>() {
+        const { assert!(size_of::<Found>() == size_of::<Claim>()) };
+        const { assert!(align_of::<Found>() <= align_of::<Claim>()) };
+        // SAFETY: the address is aligned, and as many bytes as a whole `Target<V>` has lie within one
+        // segment that stays mapped, readable and unwritten as long as the program runs. Any bytes are
+        // valid.
+        let found = unsafe { target.cast::<Found>().read() };
+        if found != Found::claim_of::<V>() {
             return None;
         }
-        // SAFETY: as above for the memory. Only `Target::new` writes this claim, of 256 bits that
-        // name the type, into read-only data, as part of a whole `Target<V>`.
+        // SAFETY: as above for the memory. Only `Target::new` writes this
+        // claim, of 256 bits that name the type, into read-only data, as part of a whole `Target<V>`.
         Some(unsafe { &*target }.value)
     }
 }
@@ -209,4 +234,43 @@ pub(crate) unsafe fn reinterpret_box<D: ?Sized, E: ?Sized>(object: Box<D>) -> Bo
     // SAFETY: the sizes are equal, the caller vouches for the rest, and the original is not
     // dropped.
     unsafe { std::mem::transmute_copy(&*object) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A type that no record holds.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Unrecorded(u64);
+
+    /// Returns how often a claim is in what can be read of this program.
+    fn occurrences(claim: Found) -> usize {
+        let ranges = &image().unwrap().read_only;
+        let count = |&(start, length): &(usize, usize)| {
+            let words = start.next_multiple_of(8)..start + length - size_of::<Found>();
+            let is_claim = |address: &usize| {
+                let found = std::ptr::with_exposed_provenance::<Found>(*address);
+                // SAFETY: within a segment that can be read, aligned, and any bytes are valid.
+                unsafe { found.read() == claim }
+            };
+            words.step_by(8).filter(is_claim).count()
+        };
+        // The segment that is protected after relocation can be a part of another.
+        ranges.iter().map(count).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn what_looks_like_a_record_is_one() {
+        // The function that looks for a record has to know what it begins with.
+        assert_eq!(Target::<Unrecorded>::resolve(8), None);
+        assert_eq!(occurrences(Found::claim_of::<Unrecorded>()), 0);
+        // The control.
+        let record: &'static Target<u64> = const { &Target::new(7u64) };
+        let reference = record.reference().unwrap();
+        assert_eq!(Target::<u64>::resolve(reference), Some(7));
+        assert_ne!(occurrences(Found::claim_of::<u64>()), 0);
+        // A record of another type is none of this one.
+        assert_eq!(Target::<Unrecorded>::resolve(reference), None);
+    }
 }
