@@ -116,8 +116,7 @@ fn adopt(number: &OsStr, proc: Option<&OsStr>) -> Result<OwnedFd, &'static str> 
     }
     let inherited = |number: &OsStr| {
         let number = number.to_str().and_then(|number| number.parse().ok());
-        let number = number.filter(|fd| *fd > 2);
-        number.and_then(|fd| process::inherited(fd).ok())
+        number.and_then(|fd| process::adopt_inherited(fd).ok())
     };
     let Some(socket) = inherited(number) else {
         return Err("got no socket from the program that started it");
@@ -126,7 +125,7 @@ fn adopt(number: &OsStr, proc: Option<&OsStr>) -> Result<OwnedFd, &'static str> 
         // Anybody may start a program with privileges, and would choose what it does with them.
         return Err("was started by a process without its privileges");
     }
-    if let Some(proc) = proc.filter(|proc| *proc != number).and_then(inherited) {
+    if let Some(proc) = proc.and_then(inherited) {
         system_files::adopt_proc(proc);
     }
     Ok(socket)

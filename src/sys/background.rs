@@ -12,6 +12,6 @@ use super::signals::Blocked;
 /// debugging.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     // A thread inherits the set of blocked signals.
-    let _blocked = Blocked::all();
+    let _blocked = Blocked::for_new_thread();
     Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }

@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::signals::Blocked;
+use super::signals::{self, Blocked};
 use super::system_files;
 
 /// What a child is started with. Nothing else reaches it: its `execve` closes every other
@@ -119,11 +119,12 @@ impl Process {
         let blocked = Blocked::all();
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         // SAFETY: the child runs `child` on the memory of `stack`, which lives until the parent
-        // goes on; CLONE_VFORK holds the parent until the child has executed another program or
-        // ended, so that `plan` and all that it points to outlive the child's use. `child` calls
-        // only functions that are async-signal-safe, and no handler can run: signals are blocked.
+        // continues. CLONE_VFORK holds the parent until the child has executed another program or
+        // ended, so `plan` and all that it points to outlive the child's use, and nobody else uses it
+        // meanwhile. `child` calls only functions that are async-signal-safe, and no handler can run,
+        // not even one of the C library: every signal is blocked.
         let id = unsafe {
-            libc::clone(
+            clone(
                 child,
                 stack.top(),
                 flags,
@@ -278,12 +279,30 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
         .collect()
 }
 
+unsafe extern "C" {
+    /// `clone(2)` as the C library has it. The `libc` crate declares that any safe function can be called
+    /// in the child, which one that takes a pointer is not.
+    fn clone(
+        run: unsafe extern "C" fn(*mut c_void) -> c_int,
+        stack: *mut c_void,
+        flags: c_int,
+        argument: *mut c_void,
+        ...
+    ) -> c_int;
+}
+
 /// Runs in the child between `clone` and `execve`. It must not return into another frame, allocate,
 /// lock or unwind.
-extern "C" fn child(plan: *mut c_void) -> c_int {
-    // SAFETY: `start` passed a pointer to its plan, and does nothing until this process is gone.
+///
+/// # Safety
+///
+/// `plan` must point to a [`Plan`] that nobody else uses until the child has ended or executed another
+/// program, and whose pointers are valid or null, as its fields say.
+unsafe extern "C" fn child(plan: *mut c_void) -> c_int {
+    // SAFETY: the caller vouches for the pointer.
     let plan = unsafe { &mut *plan.cast::<Plan>() };
-    let step = prepare_and_execute(plan);
+    // SAFETY: the caller vouches for what the plan points to.
+    let step = unsafe { prepare_and_execute(plan) };
     // This thread's `errno`, which is also that of the waiting thread.
     plan.failed = Some((step, nix::Error::last_raw()));
     // SAFETY: ends this process alone.
@@ -291,7 +310,12 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
 }
 
 /// Runs the steps, and returns the name of the one that failed.
-fn prepare_and_execute(plan: &Plan) -> &'static str {
+///
+/// # Safety
+///
+/// This process must be a copy with a descriptor table of its own, in which nobody else runs. The plan's
+/// directory is a C string or null, and its arrays end with a null and point to C strings.
+unsafe fn prepare_and_execute(plan: &Plan) -> &'static str {
     // Linux 5.11. What this program has open is no business of the child's.
     // SAFETY: changes flags of the descriptors of this process, whose table is a copy.
     if unsafe {
@@ -344,6 +368,7 @@ fn prepare_and_execute(plan: &Plan) -> &'static str {
             return "start before this program ended";
         }
     }
+    signals::leave_to_program();
     // SAFETY: the arrays end with a null and point to C strings, all alive in the parent.
     unsafe {
         libc::syscall(
@@ -421,14 +446,28 @@ pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Adopts a descriptor that this process was started with.
-pub(crate) fn inherited(number: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: fails with EBADF unless the descriptor is open.
+/// Adopts a descriptor that this process was started with, which nothing in it may have adopted before.
+///
+/// Fails with EBADF if it is a standard one, or is not open, or is close-on-exec: then it was opened since
+/// the start, or adopted.
+pub(crate) fn adopt_inherited(number: c_int) -> io::Result<OwnedFd> {
+    let refused = || io::Error::from_raw_os_error(libc::EBADF);
+    if number <= libc::STDERR_FILENO {
+        return Err(refused());
+    }
+    // SAFETY: takes a number.
+    match unsafe { libc::fcntl(number, libc::F_GETFD) } {
+        -1 => return Err(io::Error::last_os_error()),
+        flags if flags & libc::FD_CLOEXEC != 0 => return Err(refused()),
+        _ => {}
+    }
+    // SAFETY: takes numbers. The descriptor is open.
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is open, and nothing in this process has opened a descriptor by that number: it
-    // is among the first things that the process does, and was named in its arguments.
+    // SAFETY: it is open and was not close-on-exec, so it was there before this process's program, which
+    // had no owner for it: whatever opens descriptors for an owner, in std and here, has them be
+    // close-on-exec. It is now, so that a second adoption fails.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
