@@ -60,7 +60,11 @@ pub(crate) fn apply(
     if !fork::is_single_threaded().map_err(step(Step::Threads))? {
         return Err(Failure::threads(threads::others()));
     }
-    // First, so that all that it uses from here on is counted.
+    // While `/proc` can still tell, if the kernel doesn't, that there is one thread.
+    let variables = plan.environment.iter();
+    sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))
+        .map_err(step(Step::Environment))?;
+    // Early, so that all that it uses from here on is counted.
     let control_group = control_group.map(Entrance::join).transpose();
     let control_group = control_group.map_err(step(Step::ControlGroup))?;
     // Before the limit on descriptors, as it may read files.
@@ -80,9 +84,6 @@ pub(crate) fn apply(
     // The rest is as it was made when the keeper, or this process by `execve`, began.
     signals::restore(&signals::FROM_TERMINAL);
     signals::ignore(&[libc::SIGXFSZ, libc::SIGPIPE]);
-    let variables = plan.environment.iter();
-    sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))
-        .map_err(step(Step::Environment))?;
     plan.inherited.take().map_err(step(Step::Inherit))?;
     limits(&fixed.limits).map_err(step(Step::Limits))?;
     let own_user = privileges::give_up(fixed.capabilities, user)
@@ -148,18 +149,28 @@ pub(crate) fn apply(
 const RECEIVED_UNCOUNTED: usize = 256 << 10;
 
 /// Closes every descriptor but those of the call.
+#[expect(
+    unsafe_code,
+    reason = "only this process's story tells who still uses a descriptor"
+)]
 fn sweep(plan: &Plan, report: BorrowedFd<'_>, keep: &[RawFd]) -> io::Result<()> {
     let ruleset = plan.ruleset.iter().map(|ruleset| ruleset.as_raw_fd());
     let standard = plan.standard.iter().flatten().map(AsRawFd::as_raw_fd);
     let keep = keep.iter().copied().chain(ruleset).chain(standard);
-    sys::close_others(keep.chain([report.as_raw_fd()]))
+    // SAFETY: this process is the keeper's copy, which has forgotten the keeper's descriptors without
+    // dropping their owners (`keeper/server`), or has just been executed with no others than the launch
+    // socket, which is `report`, and `/proc`, which `system_files` looks after. It has received those of
+    // the plan and of the arguments since then, which are kept, and that of its network, which
+    // `Origin::complete` has closed, and that of its control group, which `Entrance::join` has. Statics
+    // of the user's own that a `preload` function has filled are told of in its documentation.
+    unsafe { sys::close_others(keep.chain([report.as_raw_fd()])) }
 }
 
 /// Where a plan has none, the keeper has put something there: its stream, or `/dev/null`.
 fn standard_descriptors(plan: &Plan) -> io::Result<()> {
     for (number, descriptor) in (0..).zip(&plan.standard) {
         if let Some(descriptor) = descriptor {
-            sys::duplicate_to(descriptor.as_fd(), number)?;
+            sys::set_standard(number, descriptor.as_fd())?;
         }
     }
     Ok(())
@@ -204,7 +215,7 @@ fn die_with(fixed: &StaticPlan, parent: i32) -> io::Result<()> {
     if !fixed.dies_with_parent {
         return Ok(());
     }
-    sys::set_parent_death_signal(libc::SIGKILL)?;
+    sys::die_with_parent()?;
     match nix::unistd::getppid().as_raw() == parent {
         true => Ok(()),
         false => Err(io::Error::from_raw_os_error(libc::ESRCH)),

@@ -6,41 +6,60 @@
 //! the signals that a first process raises for itself, `abort` among them.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 
 use super::protocol::{ExitReport, Report};
-use crate::sys::confinement;
+use crate::sys::confinement::{self, Keepable};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::privileges::Capabilities;
 use crate::sys::process::{self, Ended, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Wait};
 
-/// Waits for the child and ends. `keeper` is a pidfd of the keeper's.
-pub(super) fn serve(child: &Process, keeper: BorrowedFd<'_>, report: &OwnedFd) -> ! {
-    let status = match prepare(child, keeper, report) {
-        Ok(()) => reap(child, report),
-        // The child dies with this process, before it has looked at its arguments or later.
-        Err(_) => 1,
-    };
-    process::leave(status)
+/// What waiting takes.
+struct Waiting {
+    child: Process,
+    report: OwnedFd,
 }
 
-/// Keeps nothing but what waiting takes, and dies with the keeper.
-fn prepare(child: &Process, keeper: BorrowedFd<'_>, report: &OwnedFd) -> io::Result<()> {
+impl Keepable for Waiting {
+    fn descriptors(&self) -> Vec<RawFd> {
+        vec![self.child.pidfd.as_raw_fd(), self.report.as_raw_fd()]
+    }
+}
+
+/// Waits for the child and ends. `keeper` is a pidfd of the keeper's.
+pub(super) fn serve(child: Process, keeper: BorrowedFd<'_>, report: OwnedFd) -> ! {
+    match die_with(keeper) {
+        Ok(()) => confinement::keep_only(Waiting { child, report }, wait),
+        // The child dies with this process, before it has looked at its arguments or later.
+        Err(_) => process::leave(1),
+    }
+}
+
+/// Has this process die with the keeper.
+fn die_with(keeper: BorrowedFd<'_>) -> io::Result<()> {
     process::set_name(c"crossmist-init");
-    confinement::set_parent_death_signal(libc::SIGKILL)?;
+    confinement::die_with_parent()?;
     // The keeper may have ended before; its number tells nothing here.
     if poll::readable(keeper, Deadline::after(std::time::Duration::ZERO)).is_ok() {
         return Err(io::ErrorKind::NotConnected.into());
     }
-    let kept = [child.pidfd.as_fd().as_raw_fd(), report.as_raw_fd()];
-    confinement::close_others(kept)?;
-    signals::ignore(&signals::FROM_TERMINAL);
-    Capabilities::clear_ambient()?;
-    Capabilities::default().set()
+    Ok(())
+}
+
+fn wait(Waiting { child, report }: Waiting, closed: io::Result<()>) -> i32 {
+    let ready = closed.and_then(|()| {
+        signals::ignore(&signals::FROM_TERMINAL);
+        Capabilities::clear_ambient()?;
+        Capabilities::default().set()
+    });
+    match ready {
+        Ok(()) => reap(&child, &report),
+        Err(_) => 1,
+    }
 }
 
 fn reap(child: &Process, report: &OwnedFd) -> i32 {

@@ -1,12 +1,12 @@
 //! Closes streams that must not be closed in the keeper itself.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use crate::sys::confinement;
+use crate::sys::confinement::{self, Keepable};
 use crate::sys::fork;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process::{self, Process};
+use crate::sys::process::Process;
 use crate::sys::socket;
 
 /// Streams whose queues hold descriptors that children have sent.
@@ -18,6 +18,19 @@ pub(super) struct Undertaker {
     waiting: Vec<OwnedFd>,
     /// The processes that are exiting.
     processes: Vec<Process>,
+}
+
+/// What the process that exits holds until the keeper has let go of the streams.
+struct Burial {
+    streams: Vec<OwnedFd>,
+    theirs: OwnedFd,
+}
+
+impl Keepable for Burial {
+    fn descriptors(&self) -> Vec<RawFd> {
+        let streams = self.streams.iter().map(AsRawFd::as_raw_fd);
+        streams.chain([self.theirs.as_raw_fd()]).collect()
+    }
 }
 
 impl Undertaker {
@@ -49,11 +62,14 @@ impl Undertaker {
             }
             None => {
                 drop(ours);
-                let kept = self.waiting.iter().map(AsRawFd::as_raw_fd);
+                let streams = std::mem::take(&mut self.waiting);
                 // Others wait for the keeper to close its descriptors.
-                let closed = confinement::close_others(kept.chain([theirs.as_raw_fd()]));
-                let waited = poll::readable(theirs.as_fd(), Deadline::NEVER);
-                process::leave(i32::from(closed.and(waited).is_err()))
+                confinement::keep_only(Burial { streams, theirs }, |burial, closed| {
+                    let waited = poll::readable(burial.theirs.as_fd(), Deadline::NEVER);
+                    // The process takes the streams with it: to close them here could wait.
+                    std::mem::forget(burial);
+                    i32::from(closed.and(waited).is_err())
+                })
             }
         }
     }

@@ -9,7 +9,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_int, c_long, c_ulong};
+use nix::sys::signal::Signal;
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use seccompiler::BpfProgramRef;
+
+use super::{fork, process};
 
 fn check(result: c_long) -> io::Result<c_long> {
     match result {
@@ -18,22 +22,35 @@ fn check(result: c_long) -> io::Result<c_long> {
     }
 }
 
-fn prctl(option: c_int, arguments: [c_ulong; 4]) -> io::Result<c_int> {
-    let [a, b, c, d] = arguments;
-    // SAFETY: the callers in here use options that take numbers only.
-    let result = unsafe { libc::prctl(option, a, b, c, d) };
+/// Calls `prctl(2)`.
+///
+/// # Safety
+///
+/// The option must take numbers, and no address.
+unsafe fn prctl(option: c_int, argument: c_ulong) -> io::Result<c_int> {
+    // SAFETY: the caller vouches for the option.
+    let result = unsafe { libc::prctl(option, argument, 0, 0, 0) };
     check(result.into()).map(|_| result)
 }
 
 /// Closes all descriptors from `first` to `last` (Linux 5.9).
-fn close_range(first: u32, last: u32) -> io::Result<()> {
-    // SAFETY: takes numbers only. Whoever thinks to own one of the descriptors is the caller's
-    // concern: this module's user is a process that owns nothing but what it keeps.
+///
+/// # Safety
+///
+/// As for [`close_others`], about these descriptors.
+unsafe fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: takes numbers. The caller vouches that nobody uses the descriptors any more.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
 /// Closes all descriptors but the standard ones and those that are named.
-pub(crate) fn close_others(kept: impl IntoIterator<Item = RawFd>) -> io::Result<()> {
+///
+/// # Safety
+///
+/// Whatever owns another descriptor must not be used or dropped in this process any more. A static owner
+/// may be used if it finds out that its descriptor is gone, as those of
+/// [`system_files`](super::system_files) do.
+pub(crate) unsafe fn close_others(kept: impl IntoIterator<Item = RawFd>) -> io::Result<()> {
     let mut kept: Vec<u32> = kept
         .into_iter()
         .filter_map(|fd| u32::try_from(fd).ok())
@@ -42,24 +59,54 @@ pub(crate) fn close_others(kept: impl IntoIterator<Item = RawFd>) -> io::Result<
     let mut next = 3;
     for fd in kept {
         if fd > next {
-            close_range(next, fd.saturating_sub(1))?;
+            // SAFETY: the caller vouches for these.
+            unsafe { close_range(next, fd.saturating_sub(1)) }?;
         }
         next = next.max(fd.saturating_add(1));
     }
-    close_range(next, u32::MAX)
+    // SAFETY: as above.
+    unsafe { close_range(next, u32::MAX) }
 }
 
-/// Makes `number` mean what `fd` does, and stay open in programs that are executed.
-pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
-    // SAFETY: takes numbers only; standard descriptors are nobody's property.
-    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
+/// Closes all descriptors but the standard ones and those of what is `kept`, runs `work` with that, and
+/// ends this process with the status that it returns.
+///
+/// It is for copies of a process, which have no use for what else they were copied with. A descriptor
+/// that cannot be closed is an error, which `work` is told of.
+pub(crate) fn keep_only<K: Keepable>(kept: K, work: fn(K, io::Result<()>) -> i32) -> ! {
+    // SAFETY: no frame above runs again, since this function does not return. What `work` reaches is
+    // `kept`, whose descriptors stay open, and statics. This library's statics that own a descriptor
+    // compare what it is open on before they use it (`system_files`).
+    let closed = unsafe { close_others(kept.descriptors()) };
+    process::leave(work(kept, closed))
 }
 
-/// Replaces the environment. The process must have one thread.
+/// What owns the descriptors that [`keep_only`] keeps open.
+pub(crate) trait Keepable {
+    /// Returns all of its descriptors.
+    fn descriptors(&self) -> Vec<RawFd>;
+}
+
+/// Makes descriptor 0, 1 or 2 mean what `fd` does, and stay open in programs that are executed.
+pub(crate) fn set_standard(number: usize, fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(match number {
+        0 => dup2_stdin(fd),
+        1 => dup2_stdout(fd),
+        2 => dup2_stderr(fd),
+        _ => Err(nix::Error::EBADF),
+    }?)
+}
+
+/// Replaces the environment. Fails with EBUSY if this process has more than one thread, which might be
+/// reading it.
 pub(crate) fn replace_environment<'a>(
     variables: impl Iterator<Item = (&'a OsStr, &'a OsStr)>,
 ) -> io::Result<()> {
-    // SAFETY: nobody else reads or changes the environment: there is one thread.
+    if !fork::is_single_threaded()? {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // SAFETY: nobody else reads or changes the environment: there is one thread, which starts none
+    // until this returns.
     if unsafe { libc::clearenv() } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -140,29 +187,31 @@ pub(crate) fn user_exceeds_process_limit() -> io::Result<bool> {
 
 /// Sets the securebits; needs CAP_SETPCAP.
 pub(crate) fn set_securebits(bits: c_int) -> io::Result<()> {
-    prctl(libc::PR_SET_SECUREBITS, [bits as c_ulong, 0, 0, 0]).map(drop)
+    // SAFETY: takes a number.
+    unsafe { prctl(libc::PR_SET_SECUREBITS, bits as c_ulong) }.map(drop)
 }
 
 pub(crate) fn securebits() -> io::Result<c_int> {
-    prctl(libc::PR_GET_SECUREBITS, [0; 4])
+    // SAFETY: takes nothing.
+    unsafe { prctl(libc::PR_GET_SECUREBITS, 0) }
 }
 
 pub(crate) fn set_no_new_privs() -> io::Result<()> {
-    prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0])?;
-    match prctl(libc::PR_GET_NO_NEW_PRIVS, [0; 4])? {
-        1 => Ok(()),
-        _ => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    nix::sys::prctl::set_no_new_privs()?;
+    match nix::sys::prctl::get_no_new_privs()? {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::EPERM)),
     }
 }
 
-/// The signal by which this process learns of the end of its parent's thread.
-pub(crate) fn set_parent_death_signal(signal: c_int) -> io::Result<()> {
-    prctl(libc::PR_SET_PDEATHSIG, [signal as c_ulong, 0, 0, 0]).map(drop)
+/// Has the kernel kill this process when its parent's thread ends.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
 pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
-    prctl(libc::PR_SET_DUMPABLE, [dumpable.into(), 0, 0, 0])?;
-    match prctl(libc::PR_GET_DUMPABLE, [0; 4])? == c_int::from(dumpable) {
+    nix::sys::prctl::set_dumpable(dumpable)?;
+    match nix::sys::prctl::get_dumpable()? == dumpable {
         true => Ok(()),
         false => Err(io::Error::from_raw_os_error(libc::EPERM)),
     }
@@ -174,13 +223,15 @@ pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
 pub(crate) fn deny_write_execute() -> io::Result<bool> {
     const PR_SET_MDWE: c_int = 65;
     const PR_MDWE_REFUSE_EXEC_GAIN: c_ulong = 1;
-    known(prctl(PR_SET_MDWE, [PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0]))
+    // SAFETY: takes a number.
+    known(unsafe { prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN) })
 }
 
 /// Whether the kernel knows how to forbid that.
 pub(crate) fn can_deny_write_execute() -> bool {
     const PR_GET_MDWE: c_int = 66;
-    known(prctl(PR_GET_MDWE, [0; 4])).unwrap_or(false)
+    // SAFETY: takes nothing.
+    known(unsafe { prctl(PR_GET_MDWE, 0) }).unwrap_or(false)
 }
 
 /// Whether `prctl(2)` knew an option, whose arguments are known to be sound.
@@ -192,7 +243,6 @@ fn known(result: io::Result<c_int>) -> io::Result<bool> {
     }
 }
 
-/// A resource as `setrlimit(2)` numbers it.
 /// Keeps this process, and what it starts, to so many of the processors that it may run on, at least
 /// one. Which ones depends on its number, so that processes that are started one after another run
 /// side by side.
@@ -217,6 +267,7 @@ pub(crate) fn run_on_few(most: u64) -> io::Result<()> {
     Ok(sched_setaffinity(this, &few)?)
 }
 
+/// A resource as `setrlimit(2)` numbers it.
 pub(crate) type Resource = u32;
 
 /// Lowers a limit to `soft` and `hard`; what is lower already stays.

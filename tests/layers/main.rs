@@ -58,6 +58,14 @@ const UNSAFE: &[(&str, &str)] = &[
     ("callback/boxed.rs", "auto traits of a trait object"),
     ("child/early.rs", "a constructor in a section of its own"),
     ("channel/trusted.rs", "a contract that callers sign"),
+    (
+        "confine/apply.rs",
+        "the sweep of descriptors: only the child's story tells who uses one",
+    ),
+    (
+        "testing.rs",
+        "tries any system call, in a process that is there for it",
+    ),
 ];
 
 /// Where a crate may be used. What is not listed here may not be used at all.

@@ -376,7 +376,7 @@ impl Keeper {
         if let Some(report) = report {
             // This is the first process of the namespace, and whatever it was copied with is the keeper's.
             match started {
-                Ok(child) => init::serve(&child, self.own.as_fd(), &report),
+                Ok(child) => init::serve(child, self.own.as_fd(), report),
                 Err(_) => process::leave(1),
             }
         }
@@ -516,7 +516,7 @@ impl Keeper {
 /// In a new child: makes descriptors its standard ones.
 fn connect(standard: [Option<BorrowedFd<'_>>; 3]) -> io::Result<()> {
     (0..).zip(standard).try_for_each(|(number, descriptor)| {
-        descriptor.map_or(Ok(()), |fd| confinement::duplicate_to(fd, number))
+        descriptor.map_or(Ok(()), |fd| confinement::set_standard(number, fd))
     })
 }
 
