@@ -35,20 +35,34 @@ impl Machine {
 }
 
 /// Answers a call that isn't allowed in a harmless way, and returns what the kernel would.
-pub(crate) fn emulate(machine: &Machine, number: c_long, arguments: [u64; 6]) -> c_long {
+///
+/// # Safety
+///
+/// The number and the arguments must be those of a call that the interrupted code of this thread has made.
+/// So that code vouches for them: a call that is sound has addresses for what the kernel would read and
+/// write. An attacker's call does nothing here that it couldn't do by itself.
+pub(super) unsafe fn emulate(machine: &Machine, number: c_long, arguments: [u64; 6]) -> c_long {
     match number {
-        libc::SYS_mmap => map_privately(arguments),
+        // SAFETY: the caller vouches for the call.
+        libc::SYS_mmap => unsafe { map_privately(arguments) },
         libc::SYS_ftruncate => lengthen(arguments),
         libc::SYS_fcntl => set_flags(arguments),
-        libc::SYS_sysinfo => tell_of_memory(machine, arguments),
-        libc::SYS_uname => tell_a_name(arguments),
-        _ => stat_descriptor(arguments),
+        // SAFETY: as above.
+        libc::SYS_sysinfo => unsafe { tell_of_memory(machine, arguments) },
+        // SAFETY: as above.
+        libc::SYS_uname => unsafe { tell_a_name(arguments) },
+        // SAFETY: as above.
+        _ => unsafe { stat_descriptor(arguments) },
     }
 }
 
 /// Answers `sysinfo`: glibc's `qsort` asks how much memory there is, and doesn't look whether it was
 /// told.
-fn tell_of_memory(machine: &Machine, [answer, ..]: [u64; 6]) -> c_long {
+///
+/// # Safety
+///
+/// As for [`emulate`].
+unsafe fn tell_of_memory(machine: &Machine, [answer, ..]: [u64; 6]) -> c_long {
     // SAFETY: all-zero is valid.
     let mut told: libc::sysinfo = unsafe { std::mem::zeroed() };
     let clock = nix::time::ClockId::CLOCK_BOOTTIME;
@@ -57,14 +71,17 @@ fn tell_of_memory(machine: &Machine, [answer, ..]: [u64; 6]) -> c_long {
     told.freeram = machine.memory;
     told.mem_unit = 1;
     told.procs = 1;
-    // SAFETY: honest code passes a place for one; any other is a fault of the process's own, by which
-    // it writes nothing that it couldn't write itself.
+    // SAFETY: the caller vouches for the call, which names a place for one.
     unsafe { (answer as *mut libc::sysinfo).write_unaligned(told) };
     0
 }
 
 /// Answers `uname`: a kernel that isn't named, of the oldest release.
-fn tell_a_name([answer, ..]: [u64; 6]) -> c_long {
+///
+/// # Safety
+///
+/// As for [`emulate`].
+unsafe fn tell_a_name([answer, ..]: [u64; 6]) -> c_long {
     fn put(field: &mut [c_char], text: &[u8]) {
         for (to, from) in field.iter_mut().zip(text) {
             *to = from.cast_signed() as c_char;
@@ -78,17 +95,21 @@ fn tell_a_name([answer, ..]: [u64; 6]) -> c_long {
     put(&mut told.version, b"#1");
     put(&mut told.machine, std::env::consts::ARCH.as_bytes());
     put(&mut told.domainname, b"(none)");
-    // SAFETY: as above.
+    // SAFETY: the caller vouches for the call, which names a place for one.
     unsafe { (answer as *mut libc::utsname).write_unaligned(told) };
     0
 }
 
 /// Maps a file privately instead of shared, for reading. What others write to the file is seen the same way,
 /// but the mapping can't be turned into one that writes to the file.
-fn map_privately(arguments: [u64; 6]) -> c_long {
+///
+/// # Safety
+///
+/// As for [`emulate`].
+unsafe fn map_privately(arguments: [u64; 6]) -> c_long {
     let [address, length, protection, flags, fd, offset] = arguments;
     let flags = flags & !(libc::MAP_TYPE as u64) | libc::MAP_PRIVATE as u64;
-    // SAFETY: the call that the process made, but for this flag; the filter has a say in it, too.
+    // SAFETY: the call that the caller vouches for, except for this flag. The filter decides on it as well.
     let mapped = unsafe {
         libc::syscall(
             libc::SYS_mmap,
@@ -169,11 +190,14 @@ fn set_flags([fd, _, flags, ..]: [u64; 6]) -> c_long {
 
 /// Answers `newfstatat(fd, "", …, AT_EMPTY_PATH)`, which is how C libraries spell `fstat(fd)`. No
 /// path is looked up.
-fn stat_descriptor(arguments: [u64; 6]) -> c_long {
+///
+/// # Safety
+///
+/// As for [`emulate`].
+unsafe fn stat_descriptor(arguments: [u64; 6]) -> c_long {
     let [fd, path, buffer, flags, ..] = arguments;
     let path = path as *const u8;
-    // SAFETY: honest code passes a C string. Anything else is a fault of the process's own, by
-    // which it can do nothing that it couldn't do by reading the address itself.
+    // SAFETY: the caller vouches for the call, which names a C string.
     let is_empty = path.is_null() || unsafe { path.read_volatile() } == 0;
     if !is_empty || flags & libc::AT_EMPTY_PATH as u64 == 0 {
         return -c_long::from(libc::EACCES);

@@ -96,8 +96,13 @@ struct Denied {
     arch: u32,
 }
 
-extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passed a `siginfo_t`, which begins with these fields where SIGSYS comes
+/// Handles SIGSYS.
+///
+/// # Safety
+///
+/// The kernel must call it as a handler of SIGSYS with SA_SIGINFO.
+unsafe extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passed a `siginfo_t`, which begins with these fields if SIGSYS comes
     // from a filter, and is at least as large for any other.
     let denied = unsafe { &*info.cast::<Denied>() };
     // SAFETY: with SA_SIGINFO the third argument is the interrupted thread's `ucontext_t`.
@@ -108,7 +113,9 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
     const SYS_SECCOMP: c_int = 1;
     if denied.code == SYS_SECCOMP && denied.data == c_int::from(setup.emulate) {
         let before = nix::Error::last();
-        let result = emulate(machine, c_long::from(denied.number), arguments(context));
+        let (number, arguments) = (c_long::from(denied.number), arguments(context));
+        // SAFETY: these are the number and the arguments of the call that this thread has made.
+        let result = unsafe { emulate(machine, number, arguments) };
         set_result(context, result);
         before.set();
         return;
@@ -119,7 +126,8 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
         return;
     }
     if !REPORTED.swap(true, Ordering::Relaxed) {
-        report(*socket, setup, *image, denied, context);
+        // SAFETY: the context is this thread's.
+        unsafe { report(*socket, setup, *image, denied, context) };
     }
     // SAFETY: no system call has this number; the filter kills the process.
     unsafe { libc::syscall(c_long::from(setup.death)) };
@@ -129,7 +137,11 @@ extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void)
 }
 
 /// Sends one packet.
-fn report(
+///
+/// # Safety
+///
+/// `context` must be that of the interrupted code of this thread.
+unsafe fn report(
     socket: RawFd,
     setup: &Setup,
     image: Option<&Image>,
@@ -151,7 +163,8 @@ fn report(
         thread,
         arguments,
         address: place(denied.address as usize).unwrap_or(0),
-        caller: caller(context).and_then(place).unwrap_or(0),
+        // SAFETY: the caller vouches for the context.
+        caller: unsafe { caller(context) }.and_then(place).unwrap_or(0),
     };
     let head = setup.head;
     if send(socket, &head(&denial, room), path.unwrap_or(0), room).is_none() && room > 0 {
@@ -239,8 +252,12 @@ fn path_argument(number: c_long) -> Option<usize> {
 /// Returns the return address of the interrupted function, if the function has pushed nothing onto
 /// the stack. A C library's wrappers of most system calls are like that. A wrong value does no
 /// harm: only a return address in the program itself is reported.
+///
+/// # Safety
+///
+/// `context` must be that of the interrupted code of this thread.
 #[cfg(target_arch = "x86_64")]
-fn caller(context: &libc::ucontext_t) -> Option<usize> {
+unsafe fn caller(context: &libc::ucontext_t) -> Option<usize> {
     const NO_SUCH_CHANGE: c_int = -1;
     let top = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
     // The kernel copies the set before it looks at the kind of change, of which there is none such:
@@ -260,13 +277,18 @@ fn caller(context: &libc::ucontext_t) -> Option<usize> {
     if nix::Error::last_raw() != libc::EINVAL {
         return None;
     }
-    // SAFETY: the kernel has just read the same bytes. What another thread unmaps meanwhile is a
-    // fault of the process's own, which is about to end.
+    // SAFETY: the kernel has just read the same bytes, on this thread's stack: the caller vouches for
+    // that. If another thread unmaps them meanwhile, this process ends by a fault, as it is about to.
     Some(unsafe { (top as *const usize).read_unaligned() })
 }
 
+/// Returns the return address of the interrupted function, in the register that calls leave it in.
+///
+/// # Safety
+///
+/// As for the other architecture. This one needs nothing.
 #[cfg(target_arch = "aarch64")]
-fn caller(context: &libc::ucontext_t) -> Option<usize> {
+unsafe fn caller(context: &libc::ucontext_t) -> Option<usize> {
     Some(context.uc_mcontext.regs[30] as usize)
 }
 

@@ -271,7 +271,8 @@ fn receive_with(
         descriptors,
         has_time,
         sender,
-    } = control_messages(&header);
+    } = // SAFETY: `recvmsg` has filled in the header and `control`, and nobody has looked at them yet.
+        unsafe { control_messages(&header) };
     let in_head = bytes.min(head_room);
     // SAFETY: the kernel fills the buffers in order, so `in_head` bytes behind the length are
     // written, within the capacity reserved above.
@@ -300,7 +301,12 @@ struct Attached {
 
 /// Takes ownership of the descriptors in the control messages that `recvmsg` wrote, and returns what
 /// else was among them.
-fn control_messages(header: &libc::msghdr) -> Attached {
+///
+/// # Safety
+///
+/// `recvmsg` must have filled in `header`, whose memory for control messages is still there. Nobody owns
+/// the descriptors in it.
+unsafe fn control_messages(header: &libc::msghdr) -> Attached {
     let mut attached = Attached::default();
     // SAFETY: the kernel left `msg_control` and `msg_controllen` describing what it wrote.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };

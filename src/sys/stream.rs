@@ -76,18 +76,23 @@ fn receive_with(socket: BorrowedFd<'_>, room: &mut [u8], flags: MsgFlags) -> io:
 
 /// Returns how many bytes are waiting to be read. Takes no lock that a peer can hold.
 pub(crate) fn waiting(socket: BorrowedFd<'_>) -> io::Result<usize> {
-    count(socket, libc::FIONREAD)
+    // SAFETY: the request writes one `int`.
+    unsafe { count(socket, libc::FIONREAD) }
 }
 
 /// Returns how much memory is taken by what was sent to a Unix socket and has not been received. Other
 /// kinds of Unix sockets than streams know it as well.
 pub(crate) fn unreceived(socket: BorrowedFd<'_>) -> io::Result<usize> {
-    count(socket, libc::TIOCOUTQ)
+    // SAFETY: the request writes one `int`.
+    unsafe { count(socket, libc::TIOCOUTQ) }
 }
 
-fn count(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
+/// # Safety
+///
+/// The request must be one that writes one `int`.
+unsafe fn count(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
-    // SAFETY: both requests write one `int`, to a variable that outlives the call.
+    // SAFETY: the caller vouches for the request. The variable outlives the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut count) };
     match result {
         -1 => Err(io::Error::last_os_error()),

@@ -29,7 +29,7 @@ const STOP: c_int = 4;
 // Of the C++ ABI's "level I", in the library that std is linked to for unwinding panics.
 unsafe extern "C" {
     fn _Unwind_Backtrace(
-        visit: extern "C" fn(*mut Context, *mut c_void) -> c_int,
+        visit: unsafe extern "C" fn(*mut Context, *mut c_void) -> c_int,
         data: *mut c_void,
     ) -> c_int;
     fn _Unwind_GetIP(context: *mut Context) -> usize;
@@ -54,13 +54,19 @@ impl Walk {
     }
 }
 
-extern "C" fn visit(context: *mut Context, data: *mut c_void) -> c_int {
-    // SAFETY: it is the walk that `from_here` passed, which nobody else uses meanwhile.
+/// Takes one address.
+///
+/// # Safety
+///
+/// The unwinder must call it, with its context, and `data` must point to a [`Walk`] that nobody else uses
+/// meanwhile.
+unsafe extern "C" fn visit(context: *mut Context, data: *mut c_void) -> c_int {
+    // SAFETY: the caller vouches for the pointer.
     let walk = unsafe { &mut *data.cast::<Walk>() };
     let Some(offset) = walk.offsets.get_mut(walk.taken) else {
         return STOP;
     };
-    // SAFETY: the unwinder passed the context, which is valid until this returns.
+    // SAFETY: the caller is the unwinder, whose context is valid until this returns.
     let address = unsafe { _Unwind_GetIP(context) };
     *offset = walk.image.offset_of_return(address).unwrap_or(0);
     walk.taken += 1;
