@@ -439,6 +439,13 @@ impl<T: Object> Child<T> {
         self.is_untouched
     }
 
+    /// Tells a child that has answered that it may end.
+    pub(crate) fn hang_up(&self) {
+        if let Some(running) = &self.running {
+            running.socket.shut_down();
+        }
+    }
+
     /// Looks whether a child that has answered has ended, passes on what it printed, and returns whether
     /// there is nothing more to do. A child that lingers is killed.
     pub(crate) fn is_over(&mut self, linger: Deadline) -> bool {

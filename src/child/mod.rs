@@ -28,6 +28,7 @@ use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::process;
 use crate::sys::signals;
+use crate::sys::socket::{Wait, receive};
 use crate::sys::system_files;
 use crate::sys::usage::usage;
 use crate::transport::{Arrival, Inbox, Outbox};
@@ -214,11 +215,22 @@ fn wait_for_call(socket: BorrowedFd<'_>, enter: impl Fn(Arguments<'_>) -> i32) -
     };
     let mut inbox = Inbox::default();
     match inbox.receive(socket, &limits, Trust::Code, Deadline::NEVER, enter) {
-        Ok(Arrival::Message(status)) => status,
+        Ok(Arrival::Message(status)) => {
+            flush();
+            wait_until_dismissed(socket);
+            status
+        }
         // It was not needed.
         Ok(Arrival::End | Arrival::Partly | Arrival::DenialReport(_)) => Ending::Failed as i32,
         Err(fault) => fail(&format!("could not receive its call: {fault:?}")),
     }
+}
+
+/// Waits until the parent has hung up. The end of a process takes longer than a short call, and on one processor
+/// the caller would wait for both.
+fn wait_until_dismissed(socket: BorrowedFd<'_>) {
+    // Whatever it returns, there is nothing more to do.
+    let _ = receive(socket, &mut Vec::new(), 1, None, Wait::Block);
 }
 
 /// Confines the process, and tells the parent.

@@ -44,13 +44,25 @@ pub(super) struct Stock<R: Object> {
 #[derive(Debug)]
 struct State<R: Object> {
     spares: VecDeque<Stocked<R>>,
-    /// Children that have answered, and until when they may linger.
-    leaving: Vec<(Child<R>, Deadline)>,
+    /// Children that have answered.
+    leaving: Vec<Leaving<R>>,
     /// Spares that are of no use, to be dropped by the thread, since that can take a moment.
     useless: Vec<Spare<R>>,
     /// When the spares are given up if nobody calls before.
     idle_until: Deadline,
+    /// When the thread wakes up by itself.
+    wake_at: Deadline,
     is_closed: bool,
+}
+
+/// A child that has answered. It exits when it hears that it may.
+#[derive(Debug)]
+struct Leaving<R: Object> {
+    child: Child<R>,
+    /// When it is killed.
+    until: Deadline,
+    /// Whether it was told.
+    may_exit: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +100,10 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How long after a spare was taken the next one is started, unless the call ends before.
 const REFILL_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long after an answer the thread looks after the child. By then the caller has the answer, even if there
+/// is one processor for all of them.
+const RETIRE_PAUSE: Duration = Duration::from_micros(50);
 
 /// So many may linger even if there are few workers.
 const LEAST_LEAVING: usize = 4;
@@ -131,6 +147,7 @@ impl<R: Object + Send> Stock<R> {
                 leaving: Vec::new(),
                 useless: Vec::new(),
                 idle_until: Deadline::after(idle_time),
+                wake_at: Deadline::NEVER,
                 is_closed: false,
             }),
             wake: event::new().map_err(failed("create an event (eventfd)"))?,
@@ -180,14 +197,23 @@ impl<R: Object + Send> Stock<R> {
                 state.useless.push(spare);
             }
         }
-        // Otherwise it is enough that the end of the call wakes the thread. A short call is to be over before the
+        // Otherwise it is enough that the end of the call does. A short call is to be over before the
         // next spare is started, perhaps on the same processor.
-        let is_low = state.spares.len() <= self.wanted / 2;
-        drop(state);
-        if is_low && self.wake_later.set(Deadline::after(REFILL_PAUSE)).is_err() {
-            event::set(self.wake.as_fd());
+        if state.spares.len() <= self.wanted / 2 {
+            self.wake_in(&mut state, REFILL_PAUSE);
         }
         found
+    }
+
+    /// Has the thread wake up after a time at the latest.
+    fn wake_in(&self, state: &mut State<R>, pause: Duration) {
+        let at = Deadline::after(pause);
+        if at.min(state.wake_at) == at {
+            state.wake_at = at;
+            if self.wake_later.set(at).is_err() {
+                event::set(self.wake.as_fd());
+            }
+        }
     }
 
     /// Takes over a child that has answered.
@@ -195,8 +221,19 @@ impl<R: Object + Send> Stock<R> {
         if !self.is_in_this_process() {
             return;
         }
-        self.lock().leaving.push((child, Deadline::after(LINGER)));
-        event::set(self.wake.as_fd());
+        let mut state = self.lock();
+        state.leaving.push(Leaving {
+            child,
+            until: Deadline::after(LINGER),
+            may_exit: false,
+        });
+        self.wake_in(&mut state, RETIRE_PAUSE);
+        let too_many = state.leaving.len() > self.most_leaving;
+        drop(state);
+        if too_many {
+            // The thread doesn't keep up.
+            self.clear_away();
+        }
     }
 
     /// Ends all spares, and the thread once the last child has ended.
@@ -278,11 +315,17 @@ impl<R: Object + Send> Stock<R> {
         }
         drop(state);
         drop((useless, unused));
-        leaving.retain_mut(|(child, linger)| !child.is_over(*linger));
-        // Those that linger on purpose must not pile up: the oldest are killed.
-        let surplus = leaving.len().saturating_sub(self.most_leaving);
-        for (mut child, _) in leaving.drain(..surplus) {
-            child.is_over(Deadline::after(Duration::ZERO));
+        leaving.retain_mut(|leaving| !leaving.child.is_over(leaving.until));
+        // Those that linger on purpose must not pile up: the oldest of them are killed.
+        let mut surplus = leaving.len().saturating_sub(self.most_leaving);
+        leaving.retain_mut(|leaving| {
+            let is_surplus = surplus > 0 && leaving.may_exit;
+            surplus -= usize::from(is_surplus);
+            !is_surplus
+        });
+        for leaving in leaving.iter_mut().filter(|leaving| !leaving.may_exit) {
+            leaving.child.hang_up();
+            leaving.may_exit = true;
         }
         let mut state = self.lock();
         state.leaving.append(&mut leaving);
@@ -330,15 +373,17 @@ impl<R: Object + Send> Stock<R> {
                 .iter()
                 .filter_map(|stocked| stocked.spare.end_entry()),
         );
-        for (child, linger) in &state.leaving {
-            until = until.min(*linger);
-            entries.extend(child.end_entry());
+        for leaving in &state.leaving {
+            until = until.min(leaving.until);
+            entries.extend(leaving.child.end_entry());
         }
         drop(state);
         match poll::poll(&mut entries, until) {
             Ok(()) => {
                 event::clear(self.wake.as_fd());
-                timer::has_ended(self.wake_later.as_fd());
+                if timer::has_ended(self.wake_later.as_fd()) {
+                    self.lock().wake_at = Deadline::NEVER;
+                }
             }
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
             // There are more children than can be watched.
