@@ -130,6 +130,7 @@ fn a_socket_that_is_sent_is_received_and_dropped_in_time() {
 }
 
 fn a_socket_that_no_type_names_is_refused_in_time() {
+    raw::play_a_kernel_that_passes_descriptors();
     let hanging = Hanging::new();
     let (numbers, mut receiver) = channel().unwrap();
     let (ready, mut is_ready) = channel().unwrap();
@@ -147,6 +148,7 @@ fn a_socket_that_no_type_names_is_refused_in_time() {
 }
 
 fn a_queue_is_dropped_in_time() {
+    raw::play_a_kernel_that_passes_descriptors();
     let hanging = Hanging::new();
     let (numbers, receiver) = channel().unwrap();
     let (ready, mut is_ready) = channel().unwrap();
@@ -238,6 +240,7 @@ fn a_receive_without_a_timeout_continues_with_the_one_before() {
 }
 
 fn what_is_stuck_holds_up_no_other() {
+    raw::play_a_kernel_that_passes_descriptors();
     let hanging = Hanging::new();
     let (sockets, mut receiver) = channel().unwrap();
     let builder = sends_sockets.builder().kill_on_drop(true);

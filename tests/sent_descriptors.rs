@@ -3,11 +3,12 @@
 mod support;
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use crossmist::{
-    Blob, Child, Duplex, Error, Receiver, SandboxPolicy, Sender, Violation, channel, duplex, func,
+    Blob, ChannelError, Child, Duplex, Error, FnOnceObject, Receiver, SandboxPolicy, Sender,
+    Violation, channel, duplex, func, trusted,
 };
 use support::{patience, raw, within};
 
@@ -20,6 +21,9 @@ fn main() {
             what_types_name_is_sent,
             long_messages_need_no_call_that_carries_descriptors,
             a_policy_can_allow_it_whatever_the_types,
+            what_a_policy_allows_is_refused_by_the_programs_ends needs Refusal,
+            ends_refuse_what_their_types_do_not_name needs Refusal,
+            an_end_without_its_type_takes_descriptors needs Refusal,
         ],
         &[],
     );
@@ -73,6 +77,7 @@ fn violation<T: std::fmt::Debug>(result: Result<T, Error>) -> Violation {
 }
 
 fn a_child_sends_descriptors_only_if_a_type_names_one() {
+    raw::play_a_kernel_that_passes_descriptors();
     let end = || channel::<u64>().unwrap().0;
     // Controls: the same call is made by those that may. What they sent is refused by the program.
     let result = parks_unconfined.run(end());
@@ -180,6 +185,7 @@ fn parks_by_policy(end: Sender<u64>) -> u64 {
 }
 
 fn a_policy_can_allow_it_whatever_the_types() {
+    raw::play_a_kernel_that_passes_descriptors();
     let end = || channel::<u64>().unwrap().0;
     let policy = |allow: &str| {
         let text = format!("format = 1\nextends = [\"pure\"]\n[syscalls]\nallow = [{allow}]\n");
@@ -189,4 +195,106 @@ fn a_policy_can_allow_it_whatever_the_types() {
     let allowed = policy("\"@send-descriptors\"");
     let result = parks_by_policy.sandbox(&allowed).run(end());
     assert!(matches!(result, Err(Error::Malformed(_))), "{result:?}");
+}
+
+/// Sends its own standard error beside a byte, and returns how that failed.
+fn send_beside(socket: &impl AsFd) -> Option<i32> {
+    let socket = socket.as_fd().as_raw_fd();
+    raw::send_with(socket, b"x", &[2], 0)
+        .err()
+        .and_then(|error| error.raw_os_error())
+}
+
+/// How sending a descriptor fails: with the answer, and over each end.
+#[func(sandbox = dynamic)]
+fn tries_all(up: Sender<u64>, down: Receiver<u64>, both: Duplex<u64, u64>) -> [Option<i32>; 4] {
+    let answer = raw::send_with(raw::launch_socket(), b"x", &[2], 0);
+    [
+        answer.err().and_then(|error| error.raw_os_error()),
+        send_beside(&up),
+        send_beside(&down),
+        send_beside(&both),
+    ]
+}
+
+fn what_a_policy_allows_is_refused_by_the_programs_ends() {
+    // The first net is off.
+    let text = "format = 1\nextends = [\"pure\"]\n[syscalls]\nallow = [\"@send-descriptors\"]\n";
+    let policy = SandboxPolicy::from_toml("own", text).unwrap();
+    let refused = Some(libc::EPERM);
+    let (up, mut from_below) = channel().unwrap();
+    let (_to_below, down) = channel().unwrap();
+    let (_ours, both) = duplex().unwrap();
+    let tries = tries_all.sandbox(&policy);
+    assert_eq!(tries.run(up, down, both).unwrap(), [refused; 4]);
+    assert_eq!(from_below.recv().unwrap(), None);
+    // So it is for a child that was waiting.
+    let pool = crossmist::Pool::of(tries_all)
+        .sandbox(&policy)
+        .build()
+        .unwrap();
+    let (up, _from_below) = channel().unwrap();
+    let (_to_below, down) = channel().unwrap();
+    let (_ours, both) = duplex().unwrap();
+    assert_eq!(pool.run(up, down, both).unwrap(), [refused; 4]);
+
+    // The control: without the second net, the program gets them.
+    raw::play_a_kernel_that_passes_descriptors();
+    let (up, mut from_below) = channel().unwrap();
+    let (_to_below, down) = channel().unwrap();
+    let (_ours, both) = duplex().unwrap();
+    let result = tries_all.sandbox(&policy).run(up, down, both);
+    assert!(matches!(result, Err(Error::Malformed(_))), "{result:?}");
+    let received = from_below.recv();
+    assert!(
+        matches!(received, Err(ChannelError::Malformed(_))),
+        "{received:?}"
+    );
+}
+
+fn ends_refuse_what_their_types_do_not_name() {
+    let refused = Some(libc::EPERM);
+    let (sender, receiver) = channel::<u64>().unwrap();
+    assert_eq!(
+        (send_beside(&sender), send_beside(&receiver)),
+        (refused, refused)
+    );
+    // To the receiver of files, and not back.
+    let (sender, receiver) = channel::<Vec<Option<File>>>().unwrap();
+    assert_eq!(
+        (send_beside(&sender), send_beside(&receiver)),
+        (None, refused)
+    );
+    let (sends_files, sends_numbers) = duplex::<File, u64>().unwrap();
+    assert_eq!(send_beside(&sends_files), None);
+    assert_eq!(send_beside(&sends_numbers), refused);
+    // An end of a channel is a descriptor, and code can hold one.
+    let (sender, _receiver) = channel::<Sender<u64>>().unwrap();
+    assert_eq!(send_beside(&sender), None);
+    let (sender, _receiver) = trusted::channel::<Box<dyn FnOnceObject<(), Output = ()>>>().unwrap();
+    assert_eq!(send_beside(&sender), None);
+}
+
+fn an_end_without_its_type_takes_descriptors() {
+    let (sender, receiver) = channel::<u64>().unwrap();
+    // As a descriptor, it may become anything.
+    let receiver = OwnedFd::from(receiver);
+    let sender = OwnedFd::from(sender);
+    assert_eq!(send_beside(&sender), None);
+    assert_eq!(raw::receive(receiver.as_raw_fd()), b"x");
+    let mut sender = Sender::<File>::try_from(sender).unwrap();
+    let mut receiver = Receiver::<File>::try_from(receiver).unwrap();
+    sender.send(&File::open("/proc/self/exe").unwrap()).unwrap();
+    assert!(receiver.recv().unwrap().is_some());
+    // Another type for the same end.
+    let (sender, receiver) = channel::<u64>().unwrap();
+    let again = receiver.as_fd().try_clone_to_owned().unwrap();
+    assert_eq!(send_beside(&sender), Some(libc::EPERM));
+    let _files = Receiver::<File>::try_from(again).unwrap();
+    assert_eq!(send_beside(&sender), None);
+    // A type that brings none takes nothing from who has the same end by another.
+    let (files, numbers) = duplex::<File, u64>().unwrap();
+    let again = numbers.as_fd().try_clone_to_owned().unwrap();
+    let _sender = Sender::<u64>::try_from(again).unwrap();
+    assert_eq!(send_beside(&files), None);
 }

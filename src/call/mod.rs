@@ -18,7 +18,7 @@ mod unconfined;
 mod watch;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 pub use self::builder::Builder;
@@ -36,7 +36,8 @@ use crate::events;
 use crate::executable;
 use crate::func::Func;
 use crate::keeper;
-use crate::object::{Link, Terms, Trust, carries};
+use crate::object::{Link, Object, Terms, Trust, brings_descriptors, carries};
+use crate::sys::passing;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::socket::{self, Connection, Wait};
@@ -107,7 +108,7 @@ pub(crate) fn start_child<'a, F: Func>(
     let program = executable::own()?;
 
     let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
-    let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
+    let (ours, theirs) = sockets::<F::Output>()?;
     // What fits the socket is there before the child exists.
     outbox
         .advance(ours.as_fd(), Wait::Never)
@@ -146,6 +147,16 @@ pub(crate) fn start_child<'a, F: Func>(
     #[cfg(feature = "tracing")]
     events::started(F::NAME, policy.as_deref(), || child.id());
     Ok((child, outbox))
+}
+
+/// Creates the launch socket of a call that answers with an `R`: the program's end, and the child's.
+fn sockets<R: Object>() -> Result<(OwnedFd, OwnedFd), Error> {
+    let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
+    // A watched child sends a descriptor on which it asks.
+    if !cfg!(crossmist_learn) && !brings_descriptors::<R>() {
+        passing::refuse_if_possible(ours.as_fd());
+    }
+    Ok((ours, theirs))
 }
 
 /// Has the state prepared that the children of `F` share, if there is some, and returns its reference.

@@ -9,7 +9,7 @@ use super::confined;
 use super::options::Options;
 use super::process::ChildProcess;
 use super::progress::CallSettings;
-use super::{Passed, failed, may_start, prepared};
+use super::{Passed, failed, may_start, prepared, sockets};
 use crate::child::Preparation;
 use crate::error::Error;
 use crate::executable;
@@ -17,7 +17,7 @@ use crate::func::Func;
 use crate::keeper;
 use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
-use crate::sys::socket::{self, Wait};
+use crate::sys::socket::Wait;
 use crate::sys::timer::Timer;
 use crate::transport::{Outbox, Sent};
 
@@ -54,7 +54,7 @@ impl<R: Object> Spare<R> {
             function: std::marker::PhantomData,
         };
         let mut outbox = Outbox::encode(&preparation, Limits::default(), Trust::Code)?;
-        let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
+        let (ours, theirs) = sockets::<R>()?;
         let sent = outbox.advance(ours.as_fd(), Wait::Never);
         match sent.map_err(failed("send the policy"))? {
             Sent::All => {}

@@ -23,8 +23,8 @@ pub use self::wait::wait_any;
 
 pub(crate) use self::endpoint::Endpoint;
 
-use crate::object::{Object, Trust, carries};
-use crate::sys::socket;
+use crate::object::{Object, Trust, brings_descriptors, carries};
+use crate::sys::{passing, socket};
 
 /// Creates a channel in one direction. The [`Receiver`] receives what the [`Sender`] sends.
 ///
@@ -88,27 +88,42 @@ fn refuse_code<T: Object>() -> Result<(), ChannelError> {
 pub(crate) fn channel_with<T: Object>(
     trust: Trust,
 ) -> Result<(Sender<T>, Receiver<T>), ChannelError> {
-    let (sending, receiving) = pair(trust)?;
+    let (sending, receiving) = pair::<(), T>(trust)?;
     Ok((Sender::new(sending), Receiver::new(receiving)))
 }
 
 pub(crate) fn duplex_with<S: Object, R: Object>(
     trust: Trust,
 ) -> Result<(Duplex<S, R>, Duplex<R, S>), ChannelError> {
-    let (ours, theirs) = pair(trust)?;
+    let (ours, theirs) = pair::<R, S>(trust)?;
     Ok((Duplex::new(ours), Duplex::new(theirs)))
 }
 
-fn pair(trust: Trust) -> Result<(Endpoint, Endpoint), ChannelError> {
+/// Creates two ends: one that receives `First`s, and one that receives `Second`s.
+fn pair<First: Object, Second: Object>(trust: Trust) -> Result<(Endpoint, Endpoint), ChannelError> {
     let sockets = socket::pair().map_err(|source| ChannelError::Io {
         operation: "make a pair of sockets",
         source,
     })?;
+    let brings_descriptors = [
+        brings_descriptors::<First>(),
+        brings_descriptors::<Second>(),
+    ];
+    for (socket, brings_descriptors) in [&sockets.0, &sockets.1].into_iter().zip(brings_descriptors)
+    {
+        if !brings_descriptors {
+            passing::refuse_if_possible(socket.as_fd());
+        }
+    }
     Ok(Endpoint::pair(sockets, trust))
 }
 
-/// Turns a descriptor into the end of a channel, if it is one.
-pub(crate) fn end_of(fd: OwnedFd, trust: Trust) -> Result<Endpoint, ChannelError> {
+/// Turns a descriptor into the end of a channel, if it is one. It receives descriptors if an `R` can hold
+/// one; otherwise it is left as it is, since others may have the same end, with another type.
+pub(crate) fn end_of<R: Object>(fd: OwnedFd, trust: Trust) -> Result<Endpoint, ChannelError> {
     object::check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
+    if brings_descriptors::<R>() {
+        passing::accept(fd.as_fd());
+    }
     Ok(Endpoint::new(fd, trust))
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::endpoint::Endpoint;
 use super::{ChannelError, Duplex, Receiver, Sender};
 use crate::object::{DecodeError, Decoder, Encoder, Limits, Object, Shape, Trust};
-use crate::sys::socket;
+use crate::sys::{passing, socket};
 
 /// An end travels as its descriptor, a byte that says whether it carries code, and its limits.
 impl Endpoint {
@@ -124,7 +124,10 @@ macro_rules! ends {
         /// Drops the channel's type and limits. A message that had arrived in part is lost.
         impl<$($parameter: Object),*> From<$end> for OwnedFd {
             fn from(end: $end) -> OwnedFd {
-                end.endpoint.into_socket()
+                let socket = end.endpoint.into_socket();
+                // Its type no longer tells what arrives.
+                passing::accept(socket.as_fd());
+                socket
             }
         }
 
@@ -135,7 +138,7 @@ macro_rules! ends {
 
             fn try_from(fd: OwnedFd) -> Result<Self, ChannelError> {
                 $(super::refuse_code::<$parameter>()?;)*
-                super::end_of(fd, Trust::Data).map(Self::new)
+                super::end_of::<$receives>(fd, Trust::Data).map(Self::new)
             }
         }
     )*};

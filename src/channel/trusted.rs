@@ -48,7 +48,7 @@ pub fn duplex<S: Object, R: Object>() -> Result<(Duplex<S, R>, Duplex<R, S>), Ch
     reason = "declares the contract; does nothing unsafe itself"
 )]
 pub unsafe fn sender_from_fd<T: Object>(fd: OwnedFd) -> Result<Sender<T>, ChannelError> {
-    channel::end_of(fd, Trust::Code).map(Sender::new)
+    channel::end_of::<()>(fd, Trust::Code).map(Sender::new)
 }
 
 /// Turns a descriptor into the end of a trusted channel.
@@ -65,7 +65,7 @@ pub unsafe fn sender_from_fd<T: Object>(fd: OwnedFd) -> Result<Sender<T>, Channe
     reason = "declares the contract; does nothing unsafe itself"
 )]
 pub unsafe fn receiver_from_fd<T: Object>(fd: OwnedFd) -> Result<Receiver<T>, ChannelError> {
-    channel::end_of(fd, Trust::Code).map(Receiver::new)
+    channel::end_of::<T>(fd, Trust::Code).map(Receiver::new)
 }
 
 /// Turns a descriptor into the end of a trusted channel.
@@ -84,5 +84,5 @@ pub unsafe fn receiver_from_fd<T: Object>(fd: OwnedFd) -> Result<Receiver<T>, Ch
 pub unsafe fn duplex_from_fd<S: Object, R: Object>(
     fd: OwnedFd,
 ) -> Result<Duplex<S, R>, ChannelError> {
-    channel::end_of(fd, Trust::Code).map(Duplex::new)
+    channel::end_of::<R>(fd, Trust::Code).map(Duplex::new)
 }

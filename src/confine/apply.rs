@@ -15,6 +15,7 @@ use super::step::{Failure, Step};
 use super::users::User;
 use crate::sys::confinement as sys;
 use crate::sys::fork;
+use crate::sys::passing;
 use crate::sys::signals;
 use crate::sys::sigsys;
 use crate::sys::socket;
@@ -116,6 +117,7 @@ pub(crate) fn apply(
     if !fixed.sends_descriptors {
         socket::do_without_sendmsg();
     }
+    passing::leave_sockets_alone();
     // Made here, as there is little to be had from here on.
     let status = ConfinementStatus {
         control_group,

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::protocol::STDERR_BYTES;
 use crate::sys::memory::Unshared;
+use crate::sys::passing;
 use crate::sys::poll::Deadline;
-use crate::sys::socket;
 use crate::sys::stream;
 use crate::transport::Cost;
 
@@ -64,7 +64,7 @@ const ROOM: usize = STDERR_BYTES + STRETCH_BYTES;
 impl Output {
     pub(super) fn new() -> io::Result<Self> {
         let (reading, writing) = stream::pair()?;
-        let refuses_descriptors = socket::refuse_descriptors(reading.as_fd()).is_ok();
+        let refuses_descriptors = passing::refuse(reading.as_fd()).is_ok();
         Ok(Self {
             reading,
             writing,
@@ -180,7 +180,7 @@ mod tests {
     use std::io::{IoSlice, Write};
 
     use super::*;
-    use crate::sys::socket::Wait;
+    use crate::sys::socket::{self, Wait};
 
     fn writer(drain: &Output) -> File {
         File::from(drain.writing().try_clone_to_owned().unwrap())
@@ -221,8 +221,7 @@ mod tests {
             }
             if drain.refuses_descriptors && !refuses_descriptors {
                 // As on a kernel that doesn't know how.
-                const SO_PASSRIGHTS: libc::c_int = 83;
-                socket::set_option(drain.as_fd(), SO_PASSRIGHTS, 1).unwrap();
+                passing::accept(drain.as_fd());
                 drain.refuses_descriptors = false;
             }
             let mut writing = writer(&drain);

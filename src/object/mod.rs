@@ -35,7 +35,7 @@ pub(crate) use self::decode::Parts;
 pub(crate) use self::encode::Encoded;
 
 pub(crate) use self::link::{Exceeded, Link, Owner, Terms};
-pub(crate) use self::shape::{Sends, carries, in_part, sends};
+pub(crate) use self::shape::{Sends, brings_descriptors, carries, in_part, sends};
 
 /// Whether a message may hold code references.
 ///

@@ -125,6 +125,11 @@ pub(crate) enum Sends {
 }
 
 impl Carries {
+    /// Returns whether a descriptor can be in it. Code hides the types of what it has bound.
+    fn may_hold_descriptors(&self) -> bool {
+        self.descriptors.is_some() || self.code.is_some()
+    }
+
     fn sends(&self) -> Sends {
         match (self.any_descriptor, &self.descriptors) {
             (true, _) => Sends::Ends,
@@ -171,6 +176,11 @@ fn is_given_a_way<T: Object>() -> Sends {
         }
     }
     most
+}
+
+/// Returns whether a descriptor can arrive with a `T`.
+pub(crate) fn brings_descriptors<T: Object>() -> bool {
+    carries::<T>().may_hold_descriptors()
 }
 
 /// Returns what values of `T` can carry. The type is walked once, and the result is remembered.

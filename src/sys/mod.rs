@@ -26,6 +26,7 @@ pub(crate) mod mounts;
 pub(crate) mod namespaces;
 #[cfg(crossmist_learn)]
 pub(crate) mod notify;
+pub(crate) mod passing;
 pub(crate) mod poll;
 pub(crate) mod privileges;
 pub(crate) mod process;

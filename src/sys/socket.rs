@@ -561,13 +561,6 @@ pub(crate) fn set_option(
     check(result as isize).map(|_| ())
 }
 
-/// Makes the kernel refuse what a peer sends beside the bytes: its `sendmsg` fails with EPERM.
-/// Fails if the kernel does not know the option (before Linux 6.16).
-pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
-    const SO_PASSRIGHTS: libc::c_int = 83;
-    set_option(socket, SO_PASSRIGHTS, 0)
-}
-
 /// Returns whether a Unix socket has a peer.
 pub(crate) fn is_connected(socket: BorrowedFd<'_>) -> bool {
     // SAFETY: all-zero is a valid socket address of no family.

@@ -35,6 +35,7 @@ fn sends_up(what: Attempt, file: File, _may_send: crossmist::Sender<File>) -> u6
 }
 
 fn an_answer_is_held_to_the_policy() {
+    raw::play_a_kernel_that_passes_descriptors();
     let holdings = {
         assert_eq!(bytes.run(60_000).unwrap().len(), 60_000);
         // The thread that ends its channels with the child has a descriptor, and stays.

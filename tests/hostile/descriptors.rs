@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 fn descriptors_that_nobody_asked_for_are_refused_and_closed() {
+    raw::play_a_kernel_that_passes_descriptors();
     let unharmed = Unharmed::so_far();
     for count in [1u16, 253] {
         // The header says nothing of them.
@@ -65,6 +66,7 @@ fn descriptors_that_nobody_asked_for_are_refused_and_closed() {
 }
 
 fn descriptors_above_the_budget_are_refused_and_closed() {
+    raw::play_a_kernel_that_passes_descriptors();
     let unharmed = Unharmed::so_far();
     let limits = Limits {
         descriptors: 2,
@@ -89,6 +91,7 @@ fn descriptors_above_the_budget_are_refused_and_closed() {
 }
 
 fn descriptors_with_a_piece_are_refused_and_closed() {
+    raw::play_a_kernel_that_passes_descriptors();
     let unharmed = Unharmed::so_far();
     let head = Head {
         value: 9,

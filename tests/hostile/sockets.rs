@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 fn a_lingering_socket_holds_nothing_up() {
+    raw::play_a_kernel_that_passes_descriptors();
     let unharmed = Unharmed::so_far();
     // A control: closing it takes its time.
     let (socket, peer) = raw::lingering_socket(3);
@@ -54,6 +55,7 @@ fn a_lingering_socket_holds_nothing_up() {
 }
 
 fn a_lingering_socket_that_is_not_received_holds_nothing_up() {
+    raw::play_a_kernel_that_passes_descriptors();
     let unharmed = Unharmed::so_far();
     // Behind what ends the call.
     let (socket, peer) = raw::lingering_socket(linger());
@@ -147,6 +149,7 @@ fn send_end_into_itself(channel: OwnedFd) {
 }
 
 fn a_child_that_hands_out_its_own_socket_still_ends() {
+    raw::play_a_kernel_that_passes_descriptors();
     let unharmed = Unharmed::so_far();
     drop(within(Duration::from_secs(1), || give_own_socket.run()).unwrap());
     for times in [1, 100] {

@@ -59,6 +59,8 @@ pub(crate) enum Need {
     Truncation,
     /// Landlock that denies TCP ports (ABI 4, Linux 6.7).
     Ports,
+    /// Sockets that refuse descriptors (Linux 6.16).
+    Refusal,
     /// Control groups of version 2 that end all at once (Linux 5.14), to be mounted by root.
     ControlGroups,
     /// The controllers for memory and processes in them: version 1 may have taken those.
@@ -81,6 +83,7 @@ impl Need {
             Need::WriteExecute => crossmist::can_deny_write_execute(),
             Need::Truncation => crossmist::landlock_abi() >= 3,
             Need::Ports => crossmist::landlock_abi() >= 4,
+            Need::Refusal => raw::refuses_descriptors(),
             Need::ControlGroups => raw::control_groups() >= 1,
             Need::Controllers => raw::control_groups() >= 2,
         }

@@ -592,6 +592,16 @@ pub(crate) fn play_a_kernel_without(calls: &[Refused]) {
     .unwrap();
 }
 
+/// Has sockets take all descriptors, as before Linux 6.16, for tests of what else refuses them.
+pub(crate) fn play_a_kernel_that_passes_descriptors() {
+    play_a_kernel_without(&[Refused::with(
+        libc::SYS_setsockopt,
+        2,
+        SO_PASSRIGHTS as u32,
+        libc::ENOPROTOOPT,
+    )]);
+}
+
 /// Whether private memory can be mapped with this protection.
 pub(crate) fn can_map(protection: i32) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -625,9 +635,10 @@ pub(crate) fn write_from(fd: RawFd, at: usize, count: usize) -> isize {
     unsafe { libc::write(fd, at as *const libc::c_void, count) }
 }
 
+const SO_PASSRIGHTS: i32 = 83;
+
 /// Whether the kernel lets a socket refuse descriptors (Linux 6.16).
 pub(crate) fn refuses_descriptors() -> bool {
-    const SO_PASSRIGHTS: i32 = 83;
     let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, &0i32).is_ok()
 }
