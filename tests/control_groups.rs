@@ -18,6 +18,7 @@ fn main() {
         cases![
             a_group_ends_all_that_a_child_has_started needs Root ControlGroups,
             a_group_ends_with_its_program needs Root ControlGroups,
+            a_child_that_cannot_begin_in_its_group_joins_it needs Root ControlGroups,
             nothing_is_left_of_groups needs Root ControlGroups,
             a_group_that_cannot_be_is_missing_from_the_status_or_an_error needs Root,
             a_group_bounds_memory_that_no_limit_counts needs Root Controllers,
@@ -215,6 +216,19 @@ fn nothing_is_left_of_groups() {
             .is_some()
     );
     assert_eq!(child.join().unwrap(), 3);
+    clean_up(&unit);
+}
+
+fn a_child_that_cannot_begin_in_its_group_joins_it() {
+    let unit = delegate("joins");
+    // As filters of containers answer it.
+    raw::play_a_kernel_without(&[raw::Refused::call(libc::SYS_clone3, libc::ENOSYS)]);
+    let child = start(&forker("if-possible"), 3);
+    let inside = members(&groups(&unit).pop().unwrap());
+    assert_eq!(inside.len(), 4);
+    assert!(inside.contains(&child.id()));
+    child.kill().unwrap();
+    assert!(matches!(child.join(), Err(Error::Killed)));
     clean_up(&unit);
 }
 

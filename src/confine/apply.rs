@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crossmist_policy::bpf::{self, BpfProgram};
 
-use super::control_group::Entrance;
 use super::namespaces::Origin;
 use super::plan::{Plan, StaticPlan, errno};
 use super::privileges;
@@ -66,7 +65,9 @@ pub(crate) fn apply(
     sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))
         .map_err(step(Step::Environment))?;
     // Early, so that all that it uses from here on is counted.
-    let control_group = control_group.map(Entrance::join).transpose();
+    let control_group = control_group
+        .map(|entrance| entrance.join(origin.is_in_group))
+        .transpose();
     let control_group = control_group.map_err(step(Step::ControlGroup))?;
     // Before the limit on descriptors, as it may read files.
     let user = User::choose(fixed.own_user).map_err(step(Step::User))?;

@@ -1,7 +1,8 @@
 //! A control group for one child: bounds that count all of it, and an end for all of it at once.
 //!
-//! The program makes the group, where it may (cgroups(7), version 2). The child joins it before anything
-//! else. The keeper ends what is in it and removes it.
+//! The program makes the group, where it may (cgroups(7), version 2). The keeper has the child begin in it, ends
+//! what is in it, and removes it. A child that the keeper could not have begin there joins it before anything
+//! else.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -16,6 +17,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::mounts;
 use crate::sys::attribute::has_attribute;
+use crate::sys::group_fork;
+use crate::sys::process::Process;
 use crate::sys::system_files::{self, OwnFile};
 
 /// What a child's control group bounds, besides ending all of the child at once.
@@ -79,14 +82,31 @@ impl Drop for NewGroup {
 #[derive(Debug)]
 pub(super) struct Entrance {
     pub(super) processes: OwnedFd,
-    pub(super) bounds: ControlGroup,
+    /// What bounds processes and threads, and how many there may be.
+    pub(super) tasks: Option<(OwnedFd, u64)>,
+    /// Whether memory is bounded already.
+    pub(super) memory: bool,
 }
 
 impl Entrance {
-    /// Moves this process into the group.
-    pub(super) fn join(self) -> io::Result<ControlGroup> {
-        File::from(self.processes).write_all(b"0")?;
-        Ok(self.bounds)
+    pub(super) fn bounds(&self) -> ControlGroup {
+        ControlGroup {
+            memory: self.memory,
+            tasks: self.tasks.is_some(),
+        }
+    }
+
+    /// Moves this process into the group, unless it began there, and bounds how many may follow. Until now the
+    /// process that has started this one could be in the group beside it.
+    pub(super) fn join(self, began_there: bool) -> io::Result<ControlGroup> {
+        let bounds = self.bounds();
+        if !began_there {
+            File::from(self.processes).write_all(b"0")?;
+        }
+        if let Some((setting, tasks)) = self.tasks {
+            File::from(setting).write_all(tasks.to_string().as_bytes())?;
+        }
+        Ok(bounds)
     }
 }
 
@@ -144,10 +164,18 @@ fn make_in(place: &Path, bounds: Bounds) -> io::Result<(NewGroup, Entrance)> {
             is_set
         }
     };
-    let tasks = set(directory.as_fd(), "pids.max", &bounds.tasks.to_string())?;
+    let tasks = match setting(directory.as_fd(), "pids.max") {
+        Ok(setting) => Some((setting.into(), bounds.tasks)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
     let processes = setting(directory.as_fd(), "cgroup.procs")?.into();
-    let bounds = ControlGroup { memory, tasks };
-    Ok((group, Entrance { processes, bounds }))
+    let entrance = Entrance {
+        processes,
+        tasks,
+        memory,
+    };
+    Ok((group, entrance))
 }
 
 /// Opens a file of a group for writing.
@@ -219,6 +247,11 @@ impl Drop for Group {
 impl Group {
     pub(crate) fn new(directory: OwnedFd) -> Self {
         Self(directory)
+    }
+
+    /// Forks this process into the group. See [`group_fork`].
+    pub(crate) fn fork(&self) -> io::Result<Option<Process>> {
+        group_fork::fork_into(self.0.as_fd())
     }
 
     /// Whether the kernel has killed something in it because it used too much memory.

@@ -113,6 +113,8 @@ pub(crate) struct Origin {
     pub(crate) namespaces: NamespaceSet,
     /// A network for it to enter, instead of creating one.
     pub(crate) network: Option<Network>,
+    /// Whether it began in its control group.
+    pub(crate) is_in_group: bool,
 }
 
 impl Origin {
@@ -127,6 +129,7 @@ impl Origin {
             keeper: keeper.parse().ok()?,
             namespaces: NamespaceSet::from_bits(namespaces.parse().ok()?)?,
             network: None,
+            is_in_group: false,
         })
     }
 
@@ -219,7 +222,7 @@ mod tests {
             let origin = Origin {
                 keeper: 4711,
                 namespaces: NamespaceSet::default().with(namespace),
-                network: None,
+                ..Origin::default()
             };
             let read = Origin::of_word(&origin.to_word()).unwrap();
             assert_eq!((read.keeper, read.namespaces), (4711, origin.namespaces));

@@ -180,7 +180,7 @@ impl Plan {
         };
         let is_required = limits.control_group == WantedGroup::Required;
         let made = control_group::make(bounds).and_then(|(group, entrance)| {
-            let ControlGroup { memory, tasks } = entrance.bounds;
+            let ControlGroup { memory, tasks } = entrance.bounds();
             match is_required && !(tasks && (memory || limits.memory.is_none())) {
                 false => Ok((group, entrance)),
                 true => Err(
@@ -243,8 +243,12 @@ impl Plan {
         put_flag(encoder, self.control_group.is_some());
         if let Some(entrance) = &self.control_group {
             Object::encode(&entrance.processes, encoder);
-            put_flag(encoder, entrance.bounds.memory);
-            put_flag(encoder, entrance.bounds.tasks);
+            put_flag(encoder, entrance.memory);
+            put_flag(encoder, entrance.tasks.is_some());
+            if let Some((setting, tasks)) = &entrance.tasks {
+                Object::encode(setting, encoder);
+                put_number(encoder, *tasks);
+            }
         }
     }
 
@@ -270,9 +274,10 @@ impl Plan {
             false => None,
             true => Some(Entrance {
                 processes: OwnedFd::decode(decoder)?,
-                bounds: ControlGroup {
-                    memory: flag(decoder)?,
-                    tasks: flag(decoder)?,
+                memory: flag(decoder)?,
+                tasks: match flag(decoder)? {
+                    false => None,
+                    true => Some((OwnedFd::decode(decoder)?, number(decoder)?)),
                 },
             }),
         };

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crossmist_policy::bpf::{BpfProgram, sock_filter};
 
 use super::apply::apply;
+use super::control_group::Group;
 use super::inherited::Inherited;
 use super::namespaces::Origin;
 use super::plan::{Plan, StaticPlan};
@@ -23,6 +24,7 @@ use super::step::{Failure, Step};
 use super::users::{Ids, User};
 use crate::sys::confinement as sys;
 use crate::sys::fork;
+use crate::sys::process::{self, Ended, Process};
 use crossmist_policy::steps::SecondNet;
 
 /// What a process is told about its test.
@@ -183,6 +185,43 @@ fn prctl_field(name: &str) -> String {
 }
 
 alone! {
+    fn a_copy_begins_in_its_control_group() {
+        use nix::mount::{MsFlags, mount};
+        // As the keeper is.
+        nix::sys::prctl::set_child_subreaper(true).unwrap();
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        let (nothing, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(nothing, "/", nothing, private, nothing).unwrap();
+        let none = MsFlags::empty();
+        mount(Some("cgroup2"), "/mnt", Some("cgroup2"), none, nothing).unwrap();
+        let own = std::process::id();
+        let name = format!("crossmist-test-begins-{own}");
+        let path = std::path::Path::new("/mnt").join(&name);
+        std::fs::create_dir(&path).unwrap();
+        let group = Group::new(std::fs::File::open(&path).unwrap().into());
+
+        let is_inside = || {
+            let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+            let mut groups = groups.lines();
+            groups.any(|line| line.starts_with("0::") && line.ends_with(&name))
+        };
+        let says = |forked: Option<Process>| match forked {
+            Some(copy) => copy.wait().unwrap(),
+            None => {
+                let is_own = nix::unistd::getppid().as_raw().unsigned_abs() == own;
+                process::leave(i32::from(is_inside()) + 2 * i32::from(is_own))
+            }
+        };
+        // The control: a copy is where this process is.
+        assert_eq!(says(fork::fork().unwrap()), Ended::Exited(2));
+        assert_eq!(says(group.fork().unwrap()), Ended::Exited(3));
+        // Nobody is left beside it, and none is begun where there is no group.
+        assert_eq!(std::fs::read_to_string(path.join("cgroup.procs")).unwrap(), "");
+        std::fs::remove_dir(&path).unwrap();
+        assert!(group.fork().is_err());
+        assert_eq!(nix::sys::wait::wait(), Err(nix::Error::ECHILD));
+    }
+
     // The control of all others: what applies no layer denies nothing of what they deny.
     fn nothing_takes_nothing_away() {
         confine(plan(nothing())).unwrap();

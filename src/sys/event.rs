@@ -16,14 +16,25 @@ pub(crate) fn new() -> io::Result<OwnedFd> {
 
 /// Sets it. The write can only fail if the counter is full, and then it is set.
 pub(crate) fn set(event: BorrowedFd<'_>) {
-    let one = 1u64.to_ne_bytes();
+    tell(event, 1);
+}
+
+/// Sets it to a number, which [`take`] returns, if it is clear.
+pub(crate) fn tell(event: BorrowedFd<'_>, number: u64) {
+    let number = number.to_ne_bytes();
     // SAFETY: reads the eight bytes.
-    unsafe { libc::write(event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    unsafe { libc::write(event.as_raw_fd(), number.as_ptr().cast(), number.len()) };
 }
 
 /// Clears it.
 pub(crate) fn clear(event: BorrowedFd<'_>) {
+    take(event);
+}
+
+/// Clears it, and returns what it was set to, or 0.
+pub(crate) fn take(event: BorrowedFd<'_>) -> u64 {
     let mut count = [0; 8];
     // SAFETY: writes eight bytes.
     unsafe { libc::read(event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    u64::from_ne_bytes(count)
 }

@@ -18,6 +18,7 @@ pub(crate) mod epoll;
 pub(crate) mod event;
 pub(crate) mod fd;
 pub(crate) mod fork;
+pub(crate) mod group_fork;
 pub(crate) mod image;
 pub(crate) mod inherited;
 pub(crate) mod kind;

@@ -22,7 +22,7 @@ use crate::sys::confinement;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process::{self, Process};
+use crate::sys::process::{self, Process, StartError};
 use crate::sys::signals;
 use crate::sys::socket::{self, Sender, Wait};
 use crate::sys::timer;
@@ -251,6 +251,7 @@ impl Keeper {
             keeper: self.own_id,
             namespaces: self.kind.namespaces(),
             network: None,
+            is_in_group: false,
         }
     }
 
@@ -349,17 +350,23 @@ impl Keeper {
             }
         };
         let started = match request.launch {
-            StartMethod::Fork => match fork::fork() {
-                Ok(None) => {
+            StartMethod::Fork => match fork_child(group.as_ref()) {
+                Ok(Forked::Child { is_in_group }) => {
                     let connected = connect(standard);
                     // As for `self`, below.
                     std::mem::forget((drain, reports, report, timer, group));
                     return match connected {
-                        Ok(()) => Served::Child(socket, origin),
+                        Ok(()) => Served::Child(
+                            socket,
+                            Origin {
+                                is_in_group,
+                                ..origin
+                            },
+                        ),
                         Err(_) => Served::Unconnected,
                     };
                 }
-                Ok(Some(process)) => Ok(process),
+                Ok(Forked::Keeper(process)) => Ok(process),
                 Err(error) if error.step == "fork" => Err((StartStep::Fork, error.source)),
                 Err(error) => Err((StartStep::OpenPidfd, error.source)),
             },
@@ -511,6 +518,22 @@ impl Keeper {
             false => deadline,
         }
     }
+}
+
+/// In which process a fork has returned.
+enum Forked {
+    Keeper(Process),
+    Child { is_in_group: bool },
+}
+
+/// Forks a child, into its control group if it has one. If the kernel, or a container's filter, does not let a
+/// process begin there, the child joins it.
+fn fork_child(group: Option<&Group>) -> Result<Forked, StartError> {
+    let (forked, is_in_group) = match group.map(Group::fork) {
+        Some(Ok(forked)) => (forked, true),
+        Some(Err(_)) | None => (fork::fork()?, false),
+    };
+    Ok(forked.map_or(Forked::Child { is_in_group }, Forked::Keeper))
 }
 
 /// In a new child: makes descriptors its standard ones.
