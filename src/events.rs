@@ -12,7 +12,7 @@ const TARGET: &str = "crossmist";
 
 /// A child was started for a call. Its process id, for which one may have to wait, is computed only
 /// if somebody listens.
-pub(crate) fn started(function: &str, policy: Option<&str>, pid: impl Fn() -> u32) {
+pub(crate) fn started(function: &str, policy: Option<&str>, pid: impl Fn() -> Option<u32>) {
     debug!(
         target: TARGET,
         function,
@@ -23,7 +23,7 @@ pub(crate) fn started(function: &str, policy: Option<&str>, pid: impl Fn() -> u3
 }
 
 /// A child has reported that it is confined.
-pub(crate) fn confined(pid: u32, status: &ConfinementStatus) {
+pub(crate) fn confined(pid: Option<u32>, status: &ConfinementStatus) {
     let ConfinementStatus {
         seccomp_instructions,
         allows_speculation,
@@ -83,7 +83,7 @@ pub(crate) fn no_spare(error: &Error) {
 }
 
 /// A call has failed in a way that the program's operator wants to know about.
-pub(crate) fn failed(pid: u32, error: &Error) {
+pub(crate) fn failed(pid: Option<u32>, error: &Error) {
     match error {
         Error::Violation(violation) => {
             let claim = violation.claim.as_ref();
@@ -122,12 +122,16 @@ pub(crate) fn failed(pid: u32, error: &Error) {
         Error::Confine {
             function,
             policy,
+            step,
+            errno,
             reason,
         } => warn!(
             target: TARGET,
             pid,
             function,
             policy,
+            step = tracing::field::display(step),
+            errno,
             reason,
             "a child process could not be confined"
         ),

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Error;
+use crate::error::UnsupportedKind;
 use crate::sys::{image, socket, system_files};
 
 /// Whether this process has passed [`init`](crate::init), where a child would have branched off.
@@ -52,6 +53,7 @@ pub(crate) fn own() -> Result<&'static Program, Error> {
         return Err(Error::NotEntered);
     }
     let program = opened().as_ref().map_err(|reason| Error::Unsupported {
+        kind: UnsupportedKind::Executable,
         reason: reason.clone(),
     })?;
     Ok(program)

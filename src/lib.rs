@@ -182,7 +182,8 @@ pub use crate::confine::{
     can_deny_write_execute, landlock_abi,
 };
 pub use crate::error::{
-    BacktraceFrame, ChildText, DeniedCall, Error, Panic, Resource, ResultLimit, Traffic, Violation,
+    BacktraceFrame, ChildText, DeniedCall, Error, Panic, Resource, ResultLimit, Step, Traffic,
+    UnsupportedKind, UnusableKind, Violation,
 };
 pub use crate::object::{
     Blob, BlobBuf, DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object,

@@ -69,7 +69,7 @@ fn a_channel_ends_with_its_child_wherever_that_put_its_end() {
     // The control: the end is kept open by where it lies. A type names it, so it might be on its way.
     let (end, mut receiver) = channel::<u64>().unwrap();
     let child = parks_what_it_may_send.spawn(end).unwrap();
-    wait_until_gone(child.id());
+    wait_until_gone(child.id().unwrap());
     let result = receiver.recv_timeout(Duration::from_millis(500));
     assert!(matches!(result, Err(ChannelError::TimedOut)), "{result:?}");
     drop(child);
@@ -99,7 +99,7 @@ fn sends_and_parks(mut end: Sender<u64>, count: u64) -> Option<File> {
 fn what_was_sent_before_the_end_is_received() {
     let (end, mut receiver) = channel::<u64>().unwrap();
     let child = sends_and_parks.spawn(end, 100).unwrap();
-    wait_until_gone(child.id());
+    wait_until_gone(child.id().unwrap());
     std::thread::sleep(Duration::from_millis(200));
     let received: Vec<u64> = receiver.iter().map(Result::unwrap).collect();
     assert_eq!(received, (0..100).collect::<Vec<_>>());
@@ -166,6 +166,7 @@ fn assert_limit<T: std::fmt::Debug>(result: Result<T, ChannelError>, name: &str,
         function,
         policy,
         key,
+        ..
     } = &error
     else {
         panic!("{error:?}");
@@ -203,10 +204,7 @@ fn each_message_is_held_to_the_policy() {
     child.join().unwrap();
     // The end's own limit is told as such.
     let (end, mut texts) = channel().unwrap();
-    texts.set_limits(crossmist::Limits {
-        message_bytes: 10,
-        ..Default::default()
-    });
+    texts.set_limits(crossmist::Limits::new().message_bytes(10));
     sends.sandbox(&narrow).run(end, vec![100]).unwrap();
     let result = texts.recv();
     assert!(
@@ -381,7 +379,7 @@ fn who_makes_its_messages_costly_is_ended() {
         let result = within(Duration::from_secs(20), || child.join());
         let expected = Traffic::Channel;
         assert!(
-            matches!(&result, Err(Error::TooCostly { traffic }) if *traffic == expected),
+            matches!(&result, Err(Error::TooCostly { traffic, .. }) if *traffic == expected),
             "{result:?}"
         );
     }
@@ -421,7 +419,7 @@ fn who_makes_sending_to_it_costly_is_ended() {
         assert!(matches!(again, Err(ChannelError::TooCostly)), "{again:?}");
         let expected = Traffic::Channel;
         assert!(
-            matches!(&joined, Err(Error::TooCostly { traffic }) if *traffic == expected),
+            matches!(&joined, Err(Error::TooCostly { traffic, .. }) if *traffic == expected),
             "{joined:?}"
         );
     }
@@ -470,7 +468,7 @@ fn who_makes_its_answer_costly_is_ended() {
     });
     let expected = Traffic::Answer;
     assert!(
-        matches!(&result, Err(Error::TooCostly { traffic }) if *traffic == expected),
+        matches!(&result, Err(Error::TooCostly { traffic, .. }) if *traffic == expected),
         "{result:?}"
     );
 }

@@ -603,7 +603,7 @@ fn a_trusted_end_is_not_sent_as_data() {
     ends.send(&data).unwrap();
     // Nor back from a child that was given one.
     let result = give_end_back.run(other);
-    let Err(Error::BadResult { reason }) = result else {
+    let Err(Error::BadResult { reason, .. }) = result else {
         panic!("accepted");
     };
     assert!(
@@ -770,7 +770,7 @@ fn code_that_its_type_hides_is_refused_by_the_sender() {
     let what = "a reference to a static";
     assert_eq!(error.kind(), &EncodeErrorKind::CodeOnDataChannel { what });
     let result = give_hidden.run();
-    let Err(Error::BadResult { reason }) = result else {
+    let Err(Error::BadResult { reason, .. }) = result else {
         panic!("accepted");
     };
     assert!(

@@ -151,7 +151,7 @@ fn a_group_ends_all_that_a_child_has_started() {
     let group = groups(&unit).pop().unwrap();
     let inside = members(&group);
     assert_eq!(inside.len(), 21);
-    assert!(inside.contains(&child.id()));
+    assert!(inside.contains(&child.id().unwrap()));
     child.kill().unwrap();
     assert!(matches!(child.join(), Err(Error::Killed)));
     within(Duration::from_secs(3), || {
@@ -226,7 +226,7 @@ fn a_child_that_cannot_begin_in_its_group_joins_it() {
     let child = start(&forker("if-possible"), 3);
     let inside = members(&groups(&unit).pop().unwrap());
     assert_eq!(inside.len(), 4);
-    assert!(inside.contains(&child.id()));
+    assert!(inside.contains(&child.id().unwrap()));
     child.kill().unwrap();
     assert!(matches!(child.join(), Err(Error::Killed)));
     clean_up(&unit);

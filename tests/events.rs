@@ -174,7 +174,7 @@ fn missing(status: &crossmist::ConfinementStatus) -> String {
 fn a_good_call_is_told() {
     let collector = Collector::install();
     let mut child = add.spawn(5, 7).unwrap();
-    let id = child.id().to_string();
+    let id = child.id().unwrap().to_string();
     let status = child.confinement().unwrap().unwrap();
     assert_eq!(child.join().unwrap(), 12);
     let told = collector.take();
@@ -298,10 +298,10 @@ fn a_keeper_that_was_killed_is_told() {
     let collector = Collector::install();
     let mut child: Child<()> = waits.spawn(Duration::from_secs(50)).unwrap();
     child.confinement().unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id().unwrap())).unwrap();
     let keeper = status.lines().find_map(|line| line.strip_prefix("PPid:\t"));
     let keeper: i32 = keeper.unwrap().parse().unwrap();
-    let id = child.id().to_string();
+    let id = child.id().unwrap().to_string();
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(keeper),
         nix::sys::signal::Signal::SIGKILL,

@@ -77,7 +77,7 @@ fn memory_that_never_comes_holds_up_no_other() {
     let reader = hanging
         .readers
         .recv_timeout(patience(Duration::from_secs(10)));
-    assert_eq!(reader.unwrap(), child.id());
+    assert_eq!(reader.unwrap(), child.id().unwrap());
     std::thread::sleep(Duration::from_millis(100));
     assert_not_held_up();
     let result = within(Duration::from_secs(20), || other.join());
@@ -152,7 +152,7 @@ fn who_makes_its_output_costly_is_ended_and_holds_up_no_other() {
     let result = within(Duration::from_secs(60), || child.join());
     let expected = Traffic::Output;
     assert!(
-        matches!(&result, Err(Error::TooCostly { traffic }) if *traffic == expected),
+        matches!(&result, Err(Error::TooCostly { traffic, .. }) if *traffic == expected),
         "{result:?}"
     );
     let text = result.unwrap_err().to_string();
@@ -204,7 +204,7 @@ fn no_descriptor_is_taken_from_where_a_child_prints() {
         }
         false => {
             let child = sends_by_standard_error.spawn(open()).unwrap();
-            let id = child.id();
+            let id = child.id().unwrap();
             let result = within(Duration::from_secs(30), || child.join());
             assert!(
                 matches!(result, Err(Error::Malformed(ProtocolError::Output))),

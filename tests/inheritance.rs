@@ -321,7 +321,7 @@ fn a_program_that_may_execute_nothing_is_told_so() {
     let ruleset = Ruleset::default().handle_access(AccessFs::Execute);
     let ruleset = ruleset.and_then(Ruleset::create).unwrap();
     ruleset.restrict_self().unwrap();
-    let Err(Error::Launch { step, source }) = add.run(1, 2) else {
+    let Err(Error::Launch { step, source, .. }) = add.run(1, 2) else {
         panic!("it was executed");
     };
     assert_eq!(source.raw_os_error(), Some(libc::EACCES));
@@ -377,7 +377,7 @@ fn what_a_filter_denies_the_program_it_denies_its_children() {
 }
 
 fn keeper_of(child: &crossmist::Child<()>) -> u32 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id().unwrap())).unwrap();
     let (_, rest) = stat.rsplit_once(") ").unwrap();
     rest.split(' ').nth(1).unwrap().parse().unwrap()
 }

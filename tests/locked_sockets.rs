@@ -108,7 +108,7 @@ fn wait_until_locked(hanging: &Hanging, child: &Child<()>) {
     let reader = hanging
         .readers
         .recv_timeout(patience(Duration::from_secs(20)));
-    let thread = format!("/proc/{}/task/{}", child.id(), reader.unwrap());
+    let thread = format!("/proc/{}/task/{}", child.id().unwrap(), reader.unwrap());
     assert!(std::path::Path::new(&thread).exists(), "{thread}");
 }
 

@@ -363,7 +363,7 @@ fn the_end_of_the_keepers_ends_children_in_namespaces() {
     ];
     crossmist::keeper::end();
     for child in children {
-        let process = child.id();
+        let process = child.id().unwrap();
         let result = child.join();
         assert!(matches!(result, Err(Error::KeeperDied)), "{result:?}");
         wait_until_gone(process);
@@ -490,7 +490,7 @@ fn children_in_pid_namespaces_die_with_the_program() {
 fn helper_leaves_a_child() {
     let mut child = sleeps.sandbox(&policy("parser", ALL)).spawn().unwrap();
     child.confinement().unwrap().unwrap();
-    println!("{}", child.id());
+    println!("{}", child.id().unwrap());
     let _ = child.join();
 }
 
@@ -515,7 +515,7 @@ fn all_in_a_pid_namespace_dies_with_a_killed_keeper() {
     // The control: they live, and hold the other end.
     let waits = raw::read_without_waiting(&reading);
     assert_eq!(waits, Err(nix::Error::EAGAIN));
-    let first = child.id();
+    let first = child.id().unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{first}/stat")).unwrap();
     let (_, rest) = stat.rsplit_once(") ").unwrap();
     let keeper: i32 = rest.split(' ').nth(1).unwrap().parse().unwrap();

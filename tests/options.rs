@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crossmist::{Child, Error, func};
+use crossmist::{Child, Error, UnusableKind, func};
 use support::{state, this_program, wait_until, wait_until_gone};
 
 fn main() {
@@ -62,10 +62,10 @@ fn helper_holds_a_child() {
     };
     let child = child.unwrap();
     if arguments[0] == "stopped" {
-        signal(child.id(), libc::SIGSTOP);
-        wait_until("it has stopped", || state(child.id()) == Some('T'));
+        signal(child.id().unwrap(), libc::SIGSTOP);
+        wait_until("it has stopped", || state(child.id().unwrap()) == Some('T'));
     }
-    println!("{}", child.id());
+    println!("{}", child.id().unwrap());
     match arguments[1].as_str() {
         "wait" => std::thread::sleep(support::stays()),
         "exit" => std::process::exit(0),
@@ -130,7 +130,7 @@ fn it_survives_the_thread_that_started_it() {
         child.unwrap()
     };
     let child: Child<()> = std::thread::spawn(call).join().unwrap();
-    let id = child.id();
+    let id = child.id().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert!(state(id).is_some_and(|state| state != 'Z'));
     child.kill().unwrap();
@@ -178,7 +178,7 @@ fn it_dies_with_a_forked_copy_that_started_it() {
             .kill_on_parent_death(true)
             .spawn(support::stays())
             .unwrap();
-        writeln!(&writer, "{}", child.id()).unwrap();
+        writeln!(&writer, "{}", child.id().unwrap()).unwrap();
         std::mem::forget(child);
     });
     let mut line = String::new();
@@ -239,14 +239,14 @@ fn a_process_group_can_be_joined() {
         .process_group(0)
         .spawn(support::stays())
         .unwrap();
-    let group = i32::try_from(first.id()).unwrap();
-    assert_eq!(group_of(first.id()), group);
+    let group = i32::try_from(first.id().unwrap()).unwrap();
+    assert_eq!(group_of(first.id().unwrap()), group);
     let second = stays
         .builder()
         .process_group(group)
         .spawn(support::stays())
         .unwrap();
-    assert_eq!(group_of(second.id()), group);
+    assert_eq!(group_of(second.id().unwrap()), group);
     first.kill().unwrap();
     second.kill().unwrap();
     // One that there isn't is an error that names the step.
@@ -265,12 +265,16 @@ fn a_confined_child_has_no_process_group_to_choose() {
         .builder()
         .process_group(0)
         .run(support::stays());
-    let Err(Error::Policy { reason, .. }) = result else {
+    let Err(Error::Policy { kind, reason, .. }) = result else {
         panic!("{result:?}");
     };
+    assert_eq!(kind, UnusableKind::Option);
     assert!(reason.contains("leave out `process_group`"), "{reason}");
     // It is in no group of this program's anyway.
     let child = stays_confined.spawn(support::stays()).unwrap();
-    assert_ne!(group_of(child.id()), nix::unistd::getpgrp().as_raw());
+    assert_ne!(
+        group_of(child.id().unwrap()),
+        nix::unistd::getpgrp().as_raw()
+    );
     child.kill().unwrap();
 }

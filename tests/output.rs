@@ -170,7 +170,7 @@ fn a_thread_that_keeps_stdout_locked_does_not_keep_a_dropped_child() {
     let call = keeps_stdout_locked_and_answers.builder();
     let call = call.stdout(crossmist::Stdio::Null);
     let child = call.stderr(crossmist::Stdio::Null).spawn(sender).unwrap();
-    let id = child.id();
+    let id = child.id().unwrap();
     drop(child);
     assert_eq!(receiver.recv().unwrap(), Some(7));
     support::wait_until_gone(id);

@@ -172,7 +172,7 @@ fn not_alone() {}
 
 fn reason<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     match result {
-        Err(Error::Preload { reason }) => reason,
+        Err(Error::Preload { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
 }

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use crossmist::{ConfinementStatus, Error, SandboxPolicy, SecondNet, func};
+use crossmist::{ConfinementStatus, Error, SandboxPolicy, SecondNet, Step, UnusableKind, func};
 
 #[macro_use]
 mod support;
@@ -111,9 +111,10 @@ fn reader() -> SandboxPolicy {
 #[track_caller]
 fn refused(policy: &SandboxPolicy, parts: &[&str]) {
     let result = chosen.sandbox(policy).run(1);
-    let Err(error @ Error::Policy { .. }) = result else {
+    let Err(error @ Error::Policy { kind, .. }) = &result else {
         panic!("{result:?}");
     };
+    assert_eq!(*kind, UnusableKind::Kernel);
     let text = error.to_string();
     for part in parts {
         assert!(text.contains(part), "no {part:?} in: {text}");
@@ -180,9 +181,10 @@ fn a_second_net_that_fails_otherwise_stops_the_child() {
 fn helper_that_fails_at_write_execute() {
     raw::play_a_kernel_without(&[Refused::with(libc::SYS_prctl, 0, PR_SET_MDWE, libc::EPERM)]);
     let result = waits.run(Duration::ZERO);
-    let Err(error @ Error::Confine { .. }) = result else {
+    let Err(error @ Error::Confine { step, errno, .. }) = &result else {
         panic!("{result:?}");
     };
+    assert_eq!((*step, *errno), (Step::DenyWriteExecute, Some(libc::EPERM)));
     let text = error.to_string();
     assert!(
         text.contains("PR_SET_MDWE") && text.contains("not permitted"),

@@ -60,7 +60,7 @@ fn an_argument_is_refused_before_a_child_is_started() {
 
 fn an_answer_is_refused_in_the_child() {
     for result in [answers.run(), answers_unconfined.run()] {
-        let Err(Error::BadResult { reason }) = result else {
+        let Err(Error::BadResult { reason, .. }) = result else {
             panic!("{result:?}");
         };
         assert!(reason.as_raw().contains("`Options::quality`"), "{reason}");

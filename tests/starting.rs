@@ -158,7 +158,7 @@ fn the_keepers_variables_are_in_no_function() {
     // The keeper itself has them.
     let mut child = sleep.spawn().unwrap();
     child.confinement().unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", child.id().unwrap())).unwrap();
     let (_, rest) = status.rsplit_once(") ").unwrap();
     let keeper = rest.split(' ').nth(1).unwrap();
     let own = std::fs::read_to_string(format!("/proc/{keeper}/environ"));

@@ -62,12 +62,7 @@ impl Visit for Receive<'_> {
         send(&sender, self.0);
         drop(sender);
         let mut receiver = Receiver::<T>::try_from(OwnedFd::from(receiver)).expect("a channel");
-        receiver.set_limits(Limits {
-            message_bytes: 1 << 20,
-            memory_bytes: 4 << 20,
-            descriptors: 6,
-            ..Limits::default()
-        });
+        receiver.set_limits(Limits::new().message_bytes(1 << 20).memory_bytes(4 << 20).descriptors(6));
         loop {
             match receiver.recv() {
                 Ok(Some(value)) => {

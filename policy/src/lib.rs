@@ -27,6 +27,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Stability
+//!
+//! This crate is a part of `crossmist`, with the same version. Anything in it may change in any
+//! release, so depend on exactly one version (`=2.0.0`), or better on `crossmist` alone. What
+//! `crossmist` re-exports follows its rules.
+//!
 //! # What happens to a system call
 //!
 //! 1. If the call uses the interface of another architecture, x32 included, the process is killed.

@@ -92,15 +92,13 @@ impl<T: Object> Child<T> {
         }
     }
 
-    /// Returns the child's process id.
+    /// Returns the child's process id, or `None` if the child could not be started; then
+    /// [`join`](Self::join) returns the reason.
     ///
     /// For a confined child, this waits until it has one, some tens of microseconds after `spawn`.
-    /// Returns 0 if the child could not be started; [`join`](Self::join) returns the reason.
     #[must_use]
-    pub fn id(&self) -> u32 {
-        self.running
-            .as_ref()
-            .map_or(0, |running| running.process.id())
+    pub fn id(&self) -> Option<u32> {
+        self.running.as_ref()?.process.id()
     }
 
     /// Kills the child with SIGKILL. [`join`](Self::join) then returns [`Error::Killed`], unless

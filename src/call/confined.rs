@@ -8,7 +8,7 @@ use crossmist_policy::{Compiled, Stdio as Wanted};
 use super::confinement::Confined;
 use super::options::{Options, Stdio, standard};
 use crate::confine::Plan;
-use crate::error::Error;
+use crate::error::{Error, Unusable, UnusableKind};
 use crate::func::Func;
 use crate::keeper::Piped;
 use crate::object::{Sends, sends};
@@ -19,30 +19,25 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
         (Some(policy), _) => policy,
         (None, Some(sandbox)) => sandbox.policy()?,
         (None, None) if F::DYNAMIC => {
-            return Err(Error::Policy {
-                policy: "none".to_owned(),
-                reason: format!("`{}` must be called through its method `sandbox`", F::NAME),
-            });
+            let reason = format!("`{}` must be called through its method `sandbox`", F::NAME);
+            return Err(Unusable::new(UnusableKind::NotChosen, reason).of("none"));
         }
         (None, None) => return Ok(None),
     };
-    let failed = |reason: String| Error::Policy {
-        policy: policy.name().to_owned(),
-        reason,
-    };
+    let failed = |unusable: Unusable| unusable.of(policy.name());
     if options.directory.is_some() {
-        return Err(failed(
+        return Err(failed(Unusable::new(
+            UnusableKind::Option,
             "a confined child has no working directory of its own: pass it an open directory, \
-             or a path that its policy grants"
-                .to_owned(),
-        ));
+             or a path that its policy grants",
+        )));
     }
     if options.process_group.is_some() {
-        return Err(failed(
+        return Err(failed(Unusable::new(
+            UnusableKind::Option,
             "a confined child is in the session of the keeper, where no terminal reaches it, and can't join \
-             another process group: leave out `process_group`"
-                .to_owned(),
-        ));
+             another process group: leave out `process_group`",
+        )));
     }
     let sends = sends::<F::Args, F::Output>();
     let mut plan = Plan::prepare(

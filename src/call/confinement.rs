@@ -11,7 +11,10 @@ use super::process::StillRunning;
 use super::stderr;
 use crate::child::Reply;
 use crate::confine::{self, ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
-use crate::error::{ChildText, DeniedCall, Error, NamedPlace, Place, Resource, Traffic, Violation};
+use crate::error::{
+    ChildText, DeniedCall, Error, NamedPlace, Place, Resource, Step, Traffic, Unusable,
+    UnusableKind, Violation,
+};
 use crate::keeper::{self, Cause, Outcome, Piped, Request, StartMethod};
 use crate::object::{Limits, Object, Terms, carries};
 use crate::sys::poll::Deadline;
@@ -133,12 +136,12 @@ impl Confined {
     pub(crate) fn may_share(&self) -> Result<(), Error> {
         match self.policy.compiled().process.fresh_image {
             false => Ok(()),
-            true => Err(Error::Policy {
-                policy: self.policy.name().to_owned(),
-                reason: "its `[process] launch = \"exec\"` gives each child a fresh image, with nothing of \
-                         what `preload` has prepared: leave out one of the two"
-                    .to_owned(),
-            }),
+            true => Err(Unusable::new(
+                UnusableKind::Option,
+                "its `[process] launch = \"exec\"` gives each child a fresh image, with nothing of \
+                 what `preload` has prepared: leave out one of the two",
+            )
+            .of(self.policy.name())),
         }
     }
 
@@ -183,11 +186,17 @@ impl Confined {
                 super::watch::supervise(listener, self.function, self.policy.name());
                 Ok(None)
             }
-            (Reply::NotConfined(failure), None) => Err(self.not_confined(failure.to_string())),
+            (Reply::NotConfined(failure), None) => Err(Error::Confine {
+                function: self.function,
+                policy: self.policy.name().to_owned(),
+                step: failure.step(),
+                errno: Some(failure.errno()),
+                reason: failure.to_string(),
+            }),
             (reply, Some(_)) if reply.is_report() => Err(Error::Malformed(ProtocolError::Surplus)),
             // Whatever the answer is, it may have been computed without confinement.
             (_, None) => {
-                Err(self.not_confined("it answered without having said that it is".to_owned()))
+                Err(self.unreported("it answered without having said that it is".to_owned()))
             }
             (Reply::Panicked(mut panic), Some(_)) => {
                 panic.limit = self.limit_on_threads(panic.message.as_raw());
@@ -230,10 +239,13 @@ impl Confined {
         })
     }
 
-    fn not_confined(&self, reason: String) -> Error {
+    /// Returns the error for a child that has not reported that it is confined.
+    fn unreported(&self, reason: String) -> Error {
         Error::Confine {
             function: self.function,
             policy: self.policy.name().to_owned(),
+            step: Step::Report,
+            errno: None,
             reason,
         }
     }
@@ -271,7 +283,7 @@ impl Confined {
             Some(Cause::OutputDescriptors) => return Some(Error::Malformed(ProtocolError::Output)),
         }
         if self.status.is_none() {
-            return Some(self.not_confined(match ended {
+            return Some(self.unreported(match ended {
                 Ended::Exited(status) => {
                     format!("it ended before it was, with status {status}")
                 }

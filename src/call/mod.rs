@@ -30,7 +30,7 @@ use self::process::ChildProcess;
 use self::progress::CallSettings;
 pub(crate) use self::spare::Spare;
 use crate::child::Launch;
-use crate::error::Error;
+use crate::error::{Error, UnsupportedKind};
 #[cfg(feature = "tracing")]
 use crate::events;
 use crate::executable;
@@ -166,6 +166,7 @@ fn prepared<F: Func>(confined: &Confined) -> Result<Option<u64>, Error> {
     };
     let Some(record) = preload.record else {
         return Err(Error::Unsupported {
+            kind: UnsupportedKind::Executable,
             reason:
                 "a function with `preload` has to be in the program itself, not in a shared object"
                     .to_owned(),
@@ -252,6 +253,7 @@ fn refuse_merged_example() -> Result<(), Error> {
     match std::env::var_os("RUSTDOC_DOCTEST_RUN_NB_TEST") {
         None => Ok(()),
         Some(_) => Err(Error::Unsupported {
+            kind: UnsupportedKind::MergedExamples,
             reason: "it is one of several examples that rustdoc has put into one program, whose `main` \
                      needs an environment variable that a child of this call doesn't get; begin this \
                      example with ```standalone_crate"
@@ -274,6 +276,7 @@ fn refuse_privileges(options: &Options) -> Result<(), Error> {
         }
     };
     Err(Error::Unsupported {
+        kind: UnsupportedKind::Privileges,
         reason: reason.to_owned(),
     })
 }

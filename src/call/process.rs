@@ -65,15 +65,14 @@ impl ChildProcess {
         }
     }
 
-    /// Returns its process id, or 0 if it is not known to have started. Waits for the keeper's
-    /// report if necessary.
-    pub(crate) fn id(&self) -> u32 {
+    /// Returns its process id, if it has started. Waits for the keeper's report if necessary.
+    pub(crate) fn id(&self) -> Option<u32> {
         let _ = self.wait_until_started();
         let id = match &self.parent {
-            Parent::Us(process) => process.id,
-            Parent::Keeper(supervised) => supervised.id().unwrap_or(0),
+            Parent::Us(process) => Some(process.id),
+            Parent::Keeper(supervised) => supervised.id(),
         };
-        id.unsigned_abs()
+        id.map(i32::unsigned_abs)
     }
 
     /// Waits until it has started.

@@ -365,10 +365,11 @@ impl Running {
                 traffic: Traffic::Channel,
             };
         }
+        // It is about a child that has started, or does not name one.
+        let process = self.process.id().unwrap_or_default();
         if let Some(confined) = &self.confined
             && !self.process.was_killed()
-            && let Some(error) =
-                confined.verdict(&ended, self.process.parting(), self.process.id(), after)
+            && let Some(error) = confined.verdict(&ended, self.process.parting(), process, after)
         {
             return error;
         }
@@ -417,7 +418,8 @@ impl Running {
         if let (Some(confined), Some(Outcome::Reported(departure))) =
             (&self.confined, self.process.parting())
         {
-            confined.show_stderr(&departure.stderr, self.process.id());
+            // What has printed has started.
+            confined.show_stderr(&departure.stderr, self.process.id().unwrap_or_default());
         }
     }
 }

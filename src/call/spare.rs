@@ -11,7 +11,7 @@ use super::process::ChildProcess;
 use super::progress::CallSettings;
 use super::{Passed, failed, may_start, prepared, sockets};
 use crate::child::Preparation;
-use crate::error::Error;
+use crate::error::{Error, UnsupportedKind};
 use crate::executable;
 use crate::func::Func;
 use crate::keeper;
@@ -39,6 +39,7 @@ impl<R: Object> Spare<R> {
     pub(crate) fn start<F: Func<Output = R>>(options: &Options) -> Result<Self, Error> {
         let Some((mut confined, plan)) = confined::confinement::<F>(options)? else {
             return Err(Error::Unsupported {
+                kind: UnsupportedKind::NoSandbox,
                 reason: format!(
                     "`{}` has no sandbox, and only sandboxed functions have pools: give it a policy, by \
                      `#[func(sandbox = \"…\")]`",

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::object::{DecodeError, EncodeError, Exceeded, Terms, in_part};
+use crate::object::{DecodeError, EncodeError, Exceeded, Terms, debug_as_text, in_part};
 use crate::wire::ProtocolError;
 
 /// Why a value could not be sent or received.
@@ -14,6 +14,7 @@ pub enum ChannelError {
         "a `{type_name}` can hold code{}; make the channel with `crossmist::trusted`, between unconfined processes only",
         in_part(part)
     )]
+    #[non_exhaustive]
     CarriesCode {
         /// The type.
         type_name: &'static str,
@@ -49,6 +50,7 @@ pub enum ChannelError {
     NoAnswer,
     /// The descriptor is not the end of a channel.
     #[error("the descriptor is not a channel end: {reason}")]
+    #[non_exhaustive]
     NotAChannel {
         /// Why it is not one.
         reason: &'static str,
@@ -56,6 +58,7 @@ pub enum ChannelError {
     /// A confined function, to which the other end was passed, has sent more than its policy allows. Nothing
     /// more is received, unless the reason is a value that nests too deeply.
     #[error("`{function}` has sent more than the policy `{policy}` allows by `{key}`")]
+    #[non_exhaustive]
     Limit {
         /// The function.
         function: &'static str,
@@ -74,6 +77,7 @@ pub enum ChannelError {
     TooCostly,
     /// A system call failed.
     #[error("can't {operation}{}", cure(source))]
+    #[non_exhaustive]
     Io {
         /// What this process was trying to do.
         operation: &'static str,
@@ -113,26 +117,7 @@ impl ChannelError {
     }
 }
 
-// `unwrap` and `main` show this text to people, so it includes the cure.
-impl std::fmt::Debug for ChannelError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        show_with_sources(self, f)
-    }
-}
-
-/// Writes an error and its sources in one line.
-pub(crate) fn show_with_sources(
-    error: &dyn std::error::Error,
-    f: &mut std::fmt::Formatter<'_>,
-) -> std::fmt::Result {
-    write!(f, "{error}")?;
-    let mut source = error.source();
-    while let Some(error) = source {
-        write!(f, ": {error}")?;
-        source = error.source();
-    }
-    Ok(())
-}
+debug_as_text!(ChannelError);
 
 /// What to do about an error whose cause is known.
 fn cure(error: &io::Error) -> &'static str {

@@ -16,7 +16,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 pub use self::duplex::Duplex;
 pub use self::error::ChannelError;
-pub(crate) use self::error::show_with_sources;
 pub use self::receiver::{Incoming, Receiver};
 pub use self::sender::Sender;
 pub use self::wait::wait_any;

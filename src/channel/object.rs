@@ -103,7 +103,7 @@ macro_rules! ends {
             }
 
             fn least_bytes() -> usize {
-                2 + 1 + Limits::ENCODED_BYTES
+                2 + 1 + Limits::least_bytes()
             }
         }
 

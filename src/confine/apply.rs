@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::Arc;
 
 use crossmist_policy::bpf::{self, BpfProgram};
 
@@ -10,8 +9,9 @@ use super::namespaces::Origin;
 use super::plan::{Plan, StaticPlan, errno};
 use super::privileges;
 use super::status::ConfinementStatus;
-use super::step::{Failure, Step};
+use super::step::Failure;
 use super::users::User;
+use crate::error::Step;
 use crate::sys::confinement as sys;
 use crate::sys::fork;
 use crate::sys::passing;
@@ -252,5 +252,5 @@ fn drop_descriptors(plan: Plan) {
         ruleset, standard, ..
     } = plan;
     drop(standard);
-    drop(ruleset.map(Arc::into_inner));
+    drop(ruleset);
 }

@@ -22,7 +22,7 @@ use crate::sys::process::Process;
 use crate::sys::system_files::{self, OwnFile};
 
 /// What a child's control group bounds, besides ending all of the child at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, crate::Object)]
 #[non_exhaustive]
 pub struct ControlGroup {
     /// All memory that is used for the child, the kernel's and that of memory objects included: by an
@@ -79,7 +79,7 @@ impl Drop for NewGroup {
 }
 
 /// By which a child joins its group.
-#[derive(Debug)]
+#[derive(Debug, crate::Object)]
 pub(super) struct Entrance {
     pub(super) processes: OwnedFd,
     /// What bounds processes and threads, and how many there may be.

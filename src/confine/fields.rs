@@ -1,42 +1,97 @@
-//! Fields of plans and reports as bytes.
+//! How the parts of plans and reports are encoded whose types are not this crate's.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crossmist_policy::bpf::sock_filter;
+use crossmist_policy::namespaces::Namespace;
 use crossmist_policy::steps::SecondNet;
 
-use crate::object::{DecodeError, Decoder, Encoder};
+use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
+use crate::sys::inherited::Scheduling;
 
-pub(super) fn put_number(encoder: &mut Encoder<'_>, number: u64) {
-    encoder.put(&number.to_le_bytes());
-}
+/// A value that is shared in this process, and sent as a copy.
+#[derive(Debug)]
+pub(super) struct Shared<T>(pub(super) Arc<T>);
 
-pub(super) fn number(decoder: &mut Decoder<'_>) -> Result<u64, DecodeError> {
-    decoder.array().map(u64::from_le_bytes)
-}
+impl<T> Deref for Shared<T> {
+    type Target = T;
 
-pub(super) fn put_flag(encoder: &mut Encoder<'_>, flag: bool) {
-    encoder.put(&[u8::from(flag)]);
-}
-
-pub(super) fn flag(decoder: &mut Decoder<'_>) -> Result<bool, DecodeError> {
-    match decoder.byte()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(decoder.error("0 or 1", other)),
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 
-/// Second nets as a byte with a bit for each.
-pub(super) fn put_nets(encoder: &mut Encoder<'_>, nets: &[SecondNet]) {
-    let bits = SecondNet::ALL.iter().enumerate();
-    let bits = bits.filter(|(_, net)| nets.contains(net));
-    encoder.put(&[bits.fold(0, |byte, (bit, _)| byte | 1 << bit)]);
+impl<T: Object> Object for Shared<T> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        T::encode(&self.0, encoder);
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        T::decode(decoder).map(|value| Self(Arc::new(value)))
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.part::<T>("value");
+    }
+
+    fn least_bytes() -> usize {
+        T::least_bytes()
+    }
 }
 
-pub(super) fn nets(decoder: &mut Decoder<'_>) -> Result<Vec<SecondNet>, DecodeError> {
-    let byte = decoder.byte()?;
-    if byte >> SecondNet::ALL.len() != 0 {
-        return Err(decoder.error("a bit for each second net", byte));
+impl Object for sock_filter {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        let Self { code, jt, jf, k } = self;
+        let [c0, c1] = code.to_le_bytes();
+        let [k0, k1, k2, k3] = k.to_le_bytes();
+        encoder.put(&[c0, c1, *jt, *jf, k0, k1, k2, k3]);
     }
-    let all = SecondNet::ALL.into_iter().enumerate();
-    let set = all.filter(|(bit, _)| byte >> bit & 1 == 1);
-    Ok(set.map(|(_, net)| net).collect())
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let [c0, c1, jt, jf, k0, k1, k2, k3] = decoder.array()?;
+        Ok(Self {
+            code: u16::from_le_bytes([c0, c1]),
+            jt,
+            jf,
+            k: u32::from_le_bytes([k0, k1, k2, k3]),
+        })
+    }
+
+    fn describe(_: &mut Shape) {}
+
+    fn least_bytes() -> usize {
+        8
+    }
+}
+
+/// Enums without values, by their place in a list of all.
+macro_rules! listed {
+    ($($type:ty: $all:expr, $name:literal;)*) => {$(
+        impl Object for $type {
+            fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+                let place = $all.iter().position(|known| known == self);
+                let place = place.and_then(|place| u8::try_from(place).ok());
+                encoder.put(&[place.unwrap_or(u8::MAX)]);
+            }
+
+            fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                let place = decoder.byte()?;
+                let known = $all.get(usize::from(place)).copied();
+                known.ok_or_else(|| decoder.error(concat!("the number of a ", $name), place))
+            }
+
+            fn describe(_: &mut Shape) {}
+
+            fn least_bytes() -> usize {
+                1
+            }
+        }
+    )*};
+}
+
+listed! {
+    Namespace: Namespace::ALL, "namespace";
+    SecondNet: SecondNet::ALL, "second net";
+    Scheduling: Scheduling::ALL, "way of scheduling";
 }

@@ -6,14 +6,12 @@ use std::sync::OnceLock;
 
 use nix::sys::stat::{Mode, umask};
 
-use super::fields::{number, put_number};
-use crate::object::{DecodeError, Decoder, Encoder};
 use crate::sys::inherited::{self as sys, RESOURCES, Scheduling};
 use crate::sys::system_files;
 
 /// What a process inherits from the thread that starts it. A setting that couldn't be read is `None`, and
 /// isn't changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, crate::Object)]
 pub(crate) struct Inherited {
     processors: Option<Vec<u8>>,
     /// 0 to 19: no child may be favoured over the keeper, so none has a negative value.
@@ -97,64 +95,6 @@ impl Inherited {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
-        let processors = self.processors.as_deref().unwrap_or_default();
-        put_number(encoder, processors.len() as u64);
-        encoder.put(processors);
-        for value in [
-            self.nice.map(i32::unsigned_abs).map(u64::from),
-            self.scheduling.map(|scheduling| scheduling as u64),
-            self.io_priority.map(u64::from),
-            self.timer_slack,
-            self.personality.map(u64::from),
-            self.umask.map(u64::from),
-            self.limits.map(|_| 0),
-        ] {
-            put_number(encoder, value.unwrap_or(u64::MAX));
-        }
-        for (soft, hard) in self.limits.iter().flatten() {
-            put_number(encoder, *soft);
-            put_number(encoder, *hard);
-        }
-    }
-
-    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let mut processors = Vec::new();
-        for _ in 0..number(decoder)? {
-            processors.push(decoder.byte()?);
-        }
-        let mut value = || number(decoder).map(|value| (value != u64::MAX).then_some(value));
-        let (nice, scheduling, io_priority) = (value()?, value()?, value()?);
-        let (timer_slack, personality, umask, limits) = (value()?, value()?, value()?, value()?);
-        let small = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
-        let limits = match limits {
-            None => None,
-            Some(_) => {
-                let mut limits = [(0, 0); RESOURCES];
-                for limit in &mut limits {
-                    *limit = (number(decoder)?, number(decoder)?);
-                }
-                Some(limits)
-            }
-        };
-        Ok(Self {
-            processors: (!processors.is_empty()).then_some(processors),
-            nice: nice.and_then(|nice| i32::try_from(nice).ok()),
-            scheduling: match scheduling {
-                None => None,
-                Some(0) => Some(Scheduling::Ordinary),
-                Some(1) => Some(Scheduling::Batch),
-                Some(2) => Some(Scheduling::Idle),
-                Some(other) => return Err(decoder.error("a way of scheduling, 0 to 2", other)),
-            },
-            io_priority: small(io_priority),
-            timer_slack,
-            personality: small(personality),
-            umask: small(umask),
-            limits,
-        })
     }
 }
 

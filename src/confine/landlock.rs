@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossmist_policy::landlock::{FsRights, NET_BIND_TCP, NET_CONNECT_TCP, net_rights, scopes};
-use crossmist_policy::{Ceiling, Compiled, PortSet, kernel_tree};
+use crossmist_policy::{Ceiling, Compiled, PortSet, Unbound, kernel_tree};
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
@@ -19,6 +19,7 @@ use landlock::{
 
 use super::mounts::{self, Mounts};
 use super::root::Root;
+use crate::error::{Unusable, UnusableKind};
 use crate::sys::system_files;
 
 /// Returns what Landlock handles for a policy on a kernel with this ABI: rights on files, rights on
@@ -42,7 +43,7 @@ pub(super) fn ruleset(
     abi: u32,
     bound: &[(String, String)],
     root: Option<&mut Root>,
-) -> Result<Option<Arc<OwnedFd>>, String> {
+) -> Result<Option<Arc<OwnedFd>>, Unusable> {
     /// Rulesets that grant nothing are the same for every policy, and are kept.
     static EMPTY: Mutex<BTreeMap<[u64; 3], Arc<OwnedFd>>> = Mutex::new(BTreeMap::new());
 
@@ -71,8 +72,10 @@ fn build(
     handled: [u64; 3],
     bound: &[(String, String)],
     root: Option<&mut Root>,
-) -> Result<OwnedFd, String> {
-    let created = create(handled).map_err(|error| format!("Landlock refuses it: {error}"))?;
+) -> Result<OwnedFd, Unusable> {
+    let no_landlock = |reason| Unusable::new(UnusableKind::Kernel, reason);
+    let created =
+        create(handled).map_err(|error| no_landlock(format!("Landlock refuses it: {error}")))?;
     let created = add_paths(created, policy, abi, bound, root)?;
     let created = match handled {
         [_, 0, _] => created,
@@ -80,7 +83,9 @@ fn build(
     };
     match Option::<OwnedFd>::from(created) {
         Some(ruleset) => Ok(ruleset),
-        None => Err("this kernel has no Landlock, although it said so before".to_owned()),
+        None => Err(no_landlock(
+            "this kernel has no Landlock, although it said so before".to_owned(),
+        )),
     }
 }
 
@@ -105,7 +110,7 @@ fn add_paths(
     abi: u32,
     bound: &[(String, String)],
     mut root: Option<&mut Root>,
-) -> Result<RulesetCreated, String> {
+) -> Result<RulesetCreated, Unusable> {
     let bound = borrowed(bound);
     let loose = linkable(policy, &bound);
     let ceilings = policy.ceilings.iter();
@@ -116,12 +121,11 @@ fn add_paths(
     for rule in policy.filesystem.iter().flatten() {
         let path = policy
             .bind(&rule.path, &bound, |name| std::env::var(name).ok())
-            .map_err(|error| error.to_string())?;
+            .map_err(without_value)?;
         let failed = |reason: &dyn std::fmt::Display| {
-            format!(
-                "the path `{path}` of {} can't be granted: {reason}",
-                rule.line
-            )
+            let line = &rule.line;
+            let reason = format!("the path `{path}` of {line} can't be granted: {reason}");
+            Unusable::new(UnusableKind::Grant, reason)
         };
         let beneath = match open(&path) {
             Ok(beneath) => beneath,
@@ -247,7 +251,7 @@ struct Top<'a> {
 }
 
 impl<'a> Top<'a> {
-    fn of(ceiling: &'a Ceiling, bound: &[(&str, &str)]) -> Result<Self, String> {
+    fn of(ceiling: &'a Ceiling, bound: &[(&str, &str)]) -> Result<Self, Unusable> {
         let mut places = Vec::new();
         for rule in &ceiling.filesystem {
             // A variable without a value, or a path that does not exist, allows nothing.
@@ -260,9 +264,8 @@ impl<'a> Top<'a> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let name = &ceiling.name;
-                    return Err(format!(
-                        "the path `{path}` of its ceiling `{name}`: {error}"
-                    ));
+                    let reason = format!("the path `{path}` of its ceiling `{name}`: {error}");
+                    return Err(Unusable::new(UnusableKind::Grant, reason));
                 }
             }
         }
@@ -339,7 +342,7 @@ fn add_ports(
     mut ruleset: RulesetCreated,
     policy: &Compiled,
     bound: &[(String, String)],
-) -> Result<RulesetCreated, String> {
+) -> Result<RulesetCreated, Unusable> {
     let bound = borrowed(bound);
     for rule in policy.network.iter().flatten() {
         let ports = match &rule.ports {
@@ -347,9 +350,11 @@ fn add_ports(
             PortSet::Variable(name) => {
                 let value = policy
                     .value(name, &bound, |name| std::env::var(name).ok())
-                    .map_err(|error| error.to_string())?;
+                    .map_err(without_value)?;
                 let port = value.parse().map_err(|_| {
-                    format!("the policy's variable `{name}` is a port, and `{value}` is none")
+                    let reason =
+                        format!("the policy's variable `{name}` is a port, and `{value}` is none");
+                    Unusable::new(UnusableKind::Variable, reason)
                 })?;
                 port..=port
             }
@@ -365,11 +370,17 @@ fn add_ports(
             ruleset = ruleset
                 .add_rule(NetPort::new(port, rights))
                 .map_err(|error| {
-                    format!("the port {port} of {} can't be granted: {error}", rule.line)
+                    let line = &rule.line;
+                    let reason = format!("the port {port} of {line} can't be granted: {error}");
+                    Unusable::new(UnusableKind::Grant, reason)
                 })?;
         }
     }
     Ok(ruleset)
+}
+
+fn without_value(error: Unbound) -> Unusable {
+    Unusable::new(UnusableKind::Variable, error.to_string())
 }
 
 fn borrowed(bound: &[(String, String)]) -> Vec<(&str, &str)> {

@@ -5,10 +5,9 @@ use std::io;
 use crossmist_policy::Compiled;
 use crossmist_policy::namespaces::{UserWish, Wish};
 
-use super::fields::{flag, put_flag};
 use super::root::Root;
-use super::step::Step;
-use crate::object::{DecodeError, Decoder, Encoder};
+use crate::error::Step;
+use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
 use crate::sys::mounts::begin_mounts;
 use crate::sys::namespaces::{self, Network};
 
@@ -54,10 +53,6 @@ impl NamespaceSet {
         (bits & !all.0 == 0).then_some(Self(bits))
     }
 
-    pub(super) fn of(list: &[Namespace]) -> Self {
-        list.iter().copied().fold(Self::default(), Self::with)
-    }
-
     pub(super) fn list(self) -> Vec<Namespace> {
         let all = Namespace::ALL.into_iter();
         all.filter(|namespace| self.has(*namespace)).collect()
@@ -70,7 +65,7 @@ impl NamespaceSet {
 }
 
 /// What a policy wants of the namespaces of a child.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, crate::Object)]
 pub(crate) struct Wanted {
     /// Without these the child doesn't run.
     pub(crate) required: NamespaceSet,
@@ -186,30 +181,22 @@ impl Origin {
     }
 }
 
-/// Namespaces as a byte with a bit for each.
-pub(super) fn put_namespaces(encoder: &mut Encoder<'_>, namespaces: NamespaceSet) {
-    encoder.put(&[namespaces.bits()]);
-}
+/// A byte with a bit for each namespace.
+impl Object for NamespaceSet {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        encoder.put(&[self.0]);
+    }
 
-pub(super) fn namespaces(decoder: &mut Decoder<'_>) -> Result<NamespaceSet, DecodeError> {
-    let byte = decoder.byte()?;
-    NamespaceSet::from_bits(byte).ok_or_else(|| decoder.error("a bit for each namespace", byte))
-}
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let byte = decoder.byte()?;
+        Self::from_bits(byte).ok_or_else(|| decoder.error("a bit for each namespace", byte))
+    }
 
-pub(super) fn put_wanted(encoder: &mut Encoder<'_>, wanted: Wanted) {
-    put_namespaces(encoder, wanted.required);
-    put_namespaces(encoder, wanted.if_possible);
-    put_flag(encoder, wanted.is_alone_in_network);
-    put_flag(encoder, wanted.may_use_user);
-}
+    fn describe(_: &mut Shape) {}
 
-pub(super) fn wanted(decoder: &mut Decoder<'_>) -> Result<Wanted, DecodeError> {
-    Ok(Wanted {
-        required: namespaces(decoder)?,
-        if_possible: namespaces(decoder)?,
-        is_alone_in_network: flag(decoder)?,
-        may_use_user: flag(decoder)?,
-    })
+    fn least_bytes() -> usize {
+        1
+    }
 }
 
 #[cfg(test)]

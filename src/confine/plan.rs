@@ -4,29 +4,29 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 
 use crossmist_policy::steps::SecondNet;
 use crossmist_policy::{Arch, Capabilities, Compiled, Kernel, OnViolation, WantedGroup};
 
 use super::control_group::{self, Bounds, ControlGroup, Entrance, NewGroup};
-use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
+use super::fields::Shared;
 use super::inherited::Inherited;
 use super::landlock;
-use super::namespaces::{Namespace, Wanted, put_wanted, wanted};
+use super::namespaces::{Namespace, Wanted};
 use super::root::Root;
-use crate::object::{DecodeError, Decoder, Encoder, Object};
+use crate::error::{Unusable, UnusableKind};
 use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
-use crossmist_policy::bpf::{BpfProgram, sock_filter};
+use crossmist_policy::bpf::BpfProgram;
 
 /// What a child does to itself.
-#[derive(Debug)]
+#[derive(Debug, crate::Object)]
 pub(crate) struct Plan {
-    pub(super) fixed: Arc<StaticPlan>,
+    pub(super) fixed: Shared<StaticPlan>,
     /// The Landlock ruleset: the only paths, ports and neighbours that there are. `None` if
     /// Landlock has nothing to do.
-    pub(super) ruleset: Option<Arc<OwnedFd>>,
+    pub(super) ruleset: Option<Shared<OwnedFd>>,
     /// What its root directory holds, if it has one of its own.
     pub(super) root: Option<Root>,
     /// The standard descriptors, or `/dev/null` if there is none.
@@ -37,7 +37,7 @@ pub(crate) struct Plan {
 }
 
 /// The part of a plan that is the same for each call of a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, crate::Object)]
 pub(super) struct StaticPlan {
     /// The filter as the kernel takes it, except for the process's own id.
     pub(super) filter: BpfProgram,
@@ -89,13 +89,15 @@ pub(crate) struct StaticPlans([OnceLock<Arc<StaticPlan>>; 2]);
 impl Plan {
     /// Makes the plan for one call. The function's types say whether it can send a descriptor.
     ///
-    /// Fails with the reason, as a text.
+    /// # Errors
+    ///
+    /// What prevents it.
     pub(crate) fn prepare(
         policy: &Compiled,
         kept: &StaticPlans,
         bound: &[(String, String)],
         sends_descriptors: bool,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Unusable> {
         for (name, _) in bound {
             if !policy.variables.iter().any(|rule| rule.name == *name) {
                 let known: Vec<_> = policy
@@ -103,10 +105,11 @@ impl Plan {
                     .iter()
                     .map(|rule| rule.name.as_str())
                     .collect();
-                return Err(match known.as_slice() {
+                let reason = match known.as_slice() {
                     [] => format!("it has no variable `{name}`, nor any other"),
                     known => format!("it has no variable `{name}`; it has {}", known.join(", ")),
-                });
+                };
+                return Err(Unusable::new(UnusableKind::Variable, reason));
             }
         }
         let [data, descriptors] = &kept.0;
@@ -123,8 +126,8 @@ impl Plan {
         let ruleset = landlock::ruleset(policy, fixed.landlock_abi, bound, root.as_mut())?;
         root.iter_mut().for_each(Root::complete);
         Ok(Self {
-            fixed,
-            ruleset,
+            fixed: Shared(fixed),
+            ruleset: ruleset.map(Shared),
             root,
             standard: [None, None, None],
             environment: environment(policy),
@@ -136,21 +139,21 @@ impl Plan {
     /// Does the same without any denial: a supervisor is asked about calls that not every policy
     /// allows.
     #[cfg(crossmist_learn)]
-    pub(crate) fn watched(self) -> Result<Self, String> {
+    pub(crate) fn watched(self) -> Result<Self, Unusable> {
         let program = Arch::host().and_then(crossmist_policy::learn::watching);
-        let program = program.ok_or("this architecture can't be watched")?;
+        let program = program.ok_or_else(|| {
+            Unusable::new(UnusableKind::Version, "this architecture can't be watched")
+        })?;
         let fixed = StaticPlan {
             filter: program.code.clone(),
             own_pid: program.own_pid,
-            capabilities: u64::MAX,
             dies_with_parent: self.fixed.dies_with_parent,
-            dumpable: true,
             is_watched: true,
             sends_descriptors: true,
-            ..StaticPlan::default()
+            ..StaticPlan::without_denials()
         };
         Ok(Self {
-            fixed: Arc::new(fixed),
+            fixed: Shared(Arc::new(fixed)),
             ruleset: None,
             root: None,
             ..self
@@ -169,7 +172,7 @@ impl Plan {
     pub(crate) fn add_control_group(
         &mut self,
         policy: &Compiled,
-    ) -> Result<Option<NewGroup>, String> {
+    ) -> Result<Option<NewGroup>, Unusable> {
         let limits = &policy.limits;
         if limits.control_group == WantedGroup::Never {
             return Ok(None);
@@ -196,10 +199,13 @@ impl Plan {
                 Ok(Some(group))
             }
             Err(_) if !is_required => Ok(None),
-            Err(reason) => Err(format!(
-                "it requires a control group (`limits.control_group`), and {reason}; have the program's service \
-                 manager delegate some (systemd: `Delegate=memory pids` and `DelegateSubgroup=program`), or let \
-                 the policy say \"if-possible\""
+            Err(reason) => Err(Unusable::new(
+                UnusableKind::ControlGroup,
+                format!(
+                    "it requires a control group (`limits.control_group`), and {reason}; have the program's \
+                     service manager delegate some (systemd: `Delegate=memory pids` and \
+                     `DelegateSubgroup=program`), or let the policy say \"if-possible\""
+                ),
             )),
         }
     }
@@ -224,84 +230,52 @@ impl Plan {
     pub(crate) fn tells_places(&self) -> bool {
         self.fixed.tells_places
     }
-
-    pub(crate) fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        self.fixed.encode(encoder);
-        put_flag(encoder, self.ruleset.is_some());
-        if let Some(ruleset) = &self.ruleset {
-            Object::encode(&**ruleset, encoder);
-        }
-        put_flag(encoder, self.root.is_some());
-        self.root.iter().for_each(|root| root.encode(encoder));
-        Object::encode(&self.standard, encoder);
-        put_number(encoder, self.environment.len() as u64);
-        for (name, value) in &self.environment {
-            encoder.bytes(name.as_bytes());
-            encoder.bytes(value.as_bytes());
-        }
-        self.inherited.encode(encoder);
-        put_flag(encoder, self.control_group.is_some());
-        if let Some(entrance) = &self.control_group {
-            Object::encode(&entrance.processes, encoder);
-            put_flag(encoder, entrance.memory);
-            put_flag(encoder, entrance.tasks.is_some());
-            if let Some((setting, tasks)) = &entrance.tasks {
-                Object::encode(setting, encoder);
-                put_number(encoder, *tasks);
-            }
-        }
-    }
-
-    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let fixed = Arc::new(StaticPlan::decode(decoder)?);
-        let ruleset = match flag(decoder)? {
-            true => Some(Arc::new(OwnedFd::decode(decoder)?)),
-            false => None,
-        };
-        let root = match flag(decoder)? {
-            true => Some(Root::decode(decoder)?),
-            false => None,
-        };
-        let standard = Object::decode(decoder)?;
-        let variables = number(decoder)?;
-        let mut environment = Vec::new();
-        for _ in 0..variables {
-            let mut text = || decoder.bytes().map(OsString::from_vec);
-            environment.push((text()?, text()?));
-        }
-        let inherited = Inherited::decode(decoder)?;
-        let control_group = match flag(decoder)? {
-            false => None,
-            true => Some(Entrance {
-                processes: OwnedFd::decode(decoder)?,
-                memory: flag(decoder)?,
-                tasks: match flag(decoder)? {
-                    false => None,
-                    true => Some((OwnedFd::decode(decoder)?, number(decoder)?)),
-                },
-            }),
-        };
-        Ok(Self {
-            fixed,
-            ruleset,
-            root,
-            standard,
-            environment,
-            inherited,
-            control_group,
-        })
-    }
 }
 
 impl StaticPlan {
-    fn of(policy: &Compiled, sends_descriptors: bool) -> Result<Self, String> {
+    /// A plan that takes nothing away, and whose filter is missing.
+    #[cfg(any(test, crossmist_learn))]
+    pub(super) fn without_denials() -> Self {
+        Self {
+            filter: BpfProgram::new(),
+            own_pid: Vec::new(),
+            limits: Vec::new(),
+            memory_limits: Vec::new(),
+            memory: None,
+            mappable: None,
+            capabilities: u64::MAX,
+            landlock_abi: 0,
+            handled: [0; 3],
+            relaxed: 0,
+            own_user: false,
+            tasks: 0,
+            namespaces: Wanted::default(),
+            dies_with_parent: false,
+            dumpable: true,
+            deny_write_execute: false,
+            requires_deny_write_execute: false,
+            missing: Vec::new(),
+            allow_speculation: false,
+            reports: false,
+            is_watched: false,
+            tells_places: false,
+            sends_descriptors: false,
+        }
+    }
+
+    fn of(policy: &Compiled, sends_descriptors: bool) -> Result<Self, Unusable> {
         let program = Arch::host().and_then(|arch| policy.program_for(arch, sends_descriptors));
-        let program = program.ok_or("it was compiled for another architecture")?;
+        let program = program.ok_or_else(|| {
+            Unusable::new(
+                UnusableKind::Version,
+                "it was compiled for another architecture",
+            )
+        })?;
         let kernel = kernel();
         let abi = kernel.landlock_abi;
         policy
             .check_kernel(&kernel)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Unusable::new(UnusableKind::Kernel, error.to_string()))?;
         let limits = &policy.limits;
         let limit = |resource, most: Option<u64>| most.map(|most| (resource, most, most));
         let seconds = limits.cpu_time.map(|time| {
@@ -360,105 +334,6 @@ impl StaticPlan {
             tells_places: policy.environment.backtrace,
             // A policy may allow it whatever the types are.
             sends_descriptors: sends_descriptors || policy.programs == policy.data_programs,
-        })
-    }
-
-    fn encode(&self, encoder: &mut Encoder<'_>) {
-        put_number(encoder, self.filter.len() as u64);
-        for sock_filter { code, jt, jf, k } in &self.filter {
-            let [c0, c1] = code.to_ne_bytes();
-            let [k0, k1, k2, k3] = k.to_ne_bytes();
-            encoder.put(&[c0, c1, *jt, *jf, k0, k1, k2, k3]);
-        }
-        put_number(encoder, self.own_pid.len() as u64);
-        for at in &self.own_pid {
-            encoder.put(&at.to_le_bytes());
-        }
-        for limits in [&self.limits, &self.memory_limits] {
-            put_number(encoder, limits.len() as u64);
-            for (resource, soft, hard) in limits {
-                put_number(encoder, u64::from(*resource));
-                put_number(encoder, *soft);
-                put_number(encoder, *hard);
-            }
-        }
-        put_number(encoder, self.memory.unwrap_or(u64::MAX));
-        put_number(encoder, self.mappable.unwrap_or(u64::MAX));
-        put_number(encoder, self.capabilities);
-        put_number(encoder, self.landlock_abi.into());
-        self.handled
-            .iter()
-            .for_each(|handled| put_number(encoder, *handled));
-        put_number(encoder, self.relaxed.into());
-        put_number(encoder, self.tasks);
-        put_wanted(encoder, self.namespaces);
-        for flag in [
-            self.own_user,
-            self.dies_with_parent,
-            self.dumpable,
-            self.deny_write_execute,
-            self.requires_deny_write_execute,
-            self.allow_speculation,
-            self.reports,
-            self.tells_places,
-            self.is_watched,
-            self.sends_descriptors,
-        ] {
-            put_flag(encoder, flag);
-        }
-        put_nets(encoder, &self.missing);
-    }
-
-    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let small = |decoder: &mut Decoder<'_>| {
-            let number = number(decoder)?;
-            u32::try_from(number).map_err(|_| decoder.error("a number of 32 bits", number))
-        };
-        let mut filter = Vec::new();
-        for _ in 0..number(decoder)? {
-            let [c0, c1, jt, jf, k0, k1, k2, k3] = decoder.array()?;
-            filter.push(sock_filter {
-                code: u16::from_ne_bytes([c0, c1]),
-                jt,
-                jf,
-                k: u32::from_ne_bytes([k0, k1, k2, k3]),
-            });
-        }
-        let mut own_pid = Vec::new();
-        for _ in 0..number(decoder)? {
-            own_pid.push(decoder.array().map(u16::from_le_bytes)?);
-        }
-        let mut limits = [Vec::new(), Vec::new()];
-        for limits in &mut limits {
-            for _ in 0..number(decoder)? {
-                limits.push((small(decoder)?, number(decoder)?, number(decoder)?));
-            }
-        }
-        let [limits, memory_limits] = limits;
-        Ok(Self {
-            filter,
-            own_pid,
-            limits,
-            memory_limits,
-            memory: Some(number(decoder)?).filter(|most| *most != u64::MAX),
-            mappable: Some(number(decoder)?).filter(|most| *most != u64::MAX),
-            capabilities: number(decoder)?,
-            landlock_abi: small(decoder)?,
-            handled: [number(decoder)?, number(decoder)?, number(decoder)?],
-            relaxed: small(decoder)?,
-            tasks: number(decoder)?,
-            namespaces: wanted(decoder)?,
-            own_user: flag(decoder)?,
-            dies_with_parent: flag(decoder)?,
-            dumpable: flag(decoder)?,
-            deny_write_execute: flag(decoder)?,
-            requires_deny_write_execute: flag(decoder)?,
-            allow_speculation: flag(decoder)?,
-            reports: flag(decoder)?,
-            tells_places: flag(decoder)?,
-            is_watched: flag(decoder)?,
-            sends_descriptors: flag(decoder)?,
-            missing: nets(decoder)?,
         })
     }
 }

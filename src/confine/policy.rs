@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use crossmist_policy::{BuiltinOnly, Compiled, Folder, NarrowError, Policy, Report};
 
 use super::StaticPlans;
-use crate::error::Error;
+use crate::error::{Error, Unusable, UnusableKind};
+use crate::object::debug_as_text;
 
 /// The policy that `#[func(sandbox = "…")]` compiled into the program.
 #[derive(Debug)]
@@ -33,9 +34,9 @@ impl Sandbox {
                 .map(|compiled| SandboxPolicy::new(compiled, None))
                 .map_err(|error| error.to_string())
         });
-        policy.as_ref().map_err(|reason| Error::Policy {
-            policy: "compiled in".to_owned(),
-            reason: format!("the program and the library are of different versions: {reason}"),
+        policy.as_ref().map_err(|reason| {
+            let reason = format!("the program and the library are of different versions: {reason}");
+            Unusable::new(UnusableKind::Version, reason).of("compiled in")
         })
     }
 }
@@ -171,9 +172,4 @@ impl From<NarrowError> for PolicyError {
     }
 }
 
-// `unwrap` and `main` show this text to people.
-impl fmt::Debug for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+debug_as_text!(PolicyError);

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::step::Step;
 use super::users::{Ids, User};
+use crate::error::Step;
 use crate::sys::confinement as sys;
 use crate::sys::privileges::{self, Capabilities, Capability, bit};
 

@@ -15,19 +15,17 @@ use std::path::Path;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, mkdirat};
 
-use super::fields::{flag, number, put_flag, put_number};
-use crate::object::{DecodeError, Decoder, Encoder};
 use crate::sys::mounts::{Restrictions, Tree};
 
 /// What a root directory holds.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, crate::Object)]
 pub(super) struct Root {
     /// Those above come before those beneath them.
     places: Vec<Place>,
 }
 
 /// A path that is granted.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, crate::Object)]
 struct Place {
     /// Without links.
     path: CString,
@@ -114,34 +112,6 @@ impl Root {
             )?;
         }
         Ok(root)
-    }
-
-    pub(super) fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        put_number(encoder, self.places.len() as u64);
-        for place in &self.places {
-            encoder.bytes(place.path.to_bytes());
-            put_number(encoder, place.device);
-            put_number(encoder, place.inode);
-            for flag in [place.is_folder, place.has_devices, place.writes] {
-                put_flag(encoder, flag);
-            }
-        }
-    }
-
-    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let mut places = Vec::new();
-        for _ in 0..number(decoder)? {
-            let path = CString::new(decoder.bytes()?);
-            places.push(Place {
-                path: path.map_err(|error| decoder.error("a path", error))?,
-                device: number(decoder)?,
-                inode: number(decoder)?,
-                is_folder: flag(decoder)?,
-                has_devices: flag(decoder)?,
-                writes: flag(decoder)?,
-            });
-        }
-        Ok(Self { places })
     }
 }
 

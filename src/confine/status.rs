@@ -3,17 +3,15 @@
 use crossmist_policy::steps::SecondNet;
 
 use super::control_group::ControlGroup;
-use super::fields::{flag, nets, number, put_flag, put_nets, put_number};
-use super::namespaces::{Namespace, NamespaceSet, namespaces, put_namespaces};
+use super::namespaces::{Namespace, NamespaceSet};
 use super::plan::StaticPlan;
 use super::users::{SameUser, User};
-use crate::object::{DecodeError, Decoder, Encoder};
 
 /// What is enforced on a confined child, layer by layer.
 ///
 /// The child reports this after the last step, and before it looks at its arguments. At that point
 /// nobody else has influenced it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, crate::Object)]
 #[non_exhaustive]
 pub struct ConfinementStatus {
     /// How many instructions the seccomp filter has.
@@ -106,69 +104,5 @@ impl ConfinementStatus {
             namespaces: namespaces.list(),
             missing_namespaces: fixed.namespaces.all().minus(namespaces).list(),
         }
-    }
-
-    pub(crate) fn encode(&self, encoder: &mut Encoder<'_>) {
-        for value in [
-            self.seccomp_instructions.into(),
-            self.landlock_abi.into(),
-            self.landlock_files,
-            self.landlock_ports,
-            self.landlock_scopes,
-            self.capabilities,
-            self.own_user.map_or(u64::MAX, u64::from),
-            SameUser::to_number(self.same_user),
-            self.control_group.map_or(0, |group| {
-                1 | u64::from(group.memory) << 1 | u64::from(group.tasks) << 2
-            }),
-            self.limits.into(),
-            self.relaxed.into(),
-        ] {
-            put_number(encoder, value);
-        }
-        for value in [
-            self.allows_speculation,
-            self.denies_write_execute,
-            self.dumpable,
-        ] {
-            put_flag(encoder, value);
-        }
-        put_nets(encoder, &self.missing);
-        for list in [&self.namespaces, &self.missing_namespaces] {
-            put_namespaces(encoder, NamespaceSet::of(list));
-        }
-    }
-
-    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let small = |decoder: &mut Decoder<'_>| {
-            let number = number(decoder)?;
-            u32::try_from(number).map_err(|_| decoder.error("a number of 32 bits", number))
-        };
-        Ok(Self {
-            seccomp_instructions: small(decoder)?,
-            landlock_abi: small(decoder)?,
-            landlock_files: number(decoder)?,
-            landlock_ports: number(decoder)?,
-            landlock_scopes: number(decoder)?,
-            capabilities: number(decoder)?,
-            own_user: u32::try_from(number(decoder)?).ok(),
-            same_user: SameUser::of_number(number(decoder)?),
-            control_group: match number(decoder)? {
-                0 => None,
-                bits @ (1 | 3 | 5 | 7) => Some(ControlGroup {
-                    memory: bits & 2 != 0,
-                    tasks: bits & 4 != 0,
-                }),
-                other => return Err(decoder.error("bits of a control group", other)),
-            },
-            limits: small(decoder)?,
-            relaxed: small(decoder)?,
-            allows_speculation: flag(decoder)?,
-            denies_write_execute: flag(decoder)?,
-            dumpable: flag(decoder)?,
-            missing: nets(decoder)?,
-            namespaces: namespaces(decoder)?.list(),
-            missing_namespaces: namespaces(decoder)?.list(),
-        })
     }
 }

@@ -1,103 +1,13 @@
-//! `Step`: the steps of a confinement, and what is said if one fails.
+//! What is said if a step of a confinement fails.
 
 use std::fmt;
 use std::io;
 
 use crossmist_policy::steps::{self, SecondNet};
 
-use super::fields::{number, put_number};
-use crate::error::ChildText;
-use crate::object::{DecodeError, Decoder, Encoder, Object};
-
-/// One step of a confinement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Threads,
-    ControlGroup,
-    Network,
-    Ipc,
-    Mount,
-    Namespaces,
-    Descriptors,
-    Standard,
-    Environment,
-    Inherit,
-    Limits,
-    BoundingSet,
-    Securebits,
-    User,
-    Capabilities,
-    ParentDeath,
-    NoNewPrivs,
-    Memory,
-    DenyWriteExecute,
-    Dumpable,
-    Handler,
-    Landlock,
-    Seccomp,
-}
+use crate::error::{ChildText, Step};
 
 impl Step {
-    const ALL: &'static [Self] = &[
-        Self::Threads,
-        Self::ControlGroup,
-        Self::Network,
-        Self::Ipc,
-        Self::Mount,
-        Self::Namespaces,
-        Self::Descriptors,
-        Self::Standard,
-        Self::Environment,
-        Self::Inherit,
-        Self::Limits,
-        Self::BoundingSet,
-        Self::Securebits,
-        Self::User,
-        Self::Capabilities,
-        Self::ParentDeath,
-        Self::NoNewPrivs,
-        Self::Memory,
-        Self::DenyWriteExecute,
-        Self::Dumpable,
-        Self::Handler,
-        Self::Landlock,
-        Self::Seccomp,
-    ];
-
-    /// Completes the sentence "it could not …".
-    fn name(self) -> &'static str {
-        match self {
-            Self::Threads => "count on being its only thread",
-            Self::ControlGroup => "join its control group (cgroup.procs)",
-            Self::Descriptors => "close the descriptors that are not its (close_range)",
-            Self::Standard => "set up its standard descriptors",
-            Self::Environment => "set its environment",
-            Self::Inherit => "take over the processors, priorities and limits of its caller",
-            Self::Network => {
-                "get into a network namespace without interfaces (unshare or setns, CLONE_NEWNET)"
-            }
-            Self::Ipc => "get into an IPC namespace of its own (unshare, CLONE_NEWIPC)",
-            Self::Mount => {
-                "get a root directory of its own (unshare, CLONE_NEWNS; open_tree, mount_setattr, move_mount, \
-                 pivot_root)"
-            }
-            Self::Namespaces => "find itself in every namespace that its policy requires",
-            Self::Limits => "set a resource limit (prlimit)",
-            Self::BoundingSet => "empty its capability bounding set",
-            Self::Securebits => "lock its securebits",
-            Self::User => "take a user of its own (getrandom, setgroups, setresgid, setresuid)",
-            Self::Capabilities => "give up its capabilities",
-            Self::ParentDeath => "bind its life to the keeper's (PR_SET_PDEATHSIG)",
-            Self::NoNewPrivs => "set no_new_privs",
-            Self::Memory => "bound its memory (prlimit)",
-            Self::DenyWriteExecute => "forbid writable and executable memory (PR_SET_MDWE)",
-            Self::Dumpable => "keep others from looking into it (PR_SET_DUMPABLE)",
-            Self::Handler => "handle SIGSYS",
-            Self::Landlock => "enforce its Landlock ruleset",
-            Self::Seccomp => "load its seccomp filter",
-        }
-    }
-
     /// Returns the entry for what the step needs of the kernel, if some kernels do not have it.
     fn asks(self) -> Option<&'static steps::Step> {
         match self {
@@ -179,15 +89,16 @@ impl fmt::Display for Size {
 }
 
 /// The step that failed, and the operating system's error.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, crate::Object)]
 pub(crate) struct Failure {
     step: Step,
     errno: i32,
     /// Memory that was reserved before the start, and how much of it may be used. Both are 0 if the
     /// failure is not about that.
     reserve: [u64; 2],
-    /// The threads that there are beside the first one. Empty if the failure is not about that.
-    threads: ChildText,
+    /// The names of the threads that there are beside the first one, as the child says. Empty if the
+    /// failure is not about that.
+    threads: String,
 }
 
 impl Failure {
@@ -196,14 +107,14 @@ impl Failure {
             step,
             errno,
             reserve: [0; 2],
-            threads: ChildText::new(String::new()),
+            threads: String::new(),
         }
     }
 
     /// The process has these threads beside its first one.
     pub(super) fn threads(others: String) -> Self {
         Self {
-            threads: ChildText::new(others),
+            threads: others,
             ..Self::new(Step::Threads, libc::EBUSY)
         }
     }
@@ -216,30 +127,12 @@ impl Failure {
         }
     }
 
-    pub(crate) fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
-        let step = Step::ALL.iter().position(|step| *step == self.step);
-        encoder.put(&[step
-            .and_then(|step| u8::try_from(step).ok())
-            .unwrap_or(u8::MAX)]);
-        encoder.put(&self.errno.to_le_bytes());
-        self.reserve
-            .iter()
-            .for_each(|bytes| put_number(encoder, *bytes));
-        encoder.bytes(self.threads.as_raw().as_bytes());
+    pub(crate) fn step(&self) -> Step {
+        self.step
     }
 
-    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let step = decoder.byte()?;
-        let Some(step) = Step::ALL.get(usize::from(step)).copied() else {
-            return Err(decoder.error("the number of a step of the confinement", step));
-        };
-        let errno = decoder.array().map(i32::from_le_bytes)?;
-        Ok(Self {
-            step,
-            errno,
-            reserve: [number(decoder)?, number(decoder)?],
-            threads: ChildText::new(String::decode(decoder)?),
-        })
+    pub(crate) fn errno(&self) -> i32 {
+        self.errno
     }
 }
 
@@ -257,10 +150,10 @@ impl fmt::Display for Failure {
                 Size(memory)
             );
         }
-        write!(f, "it could not {}: ", self.step.name())?;
-        match self.threads.as_raw() {
+        write!(f, "it could not {}: ", self.step)?;
+        match self.threads.as_str() {
             "" => write!(f, "{}", io::Error::from_raw_os_error(self.errno))?,
-            _ => write!(f, "it has {}", self.threads)?,
+            threads => write!(f, "it has {}", ChildText::new(threads.to_owned()))?,
         }
         // A kernel returns this if it does not know a call, or an option of a call.
         if let (libc::ENOSYS | libc::EINVAL, Some(asks)) = (self.errno, self.step.asks()) {

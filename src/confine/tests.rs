@@ -15,13 +15,15 @@ use crossmist_policy::bpf::{BpfProgram, sock_filter};
 
 use super::apply::apply;
 use super::control_group::Group;
+use super::fields::Shared;
 use super::inherited::Inherited;
 use super::namespaces::Origin;
 use super::plan::{Plan, StaticPlan};
 use super::privileges::give_up;
 use super::status::ConfinementStatus;
-use super::step::{Failure, Step};
+use super::step::Failure;
 use super::users::{Ids, User};
+use crate::error::Step;
 use crate::sys::confinement as sys;
 use crate::sys::fork;
 use crate::sys::process::{self, Ended, Process};
@@ -103,15 +105,13 @@ fn refusing(call: i64, first: Option<i32>, errno: i32) -> BpfProgram {
 fn nothing() -> StaticPlan {
     StaticPlan {
         filter: vec![answer(ALLOW)],
-        capabilities: u64::MAX,
-        dumpable: true,
-        ..StaticPlan::default()
+        ..StaticPlan::without_denials()
     }
 }
 
 fn plan(fixed: StaticPlan) -> Plan {
     Plan {
-        fixed: Arc::new(fixed),
+        fixed: Shared(Arc::new(fixed)),
         ruleset: None,
         root: None,
         standard: [None, None, None],
@@ -233,7 +233,7 @@ alone! {
 
     fn landlock_denies_alone() {
         assert_eq!(open(), None);
-        let ruleset = Some(Arc::new(no_files()));
+        let ruleset = Some(Shared(Arc::new(no_files())));
         confine(Plan { ruleset, ..plan(nothing()) }).unwrap();
         assert_eq!(open(), Some(libc::EACCES));
         assert_eq!((change_root(), duplicates()), (None, (100, None)));
@@ -377,7 +377,7 @@ alone! {
         let environment = vec![("A=B".into(), "C".into())];
         let environment = failure(Plan { environment, ..plan(nothing()) });
         assert_eq!(environment, Failure::new(Step::Environment, wrong.0));
-        let ruleset = Some(Arc::new(OwnedFd::from(std::fs::File::open("/").unwrap())));
+        let ruleset = Some(Shared(Arc::new(OwnedFd::from(std::fs::File::open("/").unwrap()))));
         let ruleset = failure(Plan { ruleset, ..plan(nothing()) });
         assert_eq!(ruleset, Failure::new(Step::Landlock, wrong.1));
         let seccomp = failure(plan(StaticPlan { filter: Vec::new(), ..nothing() }));
@@ -392,7 +392,7 @@ alone! {
             return;
         };
         let whole = Plan {
-            ruleset: Some(Arc::new(no_files())),
+            ruleset: Some(Shared(Arc::new(no_files()))),
             standard: [Some(std::fs::File::open("/dev/null").unwrap().into()), None, None],
             ..plan(StaticPlan {
                 limits: vec![(libc::RLIMIT_CORE, 0, 0)],

@@ -163,7 +163,7 @@ impl Ids {
 }
 
 /// Why a confined child keeps its parent's user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, crate::Object)]
 #[non_exhaustive]
 pub enum SameUser {
     /// The policy says so: `[process] user = "same"`.
@@ -175,24 +175,6 @@ pub enum SameUser {
     NoCapability,
     /// The program is root of a user namespace that maps too few other ids.
     NoOtherIds,
-}
-
-impl SameUser {
-    const ALL: [Self; 4] = [
-        Self::Policy,
-        Self::NotRoot,
-        Self::NoCapability,
-        Self::NoOtherIds,
-    ];
-
-    pub(super) fn to_number(why: Option<Self>) -> u64 {
-        let position = Self::ALL.iter().position(|known| Some(*known) == why);
-        position.map_or(u64::MAX, |position| position as u64)
-    }
-
-    pub(super) fn of_number(number: u64) -> Option<Self> {
-        Self::ALL.get(usize::try_from(number).ok()?).copied()
-    }
 }
 
 #[cfg(test)]

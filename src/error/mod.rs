@@ -1,8 +1,10 @@
 //! The errors of a call, with one variant for each stage.
 
 mod backtrace;
+mod kinds;
 mod panic;
 mod result_limit;
+mod step;
 mod text;
 mod violation;
 
@@ -10,15 +12,18 @@ use std::io;
 use std::time::Duration;
 
 use crate::channel::ChannelError;
-use crate::object::{DecodeError, EncodeError, in_part};
+use crate::object::{DecodeError, EncodeError, debug_as_text, in_part};
 use crate::wire::ProtocolError;
 
 pub use self::backtrace::BacktraceFrame;
 #[cfg(crossmist_learn)]
 pub(crate) use self::backtrace::line_of;
 pub(crate) use self::backtrace::{NamedPlace, Place, Stack};
+pub(crate) use self::kinds::Unusable;
+pub use self::kinds::{UnsupportedKind, UnusableKind};
 pub use self::panic::Panic;
 pub use self::result_limit::ResultLimit;
+pub use self::step::Step;
 pub use self::text::ChildText;
 pub use self::violation::{DeniedCall, Resource, Traffic, Violation};
 
@@ -39,8 +44,11 @@ pub enum Error {
     NotEntered,
     /// The program cannot start itself again as a child.
     #[error("this program can't start itself as a child process: {reason}")]
+    #[non_exhaustive]
     Unsupported {
-        /// What prevents it.
+        /// The kind of obstacle.
+        kind: UnsupportedKind,
+        /// What prevents it, and what to do.
         reason: String,
     },
     /// The function returns a type that can hold code. Code is never accepted from a child.
@@ -48,6 +56,7 @@ pub enum Error {
         "`{function}` returns a `{type_name}`, which can hold code{}; code is not accepted from a child process, so return data, or pass a `crossmist::trusted` channel",
         in_part(part)
     )]
+    #[non_exhaustive]
     ReturnsCode {
         /// The function.
         function: &'static str,
@@ -61,6 +70,7 @@ pub enum Error {
     Encode(#[from] EncodeError),
     /// The child could not be started.
     #[error("can't start the child process: {step}")]
+    #[non_exhaustive]
     Launch {
         /// The step that failed.
         step: &'static str,
@@ -70,9 +80,12 @@ pub enum Error {
     /// The function's policy cannot be used for this call: this kernel cannot enforce it, or one of
     /// its variables has no value. No child was started.
     #[error("the policy `{policy}` can't be used: {reason}")]
+    #[non_exhaustive]
     Policy {
         /// The policy's name.
         policy: String,
+        /// The kind of obstacle.
+        kind: UnusableKind,
         /// What prevents it, and what to do.
         reason: String,
     },
@@ -82,11 +95,16 @@ pub enum Error {
         "`{function}` was not run, since its process could not be confined by the policy \
          `{policy}`: {reason}"
     )]
+    #[non_exhaustive]
     Confine {
         /// The function.
         function: &'static str,
         /// The policy's name.
         policy: String,
+        /// The step that failed.
+        step: Step,
+        /// The error number of the system call that failed; `None` if none did.
+        errno: Option<i32>,
         /// The step that failed, the cause, and what to do.
         reason: String,
     },
@@ -95,6 +113,7 @@ pub enum Error {
     Violation(Box<Violation>),
     /// The child used up a resource that its policy limits, and was ended.
     #[error("`{function}` was ended: it used up the {resource} that the policy `{policy}` allows")]
+    #[non_exhaustive]
     Limit {
         /// The function.
         function: &'static str,
@@ -106,6 +125,7 @@ pub enum Error {
     /// The state that the function's children share could not be prepared (`preload`). No child was started. It
     /// is tried again, after pauses that grow from a tenth of a second to half a minute.
     #[error("what the function's processes share could not be prepared: {reason}")]
+    #[non_exhaustive]
     Preload {
         /// What failed.
         reason: String,
@@ -121,18 +141,21 @@ pub enum Error {
     Panicked(Panic),
     /// The child refused the arguments: they exceed its own limits, or are not valid values.
     #[error("the child process refused the arguments, saying: {reason}")]
+    #[non_exhaustive]
     BadArguments {
         /// The reason that the child gave.
         reason: ChildText,
     },
     /// The child could not send the result.
     #[error("the child process could not send the result, saying: {reason}")]
+    #[non_exhaustive]
     BadResult {
         /// The reason that the child gave.
         reason: ChildText,
     },
     /// The result goes beyond a limit. The child says so, and has ended.
     #[error("{}", ResultTooLargeText(function, policy.as_deref(), *limit, [*amount, *allowed]))]
+    #[non_exhaustive]
     ResultTooLarge {
         /// The function.
         function: &'static str,
@@ -148,6 +171,7 @@ pub enum Error {
     },
     /// A signal ended the child before it returned a result.
     #[error("the child process was ended by signal {signal} ({}){}", signal_name(*signal), if *core_dumped { ", with a core dump" } else { "" })]
+    #[non_exhaustive]
     Signalled {
         /// The signal's number.
         signal: i32,
@@ -156,6 +180,7 @@ pub enum Error {
     },
     /// The child exited without returning a result.
     #[error("the child process exited with status {status} and gave no result")]
+    #[non_exhaustive]
     Exited {
         /// Its exit status.
         status: i32,
@@ -181,6 +206,7 @@ pub enum Error {
     PoolClosed,
     /// The call missed its deadline. The child was killed.
     #[error("the call was not done within {after:?}")]
+    #[non_exhaustive]
     Deadline {
         /// The time that the call was given.
         after: Duration,
@@ -195,6 +221,7 @@ pub enum Error {
          should, which a process brings about only on purpose",
         crate::transport::EXCESS_TIME
     )]
+    #[non_exhaustive]
     TooCostly {
         /// What was received.
         traffic: Traffic,
@@ -212,6 +239,7 @@ pub enum Error {
     /// A system call in this process failed. If it failed while waiting for the child, the child
     /// was killed.
     #[error("can't {operation}")]
+    #[non_exhaustive]
     Io {
         /// What this process was trying to do.
         operation: &'static str,
@@ -224,12 +252,7 @@ pub enum Error {
     Channel(#[from] ChannelError),
 }
 
-// `unwrap` and `main` show this text to people, so it includes the cure.
-impl std::fmt::Debug for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        crate::channel::show_with_sources(self, f)
-    }
-}
+debug_as_text!(Error);
 
 /// The text of [`Error::ResultTooLarge`].
 struct ResultTooLargeText<'t>(&'t str, Option<&'t str>, ResultLimit, [u64; 2]);

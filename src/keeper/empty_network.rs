@@ -44,7 +44,7 @@ impl EmptyNetwork {
 fn create() -> io::Result<Network> {
     let (ours, theirs) = socket::pair()?;
     let forked = fork::fork();
-    match forked.map_err(|error| io::Error::other(format!("{}: {}", error.step, error.source)))? {
+    match forked.map_err(|error| io::Error::other(error.to_string()))? {
         None => {
             let sent = Network::begin().and_then(|network| {
                 let parts = [IoSlice::new(b"N")];

@@ -37,7 +37,7 @@ fn enter_with_all_ids() -> io::Result<()> {
         .map_err(|_| io::ErrorKind::InvalidData)?;
     let (mut reading, mut writing) = io::pipe()?;
     let forked = fork::fork();
-    match forked.map_err(|error| io::Error::other(format!("{}: {}", error.step, error.source)))? {
+    match forked.map_err(|error| io::Error::other(error.to_string()))? {
         None => {
             drop(writing);
             // Without a word the keeper has failed, or ended.

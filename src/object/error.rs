@@ -3,6 +3,28 @@
 use std::borrow::Cow;
 use std::fmt;
 
+/// Makes `Debug` of error types show the text of the error and of its sources, in one line.
+///
+/// It is what `unwrap` and `main` show to people, so it has to include the cure. Kinds of errors are data,
+/// and derive theirs.
+macro_rules! debug_as_text {
+    ($($error:ty),*) => {$(
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{self}")?;
+                let mut source = std::error::Error::source(self);
+                while let Some(error) = source {
+                    write!(f, ": {error}")?;
+                    source = error.source();
+                }
+                Ok(())
+            }
+        }
+    )*};
+}
+
+pub(crate) use debug_as_text;
+
 /// Why a message is not a value of the expected type.
 ///
 /// Its text may quote the message, but the quotation is bounded and escaped, so the error can be
@@ -103,16 +125,12 @@ impl fmt::Display for DecodeError {
     }
 }
 
-impl fmt::Debug for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DecodeError({self})")
-    }
-}
+debug_as_text!(DecodeError, EncodeError);
 
 impl std::error::Error for DecodeError {}
 
 /// Why a value cannot be sent. Nothing of it has left the process.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}")]
 pub struct EncodeError {
     kind: EncodeErrorKind,

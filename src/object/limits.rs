@@ -1,17 +1,16 @@
 //! `Limits`: how much one message may demand of its receiver.
 
-use super::{DecodeError, Decoder, Encoder};
-
 /// The limits on one message. The sender checks them before it sends, and the receiver checks them
 /// again.
 ///
 /// ```
 /// use crossmist::Limits;
 ///
-/// let small = Limits { message_bytes: 4096, ..Limits::default() };
-/// assert_eq!(small.nesting, 128);
+/// let small = Limits::new().message_bytes(4096);
+/// assert_eq!((small.message_bytes, small.nesting), (4096, 128));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, crate::Object)]
+#[non_exhaustive]
 pub struct Limits {
     /// The length of one message in bytes, without its descriptors. By default 256 MiB, at most 4
     /// GiB.
@@ -46,38 +45,53 @@ impl Default for Limits {
     }
 }
 
-/// Encoded as five numbers. The code that decodes them decides whether to trust them.
 impl Limits {
-    pub(crate) const ENCODED_BYTES: usize = 5 * size_of::<usize>();
+    /// Returns the default limits. Set others by the methods, or by the fields.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
 
-    pub(crate) fn encode(&self, encoder: &mut Encoder<'_>) {
-        let Self {
+    /// Sets the length of one message in bytes.
+    #[must_use]
+    pub fn message_bytes(self, message_bytes: usize) -> Self {
+        Self {
             message_bytes,
-            descriptors,
-            nesting,
-            memory_bytes,
-            empty_elements,
-        } = *self;
-        for limit in [
-            message_bytes,
-            descriptors,
-            nesting,
-            memory_bytes,
-            empty_elements,
-        ] {
-            encoder.put(&limit.to_le_bytes());
+            ..self
         }
     }
 
-    pub(crate) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let mut limit = || decoder.array().map(usize::from_le_bytes);
-        Ok(Self {
-            message_bytes: limit()?,
-            descriptors: limit()?,
-            nesting: limit()?,
-            memory_bytes: limit()?,
-            empty_elements: limit()?,
-        })
+    /// Sets the number of descriptors in one message.
+    #[must_use]
+    pub fn descriptors(self, descriptors: usize) -> Self {
+        Self {
+            descriptors,
+            ..self
+        }
+    }
+
+    /// Sets how deeply pointers and containers may nest.
+    #[must_use]
+    pub fn nesting(self, nesting: usize) -> Self {
+        Self { nesting, ..self }
+    }
+
+    /// Sets how many bytes the containers of one decoded value may allocate.
+    #[must_use]
+    pub fn memory_bytes(self, memory_bytes: usize) -> Self {
+        Self {
+            memory_bytes,
+            ..self
+        }
+    }
+
+    /// Sets how many elements that take no bytes all containers of one message may hold.
+    #[must_use]
+    pub fn empty_elements(self, empty_elements: usize) -> Self {
+        Self {
+            empty_elements,
+            ..self
+        }
     }
 
     /// Returns the smaller of each pair of limits.

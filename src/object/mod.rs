@@ -26,6 +26,7 @@ pub use self::blob::{Blob, BlobBuf};
 pub use self::collections::TrustedHasher;
 pub use self::decode::Decoder;
 pub use self::encode::Encoder;
+pub(crate) use self::error::debug_as_text;
 pub use self::error::{DecodeError, EncodeError, EncodeErrorKind};
 pub use self::limits::Limits;
 pub use self::serde::Serde;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::iter::FusedIterator;
 use std::time::Instant;
 
 use super::Pool;
@@ -193,6 +194,11 @@ impl<A: Object, R: Object + Send, I: Iterator<Item = A>> Iterator for MapUnorder
         }
     }
 }
+
+// `Calls` remembers that there is no argument left.
+impl<A: Object, R: Object + Send, I: Iterator<Item = A>> FusedIterator for Map<A, R, I> {}
+
+impl<A: Object, R: Object + Send, I: Iterator<Item = A>> FusedIterator for MapUnordered<A, R, I> {}
 
 // Not derived: a derive would require the objects to be `Debug`.
 impl<A: Object, R: Object + Send, I> fmt::Debug for Map<A, R, I> {

@@ -60,7 +60,7 @@ impl<T: Object, W: Reactor> Child<T, W> {
 
     /// Returns the child's process id. See [`crossmist::Child::id`](crate::Child::id).
     #[must_use]
-    pub fn id(&self) -> u32 {
+    pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 

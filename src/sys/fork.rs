@@ -1,10 +1,11 @@
 //! Forks this process, which must have one thread, and handles what copies leave behind.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::process::{Process, StartError, open_pidfd};
+use super::process::{Process, open_pidfd};
 use super::{system_files, threads};
 
 /// How many forks of this module lie between this process and the one that began.
@@ -17,20 +18,20 @@ pub(super) fn generation() -> u32 {
 
 /// Forks this process, if it has one thread. In a copy of a process with more, threads that do not
 /// exist may hold locks. Returns `None` in the child.
-pub(crate) fn fork() -> Result<Option<Process>, StartError> {
-    let failed = |step| move |source| StartError { step, source };
-    if !is_single_threaded().map_err(failed("count the threads"))? {
+pub(crate) fn fork() -> Result<Option<Process>, ForkError> {
+    let failed = |step| move |source| ForkError { step, source };
+    if !is_single_threaded().map_err(failed(ForkStep::CountThreads))? {
         let source = io::Error::other(format!(
             "it has {}. A library started it before the program's `main`, where a copy by fork would \
              lack it. Have it start none: `crossmist::keeper::env` sets a variable that tells it so, \
              if it has one",
             threads::others(),
         ));
-        return Err(failed("fork")(source));
+        return Err(failed(ForkStep::Fork)(source));
     }
     // SAFETY: this is the only thread, so the child's copy of the memory is whole.
     let forked = unsafe { nix::unistd::fork() };
-    match forked.map_err(|error| failed("fork")(error.into()))? {
+    match forked.map_err(|error| failed(ForkStep::Fork)(error.into()))? {
         nix::unistd::ForkResult::Child => {
             COPIES.fetch_add(1, Ordering::Relaxed);
             Ok(None)
@@ -47,10 +48,36 @@ pub(crate) fn fork() -> Result<Option<Process>, StartError> {
                     kill_child(id);
                     let child = nix::unistd::Pid::from_raw(id);
                     while let Err(nix::Error::EINTR) = nix::sys::wait::waitpid(child, None) {}
-                    Err(failed("open a pidfd")(error))
+                    Err(failed(ForkStep::OpenPidfd)(error))
                 }
             }
         }
+    }
+}
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {source}")]
+pub(crate) struct ForkError {
+    pub(crate) step: ForkStep,
+    pub(crate) source: io::Error,
+}
+
+/// A step of a fork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForkStep {
+    CountThreads,
+    Fork,
+    OpenPidfd,
+}
+
+impl fmt::Display for ForkStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CountThreads => "count the threads",
+            Self::Fork => "fork",
+            Self::OpenPidfd => "open a pidfd",
+        })
     }
 }
 

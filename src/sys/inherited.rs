@@ -62,6 +62,10 @@ pub(crate) enum Scheduling {
     Idle,
 }
 
+impl Scheduling {
+    pub(crate) const ALL: [Self; 3] = [Self::Ordinary, Self::Batch, Self::Idle];
+}
+
 /// Returns how this thread is scheduled.
 pub(crate) fn scheduling() -> Option<Scheduling> {
     // The raw calls: musl's functions of these names do nothing.

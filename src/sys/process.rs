@@ -75,7 +75,7 @@ struct Plan {
     process_group: Option<libc::pid_t>,
     /// The process whose thread it dies with.
     dies_with: Option<libc::pid_t>,
-    failed: Option<(&'static str, c_int)>,
+    failed: Option<(Stage, c_int)>,
 }
 
 /// The size of the child's stack until its `execve`. The child makes only a dozen system calls.
@@ -146,15 +146,13 @@ impl Process {
         };
         match plan.failed {
             None => Ok(process),
-            Some((step, errno)) => {
+            Some((stage, errno)) => {
                 // It has already ended.
                 let _ = process.wait();
-                let step = match (step, errno) {
-                    (EXECUTE, libc::ENOENT) => EXECUTE_WITHOUT_LOADER,
-                    (EXECUTE, libc::EACCES) => EXECUTE_WITHOUT_RIGHT,
-                    _ => step,
-                };
-                Err(failed(step, io::Error::from_raw_os_error(errno)))
+                Err(failed(
+                    stage.name(errno),
+                    io::Error::from_raw_os_error(errno),
+                ))
             }
         }
     }
@@ -302,20 +300,20 @@ unsafe extern "C" fn child(plan: *mut c_void) -> c_int {
     // SAFETY: the caller vouches for the pointer.
     let plan = unsafe { &mut *plan.cast::<Plan>() };
     // SAFETY: the caller vouches for what the plan points to.
-    let step = unsafe { prepare_and_execute(plan) };
+    let stage = unsafe { prepare_and_execute(plan) };
     // This thread's `errno`, which is also that of the waiting thread.
-    plan.failed = Some((step, nix::Error::last_raw()));
+    plan.failed = Some((stage, nix::Error::last_raw()));
     // SAFETY: ends this process alone.
     unsafe { libc::_exit(127) }
 }
 
-/// Runs the steps, and returns the name of the one that failed.
+/// Runs the steps, and returns the one that failed.
 ///
 /// # Safety
 ///
 /// This process must be a copy with a descriptor table of its own, in which nobody else runs. The plan's
 /// directory is a C string or null, and its arrays end with a null and point to C strings.
-unsafe fn prepare_and_execute(plan: &Plan) -> &'static str {
+unsafe fn prepare_and_execute(plan: &Plan) -> Stage {
     // Linux 5.11. What this program has open is no business of the child's.
     // SAFETY: changes flags of the descriptors of this process, whose table is a copy.
     if unsafe {
@@ -327,45 +325,45 @@ unsafe fn prepare_and_execute(plan: &Plan) -> &'static str {
         )
     } != 0
     {
-        return "mark all descriptors close-on-exec (close_range, Linux 5.11)";
+        return Stage::CloseOnExec;
     }
     // SAFETY: as above.
     if unsafe { libc::fcntl(plan.socket, libc::F_SETFD, 0) } == -1 {
-        return "keep the launch socket open";
+        return Stage::KeepSocket;
     }
     // SAFETY: as above.
     if plan.proc != -1 && unsafe { libc::fcntl(plan.proc, libc::F_SETFD, 0) } == -1 {
-        return "keep /proc open";
+        return Stage::KeepProc;
     }
     for (fd, number) in plan.standard.into_iter().zip(0..) {
         // SAFETY: as above.
         if fd != -1 && unsafe { libc::dup2(fd, number) } == -1 {
-            return "set up the standard descriptors";
+            return Stage::Standard;
         }
     }
     // SAFETY: the path is a C string or not used; the directory of this process is a copy.
     if !plan.directory.is_null() && unsafe { libc::chdir(plan.directory) } == -1 {
-        return "change the working directory";
+        return Stage::Directory;
     }
     // SAFETY: takes numbers only.
     if plan.no_new_privs && unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
-        return "set no_new_privs";
+        return Stage::NoNewPrivs;
     }
     if let Some(group) = plan.process_group
         // SAFETY: takes numbers only.
         && unsafe { libc::setpgid(0, group) } == -1
     {
-        return "move to its process group";
+        return Stage::ProcessGroup;
     }
     if let Some(parent) = plan.dies_with {
         // SAFETY: takes numbers only.
         if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } != 0 {
-            return "bind its life to this program's (PR_SET_PDEATHSIG)";
+            return Stage::BindLife;
         }
         // SAFETY: takes nothing, and can't fail.
         if unsafe { libc::getppid() } != parent {
             // It died before this call: nobody is left to report to.
-            return "start before this program ended";
+            return Stage::Orphaned;
         }
     }
     signals::leave_to_program();
@@ -380,16 +378,53 @@ unsafe fn prepare_and_execute(plan: &Plan) -> &'static str {
             libc::AT_EMPTY_PATH,
         )
     };
-    EXECUTE
+    Stage::Execute
 }
 
-const EXECUTE: &str = "execute this program again";
-/// The file itself is open, so it cannot be missing.
-const EXECUTE_WITHOUT_LOADER: &str = "execute this program again (its dynamic loader is not below this \
-     root directory: put it and the libraries there, or link the program statically)";
-const EXECUTE_WITHOUT_RIGHT: &str = "execute this program again (something denies that: Landlock or \
-     another security module, a file system that is mounted `noexec`, or the file's mode; if the program \
-     has restricted itself, let it execute its own file and its dynamic loader, and read its libraries)";
+/// What a child does between `clone` and `execve`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    CloseOnExec,
+    KeepSocket,
+    KeepProc,
+    Standard,
+    Directory,
+    NoNewPrivs,
+    ProcessGroup,
+    BindLife,
+    Orphaned,
+    Execute,
+}
+
+impl Stage {
+    /// Completes the sentence "can't start the child process: …", for this error number.
+    fn name(self, errno: c_int) -> &'static str {
+        match (self, errno) {
+            (Self::CloseOnExec, _) => {
+                "mark all descriptors close-on-exec (close_range, Linux 5.11)"
+            }
+            (Self::KeepSocket, _) => "keep the launch socket open",
+            (Self::KeepProc, _) => "keep /proc open",
+            (Self::Standard, _) => "set up the standard descriptors",
+            (Self::Directory, _) => "change the working directory",
+            (Self::NoNewPrivs, _) => "set no_new_privs",
+            (Self::ProcessGroup, _) => "move to its process group",
+            (Self::BindLife, _) => "bind its life to this program's (PR_SET_PDEATHSIG)",
+            (Self::Orphaned, _) => "start before this program ended",
+            // The file itself is open, so it cannot be missing.
+            (Self::Execute, libc::ENOENT) => {
+                "execute this program again (its dynamic loader is not below this root directory: put it \
+                 and the libraries there, or link the program statically)"
+            }
+            (Self::Execute, libc::EACCES) => {
+                "execute this program again (something denies that: Landlock or another security module, a \
+                 file system that is mounted `noexec`, or the file's mode; if the program has restricted \
+                 itself, let it execute its own file and its dynamic loader, and read its libraries)"
+            }
+            (Self::Execute, _) => "execute this program again",
+        }
+    }
+}
 
 /// Memory for the child's stack, with inaccessible memory below it.
 struct Stack(*mut c_void);

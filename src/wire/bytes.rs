@@ -1,6 +1,6 @@
 //! Values as byte strings, for transports other than this library's channels.
 
-use crate::object::{DecodeError, EncodeError, Encoder, Limits, Object, Trust};
+use crate::object::{DecodeError, EncodeError, Encoder, Limits, Object, Trust, debug_as_text};
 use crate::wire::{self, Header, ProtocolError};
 
 /// Encodes a value of pure data: no descriptors, no code.
@@ -65,7 +65,7 @@ pub fn from_bytes<T: Object>(bytes: &[u8]) -> Result<T, BytesError> {
 }
 
 /// Why bytes could not be decoded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BytesError {
     /// The bytes are not a message.
@@ -75,3 +75,5 @@ pub enum BytesError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
 }
+
+debug_as_text!(BytesError);

@@ -1,9 +1,11 @@
 //! `ProtocolError`: why the packets of a peer are not a message.
 
+use crate::object::debug_as_text;
+
 /// Why the packets of a peer are not a message.
 ///
 /// The channel cannot be used any more, because it is not known where the next message begins.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// A packet has no bytes, although the peer is still there.
@@ -87,3 +89,5 @@ pub enum ProtocolError {
     #[error("a second answer")]
     Surplus,
 }
+
+debug_as_text!(ProtocolError);

@@ -34,9 +34,9 @@ fn assert_deadline(way: &str) {
         .deadline(time)
         .spawn(way.to_owned(), 0)
         .unwrap();
-    let id = child.id();
+    let id = child.id().unwrap();
     let result = within(Duration::from_secs(2), || child.join());
-    let Err(Error::Deadline { after }) = result else {
+    let Err(Error::Deadline { after, .. }) = result else {
         panic!("{way}: {result:?}");
     };
     assert_eq!(after, time);
@@ -57,7 +57,7 @@ fn a_deadline_ends_a_stopped_child() {
     // Nor does it matter whether the answer is waited for at once.
     let call = end.builder().deadline(Duration::from_millis(100));
     let child = call.spawn("stop".to_owned(), 0).unwrap();
-    let id = child.id();
+    let id = child.id().unwrap();
     wait_until("it has stopped", || state(id) == Some('T'));
     std::thread::sleep(Duration::from_millis(150));
     let result = within(Duration::from_secs(1), || child.join());

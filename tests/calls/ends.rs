@@ -24,7 +24,7 @@ fn exit_codes_are_told_apart() {
     for code in [1, 2, 101, 102, 127, 255] {
         for way in ["exit", "_exit"] {
             let result = ended(way, code);
-            let Err(Error::Exited { status }) = result else {
+            let Err(Error::Exited { status, .. }) = result else {
                 panic!("{result:?}");
             };
             assert_eq!(status, code);
@@ -66,7 +66,7 @@ fn signals_are_told_apart() {
 
 fn a_kill_from_outside_is_a_signal_not_a_request() {
     let child = sleep_for.spawn(60_000).unwrap();
-    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    let pid = nix::unistd::Pid::from_raw(child.id().unwrap() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     let result = child.join();
     assert!(
@@ -74,7 +74,8 @@ fn a_kill_from_outside_is_a_signal_not_a_request() {
             result,
             Err(Error::Signalled {
                 signal: libc::SIGKILL,
-                core_dumped: false
+                core_dumped: false,
+                ..
             })
         ),
         "{result:?}"
@@ -84,7 +85,7 @@ fn a_kill_from_outside_is_a_signal_not_a_request() {
 fn status_zero_without_an_answer_is_a_failure() {
     let result = ended("_exit", 0);
     assert!(
-        matches!(result, Err(Error::Exited { status: 0 })),
+        matches!(result, Err(Error::Exited { status: 0, .. })),
         "{result:?}"
     );
 }
@@ -92,7 +93,7 @@ fn status_zero_without_an_answer_is_a_failure() {
 fn an_answer_counts_though_the_child_lingers() {
     let (tx, _rx) = channel().unwrap();
     let child = linger.spawn(tx).unwrap();
-    let id = child.id();
+    let id = child.id().unwrap();
     let result = within(Duration::from_secs(5), || child.join());
     assert_eq!(result.unwrap().0, 7);
     wait_until_gone(id);
@@ -135,7 +136,7 @@ fn an_answer_counts_though_the_child_crashes_after_it() {
 
 fn a_child_that_closes_its_socket_and_stays_is_ended() {
     let child = end.spawn("close".to_owned(), 0).unwrap();
-    let id = child.id();
+    let id = child.id().unwrap();
     let result = within(Duration::from_secs(5), || child.join());
     assert!(matches!(result, Err(Error::Silent)), "{result:?}");
     wait_until_gone(id);
@@ -151,7 +152,7 @@ fn an_end_is_noticed_while_arguments_are_sent() {
         let call = reverse.builder().env(BEFORE_ENTRY, way);
         let result = within(Duration::from_secs(4), || call.run(large()));
         assert!(
-            matches!(result, Err(Error::Exited { status: 7 })),
+            matches!(result, Err(Error::Exited { status: 7, .. })),
             "{way}: {:?}",
             result.map(|bytes| bytes.len())
         );
@@ -164,7 +165,7 @@ fn an_end_before_the_arguments_is_an_exit() {
         let call = add.builder().env(BEFORE_ENTRY, way);
         let result = within(Duration::from_secs(4), || call.run(1, 2));
         assert!(
-            matches!(result, Err(Error::Exited { status: 7 })),
+            matches!(result, Err(Error::Exited { status: 7, .. })),
             "{result:?}"
         );
     }

@@ -127,7 +127,7 @@ fn the_working_directory_is_set_or_the_error_names_the_step() {
     let there = working_directory.builder().current_dir("/usr").run();
     assert_eq!(there.unwrap(), "/usr");
     let nowhere = working_directory.builder().current_dir("/nowhere").run();
-    let Err(Error::Launch { step, source }) = nowhere else {
+    let Err(Error::Launch { step, source, .. }) = nowhere else {
         panic!("{nowhere:?}");
     };
     assert_eq!(step, "change the working directory");
@@ -145,7 +145,7 @@ pub(crate) fn what_cannot_be_passed_to_a_program_is_an_error() {
     }
     let long = "x".repeat(4 << 20);
     let result = add.builder().env("A", long).run(1, 2);
-    let Err(Error::Launch { step, source }) = result else {
+    let Err(Error::Launch { step, source, .. }) = result else {
         panic!("{result:?}");
     };
     assert_eq!(step, "execute this program again");

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use crossmist::Stdio;
+use crossmist::{Error, Stdio};
 
 use crate::cases;
 use crate::functions::{add, ended, reverse, sleep_for, take};
@@ -55,20 +55,27 @@ fn failing_calls_leave_nothing_behind() {
     let _ = ended("_exit", 3);
     let before = Holdings::now();
     for _ in 0..100 {
-        assert!(ended("_exit", 3).is_err());
+        let result = ended("_exit", 3);
         assert!(
-            panic_in_a_way
-                .builder()
-                .stderr(Stdio::Null)
-                .run("str".to_owned())
-                .is_err()
+            matches!(result, Err(Error::Exited { status: 3, .. })),
+            "{result:?}"
         );
+        let panicking = panic_in_a_way.builder().stderr(Stdio::Null);
+        let result = panicking.run("str".to_owned());
+        assert!(matches!(result, Err(Error::Panicked(_))), "{result:?}");
         let result = add.builder().current_dir("/nowhere").run(1, 2);
-        assert!(result.is_err());
+        let Err(Error::Launch { step, source, .. }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(
+            (step, source.raw_os_error()),
+            ("change the working directory", Some(libc::ENOENT))
+        );
         let (reader, writer) = std::io::pipe().unwrap();
         let (reader, writer): (OwnedFd, OwnedFd) = (reader.into(), writer.into());
         assert!(reader.as_raw_fd() != writer.as_raw_fd());
-        assert!(take.run(reader, writer).is_err());
+        let result = take.run(reader, writer);
+        assert!(matches!(result, Err(Error::Exited { .. })), "{result:?}");
     }
     before.assert_same();
     before.assert_memory(1 << 20);

@@ -23,7 +23,7 @@ fn a_call_is_a_call_however_it_is_made() {
     assert_eq!(add.spawn(5, 7).unwrap().join().unwrap(), 12);
     assert_eq!(add.builder().run(5, 7).unwrap(), 12);
     let mut child = add.builder().spawn(5, 7).unwrap();
-    let id = child.id();
+    let id = child.id().unwrap();
     assert_eq!(
         child.join_timeout(Duration::from_secs(20)).unwrap(),
         Some(12)
@@ -60,10 +60,7 @@ fn a_child_calls_functions_itself() {
 }
 
 fn limits_hold_for_arguments_and_answer() {
-    let limits = Limits {
-        message_bytes: 1000,
-        ..Limits::default()
-    };
+    let limits = Limits::new().message_bytes(1000);
     let call = |bytes| reverse.builder().limits(limits).run(vec![1; bytes]);
     assert_eq!(call(900).unwrap().len(), 900);
     assert!(matches!(call(1001), Err(Error::Encode(_))));
@@ -86,10 +83,7 @@ fn raised_limits_hold_in_the_child_too() {
     for _ in 0..200 {
         deep = Deep(Some(Box::new(deep)));
     }
-    let limits = Limits {
-        nesting: 400,
-        ..Limits::default()
-    };
+    let limits = Limits::new().nesting(400);
     let result = same.builder().limits(limits).run(deep);
     let mut count = 0;
     let mut next = &result.unwrap();

@@ -87,10 +87,7 @@ fn values_that_are_large_in_place_do_not_overflow_the_stack() {
 #[test]
 fn a_nesting_raised_beyond_the_stack_is_refused_at_both_ends() {
     on_stack(2 << 20, || {
-        let limits = Limits {
-            nesting: usize::MAX,
-            ..Limits::default()
-        };
+        let limits = Limits::new().nesting(usize::MAX);
         let (mut tx, rx) = channel::<List<1>>().unwrap();
         tx.set_limits(limits);
         tx.send(&list::<1>(200)).unwrap();
@@ -217,16 +214,10 @@ fn memory_limits_hold_for_a_type_much_larger_than_its_bytes() {
     type Sparse = Vec<Option<[u64; 128]>>;
     let (mut tx, mut rx) = channel::<Sparse>().unwrap();
     let sparse: Sparse = vec![None; 10_000];
-    rx.set_limits(Limits {
-        memory_bytes: 20 << 20,
-        ..Limits::default()
-    });
+    rx.set_limits(Limits::new().memory_bytes(20 << 20));
     tx.send(&sparse).unwrap();
     assert_eq!(rx.recv().unwrap().unwrap().len(), 10_000);
-    rx.set_limits(Limits {
-        memory_bytes: 9 << 20,
-        ..Limits::default()
-    });
+    rx.set_limits(Limits::new().memory_bytes(9 << 20));
     tx.send(&sparse).unwrap();
     let ChannelError::Decode(error) = rx.recv().unwrap_err() else {
         panic!("not the value is refused")
@@ -252,10 +243,7 @@ fn small_allocations_count_for_what_they_take() {
         element: impl Fn() -> T,
     ) -> Result<Option<Vec<T>>, ChannelError> {
         let (mut tx, mut rx) = channel::<Vec<T>>().unwrap();
-        rx.set_limits(Limits {
-            memory_bytes: 4 << 20,
-            ..Limits::default()
-        });
+        rx.set_limits(Limits::new().memory_bytes(4 << 20));
         let elements = (0..count).map(|_| element()).collect();
         std::thread::scope(|scope| {
             scope.spawn(|| tx.send(&elements).unwrap());

@@ -224,7 +224,8 @@ fn a_locked_or_poisoned_cell_is_refused_by_the_sender() {
 
     let poison = |lock: &dyn Fn()| {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(lock));
-        assert!(result.is_err());
+        let message = *result.unwrap_err().downcast::<&str>().unwrap();
+        assert!(message.starts_with("poisons the "), "{message}");
     };
     let mutex = Mutex::new(1u8);
     assert_eq!(body(&mutex), [1]);

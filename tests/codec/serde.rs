@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crossmist::{EncodeErrorKind, Serde, from_bytes, to_bytes};
+use crossmist::{BytesError, EncodeErrorKind, Serde, from_bytes, to_bytes};
 use serde::{Deserialize, Serialize};
 
 use super::support::{FIXED_BYTES, assert_error, body, cost, message, refusal, through};
@@ -187,10 +187,7 @@ fn memory_is_counted_for_a_type_much_larger_than_its_bytes() {
     let (mut tx, mut rx) = channel::<Sparse>().unwrap();
     let sparse = Serde(vec![None; 10_000]);
     for (memory_bytes, fits) in [(6 << 20, true), (2 << 20, false)] {
-        rx.set_limits(Limits {
-            memory_bytes,
-            ..Limits::default()
-        });
+        rx.set_limits(Limits::new().memory_bytes(memory_bytes));
         tx.send(&sparse).unwrap();
         match rx.recv() {
             Ok(value) => assert!(fits && value.as_ref() == Some(&sparse)),
@@ -209,10 +206,7 @@ fn small_allocations_count_for_what_they_take() {
     // 8 bytes in the list, 32 of the heap, and one for the number itself.
     for (count, fits) in [(100_000, true), (110_000, false)] {
         let (mut tx, mut rx) = channel::<Serde<Vec<Box<u8>>>>().unwrap();
-        rx.set_limits(Limits {
-            memory_bytes: 4 << 20,
-            ..Limits::default()
-        });
+        rx.set_limits(Limits::new().memory_bytes(4 << 20));
         tx.send(&Serde(vec![Box::new(7); count])).unwrap();
         match rx.recv() {
             Ok(value) => assert!(fits && value.unwrap().0.len() == count),
@@ -235,7 +229,10 @@ fn announced_lengths_reserve_no_more_than_the_bytes_justify() {
     bytes.resize(40_000, 0);
     let message = message(&serialized(&bytes));
     let (result, cost) = cost(|| from_bytes::<Serde<Tree>>(&message));
-    assert!(result.is_err());
+    let Err(BytesError::Decode(error)) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(error.expected(), "a serialized `codec::serde::Tree`");
     let most = FIXED_BYTES + 4 * size_of::<Tree>() * message.len();
     assert!(cost.peak <= most, "{} bytes, {most} allowed", cost.peak);
 }

@@ -146,7 +146,7 @@ fn every_end_has_an_error_of_its_own() {
     }
     assert!(matches!(
         ends.run(End::Exit),
-        Err(Error::Exited { status: 0 })
+        Err(Error::Exited { status: 0, .. })
     ));
     // Only one's own abort can be raised, so that no other death can be feigned.
     for end in [End::StopItself, End::DivideByZero] {
@@ -162,7 +162,7 @@ fn a_child_that_stops_or_stays_is_ended_at_its_deadline() {
     for end in [End::Sleep, End::Loop] {
         let begun = Instant::now();
         let child = lasts.builder().deadline(time).spawn(end).unwrap();
-        let id = child.id();
+        let id = child.id().unwrap();
         let result = within(time * 2, || child.join());
         assert!(
             matches!(result, Err(Error::Deadline { .. })),
@@ -179,7 +179,7 @@ fn a_child_that_stops_or_stays_is_ended_at_its_deadline() {
         .deadline(Duration::from_secs(60))
         .run(End::Sleep);
     assert!(
-        matches!(result, Err(Error::Deadline { after }) if after == Duration::from_secs(1)),
+        matches!(result, Err(Error::Deadline { after, .. }) if after == Duration::from_secs(1)),
         "{result:?}"
     );
 }

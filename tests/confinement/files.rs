@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use crossmist::{Error, SandboxPolicy, func};
+use crossmist::{Error, SandboxPolicy, UnusableKind, func};
 
 use crate::cases;
 use crate::support::{Case, Directory, raw};
@@ -203,25 +203,30 @@ fn a_path_is_granted_by_a_variable() {
     assert_eq!(everything.iter().filter(|read| read.is_ok()).count(), 5);
 
     let refused = |builder: crossmist::Builder<_, (Vec<String>,)>| match builder.run(Vec::new()) {
-        Err(error @ Error::Policy { .. }) => error.to_string(),
+        Err(Error::Policy { kind, reason, .. }) => (kind, reason),
         other => panic!("{other:?}"),
     };
-    let unbound = refused(reads.sandbox(&policy));
+    let (kind, unbound) = refused(reads.sandbox(&policy));
+    assert_eq!(kind, UnusableKind::Variable);
     assert!(unbound.contains("`folder` has no value"), "{unbound}");
-    let relative = refused(reads.sandbox(&policy).bind("folder", "granted"));
+    let (kind, relative) = refused(reads.sandbox(&policy).bind("folder", "granted"));
+    assert_eq!(kind, UnusableKind::Variable);
     assert!(relative.contains("absolute"), "{relative}");
-    let missing = refused(reads.sandbox(&policy).bind("folder", "/nowhere/at/all"));
+    let (kind, missing) = refused(reads.sandbox(&policy).bind("folder", "/nowhere/at/all"));
+    assert_eq!(kind, UnusableKind::Grant);
     assert!(
         missing.contains("/nowhere/at/all") && missing.contains("optional"),
         "{missing}"
     );
-    let misspelt = refused(reads.sandbox(&policy).bind("foldr", "/"));
+    let (kind, misspelt) = refused(reads.sandbox(&policy).bind("foldr", "/"));
+    assert_eq!(kind, UnusableKind::Variable);
     assert!(misspelt.contains("it has folder"), "{misspelt}");
-    let moved = refused(
+    let (kind, moved) = refused(
         reads
             .sandbox(&policy)
             .bind("folder", text(&folder))
             .current_dir("/"),
     );
+    assert_eq!(kind, UnusableKind::Option);
     assert!(moved.contains("working directory"), "{moved}");
 }

@@ -140,12 +140,12 @@ fn what_a_child_forges_about_its_confinement_is_refused() {
     // kernel's word is what counts.
     let result = forged(vec![begun, note(41, b"")], false);
     assert!(
-        matches!(result, Err(Error::Exited { status: 0 })),
+        matches!(result, Err(Error::Exited { status: 0, .. })),
         "{result:?}"
     );
     let result = forged(vec![note(41, b"")], false);
     assert!(
-        matches!(result, Err(Error::Exited { status: 0 })),
+        matches!(result, Err(Error::Exited { status: 0, .. })),
         "{result:?}"
     );
     holdings.assert_same();

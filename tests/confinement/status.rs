@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
-use crossmist::{Child, Error, SandboxPolicy, func};
+use crossmist::{Child, Error, SandboxPolicy, Step, func};
 
 use crate::attempt::Outcome::{Denied, Done, Fails};
 use crate::attempt::{HERE, VICTIM, attempt, outcome, parser, unconfined};
@@ -48,13 +48,13 @@ fn what_a_child_says_is_true() {
     // An unconfined one says nothing, and is none of it.
     let mut other = unconfined_sleep.spawn(time).unwrap();
     assert_eq!(other.confinement().unwrap(), None);
-    assert_eq!(proc_status(other.id(), "Seccomp"), "0");
+    assert_eq!(proc_status(other.id().unwrap(), "Seccomp"), "0");
     other.kill().unwrap();
 }
 
 fn says_true(mut child: Child<()>, name: &str) {
     let status = child.confinement().unwrap().unwrap();
-    let pid = child.id();
+    let pid = child.id().unwrap();
     assert!(status.seccomp_instructions > 100);
     // Which second nets there are is the kernel's matter; the tests of `second_nets` have more of it.
     let abi = crossmist::landlock_abi();
@@ -118,7 +118,7 @@ fn a_child_has_what_it_was_given_and_nothing_else() {
         .collect();
     assert_eq!(socket.len(), 1, "{open:?}");
     assert_eq!(environment, []);
-    let place = |what| std::fs::read_link(format!("/proc/{}/{what}", child.id())).unwrap();
+    let place = |what| std::fs::read_link(format!("/proc/{}/{what}", child.id().unwrap())).unwrap();
     assert_eq!(place("cwd").to_str(), Some("/"));
     assert_eq!(place("fd/0").to_str(), Some("/dev/null"));
     assert_eq!(place("fd/1").to_str(), Some("/dev/null"));
@@ -147,9 +147,9 @@ fn a_child_runs_as_nobody_else() {
         assert!((0x7800_0000..=0x7ffd_ffff).contains(&user), "{user}");
         assert_eq!(status.same_user, None);
         let all = format!("{user}\t{user}\t{user}\t{user}");
-        assert_eq!(proc_status(child.id(), "Uid"), all);
-        assert_eq!(proc_status(child.id(), "Gid"), all);
-        assert_eq!(proc_status(child.id(), "Groups"), "");
+        assert_eq!(proc_status(child.id().unwrap(), "Uid"), all);
+        assert_eq!(proc_status(child.id().unwrap(), "Gid"), all);
+        assert_eq!(proc_status(child.id().unwrap(), "Groups"), "");
     }
     assert_ne!(children[0].1.own_user, children[1].1.own_user);
     for (child, _) in &children {
@@ -172,8 +172,14 @@ fn helper_unprivileged() {
     assert_eq!(status.own_user, None);
     assert_eq!(status.same_user, Some(crossmist::SameUser::NotRoot));
     assert_eq!(status.capabilities, 0);
-    assert_eq!(proc_status(child.id(), "Uid"), "4242\t4242\t4242\t4242");
-    assert_eq!(proc_status(child.id(), "CapPrm"), "0000000000000000");
+    assert_eq!(
+        proc_status(child.id().unwrap(), "Uid"),
+        "4242\t4242\t4242\t4242"
+    );
+    assert_eq!(
+        proc_status(child.id().unwrap(), "CapPrm"),
+        "0000000000000000"
+    );
     child.kill().unwrap();
     let kill = attempt(libc::SYS_kill, &[std::process::id().into(), 0]);
     assert_eq!(outcome(parser.run(kill, String::new())), Denied("kill"));
@@ -193,9 +199,10 @@ fn a_step_that_fails_is_named_and_nothing_is_run() {
 fn helper_without_setresuid() {
     raw::refuse(libc::SYS_setresuid, libc::EPERM);
     let result = waits.run(Duration::ZERO);
-    let Err(error @ Error::Confine { .. }) = result else {
+    let Err(error @ Error::Confine { step, errno, .. }) = &result else {
         panic!("{result:?}");
     };
+    assert_eq!((*step, *errno), (Step::User, Some(libc::EPERM)));
     let text = error.to_string();
     for part in [
         "waits",

@@ -214,7 +214,7 @@ pub(crate) fn helper_every_policy() {
     let children = [pure, &fresh, worker].map(|policy| {
         let mut child = sleeps.sandbox(policy).spawn().unwrap();
         let status = child.confinement().unwrap().unwrap();
-        expected.assert_is(&status, child.id());
+        expected.assert_is(&status, child.id().unwrap());
         (child, status.own_user)
     });
     let users: BTreeSet<u32> = children.iter().filter_map(|(_, user)| *user).collect();
@@ -225,14 +225,14 @@ pub(crate) fn helper_every_policy() {
     assert_eq!(users.len(), count, "{users:?}");
     // They can be ended, by order and at their deadline.
     for (child, _) in children {
-        let process = child.id();
+        let process = child.id().unwrap();
         child.kill().unwrap();
         assert!(matches!(child.join(), Err(Error::Killed)));
         wait_until_gone(process);
     }
     let deadline = patience(Duration::from_secs(2));
     let late = sleeps.sandbox(pure).deadline(deadline).spawn().unwrap();
-    let process = late.id();
+    let process = late.id().unwrap();
     let late = late.join();
     assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
     wait_until_gone(process);

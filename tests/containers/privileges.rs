@@ -95,7 +95,7 @@ fn users_differ_across_pid_namespaces() {
 fn helper_user() {
     let mut child = sleeps.sandbox(&policy("pure", "")).spawn().unwrap();
     let status = child.confinement().unwrap().unwrap();
-    println!("{} {}", child.id(), status.own_user.unwrap());
+    println!("{} {}", child.id().unwrap(), status.own_user.unwrap());
     child.kill().unwrap();
 }
 
@@ -123,8 +123,8 @@ fn helper_with_two_ids() {
     let pure = policy("pure", PATIENT);
     let mut child = sleeps.sandbox(&pure).spawn().unwrap();
     let status = child.confinement().unwrap().unwrap();
-    Expected::named(&case_arguments()[0]).assert_is(&status, child.id());
-    let process = child.id();
+    Expected::named(&case_arguments()[0]).assert_is(&status, child.id().unwrap());
+    let process = child.id().unwrap();
     child.kill().unwrap();
     assert!(matches!(child.join(), Err(Error::Killed)));
     wait_until_gone(process);

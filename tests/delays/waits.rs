@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use crossmist::{ChannelError, Child, Object, SandboxPolicy, Sender, channel, func};
+use crossmist::{ChannelError, Child, Error, Object, SandboxPolicy, Sender, channel, func};
 
 use crate::hostile::{self, Effort};
 use crate::support;
@@ -133,7 +133,7 @@ fn another_deadline(side: &Side, tries: u32) -> Duration {
     worst_of(tries, start, |child| {
         let timed = stays.builder().deadline(TIMEOUT);
         let (late, result) = lateness(|| timed.run());
-        assert!(result.is_err());
+        assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
         (late, matches!(child.try_join(), Ok(None)))
     })
 }

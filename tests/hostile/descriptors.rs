@@ -68,10 +68,7 @@ fn descriptors_that_nobody_asked_for_are_refused_and_closed() {
 fn descriptors_above_the_budget_are_refused_and_closed() {
     raw::play_a_kernel_that_passes_descriptors();
     let unharmed = Unharmed::so_far();
-    let limits = Limits {
-        descriptors: 2,
-        ..Limits::default()
-    };
+    let limits = Limits::new().descriptors(2);
     let head = Head {
         descriptors: 3,
         value: 9,

@@ -92,7 +92,8 @@ fn a_flood_of_pieces_does_not_outlast_a_wait() {
         None
     );
     child.kill().unwrap();
-    assert!(child.join().is_err());
+    let result = child.join();
+    assert!(matches!(result, Err(Error::Killed)), "{result:?}");
 
     let (_tx, rx) = duplex::<u64, u64>().unwrap();
     let mut rx = rx.into_receiver();
@@ -109,7 +110,8 @@ fn a_flood_of_pieces_does_not_outlast_a_wait() {
     let result = within(Duration::from_millis(300), || rx.try_recv());
     assert_eq!(result.unwrap(), None);
     child.kill().unwrap();
-    assert!(child.join().is_err());
+    let result = child.join();
+    assert!(matches!(result, Err(Error::Killed)), "{result:?}");
     drop(rx);
     unharmed.check();
 }
@@ -139,7 +141,7 @@ fn a_flood_of_pieces_does_not_outlast_the_child() {
     std::thread::sleep(Duration::from_millis(600));
     let result = within(Duration::from_millis(500), || child.join());
     assert!(
-        matches!(result, Err(Error::Exited { status: 3 })),
+        matches!(result, Err(Error::Exited { status: 3, .. })),
         "{result:?}"
     );
     unharmed.check();
@@ -193,10 +195,7 @@ fn flood(channel: OwnedFd) -> i32 {
 
 fn what_is_announced_above_the_limit_is_refused_at_once() {
     let unharmed = Unharmed::so_far();
-    let limits = Limits {
-        message_bytes: 1 << 20,
-        ..Limits::default()
-    };
+    let limits = Limits::new().message_bytes(1 << 20);
     let call = drip.builder().limits(limits);
     let result = within(Duration::from_secs(1), || {
         call.run(None, 200 << 20, Duration::ZERO)

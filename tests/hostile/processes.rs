@@ -29,7 +29,7 @@ fn a_tracer_that_keeps_the_status_holds_nothing_up() {
     assert!(matches!(result, Err(Error::StatusTaken)), "{result:?}");
     let call = be_traced.builder().kill_on_drop(true);
     let child = call.spawn(again).unwrap();
-    wait_until_dead(child.id());
+    wait_until_dead(child.id().unwrap());
     within(Duration::from_secs(1), || drop(child));
     // And nobody spins meanwhile.
     let before = raw::processor_time();
@@ -53,7 +53,7 @@ fn a_child_that_becomes_another_program_gives_no_result() {
     let unharmed = Unharmed::so_far();
     let result = become_another.run("true".to_owned());
     assert!(
-        matches!(result, Err(Error::Exited { status: 0 })),
+        matches!(result, Err(Error::Exited { status: 0, .. })),
         "{result:?}"
     );
     let result = within(Duration::from_secs(4), || {

@@ -43,7 +43,7 @@ fn a_lingering_socket_holds_nothing_up() {
     ] {
         let (socket, peer) = raw::lingering_socket(linger());
         let child = say_with.spawn(vec![packet], socket, None).unwrap();
-        wait_until_dead(child.id());
+        wait_until_dead(child.id().unwrap());
         let result = within(Duration::from_secs(1), || child.join());
         assert!(
             matches!(result, Err(Error::Malformed(_) | Error::Decode(_))),
@@ -61,7 +61,7 @@ fn a_lingering_socket_that_is_not_received_holds_nothing_up() {
     let (socket, peer) = raw::lingering_socket(linger());
     let packets = vec![(vec![1], 0), (answer(5), 1)];
     let child = say_with.spawn(packets, socket, None).unwrap();
-    wait_until_dead(child.id());
+    wait_until_dead(child.id().unwrap());
     let result = within(Duration::from_secs(1), || child.join());
     assert!(matches!(result, Err(Error::Malformed(_))), "{result:?}");
     drop(peer);
@@ -69,7 +69,7 @@ fn a_lingering_socket_that_is_not_received_holds_nothing_up() {
     // In a call that nobody waits for.
     let (socket, peer) = raw::lingering_socket(linger());
     let child = say_with.spawn(vec![(answer(5), 1)], socket, None).unwrap();
-    wait_until_dead(child.id());
+    wait_until_dead(child.id().unwrap());
     within(Duration::from_secs(1), || drop(child));
     drop(peer);
 
@@ -81,7 +81,8 @@ fn a_lingering_socket_that_is_not_received_holds_nothing_up() {
         let child = say_with
             .spawn(packets, socket, Some(theirs.into()))
             .unwrap();
-        assert!(child.join().is_err());
+        let result = child.join();
+        assert!(matches!(result, Err(Error::Exited { .. })), "{result:?}");
         within(Duration::from_secs(1), || {
             if receives {
                 drop(ours.into_receiver());
@@ -154,7 +155,7 @@ fn a_child_that_hands_out_its_own_socket_still_ends() {
     drop(within(Duration::from_secs(1), || give_own_socket.run()).unwrap());
     for times in [1, 100] {
         let child = send_own_socket.spawn(times).unwrap();
-        wait_until_dead(child.id());
+        wait_until_dead(child.id().unwrap());
         let result = within(Duration::from_secs(1), || child.join());
         assert!(matches!(result, Err(Error::Malformed(_))), "{result:?}");
     }

@@ -117,7 +117,7 @@ fn helper_hides_its_children() {
     let none = None::<&str>;
     // The control: there it is found.
     let (child, _) = forked(stays());
-    let keeper = parent(child.id());
+    let keeper = parent(child.id().unwrap());
     drop(child);
     // Reading this at its beginning fails with EIO.
     let list = format!("/proc/{keeper}/task/{keeper}/children");
@@ -145,9 +145,11 @@ fn a_traced_child_holds_up_no_other() {
     let deadline = patience(Duration::from_millis(300));
     let builder = sleep.builder().deadline(deadline);
     let child = builder.spawn(stays()).unwrap();
-    let traced = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    let traced = nix::unistd::Pid::from_raw(child.id().unwrap().try_into().unwrap());
     ptrace::seize(traced, ptrace::Options::empty()).expect("needs root");
-    wait_until("it has been killed", || state(child.id()) == Some('Z'));
+    wait_until("it has been killed", || {
+        state(child.id().unwrap()) == Some('Z')
+    });
     // Its status is the tracer's to take first, and it does not. The keeper would wait for that.
     within(Duration::from_secs(2), || {
         assert_eq!(add.run(1, 2).unwrap(), 3);
@@ -158,7 +160,7 @@ fn a_traced_child_holds_up_no_other() {
             "{overdue:?}"
         );
     });
-    assert_eq!(state(child.id()), Some('Z'));
+    assert_eq!(state(child.id().unwrap()), Some('Z'));
     // Once it has, the keeper takes it, too.
     nix::sys::wait::waitpid(traced, None).unwrap();
     within(Duration::from_secs(2), || {

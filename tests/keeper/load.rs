@@ -43,7 +43,7 @@ fn two_hundred_children_live_at_once() {
             (go, stays_until.spawn(gone).unwrap())
         })
         .collect();
-    let alive = |child: &Child<()>| state(child.id()).is_some_and(|state| state != 'Z');
+    let alive = |child: &Child<()>| state(child.id().unwrap()).is_some_and(|state| state != 'Z');
     assert!(children.iter().all(|(_, child)| alive(child)));
     for (go, child) in children {
         drop(go);
@@ -55,7 +55,7 @@ fn two_hundred_children_live_at_once() {
 fn thousands_of_calls_leave_nothing() {
     let keeper = {
         let child = long_sleep();
-        let keeper = parent(child.id());
+        let keeper = parent(child.id().unwrap());
         child.kill().unwrap();
         keeper
     };
@@ -104,7 +104,7 @@ fn deadlines_hold_while_all_threads_are_busy() {
         .deadline(patience(Duration::from_millis(300)))
         .spawn(stays())
         .unwrap();
-    let id = child.id();
+    let id = child.id().unwrap();
     // Nobody waits for it, and every processor has more to do than it can.
     let over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -144,7 +144,7 @@ fn ticks(pid: u32) -> u64 {
 }
 
 fn a_kept_handle_costs_the_keeper_nothing() {
-    let keeper = parent(long_sleep().id());
+    let keeper = parent(long_sleep().id().unwrap());
     let child = sleep.spawn(Duration::ZERO).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     let before = ticks(keeper);

@@ -106,14 +106,14 @@ fn children_are_scheduled_behind_the_keeper() {
     raw::be_important();
     let child = long_sleep();
     // SCHED_FIFO is 1, SCHED_OTHER 0.
-    assert_eq!(scheduling(parent(child.id()))[1], "1");
+    assert_eq!(scheduling(parent(child.id().unwrap()))[1], "1");
     // The nice value is the caller's.
     let nice = scheduling(std::process::id())[0].clone();
     let ordinary = [nice, "0".to_owned()];
-    assert_eq!(scheduling(child.id()), ordinary);
+    assert_eq!(scheduling(child.id().unwrap()), ordinary);
     let mut fresh = fresh_sleep.spawn(stays()).unwrap();
     fresh.confinement().unwrap();
-    assert_eq!(scheduling(fresh.id()), ordinary);
+    assert_eq!(scheduling(fresh.id().unwrap()), ordinary);
 }
 
 #[func(sandbox = "worker", launch = "exec")]

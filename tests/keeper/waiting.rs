@@ -20,7 +20,7 @@ pub(crate) const HELPERS: &[Case] = cases![helper_starts_slowly];
 
 fn a_stopped_keeper_holds_a_call_no_longer_than_its_deadline() {
     let child = long_sleep();
-    let keeper = parent(child.id());
+    let keeper = parent(child.id().unwrap());
     child.kill().unwrap();
     drop(child);
     kill(keeper, libc::SIGSTOP);
@@ -83,7 +83,7 @@ fn marks(file: std::fs::File) {
 
 fn what_was_given_up_is_not_run() {
     let child = long_sleep();
-    let keeper = parent(child.id());
+    let keeper = parent(child.id().unwrap());
     let path = std::env::temp_dir().join(format!("crossmist-late-{}", std::process::id()));
     let marked = || std::fs::read(&path).unwrap();
     let open = || std::fs::File::create(&path).unwrap();
@@ -115,7 +115,7 @@ fn what_was_given_up_is_not_run() {
 
 fn a_slow_keeper_is_waited_for_while_it_gets_on() {
     let child = long_sleep();
-    let keeper = parent(child.id());
+    let keeper = parent(child.id().unwrap());
     kill(keeper, libc::SIGSTOP);
     let spawn = |number| (number, add.spawn(number, 1).unwrap());
     let mut children: Vec<_> = (0..200).map(spawn).collect();

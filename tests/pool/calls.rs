@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossmist::{Error, Pool, Receiver, Sender, channel, func};
+use crossmist::{Error, Pool, Receiver, Sender, UnsupportedKind, channel, func};
 
 use crate::cases;
 use crate::support::{Case, patience, wait_until};
@@ -111,7 +111,10 @@ fn files_and_channels_are_arguments() {
 
 fn a_function_without_a_sandbox_has_no_pool() {
     match Pool::of(unconfined).build() {
-        Err(Error::Unsupported { reason }) => assert!(reason.contains("sandbox"), "{reason}"),
+        Err(Error::Unsupported { kind, reason, .. }) => {
+            assert_eq!(kind, UnsupportedKind::NoSandbox);
+            assert!(reason.contains("sandbox"), "{reason}");
+        }
         other => panic!("{other:?}"),
     }
 }

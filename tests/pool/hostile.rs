@@ -82,7 +82,7 @@ fn a_bad_call_ends_nobody_elses() {
         ("opens", |result| matches!(result, Err(Error::Violation(_)))),
         ("panics", |result| matches!(result, Err(Error::Panicked(_)))),
         ("exits", |result| {
-            matches!(result, Err(Error::Exited { status: 3 }))
+            matches!(result, Err(Error::Exited { status: 3, .. }))
         }),
         ("loops", |result| {
             matches!(
@@ -188,7 +188,7 @@ pub(crate) fn keeper() -> u32 {
         .kill_on_drop(true)
         .spawn(rx)
         .unwrap();
-    parent(child.id()).unwrap()
+    parent(child.id().unwrap()).unwrap()
 }
 
 fn parent(id: u32) -> Option<u32> {
@@ -259,7 +259,7 @@ fn a_spare_that_stops_is_ended_by_the_deadline_of_its_call() {
     }
     let result = pool.run(1);
     assert!(
-        matches!(result, Err(Error::Deadline { after }) if after == time),
+        matches!(result, Err(Error::Deadline { after, .. }) if after == time),
         "{result:?}, {:?}",
         pool.stats()
     );

@@ -29,10 +29,7 @@ pub(crate) fn one_way(group: &mut Group, payload: &Payload) {
 }
 
 fn send(payload: Payload) -> Result<impl Row> {
-    let limits = Limits {
-        message_bytes: 1 << 30,
-        ..Limits::default()
-    };
+    let limits = Limits::new().message_bytes(1 << 30);
     let (mut channel, mut theirs) = crossmist::duplex::<Vec<u8>, u64>()?;
     channel.set_limits(limits);
     theirs.set_limits(limits);

@@ -84,7 +84,7 @@ pub(crate) fn many_children(group: &mut Group, count: usize) {
 fn keeper() -> Result<u32> {
     let mut child = stay.spawn()?;
     child.confinement()?;
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id().unwrap_or_default()))?;
     child.kill()?;
     let parent = stat
         .rsplit(") ")

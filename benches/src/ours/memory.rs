@@ -17,5 +17,5 @@ fn idle() -> Result<Sample> {
         expect_same(channel.request(&message)?, message)?;
         children.push((child, channel));
     }
-    private_memory(children.iter().map(|(child, _)| child.id()))
+    private_memory(children.iter().filter_map(|(child, _)| child.id()))
 }

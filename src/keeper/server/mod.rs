@@ -20,9 +20,9 @@ use crate::executable::{CHILD_ARGUMENT, Program};
 use crate::sys::clock;
 use crate::sys::confinement;
 use crate::sys::epoll::Epoll;
-use crate::sys::fork;
+use crate::sys::fork::{self, ForkError, ForkStep};
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process::{self, Process, StartError};
+use crate::sys::process::{self, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Sender, Wait};
 use crate::sys::timer;
@@ -44,7 +44,7 @@ pub(crate) fn enter(
         Ok(Some(_)) => return 0,
         Ok(None) => Keeper::new(program, kind, preload, enter_child),
         Err(error) => {
-            Handshake::Failed(format!("{}: {}", error.step, error.source)).send(program.as_fd());
+            Handshake::Failed(error.to_string()).send(program.as_fd());
             return 1;
         }
     };
@@ -367,8 +367,10 @@ impl Keeper {
                     };
                 }
                 Ok(Forked::Keeper(process)) => Ok(process),
-                Err(error) if error.step == "fork" => Err((StartStep::Fork, error.source)),
-                Err(error) => Err((StartStep::OpenPidfd, error.source)),
+                Err(ForkError { step, source }) => Err(match step {
+                    ForkStep::CountThreads | ForkStep::Fork => (StartStep::Fork, source),
+                    ForkStep::OpenPidfd => (StartStep::OpenPidfd, source),
+                }),
             },
             StartMethod::Execute => Program::open()
                 .map_err(io::Error::other)
@@ -528,7 +530,7 @@ enum Forked {
 
 /// Forks a child, into its control group if it has one. If the kernel, or a container's filter, does not let a
 /// process begin there, the child joins it.
-fn fork_child(group: Option<&Group>) -> Result<Forked, StartError> {
+fn fork_child(group: Option<&Group>) -> Result<Forked, ForkError> {
     let (forked, is_in_group) = match group.map(Group::fork) {
         Some(Ok(forked)) => (forked, true),
         Some(Err(_)) | None => (fork::fork()?, false),

@@ -214,7 +214,7 @@ fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> io::Error
 /// its memory nothing is left.
 fn leave_witness() -> io::Result<Process> {
     let forked = fork::fork();
-    match forked.map_err(|error| io::Error::other(format!("{}: {}", error.step, error.source)))? {
+    match forked.map_err(|error| io::Error::other(error.to_string()))? {
         Some(witness) => {
             poll::readable(witness.pidfd.as_fd(), Deadline::after(WITNESS_TIME))?;
             Ok(witness)
