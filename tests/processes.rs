@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use crossmist::{Error, Stdio, channel, duplex, func};
@@ -68,7 +69,7 @@ fn main() {
             a_program_without_leave_to_read_itself_says_so needs Root,
             a_set_user_id_program_calls_nothing_unasked needs Root,
             a_set_user_id_program_is_nobodys_child needs Root,
-            a_program_with_capabilities_is_nobodys_child needs Root Setcap,
+            a_program_with_capabilities_is_nobodys_child needs Root,
             a_forged_start_is_refused,
             a_forked_copy_calls,
             a_prefork_server_calls,
@@ -434,12 +435,7 @@ fn a_set_user_id_program_is_nobodys_child() {
 fn a_program_with_capabilities_is_nobodys_child() {
     let directory = Directory::new();
     let copy = public_copy(&directory, 0o755);
-    let status = Command::new("setcap")
-        .arg("cap_net_raw+ep")
-        .arg(&copy)
-        .status()
-        .unwrap();
-    assert!(status.success());
+    raw::give_file_capability(&copy);
     let output = call_into(&copy, &directory);
     assert_prints(
         &output,
@@ -602,15 +598,17 @@ fn echo(bytes: Vec<u8>) -> Vec<u8> {
 fn handlers_of_the_program_do_not_disturb() {
     raw::handle_interrupting(libc::SIGUSR1);
     let own = nix::unistd::Pid::this();
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let (going_on, is_over) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+        // As often as a machine of this speed can bear.
+        let pause = support::patience(Duration::from_micros(50));
+        scope.spawn(move || {
+            while is_over.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGUSR1).unwrap();
-                // As often as a machine of this speed can bear.
-                std::thread::sleep(support::patience(Duration::from_micros(50)));
             }
         });
+        // Dropped at the end, and by a panic, which would wait for that thread otherwise.
+        let _going_on = going_on;
         for _ in 0..30 {
             assert_eq!(add.run(5, 7).unwrap(), 12);
             let bytes = vec![1; 3 << 20];
@@ -623,7 +621,6 @@ fn handlers_of_the_program_do_not_disturb() {
         }
         drop(ours);
         child.join().unwrap();
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
 

@@ -75,7 +75,9 @@ fn measure() -> io::Result<[Duration; PACKETS]> {
 /// How many receives are measured after one that took long. Some of them find nothing, and cost nothing.
 const MEASURED: u32 = 64;
 
-/// By how much all receives from one peer together may exceed that.
+/// By how much all receives from one peer together may exceed that. A slow machine has as many times as much
+/// time for it as for one receive: whatever a peer makes it do takes longer there, and so does what has nothing
+/// to do with the peer.
 pub(crate) const EXCESS_TIME: Duration = Duration::from_millis(100);
 
 /// How much one receive adds to that at most. A virtual machine that is halted for a second, to be moved
@@ -86,9 +88,17 @@ const ADDED_TIME: Duration = Duration::from_millis(25);
 /// that is slow for a moment does no harm to a peer that lives for days.
 const FORGOTTEN_PART: u32 = 100;
 
+/// Returns how many times as much time a receive may take as on an ordinary machine, where it may take
+/// `allowance`.
+fn slowness(allowance: Duration) -> u32 {
+    let times = allowance.as_micros() / RECEIVE_TIME.as_micros();
+    u32::try_from(times).unwrap_or(u32::MAX).max(1)
+}
+
 /// How much more than usual the receives from one peer have cost.
 #[derive(Debug, Default)]
 pub(crate) struct Cost {
+    /// In the time of an ordinary machine.
     excess: Duration,
     /// How many of the next receives are measured, since one took long. It may have been waiting.
     to_be_measured: u32,
@@ -136,12 +146,15 @@ impl Cost {
     /// this process was interrupted by the host of its virtual machine, which nobody tells it.
     fn add(&mut self, cost: Duration, allowance: Option<Duration>) {
         let Some(allowance) = allowance else { return };
+        let slowness = slowness(allowance);
         let now = Instant::now();
         let passed = self.at.replace(now).map(|at| now.duration_since(at));
-        let forgotten = passed.unwrap_or_default() / FORGOTTEN_PART;
+        let forgotten = passed.unwrap_or_default() / FORGOTTEN_PART / slowness;
         let before = self.excess.saturating_sub(forgotten);
-        let added = cost.min(allowance.saturating_add(ADDED_TIME));
-        self.excess = before.saturating_add(added).saturating_sub(allowance);
+        let added = cost.min(allowance.saturating_add(ADDED_TIME)) / slowness;
+        self.excess = before
+            .saturating_add(added)
+            .saturating_sub(allowance / slowness);
     }
 
     /// Returns whether the peer must be ended.
@@ -194,8 +207,19 @@ mod tests {
             }
             assert!(!cost.is_too_high());
         }
+        // What was measured on one whose host was too busy for it: each step of its time may be the host's.
+        let mut cost = Cost::default();
+        for _ in 0..10_000 {
+            for millis in [38, 28, 16, 28, 24, 2, 5, 2, 9, 67, 27, 38] {
+                cost.add(micros(millis * 1000), Some(slow));
+            }
+            assert!(!cost.is_too_high());
+            for millis in [1, 2, 1, 3, 1, 4, 2, 1, 8, 1, 2, 6, 1, 1, 2, 5] {
+                cost.add(micros(millis * 1000), Some(slow));
+            }
+        }
         // The control.
-        for _ in 0..20 {
+        for _ in 0..100 {
             cost.add(micros(27_000), Some(slow));
         }
         assert!(cost.is_too_high());

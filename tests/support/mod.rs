@@ -45,8 +45,6 @@ macro_rules! cases {
 pub(crate) enum Need {
     /// To be root: other users, set-user-ID files, `chroot`.
     Root,
-    /// `setcap` and a file system with capabilities.
-    Setcap,
     /// The dynamic loader under its usual name.
     Loader,
     /// User namespaces, for anybody: a setting of the kernel, or of a security module, may forbid them.
@@ -71,12 +69,6 @@ impl Need {
     fn is_there(self) -> bool {
         match self {
             Need::Root => raw::effective_user() == 0,
-            Need::Setcap => Command::new("setcap")
-                .arg("-h")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_ok(),
             Need::Loader => std::path::Path::new(LOADER).exists(),
             Need::UserNamespaces => raw::has_user_namespaces(),
             Need::Fuse => raw::effective_user() == 0 && std::path::Path::new("/dev/fuse").exists(),
