@@ -11,6 +11,7 @@
 mod call;
 mod channel;
 mod child;
+mod constructors;
 mod endpoint;
 mod names;
 mod object;
@@ -19,4 +20,5 @@ mod reactor;
 pub(crate) use self::call::{run, spawn};
 pub use self::channel::{Duplex, Receiver, Sender};
 pub use self::child::Child;
+pub(crate) use self::constructors::constructors;
 pub use self::reactor::Reactor;
