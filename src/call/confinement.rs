@@ -322,23 +322,23 @@ impl Confined {
             let explanation = self.policy.compiled().explain_on(
                 Some(&confine::kernel()),
                 arch,
-                note.number,
-                note.arguments,
+                note.denial.number,
+                note.denial.arguments,
                 note.path.as_deref(),
             );
             DeniedCall {
-                number: note.number,
-                arguments: note.arguments,
+                number: note.denial.number,
+                arguments: note.denial.arguments,
                 call: explanation.call,
                 denied_by: explanation.denied_by,
                 allow_with: explanation.allow_with,
                 caution: explanation.caution,
                 answer_with: explanation.answer_with,
                 instead: explanation.instead,
-                thread: note.thread,
+                thread: note.denial.thread,
                 place: NamedPlace::new(Place {
-                    address: note.address,
-                    caller: note.caller,
+                    address: note.denial.address,
+                    caller: note.denial.caller,
                 }),
             }
         });

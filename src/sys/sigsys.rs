@@ -31,7 +31,7 @@ pub(crate) struct Setup {
 pub(crate) const HEAD_BYTES: usize = 80;
 
 /// A call that was denied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Denial {
     pub(crate) number: u32,
     pub(crate) arch: u32,
@@ -53,7 +53,7 @@ static REPORTED: AtomicBool = AtomicBool::new(false);
 static PROBING: AtomicBool = AtomicBool::new(false);
 
 /// How many bytes of a path are reported.
-const PATH_BYTES: usize = 256;
+pub(crate) const PATH_BYTES: usize = 256;
 
 /// The least size of a page. Bytes up to the next multiple of it are readable together, or not at
 /// all.

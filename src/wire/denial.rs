@@ -1,7 +1,7 @@
 //! A child's report of a denied call: one packet, from its signal handler.
 
 use super::ProtocolError;
-use crate::sys::sigsys::{Denial, HEAD_BYTES};
+use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES};
 
 /// A denied call, as the child claims. Numbers are little-endian.
 ///
@@ -19,12 +19,7 @@ use crate::sys::sigsys::{Denial, HEAD_BYTES};
 /// | 80.. | the path; a zero byte ends it earlier |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DenialReport {
-    pub(crate) number: u32,
-    pub(crate) arch: u32,
-    pub(crate) thread: u32,
-    pub(crate) arguments: [u64; 6],
-    pub(crate) address: u64,
-    pub(crate) caller: u64,
+    pub(crate) denial: Denial,
     /// The path that the call names, if it names one.
     pub(crate) path: Option<Vec<u8>>,
 }
@@ -32,7 +27,7 @@ pub(crate) struct DenialReport {
 impl DenialReport {
     pub(crate) const KIND: u8 = 0xC3;
     const HEAD: usize = HEAD_BYTES;
-    const PATH_BYTES: usize = 256;
+    const PATH_BYTES: usize = PATH_BYTES;
 
     /// Returns everything before the path. Allocates nothing, because a signal handler calls it.
     pub(crate) fn head(denial: &Denial, path_bytes: usize) -> [u8; Self::HEAD] {
@@ -97,13 +92,16 @@ impl DenialReport {
         let mut word = || words.next().unwrap_or(0);
         let mut long = || longs.next().unwrap_or(0);
         let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
-        Ok(Self {
+        let denial = Denial {
             number: word(),
             arch: word(),
             thread: word(),
             arguments: [long(), long(), long(), long(), long(), long()],
             address: long(),
             caller: long(),
+        };
+        Ok(Self {
+            denial,
             path: (length > 0).then(|| path.to_vec()),
         })
     }
@@ -126,7 +124,7 @@ mod tests {
             let denial = Denial { number, arch, thread, arguments, address, caller };
             let mut bytes = DenialReport::head(&denial, length).to_vec();
             bytes.extend(path.iter().flatten());
-            let note = DenialReport { number, arch, thread, arguments, address, caller, path };
+            let note = DenialReport { denial, path };
             prop_assert_eq!(DenialReport::parse(&bytes), Ok(note));
         }
 
@@ -159,6 +157,10 @@ mod tests {
             Some(&b"/a"[..])
         );
         bytes.pop();
-        assert!(DenialReport::parse(&bytes).is_err());
+        let field = "length of a path";
+        assert_eq!(
+            DenialReport::parse(&bytes),
+            Err(ProtocolError::Field { field, value: 5 })
+        );
     }
 }
