@@ -203,8 +203,8 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// It runs with the rights of the program, no_new_privs, the environment of the keeper
-/// (`crossmist::keeper::env`), and `/` as its working directory. What it leaves open is closed in the children. It must
-/// leave no thread behind. If it panics, fails or ends, or takes longer than a minute, calls fail with
+/// (`crossmist::keeper::env`), and `/` as its working directory. Descriptors that it leaves open
+/// are closed in the children, so no static that a call uses may own one. It must leave no thread behind. If it panics, fails or ends, or takes longer than a minute, calls fail with
 /// `crossmist::Error::Preload`. After the files that it read have changed, `crossmist::keeper::reload` has it done anew.
 ///
 /// # Direct calls

@@ -129,7 +129,7 @@ impl Policy {
             need(ioctl, 5, "commands to devices", "landlock-ioctl");
         }
         if self.network_unconfined.is_none() {
-            // Where no interface is up, there is nothing to connect to, and nobody else's ports to take.
+            // If no interface is up, there is nothing to connect to, and nobody else has ports.
             let is_alone = self.has_own(Namespace::Network);
             let inet = of_family(AF_INET).or_else(|| of_family(AF_INET6));
             let inet = inet.filter(|_| !is_alone);

@@ -193,7 +193,7 @@ impl Policy {
             if !self.is_denied(call.name) {
                 self.grants(call.name, rules)
                     .for_each(|grant| clause(Action::Allow, grant));
-                // Where it always happens there is nothing to answer.
+                // If it always happens, there is nothing to answer.
                 let is_always = |grant: &crate::resolve::Grant| grant.condition.is_none();
                 let answers = match self.grants(call.name, rules).any(is_always) {
                     true => &[][..],

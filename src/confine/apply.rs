@@ -27,22 +27,26 @@ use crate::wire::DenialReport;
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) status: ConfinementStatus,
-    /// Where its calls are asked for, if it is watched instead of confined.
+    /// The descriptor on which its calls are asked about, if it is watched instead of confined.
     #[cfg(crossmist_learn)]
     pub(crate) listener: Option<std::os::fd::OwnedFd>,
 }
 
-/// Confines this process, which must have one thread, or says which step failed; nothing of it can
-/// be undone then, so the process has to end.
+/// Confines this process, which must have one thread.
 ///
-/// `report` is where denied calls are told of, `keep` what else stays open. `origin` tells the
-/// process that this one dies with, `received` how many bytes it has received.
+/// Denied calls are reported on `report`. The descriptors in `keep` stay open as well. `origin` names the
+/// process that this one dies with. `received` is the number of bytes that this process has received.
 ///
-/// The order matters: what needs a right comes before the right is given up. The standard descriptors
-/// are set before the limit on descriptors; the user before the signal of the parent's death, which
-/// the kernel forgets with the user; no_new_privs before Landlock and seccomp, which ask for it; the
-/// limit on memory after what allocates; what the caller has before the policy's own limits, which only
-/// lower; the filter last, since it forbids most of the rest.
+/// The order matters. A step that needs a right comes before that right is given up. The standard
+/// descriptors are set before the limit on descriptors. The user is set before the signal of the parent's
+/// death, because the kernel forgets that signal when the user changes. no_new_privs comes before Landlock
+/// and seccomp, which require it. The limit on memory comes after the steps that allocate. The caller's
+/// settings come before the policy's limits, which only lower them. The filter comes last, since it forbids
+/// most of the rest.
+///
+/// # Errors
+///
+/// The step that failed. The steps before it cannot be undone, so the process has to end.
 pub(crate) fn apply(
     mut plan: Plan,
     report: BorrowedFd<'_>,
@@ -60,30 +64,30 @@ pub(crate) fn apply(
     if !fork::is_single_threaded().map_err(step(Step::Threads))? {
         return Err(Failure::threads(threads::others()));
     }
-    // While `/proc` can still tell, if the kernel doesn't, that there is one thread.
+    // Before `/proc` is closed: if the kernel doesn't say that there is one thread, `/proc` does.
     let variables = plan.environment.iter();
     sys::replace_environment(variables.map(|(name, value)| (name.as_os_str(), value.as_os_str())))
         .map_err(step(Step::Environment))?;
-    // Early, so that all that it uses from here on is counted.
+    // Early, so that the group counts everything that the process uses from here on.
     let control_group = control_group
         .map(|entrance| entrance.join(origin.is_in_group))
         .transpose();
     let control_group = control_group.map_err(step(Step::ControlGroup))?;
-    // Before the limit on descriptors, as it may read files.
+    // Before the limit on descriptors, because it may read files.
     let user = User::choose(fixed.own_user).map_err(step(Step::User))?;
-    // Before `/proc` is closed with the rest. What comes to it afterwards is next to nothing. Nor is what
-    // little it has received worth reading a file for.
+    // Before `/proc` is closed with the rest. The process uses next to no memory after this. If it has
+    // received little, that is not worth reading a file.
     let usage = match received > RECEIVED_UNCOUNTED {
         true => usage(),
         false => first_usage(),
     };
-    // Before the descriptors of the keeper are closed, which lead there, and while it has every right.
+    // Before the keeper's descriptors, which lead to namespaces, are closed, and before rights are given up.
     let namespaces = origin
         .complete(&fixed.namespaces, plan.root.as_ref())
         .map_err(|(at, error)| Failure::new(at, errno(&error)))?;
     sweep(&plan, report, keep).map_err(step(Step::Descriptors))?;
     standard_descriptors(&plan).map_err(step(Step::Standard))?;
-    // The rest is as it was made when the keeper, or this process by `execve`, began.
+    // The other signals are as they were when the keeper, or this process, was executed.
     signals::restore(&signals::FROM_TERMINAL);
     signals::ignore(&[libc::SIGXFSZ, libc::SIGPIPE]);
     plan.inherited.take().map_err(step(Step::Inherit))?;
@@ -92,10 +96,10 @@ pub(crate) fn apply(
         .map_err(|(at, error)| Failure::new(at, errno(&error)))?;
     if own_user.is_some() {
         limits(&[(libc::RLIMIT_NPROC, fixed.tasks, fixed.tasks)]).map_err(step(Step::Limits))?;
-        // Pools take a thread for each processor that they may run on, and fail where one can't be
-        // started: so there are as many as there may be threads beside this one. Where there may be
-        // none, the kernel is left the choice of the processor. It is no bound on anything, so it may
-        // fail: a pool that doesn't fit is told of the limit.
+        // A pool of threads takes one for each processor that it may run on, and fails if it can't start
+        // one. So the process gets as many processors as it may have threads beside this one. If it may
+        // have none, the kernel chooses the processor. This bounds nothing, so it may fail: then a pool
+        // that doesn't fit gets an error.
         if fixed.tasks > 1 {
             let _ = sys::run_on_few(fixed.tasks.saturating_sub(1));
         }
@@ -119,7 +123,7 @@ pub(crate) fn apply(
         socket::do_without_sendmsg();
     }
     passing::leave_sockets_alone();
-    // Made here, as there is little to be had from here on.
+    // Before the filter, because little is allowed after it.
     let status = ConfinementStatus {
         control_group,
         ..ConfinementStatus::of(fixed, user, own_user, denies_write_execute, namespaces)
@@ -147,8 +151,8 @@ pub(crate) fn apply(
     })
 }
 
-/// How much a process may have received that its memory is taken for that of the process that it is a copy
-/// of. Up to twice as much counts towards its limit then.
+/// Up to how many received bytes the memory of a process is taken to be that of the process that it is a copy
+/// of. Up to twice as many bytes then count towards its limit.
 const RECEIVED_UNCOUNTED: usize = 256 << 10;
 
 /// Closes every descriptor but those of the call.
@@ -160,16 +164,17 @@ fn sweep(plan: &Plan, report: BorrowedFd<'_>, keep: &[RawFd]) -> io::Result<()> 
     let ruleset = plan.ruleset.iter().map(|ruleset| ruleset.as_raw_fd());
     let standard = plan.standard.iter().flatten().map(AsRawFd::as_raw_fd);
     let keep = keep.iter().copied().chain(ruleset).chain(standard);
-    // SAFETY: this process is the keeper's copy, which has forgotten the keeper's descriptors without
-    // dropping their owners (`keeper/server`), or has just been executed with no others than the launch
-    // socket, which is `report`, and `/proc`, which `system_files` looks after. It has received those of
-    // the plan and of the arguments since then, which are kept, and that of its network, which
-    // `Origin::complete` has closed, and that of its control group, which `Entrance::join` has. Statics
-    // of the user's own that a `preload` function has filled are told of in its documentation.
+    // SAFETY: this process is a copy of the keeper, or was executed. A copy has forgotten the owners of the
+    // keeper's descriptors without dropping them (`keeper/server`). An executed process had only the launch
+    // socket, which is `report`, and `/proc`, which `system_files` compares before each use. Since then the
+    // process has received the descriptors of the plan and of the arguments, which are kept. Those of its
+    // network and of its control group are closed already (`Origin::complete`, `Entrance::join`). Statics
+    // of the user's own can own a descriptor only in a copy of a keeper that has run a `preload` function,
+    // whose documentation says that such descriptors are closed.
     unsafe { sys::close_others(keep.chain([report.as_raw_fd()])) }
 }
 
-/// Where a plan has none, the keeper has put something there: its stream, or `/dev/null`.
+/// Sets the standard descriptors of the plan. For the others, the keeper has set its stream or `/dev/null`.
 fn standard_descriptors(plan: &Plan) -> io::Result<()> {
     for (number, descriptor) in (0..).zip(&plan.standard) {
         if let Some(descriptor) = descriptor {
@@ -184,13 +189,13 @@ fn limits(limits: &[(sys::Resource, u64, u64)]) -> io::Result<()> {
     limits.try_for_each(|(resource, soft, hard)| sys::lower_limit(*resource, *soft, *hard))
 }
 
-/// Bounds memory by what this process has now: from here on it can write to `memory` more, and map
-/// `mappable` more.
+/// Bounds memory relative to what this process has now: from here on it can write to `memory` more bytes,
+/// and map `mappable` more.
 ///
-/// RLIMIT_DATA counts private memory when it becomes writable, and nobody is asked when it is written.
-/// What an allocator has reserved, or the program's own `.bss`, is such memory. So the limit is
-/// what was written plus what may be, of which the reserve is a part; a reserve that is larger is beyond
-/// any limit, and an error.
+/// RLIMIT_DATA counts private memory when it becomes writable, not when it is written. Memory that an
+/// allocator has reserved is such memory, and so is the program's `.bss`. So the limit is the memory that
+/// was written plus `memory`, and the reserve is a part of it. A reserve that is larger than `memory` would
+/// exceed every limit, and is an error.
 fn bound_memory(fixed: &StaticPlan, usage: Result<Usage, Failure>) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::new(Step::Memory, errno(&error));
     limits(&fixed.memory_limits).map_err(failed)?;
@@ -225,7 +230,7 @@ fn die_with(fixed: &StaticPlan, parent: i32) -> io::Result<()> {
     }
 }
 
-/// Sets up a second net: that a kernel doesn't know it is an error only if the policy insists on it.
+/// Sets up a second net. If the kernel doesn't know it, that is an error only if the policy requires it.
 fn deny_write_execute(fixed: &StaticPlan) -> io::Result<bool> {
     match sys::deny_write_execute()? {
         false if fixed.requires_deny_write_execute => {
@@ -235,7 +240,7 @@ fn deny_write_execute(fixed: &StaticPlan) -> io::Result<bool> {
     }
 }
 
-/// The filter with this process's id in it.
+/// Returns the filter with this process's id in it.
 fn patched(fixed: &StaticPlan) -> BpfProgram {
     let mut filter = fixed.filter.clone();
     for at in &fixed.own_pid {
@@ -246,7 +251,7 @@ fn patched(fixed: &StaticPlan) -> BpfProgram {
     filter
 }
 
-/// Closes what only the plan needed.
+/// Closes the descriptors that only the plan needed.
 fn drop_descriptors(plan: Plan) {
     let Plan {
         ruleset, standard, ..

@@ -87,8 +87,8 @@ impl Root {
             Some(whole) => whole.copy()?,
             None => Tree::empty()?,
         };
-        // Where it has a place in this namespace, others can be put beneath it. Paths still lead to what was
-        // the root before.
+        // Mounts can be put beneath it once it has a place in this namespace. Paths still lead to the old
+        // root.
         root.place_over_root()?;
         let mut placed: Vec<&Place> = Vec::from_iter(whole);
         for place in self.places.iter().skip(placed.len()) {

@@ -240,7 +240,7 @@ mod tests {
             sent.unwrap();
             let misused = Drained::Misused(Misuse::Descriptors);
             assert_eq!((drain.advance(), drain.advance()), (misused, misused));
-            // Where the text ends and what is beside it begins, the kernel doesn't say.
+            // The kernel doesn't say where the text ends and what is beside it begins.
             assert_eq!(drain.finish(), b"");
             assert!(drain.has_descriptors());
             // The control: what was sent is there still.

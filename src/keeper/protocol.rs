@@ -1,8 +1,8 @@
-//! What program and keeper say to each other: packets of fixed form, descriptors beside them.
+//! The packets between the program and the keeper: of fixed form, with descriptors beside them.
 //!
-//! The two trust each other as far as a process trusts a part of itself: the keeper is the same
-//! executable, runs no user's code and reads nothing that a confined child wrote. Still nothing
-//! here is taken on faith where a check is free.
+//! The two trust each other as a process trusts a part of itself. The keeper is the same executable, runs
+//! no user's code, and reads nothing that a confined child wrote. A check that costs nothing is made all
+//! the same.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -12,17 +12,16 @@
 use crate::confine::{NamespaceSet, Wanted};
 use crate::sys::process::Ended;
 
-/// Program to keeper: one child, please.
+/// Program to keeper: make one child.
 ///
-/// With it come the child's launch socket, which holds its launch message already, a socket for
-/// the [`Report`]s on this child, its timer, if it has one, and its control group, if it is to have
-/// one.
+/// The packet carries descriptors: the child's launch socket, which already holds the launch message, a
+/// socket for the [`Report`]s on this child, and the child's timer and control group if it has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// When the child is to be killed, on CLOCK_MONOTONIC, in nanoseconds; never, where `None`.
+    /// When the child is to be killed, on CLOCK_MONOTONIC, in nanoseconds. `None` if never.
     pub(crate) deadline: Option<u64>,
-    /// Whether a timer comes along at whose end the child is to be killed, too. The program sets it, and
-    /// wakes nobody by that.
+    /// Whether the packet carries a timer, at whose end the child is also killed. The program can set it
+    /// without waking anybody.
     pub(crate) has_timer: bool,
     pub(crate) launch: StartMethod,
     /// Whether the policy lets the child start processes, which may outlive it.
@@ -33,7 +32,7 @@ pub(crate) struct Request {
     pub(crate) namespaces: Wanted,
 }
 
-/// Which standard descriptors of a child lead into one stream, which the keeper drains. The others are
+/// The standard descriptors of a child that lead into one stream, which the keeper reads. The others are
 /// `/dev/null` at first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Piped(u8);
@@ -147,7 +146,7 @@ pub(crate) const RETIRE: u8 = b'R';
 /// Program to keeper, on the socket of a child's reports: kill it.
 pub(crate) const KILL: u8 = b'K';
 
-/// Keeper to program: what became of one child.
+/// Keeper to program: the state of one child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     /// It runs.
@@ -158,27 +157,27 @@ pub(crate) enum Report {
     Ended(ExitReport),
 }
 
-/// How a child of the keeper's ended.
+/// How a child of the keeper ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExitReport {
     pub(crate) ended: Ended,
-    /// Why the keeper has killed it, if it has and nobody asked for it.
+    /// Why the keeper has killed it; `None` if it did not, or was asked to.
     pub(crate) killed_for: Option<Cause>,
     /// How long it and its threads have run on a processor, in nanoseconds.
     pub(crate) cpu_time: u64,
-    /// The last that came through its drained stream, the child's words.
+    /// The end of what it printed, in the child's words.
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Why the keeper kills a child, or the kernel does.
+/// Why the keeper, or the kernel, kills a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Deadline,
     /// Reading what it prints costs too much.
     OutputCost,
-    /// It sends descriptors where it should print.
+    /// It sends descriptors beside what it prints.
     OutputDescriptors,
-    /// The memory of its control group has run out: the kernel's choice.
+    /// The memory of its control group has run out, and the kernel has killed it.
     Memory,
 }
 
@@ -194,7 +193,7 @@ impl Cause {
 /// How much of a drained stream is kept.
 pub(crate) const STDERR_BYTES: usize = 64 << 10;
 
-/// What a keeper does to make a child.
+/// A step by which the keeper makes a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartStep {
     Fork,

@@ -1,9 +1,9 @@
 //! Policies of others as policies of ours, to begin with.
 //!
-//! A file is read whole, by the rules of whoever it is for; then it is translated. What comes out is
-//! a policy that allows what the source allows, or less. What a policy can't say becomes a comment with
-//! its reason, and never a grant; what the source denies and a policy would have is taken away from it.
-//! Where a source can be read in two ways, the stricter one counts.
+//! A file is read whole, by the rules of whoever it is for, and then translated. The resulting policy
+//! allows what the source allows, or less. If a policy can't say something, it becomes a comment with the
+//! reason, and never a grant. If the source denies something that every policy has, it is taken away.
+//! If a source can be read in two ways, the stricter one counts.
 
 mod cover;
 mod groups;

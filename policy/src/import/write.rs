@@ -153,7 +153,7 @@ fn entries_for(
 ) -> Vec<String> {
     let is_always = cover.is_always(call.name);
     if is_always || source.narrowed.contains(call.name) {
-        // Where all of it is allowed, the forms that do the work are enough.
+        // If all of it is allowed, the forms that do the work are enough.
         let usable = groups::all()
             .iter()
             .filter(|group| !NOT_BY_CALLS.contains(&group.name));

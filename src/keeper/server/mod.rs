@@ -93,7 +93,7 @@ struct Keeper {
 /// A child that is alive, as far as is known.
 struct Entry {
     process: Process,
-    /// Where its reports go. The program may have closed the other end; the child runs on then.
+    /// The socket for its reports. If the program has closed the other end, the child runs on.
     reports: OwnedFd,
     drain: Option<Output>,
     /// At its end the child is to be killed.
@@ -104,7 +104,8 @@ struct Entry {
     may_fork: bool,
     /// It has ended, and its status isn't to be had: a process that traces it gets that first.
     is_traced: bool,
-    /// Where the first process of its PID namespace, which `process` is then, tells how the child ended.
+    /// The socket on which the first process of its PID namespace, which is then `process`, reports how the
+    /// child ended.
     ending: Option<OwnedFd>,
 }
 
@@ -133,7 +134,7 @@ const STREAM: u64 = 1 << 32;
 const ORDERS: u64 = 1 << 33;
 const TIMER: u64 = 1 << 34;
 
-/// Where this process is after a PID namespace was begun.
+/// In which process a fork into a PID namespace has returned.
 enum Nest {
     /// There is none.
     None,
