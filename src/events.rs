@@ -73,6 +73,18 @@ pub(crate) fn confined(pid: Option<u32>, status: &ConfinementStatus) {
     );
 }
 
+/// A child's call has failed with an error number, as its policy says, once or more often.
+pub(crate) fn answered(function: &str, policy: &str, count: u32, call: &str) {
+    debug!(
+        target: TARGET,
+        function,
+        policy,
+        count,
+        call,
+        "the policy answered a child's call with an error number"
+    );
+}
+
 /// A pool could not start a spare child. It tries again.
 pub(crate) fn no_spare(error: &Error) {
     warn!(

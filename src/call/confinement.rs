@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossmist_policy::Arch;
 
+use super::denials::AnsweredCalls;
 use super::options::Options;
 use super::process::StillRunning;
 use super::stderr;
@@ -34,6 +35,7 @@ pub(crate) struct Confined {
     /// The child's report on its confinement.
     status: Option<Arc<ConfinementStatus>>,
     note: Option<DenialReport>,
+    answered: AnsweredCalls,
 }
 
 impl Confined {
@@ -51,6 +53,7 @@ impl Confined {
             group: None,
             status: None,
             note: None,
+            answered: AnsweredCalls::new(function, policy),
         }
     }
 
@@ -208,10 +211,18 @@ impl Confined {
 
     /// Takes in the child's report of a denied call.
     pub(crate) fn note(&mut self, note: DenialReport) -> Result<(), Error> {
+        if note.errno != 0 {
+            return self.answered.add(note);
+        }
         match self.note.replace(note) {
             None => Ok(()),
             Some(_) => Err(Error::Malformed(ProtocolError::Surplus)),
         }
+    }
+
+    /// Tells of the calls that the policy has answered with an error number, if anybody wants to know.
+    pub(crate) fn tell_answered(&mut self) {
+        self.answered.tell();
     }
 
     /// Returns a hint for a panic about a thread that could not be started. It is only for people,

@@ -4,6 +4,7 @@ mod builder;
 mod child;
 mod confined;
 mod confinement;
+mod denials;
 mod options;
 #[cfg(crossmist_learn)]
 mod outcomes;

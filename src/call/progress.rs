@@ -305,6 +305,9 @@ impl Running {
 
     /// Returns the result of a child that has answered and ended.
     pub(crate) fn conclude<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
+        if let Some(confined) = &mut self.confined {
+            confined.tell_answered();
+        }
         match reply {
             // Nothing may follow an answer, not even the beginning of a message.
             Reply::Returned(value) => match self.look_past_notes() {
@@ -350,9 +353,12 @@ impl Running {
     /// Looks at what follows an answer. A call that was denied while the child was exiting does not
     /// invalidate the answer.
     fn look_past_notes(&mut self) -> Result<Progress<()>, Error> {
-        match self.look()? {
-            Progress::Noted => self.look(),
-            glance => Ok(glance),
+        loop {
+            match self.look()? {
+                // There are only so many.
+                Progress::Noted => {}
+                glance => return Ok(glance),
+            }
         }
     }
 

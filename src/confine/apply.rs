@@ -114,6 +114,7 @@ pub(crate) fn apply(
         let setup = sigsys::Setup {
             death: bpf::DEATH,
             emulate: bpf::TRAP_EMULATE,
+            traced: bpf::TRAP_TRACED,
             head: DenialReport::head,
             tells_places: fixed.tells_places,
         };

@@ -19,6 +19,7 @@ mod status;
 mod step;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trace;
 mod users;
 
 #[cfg(crossmist_learn)]

@@ -16,6 +16,7 @@ use super::inherited::Inherited;
 use super::landlock;
 use super::namespaces::{Namespace, Wanted};
 use super::root::Root;
+use super::trace;
 use crate::error::{Unusable, UnusableKind};
 use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
 use crossmist_policy::bpf::BpfProgram;
@@ -271,6 +272,12 @@ impl StaticPlan {
                 "it was compiled for another architecture",
             )
         })?;
+        let reports = policy.on_violation != OnViolation::Trap;
+        // The parent's decision, which the child need not know of.
+        let traced = (reports && trace::is_on())
+            .then(|| program.traced())
+            .flatten();
+        let program = traced.as_ref().unwrap_or(program);
         let kernel = kernel();
         let abi = kernel.landlock_abi;
         policy
@@ -329,7 +336,7 @@ impl StaticPlan {
                 .filter(|net| net.landlock_abi() > 0)
                 .collect(),
             allow_speculation: process.allow_speculation,
-            reports: policy.on_violation != OnViolation::Trap,
+            reports,
             is_watched: false,
             tells_places: policy.environment.backtrace,
             // A policy may allow it whatever the types are.

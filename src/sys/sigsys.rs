@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use libc::{c_int, c_long, c_void};
 
@@ -21,6 +21,9 @@ pub(crate) struct Setup {
     pub(crate) death: u32,
     /// The value that the filter passes (`si_errno`) for a call that is to be answered harmlessly.
     pub(crate) emulate: u16,
+    /// The bit of that value which says that the call is to be reported, and to fail with the error number in
+    /// the other bits.
+    pub(crate) traced: u16,
     /// Returns the beginning of a report, which the given number of bytes of the path follows.
     pub(crate) head: fn(&Denial, usize) -> [u8; HEAD_BYTES],
     /// Whether a report says where in the program the call was made.
@@ -36,6 +39,8 @@ pub(crate) struct Denial {
     pub(crate) number: u32,
     pub(crate) arch: u32,
     pub(crate) thread: u32,
+    /// The error number that the call fails with, or 0 for a violation.
+    pub(crate) errno: u8,
     pub(crate) arguments: [u64; 6],
     /// The address after the instruction, and the return address of its function if that has no
     /// frame: offsets in the program's image, or 0.
@@ -51,6 +56,10 @@ static REPORTED: AtomicBool = AtomicBool::new(false);
 /// Whether the handler is asking the kernel what can be read, with a call that may itself be
 /// denied.
 static PROBING: AtomicBool = AtomicBool::new(false);
+
+/// How many calls that failed with an error number were reported, and how many are.
+static TRACED: AtomicU32 = AtomicU32::new(0);
+const MOST_TRACED: u32 = 256;
 
 /// How many bytes of a path are reported.
 pub(crate) const PATH_BYTES: usize = 256;
@@ -125,9 +134,21 @@ unsafe extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut 
         set_result(context, -c_long::from(libc::EPERM));
         return;
     }
+    if denied.code == SYS_SECCOMP && denied.data & c_int::from(setup.traced) != 0 {
+        let before = nix::Error::last();
+        let errno = denied.data & !c_int::from(setup.traced);
+        if TRACED.load(Ordering::Relaxed) < MOST_TRACED {
+            TRACED.fetch_add(1, Ordering::Relaxed);
+            // SAFETY: the context is this thread's.
+            unsafe { report(*socket, setup, *image, denied, errno, context) };
+        }
+        set_result(context, -c_long::from(errno));
+        before.set();
+        return;
+    }
     if !REPORTED.swap(true, Ordering::Relaxed) {
         // SAFETY: the context is this thread's.
-        unsafe { report(*socket, setup, *image, denied, context) };
+        unsafe { report(*socket, setup, *image, denied, 0, context) };
     }
     // SAFETY: no system call has this number; the filter kills the process.
     unsafe { libc::syscall(c_long::from(setup.death)) };
@@ -146,6 +167,7 @@ unsafe fn report(
     setup: &Setup,
     image: Option<&Image>,
     denied: &Denied,
+    errno: c_int,
     context: &libc::ucontext_t,
 ) {
     let arguments = arguments(context);
@@ -161,6 +183,7 @@ unsafe fn report(
         number: denied.number as u32,
         arch: denied.arch,
         thread,
+        errno: u8::try_from(errno).unwrap_or(u8::MAX),
         arguments,
         address: place(denied.address as usize).unwrap_or(0),
         // SAFETY: the caller vouches for the context.

@@ -8,7 +8,7 @@ use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES};
 /// | bytes | field |
 /// |---|---|
 /// | 0 | kind, [`DenialReport::KIND`] |
-/// | 1 | zero |
+/// | 1 | the error number that the call fails with, or zero if it is a violation |
 /// | 2..4 | bytes of the path, at most [`DenialReport::PATH_BYTES`] |
 /// | 4..8 | number of the call |
 /// | 8..12 | architecture, as the kernel numbers it |
@@ -35,6 +35,7 @@ impl DenialReport {
             number,
             arch,
             thread,
+            errno,
             arguments,
             address,
             caller,
@@ -44,7 +45,7 @@ impl DenialReport {
         let words = [number, arch, thread].map(u32::to_le_bytes);
         let longs = arguments.map(u64::to_le_bytes);
         let parts: [&[u8]; 6] = [
-            &[Self::KIND, 0],
+            &[Self::KIND, errno],
             &path_bytes,
             words.as_flattened(),
             longs.as_flattened(),
@@ -65,7 +66,7 @@ impl DenialReport {
         let Some((head, path)) = packet.split_first_chunk::<{ Self::HEAD }>() else {
             return Err(short);
         };
-        let [Self::KIND, 0, p0, p1, rest @ ..] = head else {
+        let [Self::KIND, errno, p0, p1, rest @ ..] = head else {
             return Err(ProtocolError::Field {
                 field: "kind",
                 value: packet.first().copied().unwrap_or(0).into(),
@@ -96,6 +97,7 @@ impl DenialReport {
             number: word(),
             arch: word(),
             thread: word(),
+            errno: *errno,
             arguments: [long(), long(), long(), long(), long(), long()],
             address: long(),
             caller: long(),
@@ -116,12 +118,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_note_survives_the_round_trip(
-            number: u32, arch: u32, thread: u32, arguments: [u64; 6], address: u64,
+            number: u32, arch: u32, thread: u32, errno: u8, arguments: [u64; 6], address: u64,
             caller: u64, path in proptest::option::of("[a-z/]{1,200}"),
         ) {
             let path = path.map(String::into_bytes);
             let length = path.as_ref().map_or(0, Vec::len);
-            let denial = Denial { number, arch, thread, arguments, address, caller };
+            let denial = Denial { number, arch, thread, errno, arguments, address, caller };
             let mut bytes = DenialReport::head(&denial, length).to_vec();
             bytes.extend(path.iter().flatten());
             let note = DenialReport { denial, path };
@@ -131,8 +133,8 @@ mod tests {
         #[test]
         fn any_bytes_are_a_note_or_an_error(mut bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = DenialReport::parse(&bytes);
-            for (byte, kind) in bytes.iter_mut().zip([DenialReport::KIND, 0]) {
-                *byte = kind;
+            if let Some(kind) = bytes.first_mut() {
+                *kind = DenialReport::KIND;
             }
             if let Ok(note) = DenialReport::parse(&bytes) {
                 prop_assert!(note.path.is_none_or(|path| path.len() <= DenialReport::PATH_BYTES));
@@ -146,6 +148,7 @@ mod tests {
             number: 2,
             arch: 0,
             thread: 0,
+            errno: 0,
             arguments: [0; 6],
             address: 0,
             caller: 0,

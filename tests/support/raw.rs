@@ -377,6 +377,16 @@ pub(crate) fn check(result: i32) -> std::io::Result<i32> {
     }
 }
 
+/// Makes a system call with these registers.
+pub(crate) fn call(number: libc::c_long, arguments: [u64; 6]) -> std::io::Result<libc::c_long> {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the callers' calls write to no memory.
+    match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        result => Ok(result),
+    }
+}
+
 /// How `clone3(2)` fails that starts nothing.
 pub(crate) fn clone3() -> Option<i32> {
     // SAFETY: a size of 0 is refused before anything is read.

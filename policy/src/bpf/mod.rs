@@ -9,6 +9,9 @@ pub mod disassemble;
 mod group;
 pub mod interpret;
 mod starts;
+mod trace;
+
+pub use self::trace::TRAP_TRACED;
 
 /// A filter as [`seccompiler::apply_filter`] takes it, and one of its instructions.
 pub use seccompiler::{BpfProgram, sock_filter};
@@ -90,6 +93,7 @@ impl std::fmt::Display for Action {
             Self::Notify => f.write_str("up to a supervisor"),
             Self::KillProcess => f.write_str("killed"),
             Self::Trap(TRAP_EMULATE) => f.write_str("emulated"),
+            Self::Trap(data) if data & TRAP_TRACED != 0 => Self::Errno(data & !TRAP_TRACED).fmt(f),
             Self::Trap(_) => f.write_str("a violation"),
             Self::Errno(number) => match crate::names::errno_name(number) {
                 Some(name) => write!(f, "answered {name}"),

@@ -1,0 +1,207 @@
+//! Calls that a policy answers with an error number: a program can ask to be told of them.
+
+mod support;
+
+use std::ffi::CString;
+use std::process::{Command, Output};
+
+use crossmist::{Error, Pool, func};
+use support::raw;
+
+fn main() {
+    crossmist::init();
+    support::main(
+        cases![
+            nobody_is_told_unless_the_program_asks,
+            each_denied_call_is_told_once_with_its_count_and_its_cure,
+            what_a_child_names_forges_no_line,
+            a_child_gets_the_same_errors_whether_it_is_traced_or_not,
+            a_traced_child_starts_threads,
+            a_violation_is_one_as_before,
+            very_many_denials_harm_nobody,
+            children_of_a_pool_are_traced,
+        ],
+        cases![
+            helper_opens,
+            helper_forges,
+            helper_answers,
+            helper_threads,
+            helper_violates,
+            helper_many,
+            helper_pool,
+        ],
+    );
+}
+
+/// Runs a helper with a value of the variable, and returns what it printed.
+#[track_caller]
+fn output(helper: &str, value: Option<&str>) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--case", helper]);
+    command.env_remove("CROSSMIST_TRACE_DENIALS");
+    command.envs(value.map(|value| ("CROSSMIST_TRACE_DENIALS", value)));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+/// Returns the lines about denied calls.
+fn told(output: &Output) -> Vec<String> {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    let ours = text.lines().filter(|line| line.contains(" was answered "));
+    ours.map(str::to_owned).collect()
+}
+
+#[func(sandbox = "parser")]
+fn open(path: String, times: u32) -> i32 {
+    let mut last = 0;
+    for _ in 0..times {
+        let error = std::fs::File::open(&path).unwrap_err();
+        last = error.raw_os_error().unwrap_or(0);
+    }
+    last
+}
+
+fn helper_opens() {
+    let path = "/usr/share/fonts".to_owned();
+    assert_eq!(open.run(path, 3).unwrap(), libc::EACCES);
+}
+
+fn nobody_is_told_unless_the_program_asks() {
+    for value in [None, Some(""), Some("0")] {
+        assert_eq!(told(&output("helper_opens", value)), [""; 0], "{value:?}");
+    }
+    // The control.
+    assert_eq!(told(&output("helper_opens", Some("1"))).len(), 1);
+}
+
+fn each_denied_call_is_told_once_with_its_count_and_its_cure() {
+    let told = told(&output("helper_opens", Some("1")));
+    let [line] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    for part in [
+        "traced_denials::open` under the policy `parser`: openat(",
+        "/usr/share/fonts",
+        "was answered EACCES, 3 times; to allow it: [filesystem] read = [\"/usr/share/fonts\"]",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
+fn helper_forges() {
+    let path = "/a\nwas answered EPERM\u{1b}[2J".to_owned();
+    assert_eq!(open.run(path, 1).unwrap(), libc::EACCES);
+}
+
+fn what_a_child_names_forges_no_line() {
+    let output = output("helper_forges", Some("1"));
+    let told = told(&output);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("crossmist: "), "{told:?}");
+    assert!(!output.stderr.contains(&0x1b));
+}
+
+/// The results of calls that no parser needs.
+#[func(sandbox = "parser")]
+fn ask() -> Vec<(i64, i32)> {
+    let path = CString::new("/nothing").unwrap();
+    let path = path.as_ptr() as u64;
+    let at = libc::AT_FDCWD as u64;
+    [
+        (libc::SYS_openat, [at, path, 0, 0, 0, 0]),
+        (libc::SYS_faccessat, [at, path, 0, 0, 0, 0]),
+        (libc::SYS_clone3, [0, 0, 0, 0, 0, 0]),
+        (libc::SYS_getpid, [0; 6]),
+        // At an address that cannot be read.
+        (libc::SYS_openat, [at, 8, 0, 0, 0, 0]),
+    ]
+    .into_iter()
+    .map(|(number, arguments)| match raw::call(number, arguments) {
+        Ok(_) => (0, 0),
+        Err(error) => (-1, error.raw_os_error().unwrap_or(0)),
+    })
+    .collect()
+}
+
+fn helper_answers() {
+    println!("{:?}", ask.run());
+}
+
+fn a_child_gets_the_same_errors_whether_it_is_traced_or_not() {
+    let [plain, traced] = [None, Some("1")].map(|value| output("helper_answers", value));
+    assert_eq!(
+        String::from_utf8_lossy(&plain.stdout),
+        String::from_utf8_lossy(&traced.stdout)
+    );
+    assert!(plain.stdout.starts_with(b"Ok("), "{plain:?}");
+    let told = told(&traced);
+    // `clone3` is not among them: C libraries try it while they block all signals.
+    for call in ["openat(", "faccessat("] {
+        assert!(told.iter().any(|line| line.contains(call)), "{told:?}");
+    }
+    assert!(!told.iter().any(|line| line.contains("clone3")), "{told:?}");
+}
+
+#[func(sandbox = "parser")]
+fn thread() -> u32 {
+    std::thread::spawn(|| 7).join().unwrap()
+}
+
+fn helper_threads() {
+    assert_eq!(thread.run().unwrap(), 7);
+}
+
+fn a_traced_child_starts_threads() {
+    output("helper_threads", Some("1"));
+}
+
+#[func(sandbox = "parser")]
+fn violate(path: String) {
+    let _ = std::fs::File::open(path);
+    let _ = raw::call(libc::SYS_socket, [2, 1, 0, 0, 0, 0]);
+}
+
+fn helper_violates() {
+    let result = violate.run("/somewhere".to_owned());
+    let Err(Error::Violation(violation)) = result else {
+        panic!("{result:?}");
+    };
+    let claim = violation.claim.unwrap();
+    assert!(claim.call.starts_with("socket("), "{claim:?}");
+}
+
+fn a_violation_is_one_as_before() {
+    assert_eq!(told(&output("helper_violates", None)), [""; 0]);
+    let told = told(&output("helper_violates", Some("1")));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("/somewhere"), "{told:?}");
+}
+
+#[func(sandbox = "parser")]
+fn open_many() -> usize {
+    let refused = |number: &u32| std::fs::File::open(format!("/{number}")).is_err();
+    (0..20_000).filter(refused).count()
+}
+
+fn helper_many() {
+    assert_eq!(open_many.run().unwrap(), 20_000);
+}
+
+fn very_many_denials_harm_nobody() {
+    let told = told(&output("helper_many", Some("1")));
+    assert!((1..=64).contains(&told.len()), "{} lines", told.len());
+}
+
+fn helper_pool() {
+    let pool = Pool::of(open).workers(1).spares(1).build().unwrap();
+    for number in 0..3 {
+        let path = format!("/in/a/pool/{number}");
+        assert_eq!(pool.run(path, 1).unwrap(), libc::EACCES);
+    }
+}
+
+fn children_of_a_pool_are_traced() {
+    let told = told(&output("helper_pool", Some("1")));
+    assert_eq!(told.len(), 3, "{told:?}");
+}
