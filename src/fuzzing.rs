@@ -19,7 +19,7 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
     };
     let mut call = Confined::new("fuzzed", policy, keeper::Piped::default(), false);
     let _ = call.hear(Reply::<()>::Confined(Box::default()));
-    if note.errno != 0 {
+    if note.denial.errno != 0 {
         // Nobody has asked for it.
         assert!(call.note(note).is_err());
         return;

@@ -11,7 +11,7 @@ use super::options::Options;
 use super::process::StillRunning;
 use super::stderr;
 use crate::child::Reply;
-use crate::confine::{self, ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
+use crate::confine::{ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
 use crate::error::{
     ChildText, DeniedCall, Error, NamedPlace, Place, Resource, Step, Traffic, Unusable,
     UnusableKind, Violation,
@@ -211,7 +211,7 @@ impl Confined {
 
     /// Takes in the child's report of a denied call.
     pub(crate) fn note(&mut self, note: DenialReport) -> Result<(), Error> {
-        if note.errno != 0 {
+        if note.denial.errno != 0 {
             return self.answered.add(note);
         }
         match self.note.replace(note) {
@@ -329,14 +329,7 @@ impl Confined {
 
     fn violation(&self, process: u32) -> Violation {
         let claim = self.note.as_ref().map(|note| {
-            let arch = Arch::host().unwrap_or(Arch::X86_64);
-            let explanation = self.policy.compiled().explain_on(
-                Some(&confine::kernel()),
-                arch,
-                note.denial.number,
-                note.denial.arguments,
-                note.path.as_deref(),
-            );
+            let explanation = self.policy.explain(note);
             DeniedCall {
                 number: note.denial.number,
                 arguments: note.denial.arguments,

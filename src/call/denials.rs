@@ -1,10 +1,7 @@
 //! The calls of a child that its policy has answered with an error number, if the child tells of them.
 
-use crossmist_policy::Arch;
-use crossmist_policy::bpf::Action;
-
 use super::stderr;
-use crate::confine::{self, SandboxPolicy, trace};
+use crate::confine::{SandboxPolicy, trace};
 use crate::error::{ChildText, Error};
 use crate::wire::{DenialReport, ProtocolError};
 
@@ -51,15 +48,9 @@ impl AnsweredCalls {
         if !trace::is_on() || self.reports > MOST_REPORTS {
             return Err(Error::Malformed(ProtocolError::Surplus));
         }
-        let same = |kind: &&mut Kind| {
-            let DenialReport {
-                number,
-                errno,
-                path,
-                ..
-            } = &kind.report;
-            (*number, *errno, path) == (report.number, report.errno, &report.path)
-        };
+        let key = |report: &DenialReport| (report.denial.number, report.denial.errno);
+        let same =
+            |kind: &&mut Kind| key(&kind.report) == key(&report) && kind.report.path == report.path;
         if let Some(kind) = self.kinds.iter_mut().find(same) {
             kind.count = kind.count.saturating_add(1);
         } else if self.kinds.len() < MOST_KINDS {
@@ -71,14 +62,8 @@ impl AnsweredCalls {
     /// Describes one kind in a line.
     fn line(&self, kind: &Kind) -> String {
         let Kind { report, count } = kind;
-        let explanation = self.policy.compiled().explain_on(
-            Some(&confine::kernel()),
-            Arch::host().unwrap_or(Arch::X86_64),
-            report.number,
-            report.arguments,
-            report.path.as_deref(),
-        );
-        let answer = Action::Errno(report.errno.into());
+        let explanation = self.policy.explain(report);
+        let answer = trace::answer(report.denial.errno);
         let times = match count {
             1 => String::new(),
             count => format!(", {count} times"),

@@ -4,11 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use crossmist_policy::{BuiltinOnly, Compiled, Folder, NarrowError, Policy, Report};
+use crossmist_policy::{
+    Arch, BuiltinOnly, Compiled, Explanation, Folder, NarrowError, Policy, Report,
+};
 
-use super::StaticPlans;
+use super::{StaticPlans, kernel};
 use crate::error::{Error, Unusable, UnusableKind};
 use crate::object::debug_as_text;
+use crate::wire::DenialReport;
 
 /// The policy that `#[func(sandbox = "…")]` compiled into the program.
 #[derive(Debug)]
@@ -138,6 +141,17 @@ impl SandboxPolicy {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.compiled.name
+    }
+
+    /// Explains a call that a child of the policy has reported, on this kernel.
+    pub(crate) fn explain(&self, report: &DenialReport) -> Explanation {
+        self.compiled().explain_on(
+            Some(&kernel()),
+            Arch::host().unwrap_or(Arch::X86_64),
+            report.denial.number,
+            report.denial.arguments,
+            report.path.as_deref(),
+        )
     }
 
     pub(crate) fn compiled(&self) -> &Compiled {

@@ -5,6 +5,8 @@
 
 use std::sync::OnceLock;
 
+use crossmist_policy::bpf::Action;
+
 use crate::sys::privileges;
 
 /// The environment variable that turns it on.
@@ -20,4 +22,9 @@ pub(crate) fn is_on() -> bool {
         let value = std::env::var_os(VARIABLE).filter(|_| !privileges::is_privileged());
         value.is_some_and(|value| !value.is_empty() && value != "0")
     })
+}
+
+/// Returns what is said of a call that fails with an error number: "answered EACCES".
+pub(crate) fn answer(errno: u8) -> impl std::fmt::Display {
+    Action::Errno(errno.into())
 }
