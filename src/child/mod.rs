@@ -138,7 +138,7 @@ fn run(socket: OwnedFd, mut origin: Option<Origin>) -> i32 {
     let socket = SOCKET.get_or_init(|| socket);
 
     let limits = launch_limits();
-    let mut inbox = Inbox::default();
+    let mut inbox = Inbox::of_the_program();
     let arrival = inbox.receive(
         socket.as_fd(),
         &limits,
@@ -213,7 +213,7 @@ fn wait_for_call(socket: BorrowedFd<'_>, enter: impl Fn(Arguments<'_>) -> i32) -
             Err(error) => fail(&format!("got a malformed call: {error}")),
         }
     };
-    let mut inbox = Inbox::default();
+    let mut inbox = Inbox::of_the_program();
     match inbox.receive(socket, &limits, Trust::Code, Deadline::NEVER, enter) {
         Ok(Arrival::Message(status)) => {
             flush();

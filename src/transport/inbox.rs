@@ -80,6 +80,15 @@ impl Inbox {
         }
     }
 
+    /// Creates an inbox for what the program sends that started this process. What that costs does not matter:
+    /// the program is trusted.
+    pub(crate) fn of_the_program() -> Self {
+        Self {
+            cost: Cost::unbounded(),
+            ..Self::default()
+        }
+    }
+
     /// Creates an inbox for a socket that a stranger has sent, and may still hold.
     pub(crate) fn contested() -> Self {
         Self {
