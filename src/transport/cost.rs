@@ -16,8 +16,8 @@ use crate::sys::socket::{self, Wait};
 const RECEIVE_TIME: Duration = Duration::from_millis(1);
 
 /// A machine is slow if it takes this long to receive a packet of 200 KiB that nobody makes costly: one that is
-/// emulated, for example. Others take a tenth of it.
-const SLOW_PACKET: Duration = Duration::from_micros(400);
+/// emulated, for example. Another took 75 µs at a load of eleven, and 125 in the worst of 1,500 measurements.
+const SLOW_PACKET: Duration = Duration::from_micros(200);
 
 /// How many times as much a receive may cost there.
 const TIMES: u32 = 16;
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(allow([Duration::ZERO; PACKETS]), RECEIVE_TIME);
         // So does one that was busy with other things for most of it.
         let mut busy = [micros(900); PACKETS];
-        busy[3] = micros(300);
+        busy[3] = micros(190);
         assert_eq!(allow(busy), RECEIVE_TIME);
         // An emulated one, which was interrupted once meanwhile.
         let slow = allow([
@@ -240,6 +240,7 @@ mod tests {
     #[test]
     fn what_a_receive_costs_this_machine_is_measured() {
         let measured = measure().unwrap();
+        println!("{measured:?}");
         assert!(measured.iter().all(|cost| !cost.is_zero()), "{measured:?}");
     }
 
