@@ -193,10 +193,12 @@ alone! {
         let (nothing, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
         mount(nothing, "/", nothing, private, nothing).unwrap();
         let none = MsFlags::empty();
-        mount(Some("cgroup2"), "/mnt", Some("cgroup2"), none, nothing).unwrap();
         let own = std::process::id();
         let name = format!("crossmist-test-begins-{own}");
-        let path = std::path::Path::new("/mnt").join(&name);
+        let root = std::env::temp_dir().join(&name);
+        std::fs::create_dir(&root).unwrap();
+        mount(Some("cgroup2"), &root, Some("cgroup2"), none, nothing).unwrap();
+        let path = root.join(&name);
         std::fs::create_dir(&path).unwrap();
         let group = Group::new(std::fs::File::open(&path).unwrap().into());
 
@@ -219,6 +221,8 @@ alone! {
         assert_eq!(std::fs::read_to_string(path.join("cgroup.procs")).unwrap(), "");
         std::fs::remove_dir(&path).unwrap();
         assert!(group.fork().is_err());
+        nix::mount::umount2(&root, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        std::fs::remove_dir(&root).unwrap();
         assert_eq!(nix::sys::wait::wait(), Err(nix::Error::ECHILD));
     }
 
