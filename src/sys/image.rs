@@ -214,7 +214,15 @@ unsafe extern "C" fn first_object(
         loaded: loads().map(range).collect(),
         code: loads()
             .filter(|header| header.p_flags & libc::PF_X != 0)
-            .map(range)
+            .map(|header| {
+                let (start, length) = range(header);
+                // Some linkers put code into the segment that begins with the file's headers.
+                let before = match header.p_offset {
+                    0 => size_of::<libc::Elf64_Ehdr>().saturating_add(bytes.len()),
+                    _ => 0,
+                };
+                (start.wrapping_add(before), length.saturating_sub(before))
+            })
             .collect(),
         headers: bytes.to_vec(),
     };
