@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Code;
 use crate::file::LandlockWish;
-use crate::landlock::Need;
+use crate::landlock::{Need, UDP_ABI};
 use crate::namespaces::Namespace;
 use crate::policy::Policy;
 use crate::resolve::Grant;
@@ -11,6 +11,7 @@ use crate::source::{Place, Problem};
 const AF_UNIX: u64 = 1;
 const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
+const SOCK_DGRAM: u64 = 2;
 const O_TRUNC: u64 = 0o1000;
 
 const MAKES: &[&str] = &[
@@ -43,6 +44,19 @@ struct Found {
 }
 
 impl Policy {
+    /// Whether datagrams are confined by port: whether the policy grants UDP ports.
+    pub(crate) fn confines_udp(&self) -> bool {
+        self.ports.iter().any(|grant| grant.used_for.is_udp())
+    }
+
+    /// The grant by which a child may make UDP sockets. It may also be one by which it may not.
+    pub(crate) fn makes_udp_sockets(&self) -> Option<&Grant> {
+        self.can_happen("socket", |condition, arch| {
+            let of_family = |family| condition.admits(arch, 0, family);
+            (of_family(AF_INET) || of_family(AF_INET6)) && condition.admits(arch, 1, SOCK_DGRAM)
+        })
+    }
+
     /// Everything that only Landlock denies, with the line that makes it so.
     pub fn needs(&self) -> Vec<Need> {
         let found = self.found_needs().into_iter();
@@ -167,6 +181,15 @@ impl Policy {
                 "signals to other processes",
                 "landlock-scope",
             );
+        }
+        if self.network_unconfined.is_none() && !self.has_own(Namespace::Network) {
+            let udp = self.ports.iter().find(|grant| grant.used_for.is_udp());
+            needs.extend(udp.map(|grant| Found {
+                abi: UDP_ABI,
+                what: "UDP ports",
+                relaxation: "",
+                place: grant.ports.place,
+            }));
         }
         needs
     }

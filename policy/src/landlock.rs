@@ -114,21 +114,33 @@ const NAMES: &[(&str, u32)] = &[
 pub const NET_BIND_TCP: u64 = 1;
 /// The bit of `connect_tcp` in a network rule.
 pub const NET_CONNECT_TCP: u64 = 2;
+/// The bit of `bind_udp` in a network rule.
+pub const NET_BIND_UDP: u64 = 4;
+/// The bit of `connect_send_udp` in a network rule.
+pub const NET_CONNECT_SEND_UDP: u64 = 8;
+/// The ABI that brought the rights on UDP ports.
+pub(crate) const UDP_ABI: u32 = 10;
 /// The bit of the scope that keeps abstract Unix sockets out of reach.
 pub const SCOPE_ABSTRACT_UNIX: u64 = 1;
 /// The bit of the scope that keeps signals in.
 pub const SCOPE_SIGNAL: u64 = 2;
 
-/// The network rights that a kernel of this ABI knows and that policies have words for.
+/// The network rights that a kernel of this ABI knows and that are handled for a policy.
 ///
-/// Those of ABI 10 on UDP are left alone: no policy grants or denies UDP by port. A UDP socket can't be
-/// made by the child, and one that it was passed is granted by that.
-pub fn net_rights(abi: u32) -> u64 {
-    if abi >= 4 {
+/// Those on UDP are left alone unless the policy grants UDP ports. Without such a grant, the filter lets no
+/// child make a UDP socket, and one that it was passed is granted by that.
+pub fn net_rights(abi: u32, grants_udp: bool) -> u64 {
+    let tcp = if abi >= 4 {
         NET_BIND_TCP | NET_CONNECT_TCP
     } else {
         0
-    }
+    };
+    let udp = if grants_udp && abi >= UDP_ABI {
+        NET_BIND_UDP | NET_CONNECT_SEND_UDP
+    } else {
+        0
+    };
+    tcp | udp
 }
 
 /// The scopes that a kernel of this ABI knows.

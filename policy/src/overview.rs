@@ -257,18 +257,15 @@ impl Policy {
         }
         let mut grants: Vec<_> = (self.ports.iter())
             .map(|port| {
+                let (protocol, does) = port.used_for.words();
                 let subject = match &port.ports.value {
-                    Ports::Range(from, to) if from == to => format!("TCP port {from}"),
-                    Ports::Range(from, to) => format!("TCP ports {from} to {to}"),
-                    Ports::Variable(name) => format!("TCP port ${{{name}}}"),
+                    Ports::Range(from, to) if from == to => format!("{protocol} port {from}"),
+                    Ports::Range(from, to) => format!("{protocol} ports {from} to {to}"),
+                    Ports::Variable(name) => format!("{protocol} port ${{{name}}}"),
                 };
                 Grant {
                     location: Some(self.sources.locate(port.ports.place)),
-                    ..grant(
-                        if port.bind { "bind" } else { "connect" },
-                        subject,
-                        "Landlock",
-                    )
+                    ..grant(does, subject, "Landlock")
                 }
             })
             .collect();
@@ -281,7 +278,10 @@ impl Policy {
             ),
             true => grant(
                 "denied",
-                "other TCP ports, other families".to_owned(),
+                match self.confines_udp() {
+                    true => "other TCP and UDP ports, other families".to_owned(),
+                    false => "other TCP ports, other families".to_owned(),
+                },
                 "Landlock, seccomp",
             ),
             false => grant("denied", "every socket".to_owned(), "seccomp"),
@@ -441,11 +441,12 @@ impl Policy {
             ),
             one(
                 "UDP",
-                udp.is_some() && !is_alone,
-                "Landlock up to ABI 9 doesn't restrict it",
-                match is_alone {
-                    true => "no address can be reached (a network namespace)",
-                    false => "no datagram socket can be made (seccomp)",
+                udp.is_some() && !is_alone && !self.confines_udp(),
+                "any address and port: Landlock restricts it only for policies that grant UDP ports",
+                match (is_alone, self.confines_udp()) {
+                    (true, _) => "no address can be reached (a network namespace)",
+                    (false, true) => "only granted ports are reached (Landlock ABI 10)",
+                    (false, false) => "no datagram socket can be made (seccomp)",
                 },
             ),
             one(

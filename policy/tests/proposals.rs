@@ -343,7 +343,7 @@ fn what_was_proposed_wrongly_is_proposed_rightly() {
             None,
             "socket(AF_INET, SOCK_DGRAM, 0)",
             None,
-            "nothing",
+            "[network]\nudp_connect = [53] # or whichever port it is",
             "resolve names",
         ),
         // A Unix socket is no port; the kernel has no right for it before 7.1, so an answer is what helps.

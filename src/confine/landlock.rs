@@ -10,7 +10,9 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossmist_policy::landlock::{FsRights, NET_BIND_TCP, NET_CONNECT_TCP, net_rights, scopes};
+use crossmist_policy::landlock::{
+    FsRights, NET_BIND_UDP, NET_CONNECT_SEND_UDP, net_rights, scopes,
+};
 use crossmist_policy::{Ceiling, Compiled, PortSet, Unbound, kernel_tree};
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
@@ -22,6 +24,9 @@ use super::root::Root;
 use crate::error::{Unusable, UnusableKind};
 use crate::sys::system_files;
 
+/// The rights on UDP ports.
+const UDP: u64 = NET_BIND_UDP | NET_CONNECT_SEND_UDP;
+
 /// Returns what Landlock handles for a policy on a kernel with this ABI: rights on files, rights on
 /// ports, scopes. It is everything that the kernel knows, so that what no rule grants is denied.
 pub(super) fn handled(policy: &Compiled, abi: u32) -> [u64; 3] {
@@ -29,7 +34,8 @@ pub(super) fn handled(policy: &Compiled, abi: u32) -> [u64; 3] {
         .filesystem
         .as_ref()
         .map(|_| FsRights::of_abi(abi).bits());
-    let ports = policy.network.as_ref().map(|_| net_rights(abi));
+    let ports = policy.network.as_ref();
+    let ports = ports.map(|rules| net_rights(abi, rules.iter().any(|rule| rule.rights & UDP != 0)));
     [
         files.unwrap_or(0),
         ports.unwrap_or(0),
@@ -359,12 +365,16 @@ fn add_ports(
                 port..=port
             }
         };
-        let mut rights = BitFlags::<AccessNet>::EMPTY;
-        if rule.rights & NET_BIND_TCP != 0 {
-            rights |= AccessNet::BindTcp;
-        }
-        if rule.rights & NET_CONNECT_TCP != 0 {
-            rights |= AccessNet::ConnectTcp;
+        let rights = BitFlags::<AccessNet>::from_bits_truncate(rule.rights);
+        if rule.rights & NET_CONNECT_SEND_UDP != 0 {
+            // Whoever sends has a port, which the kernel chooses: it asks for this right.
+            let chosen = NetPort::new(0, AccessNet::BindUdp);
+            ruleset = ruleset.add_rule(chosen).map_err(|error| {
+                format!(
+                    "sending from any port by {} can't be granted: {error}",
+                    rule.line
+                )
+            })?;
         }
         for port in ports {
             ruleset = ruleset

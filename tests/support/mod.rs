@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod fuse;
+pub(crate) mod groups;
 pub(crate) mod memory;
 pub(crate) mod raw;
 
@@ -59,6 +60,8 @@ pub(crate) enum Need {
     Ports,
     /// Sockets that refuse descriptors (Linux 6.16).
     Refusal,
+    /// Landlock that denies UDP ports (ABI 10, Linux 7.2).
+    Datagrams,
     /// Control groups of version 2 that end all at once (Linux 5.14), to be mounted by root.
     ControlGroups,
     /// The controllers for memory and processes in them: version 1 may have taken those.
@@ -76,6 +79,7 @@ impl Need {
             Need::Truncation => crossmist::landlock_abi() >= 3,
             Need::Ports => crossmist::landlock_abi() >= 4,
             Need::Refusal => raw::refuses_descriptors(),
+            Need::Datagrams => crossmist::landlock_abi() >= 10,
             Need::ControlGroups => raw::control_groups() >= 1,
             Need::Controllers => raw::control_groups() >= 2,
         }

@@ -7,7 +7,7 @@ use super::{
 use crate::bpf::MAX_INSTRUCTIONS;
 use crate::diagnostic::{Code, Report};
 use crate::file::Ports;
-use crate::landlock::{NET_BIND_TCP, NET_CONNECT_TCP, SCOPE_ABSTRACT_UNIX, SCOPE_SIGNAL};
+use crate::landlock::{SCOPE_ABSTRACT_UNIX, SCOPE_SIGNAL};
 use crate::policy::Policy;
 use crate::source::Problem;
 
@@ -96,11 +96,7 @@ impl Policy {
                 Ports::Range(from, to) => PortSet::Range(*from, *to),
                 Ports::Variable(name) => PortSet::Variable(name.clone()),
             },
-            rights: if grant.bind {
-                NET_BIND_TCP
-            } else {
-                NET_CONNECT_TCP
-            },
+            rights: grant.used_for.right(),
             line: self.sources.locate(grant.ports.place).to_string(),
         };
         self.ports.iter().map(rule).collect()

@@ -89,7 +89,7 @@ pub struct PathRule {
 pub struct PortRule {
     /// Which.
     pub ports: PortSet,
-    /// [`crate::landlock::NET_BIND_TCP`] or [`crate::landlock::NET_CONNECT_TCP`].
+    /// One of [`crate::landlock`]'s `NET_…`.
     pub rights: u64,
     /// The line that it comes from.
     pub line: String,

@@ -14,7 +14,7 @@ pub(crate) use expectation::{Expectation, Outcome, call as parse_call};
 pub use filesystem::kernel_tree;
 pub(crate) use filesystem::{KERNEL_TREES, PathGrant, PathKind, WHY_NOT, bad_parts};
 pub(crate) use known::known_entry;
-pub(crate) use network::{PortGrant, Ports};
+pub(crate) use network::{PortGrant, PortUse, Ports};
 pub use syscalls::OnViolation;
 pub(crate) use syscalls::{Entry, SyscallRules, Target, parse_entry};
 

@@ -4,6 +4,7 @@ use toml::de::DeValue;
 
 use super::{File, filesystem, settings};
 use crate::diagnostic::Code;
+use crate::landlock::{NET_BIND_TCP, NET_BIND_UDP, NET_CONNECT_SEND_UDP, NET_CONNECT_TCP};
 use crate::reader::{Node, Reader, Section};
 use crate::source::{At, Problem};
 
@@ -11,7 +12,68 @@ use crate::source::{At, Problem};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortGrant {
     pub(crate) ports: At<Ports>,
-    pub(crate) bind: bool,
+    pub(crate) used_for: PortUse,
+}
+
+/// What ports are used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PortUse {
+    TcpConnect,
+    TcpBind,
+    UdpConnect,
+    UdpBind,
+}
+
+impl PortUse {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::TcpConnect,
+        Self::TcpBind,
+        Self::UdpConnect,
+        Self::UdpBind,
+    ];
+
+    /// The key of `[network]` that grants it.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::TcpConnect => "tcp_connect",
+            Self::TcpBind => "tcp_bind",
+            Self::UdpConnect => "udp_connect",
+            Self::UdpBind => "udp_bind",
+        }
+    }
+
+    /// Landlock's right.
+    pub(crate) fn right(self) -> u64 {
+        match self {
+            Self::TcpConnect => NET_CONNECT_TCP,
+            Self::TcpBind => NET_BIND_TCP,
+            Self::UdpConnect => NET_CONNECT_SEND_UDP,
+            Self::UdpBind => NET_BIND_UDP,
+        }
+    }
+
+    /// The calls that it takes.
+    pub(crate) fn group(self) -> &'static str {
+        match self {
+            Self::TcpConnect => "@net-tcp-client",
+            Self::TcpBind => "@net-tcp-server",
+            Self::UdpConnect | Self::UdpBind => "@net-udp",
+        }
+    }
+
+    pub(crate) fn is_udp(self) -> bool {
+        matches!(self, Self::UdpConnect | Self::UdpBind)
+    }
+
+    /// The protocol and what is done, in words.
+    pub(crate) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::TcpConnect => ("TCP", "connect"),
+            Self::TcpBind => ("TCP", "bind"),
+            Self::UdpConnect => ("UDP", "send"),
+            Self::UdpBind => ("UDP", "bind"),
+        }
+    }
 }
 
 /// Which ports.
@@ -28,9 +90,9 @@ const MAX_RANGE: u16 = 64;
 
 pub(super) fn read(reader: &mut Reader, section: Section<'_, '_>, file: &mut File) {
     settings(reader, &section, "network", file);
-    for (key, bind) in [("tcp_connect", false), ("tcp_bind", true)] {
+    for used_for in PortUse::ALL {
         let items = section
-            .key(key)
+            .key(used_for.key())
             .map(|node| reader.array(node))
             .unwrap_or_default();
         for node in items {
@@ -40,7 +102,7 @@ pub(super) fn read(reader: &mut Reader, section: Section<'_, '_>, file: &mut Fil
                         value,
                         place: reader.place(node),
                     };
-                    file.ports.push(PortGrant { ports, bind });
+                    file.ports.push(PortGrant { ports, used_for });
                 }
                 None => {
                     let message = format!(
@@ -58,7 +120,10 @@ pub(super) fn read(reader: &mut Reader, section: Section<'_, '_>, file: &mut Fil
         {
             let message = format!("`{key}` can only be \"none\" in this version");
             let problem = Problem::new(Code::Unsupported, reader.place(node), message);
-            reader.problem(problem.help("pass the child a connected socket instead"));
+            reader.problem(problem.help(match key {
+                "udp" => "list ports in `udp_connect` and `udp_bind`, or pass the child a connected socket",
+                _ => "pass the child a connected socket instead",
+            }));
         }
     }
     if let Some(node) = section.key("resolve_dns")

@@ -16,6 +16,7 @@ use std::fmt::Write;
 use crate::bpf::{Action, Program, compile};
 use crate::compiled::words;
 use crate::diagnostic::Report;
+use crate::file::{PortUse, Ports};
 use crate::library::Library;
 use crate::policy::Policy;
 use crate::propose::entry::SELECTORS;
@@ -296,9 +297,12 @@ fn happens(policy: &Policy, record: &Record) -> bool {
         _ => true,
     };
     let by_port = record.port.is_none_or(|port| {
-        let bind = record.call == "bind";
+        let used_for = match record.call.as_str() {
+            "bind" => PortUse::TcpBind,
+            _ => PortUse::TcpConnect,
+        };
         policy.network_unconfined.is_some() || policy.ports.iter().any(|grant| {
-            grant.bind == bind && matches!(grant.ports.value, crate::file::Ports::Range(from, to) if (from..=to).contains(&port))
+            grant.used_for == used_for && matches!(grant.ports.value, Ports::Range(from, to) if (from..=to).contains(&port))
         })
     });
     by_filter && by_path && by_port

@@ -18,6 +18,8 @@ const MAP_PRIVATE: u64 = 2;
 const AF_UNIX: u64 = 1;
 const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
+const SOCK_DGRAM: u64 = 2;
+const SOCK_TYPE_MASK: u64 = 0xf;
 
 /// The stand-ins for a path that isn't known, or that can't stand in a policy.
 const SOME_FILE: &str = "/the/path";
@@ -257,7 +259,12 @@ fn grantable(path: Option<&[u8]>) -> Option<&str> {
 pub(super) fn port_key(denied: &Denied<'_>) -> Option<&'static str> {
     match denied.call.name {
         "bind" | "listen" | "accept" | "accept4" => Some("tcp_bind"),
-        "socket" if [AF_INET, AF_INET6].contains(&denied.args[0]) => Some("tcp_connect"),
+        "socket" if [AF_INET, AF_INET6].contains(&denied.args[0]) => {
+            match denied.args[1] & SOCK_TYPE_MASK {
+                SOCK_DGRAM => Some("udp_connect"),
+                _ => Some("tcp_connect"),
+            }
+        }
         "connect" if is_address_of_the_internet(denied.args[2]) => Some("tcp_connect"),
         _ => None,
     }
@@ -275,6 +282,9 @@ fn for_socket(denied: &Denied<'_>) -> Vec<String> {
     match (denied.call.name, port_key(denied)) {
         (_, Some("tcp_bind")) => {
             vec!["[network]\ntcp_bind = [8080] # or whichever port it is".to_owned()]
+        }
+        (_, Some("udp_connect")) => {
+            vec!["[network]\nudp_connect = [53] # or whichever port it is".to_owned()]
         }
         (_, Some(key)) => vec![format!(
             "[network]\n{key} = [443] # or whichever port it is"

@@ -104,8 +104,7 @@ fn reaches_the_path(policy: &Policy, denied: &Denied<'_>) -> bool {
 /// Whether there is a port that the call can lead to.
 fn reaches_the_port(policy: &Policy, denied: &Denied<'_>) -> bool {
     match lines::port_key(denied) {
-        Some("tcp_bind") => policy.ports.iter().any(|port| port.bind),
-        Some(_) => policy.ports.iter().any(|port| !port.bind),
+        Some(key) => policy.ports.iter().any(|port| port.used_for.key() == key),
         None => true,
     }
 }

@@ -170,12 +170,7 @@ fn implied(family: &Family<'_>, member: usize) -> Vec<(Place, &'static str)> {
         }
     }
     for grant in &file.ports {
-        let group = if grant.bind {
-            "@net-tcp-server"
-        } else {
-            "@net-tcp-client"
-        };
-        groups.push((grant.ports.place, group));
+        groups.push((grant.ports.place, grant.used_for.group()));
     }
     for (setting, group) in [
         (("filesystem", "metadata"), "@path-stat"),

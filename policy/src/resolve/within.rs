@@ -356,9 +356,17 @@ fn ports(policy: &Policy, ceiling: &Policy, excesses: &mut Excesses) {
     if let Some(own) = &policy.network_unconfined {
         excesses.push((own.place, "an unconfined network".to_owned()));
     }
+    // Without ports of its own, a policy's datagrams go anywhere.
+    if ceiling.confines_udp()
+        && !policy.confines_udp()
+        && let Some(grant) = policy.makes_udp_sockets()
+    {
+        let place = grant.origin.place.unwrap_or(policy.root);
+        excesses.push((place, "datagrams to every port".to_owned()));
+    }
     for grant in &policy.ports {
         let covers = |wide: &&PortGrant| {
-            wide.bind == grant.bind
+            wide.used_for == grant.used_for
                 && match (&grant.ports.value, &wide.ports.value) {
                     (Ports::Range(from, to), Ports::Range(least, most)) => {
                         least <= from && to <= most

@@ -513,6 +513,15 @@ static GROUPS: &[Group] = &[
         "@net-tcp-client", "bind", "listen", "accept", "accept4",
         "setsockopt(level == SOL_SOCKET && optname == SO_REUSEPORT)",
     ] },
+    Group { name: "@net-udp", about: "UDP datagrams by `send_to` and `recv_from`; Landlock decides to and from which ports if the policy grants some", entries: &[
+        "socket(domain in {AF_INET, AF_INET6} && type & SOCK_TYPE_MASK == SOCK_DGRAM && protocol in {0, IPPROTO_UDP})",
+        "connect", "bind", "getsockname", "getpeername",
+        "ioctl(request == FIONBIO)",
+        "setsockopt(level == SOL_SOCKET && optname in {SO_REUSEADDR, SO_RCVBUF, SO_SNDBUF} || level == IPPROTO_IPV6 && optname == IPV6_V6ONLY)",
+        "getsockopt(level == SOL_SOCKET && optname in {SO_ERROR, SO_REUSEADDR, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF, SO_SNDBUF})",
+        "sendto(flags lacks MSG_FASTOPEN|MSG_OOB)",
+        "recvfrom(flags lacks MSG_OOB)", "recvmsg(flags lacks MSG_OOB)",
+    ] },
     Group { name: "@net-unix", about: "Unix sockets to other programs", entries: &[
         "socket(domain == AF_UNIX && protocol == 0)", "connect", "getsockname", "getpeername",
         "socketpair(domain == AF_UNIX)",

@@ -95,6 +95,16 @@ const WIDER: &[(&str, &str, &str)] = &[
         "network.tcp_connect = [443]",
         "network.tcp_bind = [443]",
     ),
+    (
+        "network.udp_connect",
+        "network.udp_connect = [53]",
+        "network.udp_connect = [123]",
+    ),
+    (
+        "network.udp_bind",
+        "network.udp_connect = [53]",
+        "network.udp_bind = [53]",
+    ),
     ("network.unconfined", "", "network.unconfined = 'why'"),
     (
         "syscalls.allow",
@@ -304,6 +314,21 @@ fn a_port_is_the_ceilings_only_if_it_can_be_no_other() {
         let told = told(&text(top), &text(own));
         assert!(told.contains("this default of `p`"), "{told}");
     }
+}
+
+#[test]
+fn datagrams_go_to_the_ceilings_ports_only() {
+    let (ports, calls) = (
+        "network.udp_connect = [53]",
+        "syscalls.allow = ['@net-udp']",
+    );
+    // Without ports, the same calls reach every one.
+    assert_eq!(told(ports, ports), "");
+    let without = told(calls, ports);
+    assert!(without.contains("this port"), "{without}");
+    assert_eq!(told(calls, calls), "");
+    let told = told(ports, calls);
+    assert!(told.contains("datagrams to every port"), "{told}");
 }
 
 #[test]
