@@ -23,6 +23,7 @@ fn main() {
             a_child_without_a_network_reaches_none_after_execve needs Root Ports,
             a_network_of_its_own_confines_tcp_where_landlock_knows_no_ports needs Root,
             children_that_could_meet_in_a_network_have_one_each needs Root,
+            children_without_a_network_see_none_of_each_others_ports needs Root Ports,
             the_next_child_is_back_in_the_programs_network needs Root Ports,
             a_plain_user_gets_the_right_from_a_user_namespace needs Root UserNamespaces Ports,
             root_without_the_right_gives_users_of_their_own_in_a_user_namespace needs Root UserNamespaces,
@@ -208,6 +209,37 @@ fn children_that_could_meet_in_a_network_have_one_each() {
     assert_eq!(meets(&policy("worker", sockets)), Ok(()));
     let apart = policy("worker", &format!("{sockets}{NO_NETWORK}"));
     assert_eq!(meets(&apart), Err(libc::ECONNREFUSED));
+}
+
+/// Takes a port, tells how that went, and keeps it while it is to.
+#[func(sandbox = dynamic)]
+fn takes(port: u16, mut told: crossmist::Sender<Option<i32>>, mut go: crossmist::Receiver<()>) {
+    let taken = TcpListener::bind(("0.0.0.0", port));
+    let error = taken.as_ref().err().and_then(|error| error.raw_os_error());
+    told.send(&error).unwrap();
+    let _ = go.recv();
+}
+
+fn children_without_a_network_see_none_of_each_others_ports() {
+    let port = listener().1;
+    let server = |more: &str| policy("pure", &format!("[network]\ntcp_bind = [{port}]\n{more}"));
+    let second = |policy: &SandboxPolicy| {
+        let start = || {
+            let (told, mut hears) = crossmist::channel().unwrap();
+            let (go, goes) = crossmist::channel().unwrap();
+            let child = takes.sandbox(policy).spawn(port, told, goes).unwrap();
+            let error = hears.recv().unwrap().unwrap();
+            (error, go, child)
+        };
+        let ((first, go, one), (second, goes, other)) = (start(), start());
+        assert_eq!(first, None);
+        drop((go, goes));
+        one.join().unwrap();
+        other.join().unwrap();
+        second
+    };
+    assert_eq!(second(&server("")), Some(libc::EADDRINUSE));
+    assert_eq!(second(&server(NO_NETWORK)), None);
 }
 
 fn the_next_child_is_back_in_the_programs_network() {

@@ -81,8 +81,8 @@ pub struct Namespaces {
     pub mount: Wish,
     /// Processes.
     pub pid: Wish,
-    /// Whether nothing that the filter allows reaches another process through an empty network, so that
-    /// children can be in the same one.
+    /// Whether nothing that the filter allows reaches another process through an empty network, or shows what
+    /// another does there, so that children can be in the same one.
     pub network_can_be_shared: bool,
 }
 
@@ -122,13 +122,20 @@ impl Policy {
             ipc: wish("ipc"),
             mount: wish("mount"),
             pid: wish("pid"),
-            network_can_be_shared: !self.has_local_sockets(),
+            network_can_be_shared: !self.has_local_sockets() && !self.takes_ports(),
         }
     }
 
     /// Whether a child has a namespace for itself or doesn't run.
     pub(crate) fn has_own(&self, namespace: Namespace) -> bool {
         self.values.is_strict("namespaces", namespace.name())
+    }
+
+    /// Whether the filter allows sockets to take ports, which tells others that use them. A TCP socket that
+    /// connects takes none before it has found a way, and a UDP socket does.
+    fn takes_ports(&self) -> bool {
+        let any = |name| self.can_happen(name, |_, _| true).is_some();
+        (any("socket") && (any("bind") || any("listen"))) || self.makes_udp_sockets().is_some()
     }
 
     /// Whether the filter allows sockets that connect processes without an interface of the network: by

@@ -198,7 +198,7 @@ pub static STEPS: &[Step] = &[
     namespace(Namespace::User, "is made by a keeper in a user namespace of its own, which maps the ids of the program", "unshare(CLONE_NEWUSER)", Release::new(3, 8),
         "a program without privileges may create the other namespaces there. Needs CONFIG_USER_NS, and that no security module or setting forbids it"),
     namespace(Namespace::Network, "is in a network namespace in which no interface is up", "setns(CLONE_NEWNET)", Release::new(3, 0),
-        "no address can be reached, by whatever protocol: also UDP, and TCP on kernels whose Landlock has no rights on ports. Children whose filter allows no sockets but those of the internet are in the same one, which costs them nothing; others have one each"),
+        "no address can be reached, by whatever protocol: also UDP, and TCP on kernels whose Landlock has no rights on ports. Children whose filter allows no sockets but TCP sockets that connect are in the same one, which costs them nothing; others have one each"),
     namespace(Namespace::Ipc, "is in an IPC namespace of its own", "unshare(CLONE_NEWIPC)", Release::new(3, 0),
         "no message queue, semaphore or shared memory of System V or POSIX is shared with anybody"),
     namespace(Namespace::Mount, "gets a root directory of its own, which holds only the paths that the policy grants", "unshare(CLONE_NEWNS), mount_setattr", Release::new(5, 12),

@@ -80,6 +80,7 @@ fn what_is_not_protected_is_said_with_the_network_in_mind() {
     };
     assert!(is_open(SOCKETS));
     assert!(!is_open(&format!("{SOCKETS}{NO_NETWORK}")));
+    assert!(!is_open("[network]\nudp_connect = [53]\n"));
 }
 
 #[test]
@@ -93,7 +94,11 @@ fn children_are_in_one_network_only_if_they_cannot_meet_in_it() {
             .network_can_be_shared
     };
     assert!(shares(""));
-    assert!(shares(SOCKETS));
+    // A TCP socket that only connects takes no port where there is no way.
+    assert!(shares("[network]\ntcp_connect = [443]\n"));
+    assert!(!shares("[network]\ntcp_bind = [443]\n"));
+    assert!(!shares("[network]\nudp_connect = [53]\n"));
+    assert!(!shares(SOCKETS));
     for family in ["AF_UNIX", "AF_NETLINK"] {
         let text = SOCKETS.replace("AF_INET6", family);
         assert!(!shares(&text), "{family}");
