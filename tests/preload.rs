@@ -99,6 +99,21 @@ fn it_can_be_prepared_ahead_and_anew() {
     assert_eq!(square.run(1).unwrap().1, after);
 }
 
+fn the_end_of_keepers_ends_those_that_were_replaced() {
+    let (_go, rx) = channel().unwrap();
+    let mut under_way = waits.spawn(rx).unwrap();
+    let before = square.run(1).unwrap().1;
+    crossmist::keeper::reload();
+    assert_ne!(square.run(1).unwrap().1, before);
+    // The control: it goes on.
+    assert!(matches!(under_way.try_join(), Ok(None)));
+    crossmist::keeper::end();
+    assert!(matches!(under_way.join(), Err(Error::KeeperDied)));
+    wait_until("the old process is gone", || {
+        matches!(support::state(before), None | Some('Z'))
+    });
+}
+
 fn pools_share_it_and_replace_what_is_old() {
     let pool = Pool::of(square).workers(1).spares(2).build().unwrap();
     let (_, before, _) = pool.run(1).unwrap();
@@ -246,6 +261,7 @@ const CASES: &[Case] = cases![
     state_is_prepared_once_and_shared,
     what_it_leaves_open_is_closed_in_the_children,
     it_can_be_prepared_ahead_and_anew,
+    the_end_of_keepers_ends_those_that_were_replaced,
     pools_share_it_and_replace_what_is_old,
     what_it_takes_to_prepare_is_no_time_of_a_call,
     a_failure_says_what_failed,

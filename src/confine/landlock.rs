@@ -370,10 +370,9 @@ fn add_ports(
             // Whoever sends has a port, which the kernel chooses: it asks for this right.
             let chosen = NetPort::new(0, AccessNet::BindUdp);
             ruleset = ruleset.add_rule(chosen).map_err(|error| {
-                format!(
-                    "sending from any port by {} can't be granted: {error}",
-                    rule.line
-                )
+                let line = &rule.line;
+                let reason = format!("sending from any port by {line} can't be granted: {error}");
+                Unusable::new(UnusableKind::Grant, reason)
             })?;
         }
         for port in ports {

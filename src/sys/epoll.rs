@@ -21,6 +21,12 @@ impl Epoll {
             .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))?)
     }
 
+    /// Reports a descriptor that was added only when it has hung up.
+    pub(crate) fn await_hang_up(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let mut event = EpollEvent::new(EpollFlags::empty(), token);
+        Ok(self.0.modify(fd, &mut event)?)
+    }
+
     /// Removes a descriptor before it is closed.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         // It was added. If not, it is already removed.

@@ -17,12 +17,13 @@ use crate::executable::Program;
 use crate::keeper::Kind;
 use crate::keeper::protocol::RETIRE;
 use crate::keeper::turn::Turn;
-use crate::sys::poll::Deadline;
+use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Wait};
 
 /// The keepers of this process.
 static KEEPERS: Mutex<Keepers> = Mutex::new(Keepers {
     by_kind: BTreeMap::new(),
+    replaced: Vec::new(),
     not_prepared: BTreeMap::new(),
     records: BTreeMap::new(),
     without_user_namespace: None,
@@ -31,6 +32,8 @@ static KEEPERS: Mutex<Keepers> = Mutex::new(Keepers {
 #[derive(Debug)]
 struct Keepers {
     by_kind: BTreeMap<Kind, Arc<Keeper>>,
+    /// Those that take no more requests, and still have children.
+    replaced: Vec<Arc<Keeper>>,
     /// What could not be prepared, and until when it is not tried again.
     not_prepared: BTreeMap<Kind, NotPrepared>,
     /// The record of each function that prepares state, by its address. Each function that names it has a
@@ -79,6 +82,7 @@ pub fn end() {
     let kinds: Vec<Kind> = lock().by_kind.keys().copied().collect();
     kinds.into_iter().for_each(end_one);
     let mut keepers = lock();
+    keepers.replaced.drain(..).for_each(|keeper| keeper.end());
     keepers.without_user_namespace = None;
     keepers.not_prepared.clear();
 }
@@ -106,6 +110,7 @@ pub fn reload() {
             // It ends after its last child.
             let order = [IoSlice::new(&[RETIRE])];
             let _ = socket::send(keeper.socket.as_fd(), &order, &[], Wait::Never);
+            keepers.replace(keeper);
         }
     }
 }
@@ -130,11 +135,15 @@ fn end_one(kind: Kind) {
     let Some(keeper) = lock().by_kind.remove(&kind) else {
         return;
     };
-    // A copy of its process must not end it.
-    if keeper.program == std::process::id() {
-        // The process may have copies, which hold the socket open.
-        let both = nix::sys::socket::Shutdown::Both;
-        let _ = nix::sys::socket::shutdown(keeper.socket.as_raw_fd(), both);
+    keeper.end();
+}
+
+impl Keepers {
+    /// Takes a keeper that takes no more requests. It would end with its socket.
+    fn replace(&mut self, keeper: Arc<Keeper>) {
+        let has_ended = |keeper: &Keeper| poll::has_hung_up(keeper.socket.as_fd()).unwrap_or(true);
+        self.replaced.push(keeper);
+        self.replaced.retain(|keeper| !has_ended(keeper));
     }
 }
 
@@ -235,10 +244,21 @@ impl Keeper {
         }
     }
 
-    /// Forgets a keeper that has died, so that the next call starts another.
+    /// Ends it and its children, unless this process is a copy of the one that it was started for.
+    fn end(&self) {
+        if self.program == std::process::id() {
+            // This process may have copies, which hold the socket open.
+            let both = nix::sys::socket::Shutdown::Both;
+            let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), both);
+        }
+    }
+
+    /// Forgets a keeper that has died or takes no more requests, so that the next call starts another.
     pub(super) fn forget(self: &Arc<Self>) {
-        lock()
+        let mut keepers = lock();
+        keepers
             .by_kind
             .retain(|_, keeper| !Arc::ptr_eq(keeper, self));
+        keepers.replace(Arc::clone(self));
     }
 }

@@ -183,6 +183,7 @@ impl Keeper {
             }
             match self.epoll.wait(self.next_look(is_burying)) {
                 Ok(Some(PROGRAM_ENDED)) => return self.end(),
+                Ok(Some(PROGRAM)) if self.is_retiring => return self.end(),
                 Ok(Some(PROGRAM)) => match self.request() {
                     Served::Goes => {}
                     Served::Child(socket, origin) => {
@@ -225,8 +226,11 @@ impl Keeper {
 
     /// Takes no more requests, and ends after the last child.
     fn retire(&mut self) -> Served {
-        // Not of the end of its socket either.
-        self.epoll.remove(self.program.as_fd());
+        // The program keeps its end, and hangs up if this keeper is to end with what it still has.
+        let program = self.program.as_fd();
+        if self.epoll.await_hang_up(program, PROGRAM).is_err() {
+            return Served::Ended;
+        }
         self.is_retiring = true;
         Served::Goes
     }
