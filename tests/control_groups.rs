@@ -6,10 +6,11 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crossmist::{Child, Error, SandboxPolicy, Sender, channel, func};
+use support::groups::{clean_up, delegate, groups, members};
 use support::{raw, within};
 
 fn main() {
@@ -26,70 +27,6 @@ fn main() {
         ],
         cases![helper_leaves_processes],
     );
-}
-
-const MOUNT: &str = "/sys/fs/cgroup";
-
-/// Mounts the control groups where only this process sees them, and moves it into one that is delegated to
-/// it. Returns the group in which the program may make groups.
-fn delegate(name: &str) -> PathBuf {
-    use nix::mount::{MsFlags, mount};
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-    mount(
-        Some("cgroup2"),
-        MOUNT,
-        Some("cgroup2"),
-        MsFlags::empty(),
-        None::<&str>,
-    )
-    .unwrap();
-    let unit = Path::new(MOUNT).join(format!("crossmist-test-{name}-{}", std::process::id()));
-    std::fs::create_dir(&unit).unwrap();
-    let available = std::fs::read_to_string(Path::new(MOUNT).join("cgroup.controllers")).unwrap();
-    for controller in ["memory", "pids"] {
-        if available.split_whitespace().any(|one| one == controller) {
-            let enable = |group: &Path| {
-                std::fs::write(
-                    group.join("cgroup.subtree_control"),
-                    format!("+{controller}"),
-                )
-            };
-            enable(Path::new(MOUNT)).unwrap();
-            enable(&unit).unwrap();
-        }
-    }
-    raw::set_attribute(&unit, c"trusted.delegate", b"1").unwrap();
-    let program = unit.join("program");
-    std::fs::create_dir(&program).unwrap();
-    std::fs::write(program.join("cgroup.procs"), "0").unwrap();
-    unit
-}
-
-/// The groups of children, in the place for them.
-fn groups(unit: &Path) -> Vec<PathBuf> {
-    let found = [unit.to_owned(), unit.join("program")].into_iter();
-    let entries = found.flat_map(|place| std::fs::read_dir(place).unwrap().flatten());
-    let groups = entries.map(|entry| entry.path());
-    let is_childs = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        name.starts_with("crossmist-") && path.is_dir()
-    };
-    groups.filter(is_childs).collect()
-}
-
-/// Goes back to where it was, and removes what [`delegate`] has made.
-fn clean_up(unit: &Path) {
-    crossmist::keeper::end();
-    support::wait_until("no group is left", || groups(unit).is_empty());
-    let processes =
-        |group: &Path| std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    std::fs::write(Path::new(MOUNT).join("cgroup.procs"), "0").unwrap();
-    let program = unit.join("program");
-    support::wait_until("the keeper is gone", || processes(&program).is_empty());
-    std::fs::remove_dir(program).unwrap();
-    std::fs::remove_dir(unit).unwrap();
 }
 
 fn policy(rest: &str) -> SandboxPolicy {
@@ -130,11 +67,6 @@ fn start(policy: &SandboxPolicy, count: usize) -> Child<()> {
     let child = starts.sandbox(policy).spawn(count, tx).unwrap();
     rx.recv().unwrap().unwrap();
     child
-}
-
-fn members(group: &Path) -> Vec<u32> {
-    let list = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    list.lines().filter_map(|id| id.parse().ok()).collect()
 }
 
 fn a_group_ends_all_that_a_child_has_started() {

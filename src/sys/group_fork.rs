@@ -14,7 +14,7 @@ use super::poll::{self, Deadline};
 use super::process::{Process, leave, open_pidfd};
 
 /// How long the process in between may take. The group may be frozen, for one.
-const TIME: Duration = Duration::from_secs(10);
+const TIME: Duration = Duration::from_secs(2);
 
 /// Forks this process, if it has one thread, into the control group that a directory stands for. Returns `None`
 /// in the copy, whose parent is this process.
