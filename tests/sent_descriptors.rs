@@ -16,7 +16,7 @@ fn main() {
     crossmist::init();
     support::main(
         cases![
-            a_child_sends_descriptors_only_if_a_type_names_one,
+            a_child_sends_descriptors_only_if_a_type_names_one needs Ports,
             a_channel_ends_with_the_child_that_tried_to_park_it,
             what_types_name_is_sent,
             long_messages_need_no_call_that_carries_descriptors,

@@ -106,6 +106,16 @@ impl Policy {
 
     fn found_needs(&self) -> Vec<Found> {
         let mut needs = Vec::new();
+        // First, since it takes the newest kernel.
+        if self.network_unconfined.is_none() && !self.has_own(Namespace::Network) {
+            let udp = self.ports.iter().find(|grant| grant.used_for.is_udp());
+            needs.extend(udp.map(|grant| Found {
+                abi: UDP_ABI,
+                what: "UDP ports",
+                relaxation: "",
+                place: grant.ports.place,
+            }));
+        }
         let mut need = |grant: Option<&Grant>, abi, what, relaxation| {
             if let Some(grant) = grant {
                 let place = grant.origin.place.unwrap_or(self.root);
@@ -181,15 +191,6 @@ impl Policy {
                 "signals to other processes",
                 "landlock-scope",
             );
-        }
-        if self.network_unconfined.is_none() && !self.has_own(Namespace::Network) {
-            let udp = self.ports.iter().find(|grant| grant.used_for.is_udp());
-            needs.extend(udp.map(|grant| Found {
-                abi: UDP_ABI,
-                what: "UDP ports",
-                relaxation: "",
-                place: grant.ports.place,
-            }));
         }
         needs
     }
