@@ -158,7 +158,7 @@ fn all_that_was_started_in_both_is_gone_with_its_call() {
     let inside = members(&groups(&unit).pop().unwrap());
     // The child and what it has started, and not the first process of the namespace.
     assert_eq!(inside.len(), 21);
-    assert!(!inside.contains(&child.id()));
+    assert!(!inside.contains(&child.id().unwrap()));
     child.kill().unwrap();
     assert!(matches!(child.join(), Err(Error::Killed)));
     within(Duration::from_secs(3), || {

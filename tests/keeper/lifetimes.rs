@@ -242,7 +242,7 @@ fn a_keeper_with_little_processor_time_left_is_replaced() {
     // What it was asked before continues, until all is to end.
     assert!(matches!(kept.try_join(), Ok(None)));
     crossmist::keeper::end();
-    let id = kept.id();
+    let id = kept.id().unwrap();
     assert!(matches!(kept.join(), Err(Error::KeeperDied)));
     wait_until_gone(id);
     wait_until_gone(first);
