@@ -33,6 +33,7 @@ fn perform(role: &str, parameters: &[String]) -> Result<()> {
         "tokio-echo" => round_trip::tokio_echo(socket(), parameters),
         "ipc-echo" => round_trip::ipc_echo(parameters),
         "bulk" => bulk::receive_bulk(socket(), parameters),
+        "bulk-slots" => bulk::receive_slots(socket(), parameters),
         "ipc-bulk" => bulk::ipc_receive_bulk(parameters),
         "descriptors" => descriptors::receive_descriptors(socket()),
         _ => Err("there is no such role".into()),

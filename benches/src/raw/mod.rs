@@ -2,6 +2,7 @@
 
 pub(crate) mod early;
 pub(crate) mod process;
+pub(crate) mod slots;
 pub(crate) mod socket;
 
 /// What a floor child is asked to add.

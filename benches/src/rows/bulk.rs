@@ -16,6 +16,7 @@ use super::round_trip::{ipc_child, label, same_bytes};
 use crate::harness::{Group, Placement, Result, Row, Turn, expect_same};
 use crate::ours;
 use crate::raw::process::{Command, Launch};
+use crate::raw::slots::Slots;
 use crate::raw::socket::{self, Kind};
 
 pub(crate) const FAMILY: &str = "bulk, owned";
@@ -62,6 +63,8 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
                 raw(bytes, Kind::Packets, PACKET)
             });
             let bytes = Rc::clone(&payload);
+            group.raw("four shared slots of 256 KiB", move || slots(bytes));
+            let bytes = Rc::clone(&payload);
             group.peer("ipc-channel Vec<u8>", move || ipc_vec(bytes));
             let bytes = Rc::clone(&payload);
             group.peer("ipc-channel bytes_channel", move || ipc_bytes(bytes));
@@ -72,7 +75,30 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
             ours::bulk::one_way(&mut group, &payload);
             group
         });
-    groups.collect()
+    groups.chain(answers(smoke)).collect()
+}
+
+/// A `Vec<u8>` as the answer of a confined call, which makes it. The floor only makes it.
+fn answers(smoke: bool) -> impl Iterator<Item = Group> {
+    let sizes = match smoke {
+        true => [1, 2, 4],
+        false => [1, 16, 64],
+    };
+    sizes.into_iter().map(|mebibytes| {
+        let size = mebibytes << 20;
+        let mut group =
+            Group::new("bulk, answer", label(size), Placement::TwoCores).turn(Turn::MEDIUM);
+        group.raw("a new Vec, filled", move || {
+            Ok(move || {
+                let start = Instant::now();
+                let made = vec![7_u8; size];
+                std::hint::black_box(&made);
+                Ok(start.elapsed().into())
+            })
+        });
+        ours::bulk::answers(&mut group, size);
+        group
+    })
 }
 
 /// What the rows of one size send. Made when the first of them is set up, as passes before it
@@ -140,6 +166,43 @@ pub(crate) fn receive_bulk(socket: OwnedFd, parameters: &[String]) -> Result<()>
     while let Some(bytes) = socket::receive_vec(socket.as_fd(), length, piece)? {
         let length = (bytes.len() as u64).to_le_bytes();
         socket::send_all(socket.as_fd(), &length)?;
+        let summed = sum(&bytes).to_le_bytes();
+        drop(bytes);
+        socket::send_all(socket.as_fd(), &summed)?;
+    }
+    Ok(())
+}
+
+fn slots(payload: Payload) -> Result<impl Row> {
+    let slots = Slots::new()?;
+    let parameters = [slots.path(), payload.len().to_string()];
+    let command = Command::role("bulk-slots", &parameters)?;
+    let (child, socket) = command.start(Launch::PosixSpawn, Kind::Packets)?;
+    let expected = sum(&payload);
+    Ok(move || {
+        let _alive = &child;
+        let start = Instant::now();
+        socket::send_all(socket.as_fd(), &[1])?;
+        slots.send(&payload);
+        let mut length = [0; 8];
+        socket::receive_exact(socket.as_fd(), &mut length)?;
+        let took = start.elapsed();
+        expect_same(u64::from_le_bytes(length), payload.len() as u64)?;
+        let mut summed = [0; 8];
+        socket::receive_exact(socket.as_fd(), &mut summed)?;
+        expect_same(u64::from_le_bytes(summed), expected)?;
+        Ok(took.into())
+    })
+}
+
+pub(crate) fn receive_slots(socket: OwnedFd, parameters: &[String]) -> Result<()> {
+    let [path, length] = parameters else {
+        return Err("wants the slots and the length".into());
+    };
+    let (slots, length) = (Slots::open(path)?, length.parse()?);
+    while let Some(_) = socket::receive_vec(socket.as_fd(), 1, 1)? {
+        let bytes = slots.receive(length);
+        socket::send_all(socket.as_fd(), &(bytes.len() as u64).to_le_bytes())?;
         let summed = sum(&bytes).to_le_bytes();
         drop(bytes);
         socket::send_all(socket.as_fd(), &summed)?;
