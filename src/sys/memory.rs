@@ -129,13 +129,18 @@ impl AsFd for Sealed {
 
 /// Makes an empty memfd that can be sealed and never executed.
 pub(crate) fn create() -> io::Result<OwnedFd> {
+    create_named(NAME)
+}
+
+/// Makes one that `/proc` shows by this name.
+pub(super) fn create_named(name: &CStr) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let created = match memfd_create(
-        NAME,
+        name,
         flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL),
     ) {
         // Linux 6.3 knows MFD_NOEXEC_SEAL.
-        Err(nix::Error::EINVAL) => memfd_create(NAME, flags),
+        Err(nix::Error::EINVAL) => memfd_create(name, flags),
         created => created,
     };
     Ok(created?)

@@ -35,6 +35,7 @@ pub(crate) mod random;
 pub(crate) mod raw;
 #[cfg(feature = "__runtime")]
 pub(crate) mod readiness;
+pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod sigsys;
 pub(crate) mod socket;
