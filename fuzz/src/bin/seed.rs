@@ -60,6 +60,7 @@ fn main() -> io::Result<()> {
         write("packets", &format!("{index:02}-kinds"), index, &kinds())?;
     }
     reports()?;
+    slots()?;
     for (name, text) in crossmist_policy::BUILTIN {
         write_whole("policies", name, text.as_bytes())?;
     }
@@ -84,6 +85,37 @@ fn main() -> io::Result<()> {
         for index in 0..2 {
             write("packets", &format!("{index:02}-{name}"), index, &packets)?;
         }
+    }
+    Ok(())
+}
+
+/// A message in slots, one in a slot that does not exist, one with a piece of each kind, and one to a program
+/// whose slots seem to be in use.
+fn slots() -> io::Result<()> {
+    const NAME: [u8; 8] = [9, 0, 0, 0, 0, 0, 0, 0];
+    let length: u32 = 300_000;
+    // A `Vec` of one `Vec<u8>`, in one run.
+    let mut beginning = vec![0xC1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    beginning.extend(length.to_le_bytes());
+    beginning.extend([0; 4]);
+    beginning.extend(NAME);
+    beginning.extend([1, 0, 0, 0]);
+    beginning.extend(length.to_le_bytes().repeat(2));
+    let in_slot = |number: u8, slot: u8| [&[0xC5, slot, 0, 0, number, 0, 0, 0][..], &NAME].concat();
+    let in_packet = [&[0xC2, 0, 0, 0, 0, 0, 0, 0][..], &NAME, &[7; 1000]].concat();
+    let inputs: [(&str, &[u8], Vec<Vec<u8>>); 4] = [
+        ("whole", &[0], vec![in_slot(0, 3), in_slot(1, 0)]),
+        ("no-such-slot", &[0], vec![in_slot(0, 4)]),
+        ("mixed", &[0], vec![in_packet, in_slot(1, 1), in_slot(2, 2)]),
+        ("in-use", &[255; 1 + 255 * 8], vec![in_slot(0, 0)]),
+    ];
+    for (name, memory, pieces) in inputs {
+        let mut input = memory.to_vec();
+        for packet in std::iter::once(&beginning).chain(&pieces) {
+            input.extend(u16::try_from(packet.len()).unwrap_or(0).to_le_bytes());
+            input.extend(packet);
+        }
+        write_whole("slots", name, &input)?;
     }
     Ok(())
 }
