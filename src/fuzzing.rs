@@ -1,6 +1,8 @@
 //! Entry points for the fuzz targets, for what no public interface decodes by itself: what a
-//! confined child reports about itself, and the packets between program and keeper.
+//! confined child reports about itself, pieces in shared memory, and the packets between program and keeper.
 
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::call::Confined;
@@ -10,7 +12,10 @@ use crate::error::Error;
 use crate::keeper;
 use crate::object::{Limits, Trust};
 use crate::sys::process::Ended;
-use crate::wire::{self, DenialReport};
+use crate::sys::shared;
+use crate::sys::socket::{self, Wait};
+use crate::transport::{Arrival, Inbox, Slots};
+use crate::wire::{self, DenialReport, Message};
 
 /// Decodes a child's report on a denied call, from its packet up to the text of the error.
 pub fn note(packet: &[u8], policy: &SandboxPolicy) {
@@ -73,6 +78,42 @@ pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
                 let _ = error.to_string();
                 return;
             }
+        }
+    }
+}
+
+/// Receives packets as a program does from a child with which it shares memory. `memory` is at the memory's
+/// beginning, where the two say what they do with the rest.
+///
+/// # Errors
+///
+/// Those of the system, if there are no sockets or no memory.
+pub fn slots(packets: &[&[u8]], memory: &[u8]) -> io::Result<()> {
+    let (ours, theirs) = socket::pair()?;
+    let (program, child) = Slots::pair()?;
+    shared::write(child.memory().words(), memory);
+    for packet in packets {
+        let part = [IoSlice::new(packet)];
+        if socket::send(theirs.as_fd(), &part, &[], Wait::Never).is_err() {
+            break;
+        }
+    }
+    drop(theirs);
+    let mut inbox = Inbox::new(true);
+    inbox.use_slots(Some(program));
+    let limits = Limits {
+        message_bytes: 4 << 20,
+        ..Limits::default()
+    };
+    let read = |message: Message<'_>| message.decode::<Vec<Vec<u8>>>(limits, Trust::Data);
+    loop {
+        match inbox.advance(ours.as_fd(), &limits, Trust::Data, Wait::Never, read) {
+            Ok(Arrival::Message(Ok(value))) => {
+                let bytes = value.iter().map(Vec::len).sum::<usize>();
+                assert!(bytes <= limits.message_bytes, "{bytes} bytes");
+            }
+            Ok(Arrival::Message(Err(_)) | Arrival::DenialReport(_) | Arrival::Partly) => {}
+            Ok(Arrival::End) | Err(_) => return Ok(()),
         }
     }
 }

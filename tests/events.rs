@@ -206,6 +206,7 @@ fn a_good_call_is_told() {
                     .map_or(String::new(), |why| format!("{why:?}")),
             ),
             ("limits", &number(status.limits.into())),
+            ("shared_bytes", &number(status.shared_bytes)),
             (
                 "denies_write_execute",
                 &status.denies_write_execute.to_string(),

@@ -130,6 +130,27 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
+    /// Sets whether the child shares memory with this program, through which long values take one copy less: its
+    /// arguments and its answer, and what goes over the channels between the two.
+    ///
+    /// By default it shares none, and everything goes through sockets. Set this for a child that lives for many
+    /// values of a mebibyte or more: once the memory is in use, one arrives in little more than the time of a copy.
+    /// The single answer of a short call is not faster, because the new memory has to be cleared first.
+    ///
+    /// The memory belongs to this call alone. It has 2 MiB, of which only as much exists as is used. For a
+    /// confined child, it is in addition to the policy's `memory`, and counts towards `address_space`; see
+    /// [`ConfinementStatus::shared_bytes`](crate::ConfinementStatus::shared_bytes). No policy has to allow it,
+    /// because the child maps it before it confines itself. If it can't be had, the sockets are used.
+    ///
+    /// # Security
+    ///
+    /// A child can change the memory at any time. So each piece of a value is copied out once, and only the copy
+    /// is looked at. See `SECURITY.md`.
+    pub fn bulk(mut self, bulk: bool) -> Self {
+        self.options.bulk = bulk;
+        self
+    }
+
     /// Sets whether dropping the [`Child`] kills the process. By default it keeps running.
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.options.kill_on_drop = kill;

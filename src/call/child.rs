@@ -20,7 +20,7 @@ use crate::sys::process::Ended;
 #[cfg(feature = "__runtime")]
 use crate::sys::socket::Connection;
 use crate::sys::socket::Wait;
-use crate::transport::{Interest, Outbox, Step, WaitFor};
+use crate::transport::{Interest, Outbox, Slots, Step, WaitFor};
 
 /// A function that is running in a child process.
 ///
@@ -67,6 +67,13 @@ impl<T: Object> Child<T> {
             running: Some(Running::new(process, socket, hold, confined)),
             said: None,
             is_untouched: false,
+        }
+    }
+
+    /// Says what memory the child shares with this process.
+    pub(crate) fn use_slots(&mut self, slots: Option<Slots>) {
+        if let Some(running) = &mut self.running {
+            running.use_slots(slots);
         }
     }
 

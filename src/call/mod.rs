@@ -42,7 +42,7 @@ use crate::sys::passing;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::socket::{self, Connection, Wait};
-use crate::transport::Outbox;
+use crate::transport::{Outbox, Slots};
 
 /// Calls `F` in a child and waits for its result.
 pub(crate) fn run<F: Func>(arguments: F::Args, options: &Options) -> Result<F::Output, Error> {
@@ -110,6 +110,16 @@ pub(crate) fn start_child<'a, F: Func>(
 
     let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
     let (ours, theirs) = sockets::<F::Output>()?;
+    let slots = match options.bulk {
+        // Without them, everything goes through the socket.
+        true => Slots::offer(ours.as_fd()).ok(),
+        false => None,
+    };
+    outbox.use_slots(slots.as_ref());
+    if let Some(slots) = &slots {
+        let links = outbox.links().iter();
+        links.for_each(|link| link.share(slots.memory()));
+    }
     // What fits the socket is there before the child exists.
     outbox
         .advance(ours.as_fd(), Wait::Never)
@@ -126,7 +136,7 @@ pub(crate) fn start_child<'a, F: Func>(
     let policy = confined
         .as_ref()
         .map(|confined| confined.policy_name().to_owned());
-    let child = match confined {
+    let mut child = match confined {
         None => {
             let process = unconfined::start::<F>(program, theirs, options)?;
             Child::new(ChildProcess::own(process), ours, hold, None)
@@ -145,6 +155,7 @@ pub(crate) fn start_child<'a, F: Func>(
             child
         }
     };
+    child.use_slots(slots);
     #[cfg(feature = "tracing")]
     events::started(F::NAME, policy.as_deref(), || child.id());
     Ok((child, outbox))

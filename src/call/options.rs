@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) kill_on_parent_death: bool,
     pub(crate) process_group: Option<i32>,
     pub(crate) privileged: bool,
+    /// Whether memory is shared with the child, for long values.
+    pub(crate) bulk: bool,
     /// The policy of a function that has none of its own.
     pub(crate) policy: Option<SandboxPolicy>,
     /// The values of the policy's variables.

@@ -20,7 +20,7 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::process::Ended;
 use crate::sys::socket::{Connection, Wait};
 use crate::transport::{
-    Arrival, CROWD_INTERVAL, Fault, Inbox, Interest, Outbox, Sent, Step, WaitFor,
+    Arrival, CROWD_INTERVAL, Fault, Inbox, Interest, Outbox, Sent, Slots, Step, WaitFor,
 };
 use crate::wire::ProtocolError;
 
@@ -132,6 +132,10 @@ impl Running {
             rest: Rest::default(),
             is_over: false,
         }
+    }
+
+    pub(super) fn use_slots(&mut self, slots: Option<Slots>) {
+        self.inbox.use_slots(slots);
     }
 
     /// Sends a message, as far as the child reads it before it ends.

@@ -7,9 +7,12 @@ use super::ChannelError;
 use crate::object::{DecodeError, Exceeded, Limits, Link, Object, Terms, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::socket::{Connection, Wait};
+use crate::transport;
 #[cfg(feature = "__runtime")]
 use crate::transport::CROWD_INTERVAL;
-use crate::transport::{Arrival, Cost, Fault, Inbox, Interest, Outbox, Sent, Step, is_too_costly};
+use crate::transport::{
+    Arrival, Cost, Fault, Inbox, Interest, Outbox, Sent, Slots, Step, is_too_costly,
+};
 use crate::wire::{Message, ProtocolError};
 
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct Endpoint {
     socket: Arc<Connection>,
     /// What it has to do with the other end, if both were made here.
     link: Option<Link>,
+    /// Shared with the program that this end comes from.
+    slots: Option<Slots>,
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
@@ -59,10 +64,19 @@ impl Endpoint {
         }
     }
 
+    /// An end that the program has given its child.
+    pub(super) fn given(socket: OwnedFd, trust: Trust) -> Self {
+        let mut endpoint = Self::new(socket, trust);
+        endpoint.slots = transport::given_slots().cloned();
+        endpoint.inbox.use_slots(endpoint.slots.clone());
+        endpoint
+    }
+
     fn of(socket: Connection, trust: Trust) -> Self {
         Self {
             socket: Arc::new(socket),
             link: None,
+            slots: None,
             limits: Limits::default(),
             trust,
             inbox: Inbox::default(),
@@ -123,12 +137,29 @@ impl Endpoint {
         if self.half_sent {
             return Err(ChannelError::HalfSent);
         }
-        let outbox = Outbox::encode(value, self.limits, self.trust)?;
+        let mut outbox = Outbox::encode(value, self.limits, self.trust)?;
         if let Some(terms) = self.terms() {
             // What is passed to the call later is held to the same as what it began with.
             outbox.links().iter().for_each(|link| link.pass(&terms));
         }
+        if let Some(memory) = self.link.as_ref().and_then(Link::memory) {
+            outbox.links().iter().for_each(|link| link.share(memory));
+            if !outbox.is_one_packet() {
+                outbox.use_slots(Some(&Slots::of_program(Arc::clone(memory))));
+            }
+        }
+        outbox.use_slots(self.slots.as_ref());
         Ok(outbox)
+    }
+
+    /// Finds the slots that are shared with the call that has the other end.
+    fn find_slots(&mut self) {
+        if self.slots.is_none()
+            && let Some(memory) = self.link.as_ref().and_then(Link::memory)
+        {
+            self.slots = Some(Slots::of_program(Arc::clone(memory)));
+            self.inbox.use_slots(self.slots.clone());
+        }
     }
 
     /// Converts the outcome of the last step of a send.
@@ -205,6 +236,7 @@ impl Endpoint {
         if let Some(error) = self.unusable() {
             return Err(error);
         }
+        self.find_slots();
         let (terms, trust) = (self.terms(), self.trust);
         let limits = limits(self.limits, terms.as_deref());
         let read = |message: Message<'_>| read(message, terms.as_deref(), limits, trust);
@@ -227,6 +259,7 @@ impl Endpoint {
         if let Some(error) = self.unusable() {
             return Step::Done(Err(error));
         }
+        self.find_slots();
         let (terms, trust) = (self.terms(), self.trust);
         let limits = limits(self.limits, terms.as_deref());
         let read = |message: Message<'_>| read(message, terms.as_deref(), limits, trust);

@@ -49,7 +49,7 @@ impl Endpoint {
         })?;
         let socket = descriptor.into_owned();
         let mut endpoint = match decoder.is_trusted() {
-            true => Endpoint::new(socket, trust),
+            true => Endpoint::given(socket, trust),
             false => Endpoint::foreign(socket, trust),
         };
         endpoint.limits = limits;

@@ -13,7 +13,7 @@ use crate::func::{Arguments, Func};
 use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::signals;
-use crate::transport::Outbox;
+use crate::transport::{self, Outbox};
 
 /// How the child's part of a call went, as its exit status. The answer has already told the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,7 @@ fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
 
 /// Sends an answer, and returns whether somebody was there to receive it.
 pub(super) fn send(outbox: &mut Outbox<'_>) -> bool {
+    outbox.use_slots(transport::given_slots());
     SOCKET
         .get()
         .is_some_and(|socket| outbox.send(socket.as_fd(), Deadline::NEVER).is_ok())

@@ -138,7 +138,7 @@ fn run(socket: OwnedFd, mut origin: Option<Origin>) -> i32 {
     let socket = SOCKET.get_or_init(|| socket);
 
     let limits = launch_limits();
-    let mut inbox = Inbox::of_the_program();
+    let mut inbox = Inbox::for_launch();
     let arrival = inbox.receive(
         socket.as_fd(),
         &limits,

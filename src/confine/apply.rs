@@ -81,6 +81,7 @@ pub(crate) fn apply(
         true => usage(),
         false => first_usage(),
     };
+    let usage = usage.map(|usage| count_slots(usage, received));
     // Before the keeper's descriptors, which lead to namespaces, are closed, and before rights are given up.
     let namespaces = origin
         .complete(&fixed.namespaces, plan.root.as_ref())
@@ -155,6 +156,18 @@ pub(crate) fn apply(
 /// Up to how many received bytes the memory of a process is taken to be that of the process that it is a copy
 /// of. Up to twice as many bytes then count towards its limit.
 const RECEIVED_UNCOUNTED: usize = 256 << 10;
+
+/// Counts the memory that is shared with the program as mapped already, if it was mapped after that was read.
+fn count_slots(usage: Usage, received: usize) -> Usage {
+    let uncounted = match received > RECEIVED_UNCOUNTED {
+        true => 0,
+        false => transport::given_slot_bytes(),
+    };
+    Usage {
+        mapped: usage.mapped.saturating_add(uncounted),
+        ..usage
+    }
+}
 
 /// Closes every descriptor but those of the call.
 #[expect(

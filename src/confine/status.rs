@@ -6,6 +6,7 @@ use super::control_group::ControlGroup;
 use super::namespaces::{Namespace, NamespaceSet};
 use super::plan::StaticPlan;
 use super::users::{SameUser, User};
+use crate::transport;
 
 /// What is enforced on a confined child, layer by layer.
 ///
@@ -39,6 +40,9 @@ pub struct ConfinementStatus {
     pub control_group: Option<ControlGroup>,
     /// How many resource limits were set.
     pub limits: u32,
+    /// How many bytes of memory the child shares with the program, so that long values take one copy less. They
+    /// are in addition to the policy's `memory`; 0 if the child shares none.
+    pub shared_bytes: u64,
     /// Whether memory cannot be writable and executable at the same time (PR_SET_MDWE).
     pub denies_write_execute: bool,
     /// Whether other processes of the same user may inspect the child.
@@ -97,6 +101,7 @@ impl ConfinementStatus {
                     + usize::from(fixed.memory.is_some())
                     + usize::from(fixed.mappable.is_some()),
             ),
+            shared_bytes: transport::given_slot_bytes(),
             denies_write_execute,
             dumpable: fixed.dumpable,
             relaxed: fixed.relaxed,

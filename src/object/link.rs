@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::Limits;
+use crate::sys::shared::Shared;
 use crate::sys::socket::Connection;
 
 /// One end of a channel that was made in this process.
@@ -20,6 +21,8 @@ struct End {
     socket: Weak<Connection>,
     /// What the call that has the other end is held to.
     terms: OnceLock<Arc<Terms>>,
+    /// What memory is shared with that call.
+    memory: OnceLock<Arc<Shared>>,
 }
 
 impl Link {
@@ -27,6 +30,7 @@ impl Link {
         let pair = Arc::new(sockets.map(|socket| End {
             socket: Arc::downgrade(socket),
             terms: OnceLock::new(),
+            memory: OnceLock::new(),
         }));
         [false, true].map(|is_second| Self {
             pair: Arc::clone(&pair),
@@ -48,6 +52,16 @@ impl Link {
     pub(crate) fn pass(&self, terms: &Arc<Terms>) {
         // An end is passed once; one that comes back is none of a pair.
         let _ = self.end(!self.is_second).terms.set(Arc::clone(terms));
+    }
+
+    /// What memory is shared with the call that the other end was passed to.
+    pub(crate) fn memory(&self) -> Option<&Arc<Shared>> {
+        self.end(self.is_second).memory.get()
+    }
+
+    /// Says that this end is passed to a call that shares memory with this process.
+    pub(crate) fn share(&self, memory: &Arc<Shared>) {
+        let _ = self.end(!self.is_second).memory.set(Arc::clone(memory));
     }
 
     /// The other end's socket, as long as it is there.

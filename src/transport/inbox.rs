@@ -1,17 +1,18 @@
 //! `Inbox`: a message that is being received.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::buffers::{RECEIVED, keep, kept};
 use super::cost::Cost;
+use super::slots::{self, LEAST_BYTES, Receiving, Slots};
 use super::{PACKET_BYTES, SLICE};
 use crate::object::{Limits, Trust};
 use crate::sys::contested::{Arrived, Contested};
 use crate::sys::fd::Received;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Packet, Wait};
-use crate::wire::{Assembly, DenialReport, Header, Message, Piece, ProtocolError};
+use crate::wire::{Assembly, DenialReport, Header, Message, OFFER, Piece, ProtocolError};
 
 /// What [`Inbox::advance`] found.
 #[derive(Debug)]
@@ -61,8 +62,12 @@ impl Fault {
 pub(crate) struct Inbox {
     /// Whether notes may come.
     takes_notes: bool,
+    /// Whether shared memory may be offered.
+    takes_offer: bool,
+    /// Shared with the peer, if it is who it was.
+    slots: Option<Slots>,
     /// What has arrived of a message of several packets.
-    assembly: Option<Box<Assembly>>,
+    under_way: Option<Box<UnderWay>>,
     /// What the packets have cost.
     cost: Cost,
     /// The peer has closed its end and left something unread.
@@ -71,7 +76,46 @@ pub(crate) struct Inbox {
     contested: Option<Contested>,
 }
 
+/// A message of several packets, some of which have arrived.
+#[derive(Debug)]
+struct UnderWay {
+    assembly: Assembly,
+    /// Where the sender may put the pieces to come.
+    slots: Option<Receiving>,
+}
+
+impl UnderWay {
+    /// Takes the next piece, of whose packet `bytes` bytes went to the assembly's target.
+    fn take_piece(
+        &mut self,
+        head: &[u8],
+        bytes: usize,
+        cost: &mut Cost,
+    ) -> Result<(), ProtocolError> {
+        if let Some(slot) = self.assembly.slot_of(head, bytes)? {
+            let (target, length) = self.assembly.target();
+            // To touch memory can cost something as well, for example if the peer has given its pages back.
+            let copied = cost.watch(|| {
+                let slots = self.slots.as_ref();
+                Ok(slots.is_some_and(|slots| slots.empty(slot, length, target)))
+            });
+            if !copied.unwrap_or(false) {
+                return Err(ProtocolError::Slot { slot });
+            }
+        }
+        self.assembly.took_piece()
+    }
+}
+
 impl Inbox {
+    /// Creates an inbox for the launch socket of a child, over which shared memory may be offered first.
+    pub(crate) fn for_launch() -> Self {
+        Self {
+            takes_offer: true,
+            ..Self::of_the_program()
+        }
+    }
+
     /// Creates an inbox, which does or does not accept a child's notes.
     pub(crate) fn new(takes_notes: bool) -> Self {
         Self {
@@ -102,9 +146,14 @@ impl Inbox {
         self.was_reset
     }
 
+    /// Lets the peer put long messages into shared memory, if it has the same.
+    pub(crate) fn use_slots(&mut self, slots: Option<Slots>) {
+        self.slots = slots;
+    }
+
     /// Returns whether part of a message has arrived.
     pub(crate) fn is_mid_message(&self) -> bool {
-        self.assembly.is_some() || self.contested.as_ref().is_some_and(Contested::is_under_way)
+        self.under_way.is_some() || self.contested.as_ref().is_some_and(Contested::is_under_way)
     }
 
     /// Receives packets until a message is complete, and passes it to `read`. With [`Wait::Never`],
@@ -120,7 +169,7 @@ impl Inbox {
     ) -> Result<Arrival<R>, Fault> {
         let mut slice = None;
         loop {
-            let Some(assembly) = &mut self.assembly else {
+            let Some(under_way) = &mut self.under_way else {
                 let mut buffer = kept(&RECEIVED);
                 let result = self.first(socket, limits, trust, wait, &mut buffer);
                 match result {
@@ -148,7 +197,7 @@ impl Inbox {
                         keep(&RECEIVED, buffer);
                         return Ok(Arrival::Partly);
                     }
-                    Ok(First::Begun) => keep(&RECEIVED, buffer),
+                    Ok(First::Begun | First::Offer) => keep(&RECEIVED, buffer),
                     Err(fault) => {
                         keep(&RECEIVED, buffer);
                         return Err(fault);
@@ -156,9 +205,11 @@ impl Inbox {
                 }
                 continue;
             };
-            if assembly.is_complete() {
-                let result = read(assembly.message());
-                self.assembly = None;
+            if under_way.assembly.is_complete() {
+                // Before it is read, since that may take as long as a call.
+                under_way.slots = None;
+                let result = read(under_way.assembly.message());
+                self.under_way = None;
                 return Ok(Arrival::Message(result));
             }
             // At least one piece is received each time.
@@ -168,7 +219,7 @@ impl Inbox {
                 None => slice = (wait == Wait::Never).then(|| Deadline::after(SLICE)),
             }
             let mut head = Vec::with_capacity(Piece::BYTES);
-            let (target, room) = assembly.target();
+            let (target, room) = under_way.assembly.target();
             let packet = self.cost.watch(|| {
                 let tail = Some((&mut *target, room));
                 receive(
@@ -195,7 +246,7 @@ impl Inbox {
                 return Ok(Arrival::Partly);
             };
             if packet.bytes == 0 {
-                self.assembly = None;
+                self.under_way = None;
                 return Err(ProtocolError::Unfinished.into());
             }
             if self.takes_notes && head.first() == Some(&DenialReport::KIND) {
@@ -204,7 +255,7 @@ impl Inbox {
                 let end = target.len();
                 let more = packet.bytes.saturating_sub(bytes.len());
                 bytes.extend_from_slice(target.get(end.saturating_sub(more)..).unwrap_or_default());
-                self.assembly = None;
+                self.under_way = None;
                 return Ok(Arrival::DenialReport(DenialReport::parse(&bytes)?));
             }
             let result = if packet.truncated {
@@ -215,10 +266,11 @@ impl Inbox {
                     found: packet.descriptors.len(),
                 })
             } else {
-                assembly.piece(&head, packet.bytes.saturating_sub(Piece::BYTES))
+                let bytes = packet.bytes.saturating_sub(Piece::BYTES);
+                under_way.take_piece(&head, bytes, &mut self.cost)
             };
             if let Err(error) = result {
-                self.assembly = None;
+                self.under_way = None;
                 return Err(error.into());
             }
         }
@@ -268,12 +320,26 @@ impl Inbox {
         {
             return Ok(First::DenialReport);
         }
+        if self.takes_offer && **buffer == OFFER {
+            // Once, and first.
+            self.takes_offer = false;
+            if let [Some(memory)] = &packet.descriptors[..] {
+                self.slots = slots::take_offer(memory.as_fd());
+            }
+            return Ok(First::Offer);
+        }
         let header = Header::parse(buffer, packet.descriptors.len(), limits, trust)?;
         let body = &buffer[Header::BYTES..];
         if header.runs == 0 && header.body_bytes() == body.len() as u64 {
             return Ok(First::Whole(header, packet.descriptors));
         }
-        self.assembly = Some(Box::new(Assembly::new(header, body, packet.descriptors)?));
+        let assembly = Assembly::new(header, body, packet.descriptors)?;
+        let slots = match assembly.missing_bytes() >= LEAST_BYTES as u64 {
+            true => self.slots.as_ref(),
+            false => None,
+        };
+        let slots = slots.and_then(|slots| slots.begin_to_receive(assembly.name()));
+        self.under_way = Some(Box::new(UnderWay { assembly, slots }));
         Ok(First::Begun)
     }
 
@@ -306,6 +372,8 @@ impl Inbox {
 
 enum First {
     DenialReport,
+    /// Memory that is shared with the program.
+    Offer,
     Whole(Header, Vec<Option<Received>>),
     Begun,
     /// The packet is still being received.

@@ -7,6 +7,7 @@ mod buffers;
 mod cost;
 mod inbox;
 mod outbox;
+mod slots;
 mod step;
 
 use std::io;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub(crate) use self::cost::{Cost, EXCESS_TIME, do_without_measuring};
 pub(crate) use self::inbox::{Arrival, Fault, Inbox};
 pub(crate) use self::outbox::{CROWD_INTERVAL, Outbox, Sent, is_crowded, is_too_costly};
+pub(crate) use self::slots::{Slots, given as given_slots, given_bytes as given_slot_bytes};
 pub(crate) use self::step::{Interest, Step, WaitFor};
 use crate::object::{Limits, Trust};
 use crate::sys::poll::Deadline;

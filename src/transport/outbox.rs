@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::buffers::{SENT, keep, kept};
 use super::cost::{Cost, EXCESS_TIME};
+use super::slots::{LEAST_BYTES, SLOT_BYTES, Sending, Slots};
 use super::{PACKET_BYTES, SLICE};
 use crate::object::{EncodeError, Encoded, Encoder, Limits, Link, Object, Trust};
 use crate::sys::poll::{self, Deadline};
@@ -26,6 +27,10 @@ pub(crate) struct Outbox<'a> {
     piece: u32,
     /// The longest packet that the system has not refused.
     packet_bytes: usize,
+    /// Shared with the peer, if it is who it was.
+    slots: Option<Slots>,
+    /// Whether they are used for this message.
+    sending: Option<Sending>,
     /// What the packets have cost.
     cost: Cost,
     /// Until when a packet is tried again that was refused for the descriptors in flight.
@@ -84,6 +89,8 @@ impl<'a> Outbox<'a> {
             next: Next::First,
             piece: 0,
             packet_bytes: PACKET_BYTES,
+            slots: None,
+            sending: None,
             cost: Cost::default(),
             crowded_until: None,
         }
@@ -92,6 +99,13 @@ impl<'a> Outbox<'a> {
     /// Returns whether it fits in one packet, so that sending it is all or nothing.
     pub(crate) fn is_one_packet(&self) -> bool {
         self.name == 0
+    }
+
+    /// Sends as much as possible through shared memory, if the receiver has the same and looks there.
+    pub(crate) fn use_slots(&mut self, slots: Option<&Slots>) {
+        if self.slots.is_none() && !self.is_one_packet() {
+            self.slots = slots.cloned();
+        }
     }
 
     /// Returns the ends of channels in it.
@@ -172,18 +186,13 @@ impl<'a> Outbox<'a> {
                 self.next = Next::Body { sent: length };
             }
             Next::Body { sent } => {
-                let length = (body.len() - sent).min(self.packet_bytes);
-                self.send_piece(socket, &body[sent..sent + length], wait)?;
-                self.piece = self.piece.wrapping_add(1);
+                let length = self.send_piece(socket, sent, None, wait)?;
                 self.next = Next::Body {
                     sent: sent + length,
                 };
             }
             Next::Run { index, sent } => {
-                let run = &self.message.bulk[index];
-                let length = (run.len() - sent).min(self.packet_bytes);
-                self.send_piece(socket, &run[sent..sent + length], wait)?;
-                self.piece = self.piece.wrapping_add(1);
+                let length = self.send_piece(socket, sent, Some(index), wait)?;
                 self.next = Next::Run {
                     index,
                     sent: sent + length,
@@ -206,23 +215,61 @@ impl<'a> Outbox<'a> {
         }
         if matches!(self.next, Next::Run { index, .. } if index == self.message.bulk.len()) {
             self.next = Next::Done;
+            self.sending = None;
         }
         Ok(())
     }
 
-    fn send_piece(&self, socket: BorrowedFd<'_>, bytes: &[u8], wait: Wait) -> io::Result<()> {
-        let head = Piece {
+    /// Sends the next piece of a run, or of the body, of which `sent` bytes have been sent. Returns its length.
+    fn send_piece(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        sent: usize,
+        run: Option<usize>,
+        wait: Wait,
+    ) -> io::Result<usize> {
+        let part: &[u8] = match run {
+            Some(index) => &self.message.bulk[index],
+            None => &self.message.bytes,
+        };
+        let rest = &part[sent..];
+        let mut piece = Piece {
             number: self.piece,
             name: self.name,
+            slot: None,
+        };
+        let for_slot = &rest[..rest.len().min(SLOT_BYTES)];
+        if let Some(slots) = &self.slots
+            && for_slot.len() >= LEAST_BYTES
+        {
+            if self.sending.is_none() {
+                self.sending = slots.begin_to_send(self.name);
+            }
+            piece.slot = self
+                .sending
+                .as_mut()
+                .and_then(|sending| sending.fill(for_slot));
         }
-        .to_bytes();
-        socket::send(
-            socket,
-            &[IoSlice::new(&head), IoSlice::new(bytes)],
-            &[],
-            wait,
-        )?;
-        Ok(())
+        let for_packet = match piece.slot {
+            Some(_) => &[],
+            None => &rest[..rest.len().min(self.packet_bytes)],
+        };
+        let head = piece.to_bytes();
+        let parts = [IoSlice::new(&head), IoSlice::new(for_packet)];
+        let parts = match piece.slot {
+            Some(_) => &parts[..1],
+            None => &parts[..],
+        };
+        let result = socket::send(socket, parts, &[], wait);
+        if let (Err(_), Some(slot), Some(sending)) = (&result, piece.slot, &self.sending) {
+            sending.take_back(slot);
+        }
+        result?;
+        self.piece = self.piece.wrapping_add(1);
+        Ok(match piece.slot {
+            Some(_) => for_slot.len(),
+            None => for_packet.len(),
+        })
     }
 
     /// Sends all of it. Waits until `deadline` while the socket is full.

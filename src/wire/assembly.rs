@@ -88,8 +88,9 @@ impl Assembly {
         }
     }
 
-    /// Accounts for a piece of which `bytes` bytes went to the [`target`](Self::target).
-    pub(crate) fn piece(&mut self, head: &[u8], bytes: usize) -> Result<(), ProtocolError> {
+    /// Returns the slot that holds the next piece, or `None` if its bytes are in the packet that begins with
+    /// `head`, after which `bytes` bytes went to the [`target`](Self::target).
+    pub(crate) fn slot_of(&self, head: &[u8], bytes: usize) -> Result<Option<u8>, ProtocolError> {
         let piece = Piece::parse(head)?;
         if (piece.name, piece.number) != (self.header.name, self.next) {
             return Err(ProtocolError::Piece {
@@ -99,14 +100,36 @@ impl Assembly {
                 expected_piece: self.next,
             });
         }
-        if bytes == 0 {
-            return Err(ProtocolError::Short {
+        match piece.slot {
+            None if bytes == 0 => Err(ProtocolError::Short {
                 bytes: Piece::BYTES,
                 header: Piece::BYTES,
-            });
+            }),
+            Some(_) if bytes > 0 => Err(ProtocolError::Truncated),
+            slot => Ok(slot),
         }
+    }
+
+    /// Accounts for a piece that is at the [`target`](Self::target).
+    pub(crate) fn took_piece(&mut self) -> Result<(), ProtocolError> {
         self.next = self.next.wrapping_add(1);
         self.read_lengths()
+    }
+
+    /// Returns the name of the message.
+    pub(crate) fn name(&self) -> u64 {
+        self.header.name
+    }
+
+    /// Returns how much is still to come.
+    pub(crate) fn missing_bytes(&self) -> u64 {
+        let arrived = self
+            .runs
+            .iter()
+            .map(Vec::len)
+            .fold(self.body.len(), usize::saturating_add);
+        let arrived = u64::try_from(arrived).unwrap_or(u64::MAX);
+        self.header.message_bytes().saturating_sub(arrived)
     }
 
     /// Takes all runs at once.

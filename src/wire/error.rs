@@ -76,6 +76,13 @@ pub enum ProtocolError {
         /// The number that is next.
         expected_piece: u32,
     },
+    /// A piece is said to be in a slot of shared memory, and this end shares none with the peer for this message,
+    /// or not so many.
+    #[error("a piece in slot {slot} of shared memory, which is not one that this end looks into")]
+    Slot {
+        /// The number of the slot.
+        slot: u8,
+    },
     /// The lengths of the runs contradict the header.
     #[error("runs of bytes that contradict the header")]
     Runs,

@@ -28,7 +28,7 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) const BYTES: usize = 32;
-    const KIND: u8 = 0xC1;
+    pub(super) const KIND: u8 = 0xC1;
 
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let [d0, d1] = self.descriptors.to_le_bytes();
@@ -146,44 +146,63 @@ impl Header {
     }
 }
 
-/// The beginning of every further packet.
+/// The beginning of every further packet, after which the bytes of the piece follow. If they are in a slot of
+/// shared memory instead, nothing follows. Their number is not said: it is what the receiver expects next, at
+/// most a slot's length.
 ///
 /// | bytes | field |
 /// |---|---|
-/// | 0 | kind, [`Piece::KIND`] |
-/// | 1..4 | zero |
+/// | 0 | kind, [`Piece::KIND`], or [`Piece::IN_SLOT`] |
+/// | 1 | zero, or the number of the slot |
+/// | 2..4 | zero |
 /// | 4..8 | number of the piece, from 0 |
 /// | 8..16 | name of the message |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) number: u32,
     pub(crate) name: u64,
+    pub(crate) slot: Option<u8>,
 }
 
 impl Piece {
     pub(crate) const BYTES: usize = 16;
-    const KIND: u8 = 0xC2;
+    pub(super) const KIND: u8 = 0xC2;
+    pub(super) const IN_SLOT: u8 = 0xC5;
 
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let (kind, slot) = match self.slot {
+            None => (Self::KIND, 0),
+            Some(slot) => (Self::IN_SLOT, slot),
+        };
         let [n0, n1, n2, n3] = self.number.to_le_bytes();
         let [a, b, c, d, e, f, g, h] = self.name.to_le_bytes();
-        [Self::KIND, 0, 0, 0, n0, n1, n2, n3, a, b, c, d, e, f, g, h]
+        [kind, slot, 0, 0, n0, n1, n2, n3, a, b, c, d, e, f, g, h]
     }
 
     pub(crate) fn parse(packet: &[u8]) -> Result<Self, ProtocolError> {
-        let [kind, z0, z1, z2, n0, n1, n2, n3, name @ ..] = packet
+        let [kind, slot, z1, z2, n0, n1, n2, n3, name @ ..] = packet
             .first_chunk::<{ Self::BYTES }>()
             .ok_or(ProtocolError::Short {
                 bytes: packet.len(),
                 header: Self::BYTES,
             })?;
-        if *kind != Self::KIND {
-            return Err(ProtocolError::Field {
-                field: "kind",
-                value: (*kind).into(),
-            });
-        }
-        if [*z0, *z1, *z2] != [0; 3] {
+        let slot = match *kind {
+            Self::KIND if *slot != 0 => {
+                return Err(ProtocolError::Field {
+                    field: "zero",
+                    value: 1,
+                });
+            }
+            Self::KIND => None,
+            Self::IN_SLOT => Some(*slot),
+            kind => {
+                return Err(ProtocolError::Field {
+                    field: "kind",
+                    value: kind.into(),
+                });
+            }
+        };
+        if [*z1, *z2] != [0; 2] {
             return Err(ProtocolError::Field {
                 field: "zero",
                 value: 1,
@@ -192,6 +211,11 @@ impl Piece {
         Ok(Self {
             number: u32::from_le_bytes([*n0, *n1, *n2, *n3]),
             name: u64::from_le_bytes(*name),
+            slot,
         })
     }
 }
+
+/// The packet by which a program gives its child shared memory, beside the memory's descriptor. A child
+/// accepts it before its launch message and nowhere else, and a program never.
+pub(crate) const OFFER: [u8; 8] = [0xC4, 0, 0, 0, 0, 0, 0, 0];

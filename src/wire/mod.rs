@@ -5,6 +5,8 @@
 //! [`Header`] with as much of the body as fits. The rest follows in packets with one [`Piece`]
 //! each: first the rest of the body, then run after run. Nearly every message is one packet.
 //! Descriptors come only with the first packet.
+//!
+//! A piece can be in memory that both ends have mapped. Its packet then says where.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -17,13 +19,33 @@ mod denial;
 mod error;
 mod header;
 
-pub(crate) use self::assembly::{Assembly, Message};
+pub(crate) use self::assembly::{Assembly, Message, PIECE_BYTES};
 pub use self::bytes::{BytesError, encode_into, from_bytes, to_bytes};
 pub(crate) use self::denial::DenialReport;
 pub use self::error::ProtocolError;
-pub(crate) use self::header::{Header, Piece};
+pub(crate) use self::header::{Header, OFFER, Piece};
 use crate::object::{Encoded, Limits, Trust};
 pub(crate) use crate::sys::socket::MAX_DESCRIPTORS;
+
+/// What a packet is shows in its first byte.
+const _: () = {
+    let [offer, ..] = OFFER;
+    let mut kinds: &[u8] = &[
+        Header::KIND,
+        Piece::KIND,
+        Piece::IN_SLOT,
+        DenialReport::KIND,
+        offer,
+    ];
+    while let [first, rest @ ..] = kinds {
+        let mut others = rest;
+        while let [other, more @ ..] = others {
+            assert!(*first != *other, "two kinds of packets begin alike");
+            others = more;
+        }
+        kinds = rest;
+    }
+};
 
 /// Finishes the sections of a message. The header goes into the room at the beginning of its bytes,
 /// and references and lengths of runs go after them. The runs stay beside it.

@@ -618,6 +618,12 @@ pub(crate) fn can_map(protection: i32) -> bool {
     map(4096, protection, flags, -1).is_ok()
 }
 
+/// Whether memory can be mapped for sharing.
+pub(crate) fn can_share() -> bool {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    map(4096, libc::PROT_READ | libc::PROT_WRITE, flags, -1).is_ok()
+}
+
 /// Whether this process may make user namespaces. It must have one thread.
 pub(crate) fn has_user_namespaces() -> bool {
     // SAFETY: as the caller says, there is one thread.
@@ -780,4 +786,26 @@ pub(crate) fn control_groups() -> i32 {
         })
     });
     exit_status(pid)
+}
+
+/// The memory that this process shares with another one for long values, as words, if there is some.
+pub(crate) fn shared_slots() -> Option<&'static [std::sync::atomic::AtomicU64]> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps
+        .lines()
+        .find(|line| line.contains("memfd:crossmist-slots"))?;
+    let (range, _) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
+    let [start, end] = [start, end].map(|at| usize::from_str_radix(at, 16).unwrap());
+    let words = (end - start) / 8;
+    // SAFETY: a mapping that stays as long as the process does in the tests that use this; its words are only
+    // ever used as atomics.
+    Some(unsafe { std::slice::from_raw_parts(start as *const _, words) })
+}
+
+/// Gives the pages of shared memory back to the system, whoever else has mapped them.
+pub(crate) fn punch_out(words: &'static [std::sync::atomic::AtomicU64]) -> std::io::Result<()> {
+    let at = words.as_ptr().cast_mut().cast();
+    // SAFETY: the pages read as zero from here on, which atomics may.
+    check(unsafe { libc::madvise(at, size_of_val(words), libc::MADV_REMOVE) }).map(drop)
 }
