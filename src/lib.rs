@@ -183,8 +183,8 @@ pub use crate::confine::{
     can_deny_write_execute, landlock_abi,
 };
 pub use crate::error::{
-    BacktraceFrame, ChildText, DeniedCall, Error, Panic, Resource, ResultLimit, Step, Traffic,
-    UnsupportedKind, UnusableKind, Violation,
+    BacktraceFrame, Blame, ChildText, DeniedCall, Error, Panic, Resource, ResultLimit, Step,
+    Traffic, UnsupportedKind, UnusableKind, Violation,
 };
 pub use crate::object::{
     Blob, BlobBuf, DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object,

@@ -1,6 +1,7 @@
 //! The errors of a call, with one variant for each stage.
 
 mod backtrace;
+mod blame;
 mod kinds;
 mod panic;
 mod result_limit;
@@ -19,6 +20,7 @@ pub use self::backtrace::BacktraceFrame;
 #[cfg(crossmist_learn)]
 pub(crate) use self::backtrace::line_of;
 pub(crate) use self::backtrace::{NamedPlace, Place, Stack};
+pub use self::blame::Blame;
 pub(crate) use self::kinds::Unusable;
 pub use self::kinds::{UnsupportedKind, UnusableKind};
 pub use self::panic::Panic;
