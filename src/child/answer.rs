@@ -73,6 +73,7 @@ fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
 /// Sends an answer, and returns whether somebody was there to receive it.
 pub(super) fn send(outbox: &mut Outbox<'_>) -> bool {
     outbox.use_slots(transport::given_slots());
+    outbox.let_it_cost();
     SOCKET
         .get()
         .is_some_and(|socket| outbox.send(socket.as_fd(), Deadline::NEVER).is_ok())
