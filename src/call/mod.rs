@@ -42,7 +42,7 @@ use crate::sys::passing;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
 use crate::sys::socket::{self, Connection, Wait};
-use crate::transport::{Outbox, Slots};
+use crate::transport::{self, Outbox, Slots};
 
 /// Calls `F` in a child and waits for its result.
 pub(crate) fn run<F: Func>(arguments: F::Args, options: &Options) -> Result<F::Output, Error> {
@@ -205,13 +205,15 @@ pub fn prepare<F: Func>(_: F) -> Result<(), Error> {
     }
 }
 
-/// Refuses what no child is started for.
+/// Refuses what no child is started for. Comes before the first one.
 fn may_start<F: Func>(options: &Options, is_confined: bool) -> Result<(), Error> {
     refuse_code_in_result::<F>()?;
     if is_confined || options.clear_environment {
         refuse_merged_example()?;
     }
-    refuse_privileges(options)
+    refuse_privileges(options)?;
+    transport::measure_ahead();
+    Ok(())
 }
 
 /// The ends of channels that a confined call is passed.

@@ -40,6 +40,12 @@ pub(crate) fn do_without_measuring() {
     MAY_MEASURE.store(false, Ordering::Relaxed);
 }
 
+/// Measures how fast the machine is, unless that is known. Before the first child is started, as a hostile one
+/// could choose a moment at which the machine is slow.
+pub(crate) fn measure_ahead() {
+    allowance();
+}
+
 /// Returns what one receive may cost on this machine, or `None` if that is not known.
 fn allowance() -> Option<Duration> {
     static MEASURED: OnceLock<Duration> = OnceLock::new();
