@@ -409,6 +409,8 @@ impl<T: Object> Child<T> {
                     if let Err(error) = self.note(Ok(answer)) {
                         return Step::Done(Err(error));
                     }
+                    // Its end is waited for, which it may put off until it hears that it is not needed.
+                    self.hang_up();
                 }
                 Ok(Step::Continue) => return Step::Continue,
                 Ok(Step::Wait(wait)) => return Step::Wait(wait),

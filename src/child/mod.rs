@@ -217,7 +217,9 @@ fn wait_for_call(socket: BorrowedFd<'_>, enter: impl Fn(Arguments<'_>) -> i32) -
     match inbox.receive(socket, &limits, Trust::Code, Deadline::NEVER, enter) {
         Ok(Arrival::Message(status)) => {
             flush();
-            wait_until_dismissed(socket);
+            if status == Ending::Returned as i32 {
+                wait_until_dismissed(socket);
+            }
             status
         }
         // It was not needed.

@@ -18,6 +18,7 @@ fn misbehave(how: String) -> String {
         }
         "panics" => panic!("on purpose"),
         "exits" => raw::exit(3),
+        "is too long" => return "x".repeat(1000),
         "hangs" => loop {
             std::thread::park();
         },
@@ -119,6 +120,29 @@ fn a_call_that_hangs_ends_in_time() {
         assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
         assert_eq!(pool.run("well".to_owned()).unwrap(), "well");
     }
+}
+
+/// The worker is free for the next call as soon as the child has ended, and it ends by itself.
+fn calls_without_a_result_hold_up_no_worker() {
+    let limits = crossmist::Limits::new().message_bytes(512);
+    let pool = Pool::of(misbehave)
+        .sandbox(&policy(patience(Duration::from_secs(60))))
+        .limits(limits)
+        .workers(1)
+        .spares(1)
+        .build()
+        .unwrap();
+    let begun = Instant::now();
+    for _ in 0..8 {
+        let result = pool.run("panics".to_owned());
+        assert!(matches!(result, Err(Error::Panicked(_))), "{result:?}");
+        let result = pool.run("is too long".to_owned());
+        let is_too_large = matches!(result, Err(Error::ResultTooLarge { .. }));
+        assert!(is_too_large, "{result:?}");
+    }
+    // A child that lingers is killed after two seconds.
+    let took = begun.elapsed();
+    assert!(took < patience(Duration::from_secs(10)), "{took:?}");
 }
 
 /// At once, without a wait for the child's end, after which it is killed.
@@ -290,6 +314,7 @@ fn a_killed_keeper_costs_only_the_calls_under_way() {
 pub(crate) const CASES: &[Case] = cases![
     a_bad_call_ends_nobody_elses,
     a_call_that_hangs_ends_in_time,
+    calls_without_a_result_hold_up_no_worker,
     an_answer_counts_although_its_child_lingers,
     children_that_linger_do_not_pile_up,
     a_second_answer_reaches_nobody,
