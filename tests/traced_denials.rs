@@ -20,6 +20,7 @@ fn main() {
             a_violation_is_one_as_before,
             very_many_denials_harm_nobody,
             children_of_a_pool_are_traced,
+            a_denial_in_the_middle_of_an_answer_does_not_end_it,
         ],
         cases![
             helper_opens,
@@ -29,6 +30,7 @@ fn main() {
             helper_violates,
             helper_many,
             helper_pool,
+            helper_meanwhile,
         ],
     );
 }
@@ -204,4 +206,33 @@ fn helper_pool() {
 fn children_of_a_pool_are_traced() {
     let told = told(&output("helper_pool", Some("1")));
     assert_eq!(told.len(), 3, "{told:?}");
+}
+
+const LENGTH: usize = 8 << 20;
+
+#[func(sandbox = "parser")]
+fn answers_beside_denials() -> Vec<u8> {
+    std::thread::spawn(|| {
+        for number in 0..200 {
+            let _ = std::fs::File::open(format!("/beside/{}", number % 8));
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        }
+    });
+    vec![7; LENGTH]
+}
+
+fn helper_meanwhile() {
+    for _ in 0..20 {
+        let answer = answers_beside_denials.run().unwrap();
+        assert_eq!(answer.len(), LENGTH);
+        assert!(answer.iter().all(|byte| *byte == 7));
+    }
+}
+
+fn a_denial_in_the_middle_of_an_answer_does_not_end_it() {
+    let told = told(&output("helper_meanwhile", Some("1")));
+    assert!(
+        told.iter().any(|line| line.contains("/beside/")),
+        "{told:?}"
+    );
 }

@@ -250,13 +250,17 @@ impl Inbox {
                 return Err(ProtocolError::Unfinished.into());
             }
             if self.takes_notes && head.first() == Some(&DenialReport::KIND) {
-                // A child that was denied something does not finish its message.
                 let mut bytes = std::mem::take(&mut head);
-                let end = target.len();
                 let more = packet.bytes.saturating_sub(bytes.len());
-                bytes.extend_from_slice(target.get(end.saturating_sub(more)..).unwrap_or_default());
-                self.under_way = None;
-                return Ok(Arrival::DenialReport(DenialReport::parse(&bytes)?));
+                let end = target.len().saturating_sub(more);
+                bytes.extend(target.drain(end..));
+                let report = DenialReport::parse(&bytes);
+                // A child that was denied something does not finish its message. One whose call has failed with an
+                // error number does.
+                if !report.as_ref().is_ok_and(|report| report.denial.errno != 0) {
+                    self.under_way = None;
+                }
+                return Ok(Arrival::DenialReport(report?));
             }
             let result = if packet.truncated {
                 Err(ProtocolError::Truncated)
