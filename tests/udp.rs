@@ -16,6 +16,7 @@ fn main() {
             only_ports_that_are_granted_are_bound needs Datagrams,
             a_lent_socket_is_held_to_the_ports_as_well needs Datagrams,
             a_kernel_that_cannot_confine_datagrams_is_refused_by_name,
+            a_network_of_its_own_needs_no_such_kernel needs Root,
         ],
         &[],
     );
@@ -171,5 +172,28 @@ fn a_kernel_that_cannot_confine_datagrams_is_refused_by_name() {
     };
     for part in ["confining UDP ports needs ABI 10", "Linux 7.2", "udp:7"] {
         assert!(reason.contains(part), "{reason}");
+    }
+}
+
+#[func]
+fn runs_unconfined() -> u8 {
+    7
+}
+
+#[func(sandbox = dynamic)]
+fn runs() -> u8 {
+    7
+}
+
+/// Nobody is there to be reached.
+fn a_network_of_its_own_needs_no_such_kernel() {
+    assert_eq!(runs_unconfined.run().unwrap(), 7);
+    for key in ["udp_connect", "udp_bind"] {
+        let text = format!(
+            "format = 1\ndescription = \"x\"\nextends = [\"parser\"]\n\
+             [network]\n{key} = [4711]\n[namespaces]\nnetwork = \"none\"\n"
+        );
+        let policy = SandboxPolicy::from_toml("udp", &text).unwrap();
+        assert_eq!(runs.sandbox(&policy).run().unwrap(), 7, "{key}");
     }
 }

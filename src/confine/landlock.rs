@@ -85,7 +85,7 @@ fn build(
     let created = add_paths(created, policy, abi, bound, root)?;
     let created = match handled {
         [_, 0, _] => created,
-        _ => add_ports(created, policy, bound)?,
+        _ => add_ports(created, policy, handled[1], bound)?,
     };
     match Option::<OwnedFd>::from(created) {
         Some(ruleset) => Ok(ruleset),
@@ -347,10 +347,16 @@ fn possible(file: &File) -> io::Result<u64> {
 fn add_ports(
     mut ruleset: RulesetCreated,
     policy: &Compiled,
+    handled: u64,
     bound: &[(String, String)],
 ) -> Result<RulesetCreated, Unusable> {
     let bound = borrowed(bound);
     for rule in policy.network.iter().flatten() {
+        // In a network of its own, a policy does without what the kernel can't tell apart.
+        let rights = rule.rights & handled;
+        if rights == 0 {
+            continue;
+        }
         let ports = match &rule.ports {
             PortSet::Range(first, last) => *first..=*last,
             PortSet::Variable(name) => {
@@ -365,8 +371,7 @@ fn add_ports(
                 port..=port
             }
         };
-        let rights = BitFlags::<AccessNet>::from_bits_truncate(rule.rights);
-        if rule.rights & NET_CONNECT_SEND_UDP != 0 {
+        if rights & NET_CONNECT_SEND_UDP != 0 {
             // Whoever sends has a port, which the kernel chooses: it asks for this right.
             let chosen = NetPort::new(0, AccessNet::BindUdp);
             ruleset = ruleset.add_rule(chosen).map_err(|error| {
@@ -375,6 +380,7 @@ fn add_ports(
                 Unusable::new(UnusableKind::Grant, reason)
             })?;
         }
+        let rights = BitFlags::<AccessNet>::from_bits_truncate(rights);
         for port in ports {
             ruleset = ruleset
                 .add_rule(NetPort::new(port, rights))
