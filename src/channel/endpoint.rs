@@ -143,9 +143,9 @@ impl Endpoint {
             outbox.links().iter().for_each(|link| link.pass(&terms));
         }
         if let Some(memory) = self.link.as_ref().and_then(Link::memory) {
-            outbox.links().iter().for_each(|link| link.share(memory));
+            outbox.links().iter().for_each(|link| link.share(&memory));
             if !outbox.is_one_packet() {
-                outbox.use_slots(Some(&Slots::of_program(Arc::clone(memory))));
+                outbox.use_slots(Some(&Slots::of_program(memory)));
             }
         }
         outbox.use_slots(self.slots.as_ref());
@@ -157,7 +157,7 @@ impl Endpoint {
         if self.slots.is_none()
             && let Some(memory) = self.link.as_ref().and_then(Link::memory)
         {
-            self.slots = Some(Slots::of_program(Arc::clone(memory)));
+            self.slots = Some(Slots::of_program(memory));
             self.inbox.use_slots(self.slots.clone());
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::Limits;
 use crate::sys::shared::Shared;
@@ -22,7 +22,17 @@ struct End {
     /// What the call that has the other end is held to.
     terms: OnceLock<Arc<Terms>>,
     /// What memory is shared with that call.
-    memory: OnceLock<Arc<Shared>>,
+    memory: Mutex<Memory>,
+}
+
+/// What memory an end shares with the call that the other end was passed to.
+#[derive(Clone, Debug, Default)]
+enum Memory {
+    #[default]
+    None,
+    Of(Arc<Shared>),
+    /// It was to be passed to several calls, and which of them has got it isn't known.
+    Unknown,
 }
 
 impl Link {
@@ -30,7 +40,7 @@ impl Link {
         let pair = Arc::new(sockets.map(|socket| End {
             socket: Arc::downgrade(socket),
             terms: OnceLock::new(),
-            memory: OnceLock::new(),
+            memory: Mutex::default(),
         }));
         [false, true].map(|is_second| Self {
             pair: Arc::clone(&pair),
@@ -55,19 +65,31 @@ impl Link {
     }
 
     /// What memory is shared with the call that the other end was passed to.
-    pub(crate) fn memory(&self) -> Option<&Arc<Shared>> {
-        self.end(self.is_second).memory.get()
+    pub(crate) fn memory(&self) -> Option<Arc<Shared>> {
+        match &*lock(&self.end(self.is_second).memory) {
+            Memory::Of(memory) => Some(Arc::clone(memory)),
+            Memory::None | Memory::Unknown => None,
+        }
     }
 
-    /// Says that this end is passed to a call that shares memory with this process.
+    /// Says that this end is passed to a call that shares memory with this process. Sending it may still fail.
     pub(crate) fn share(&self, memory: &Arc<Shared>) {
-        let _ = self.end(!self.is_second).memory.set(Arc::clone(memory));
+        let mut known = lock(&self.end(!self.is_second).memory);
+        *known = match std::mem::take(&mut *known) {
+            Memory::None => Memory::Of(Arc::clone(memory)),
+            Memory::Of(same) if Arc::ptr_eq(&same, memory) => Memory::Of(same),
+            Memory::Of(_) | Memory::Unknown => Memory::Unknown,
+        };
     }
 
     /// The other end's socket, as long as it is there.
     pub(crate) fn other(&self) -> &Weak<Connection> {
         &self.end(!self.is_second).socket
     }
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a confined call is held to on its channels: `[limits.channel]` of its policy.
@@ -144,5 +166,40 @@ impl Terms {
             (true, false) => Err(Exceeded::TOTAL_BYTES),
             (true, true) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket;
+
+    fn link() -> Link {
+        let (ours, theirs) = socket::pair().unwrap();
+        let [ours, theirs] = [ours, theirs].map(|socket| Arc::new(Connection::new(socket)));
+        let [ours, _] = Link::pair([&ours, &theirs]);
+        ours
+    }
+
+    fn memory() -> Arc<Shared> {
+        Arc::new(Shared::create(4096).unwrap().0)
+    }
+
+    /// Sending an end to the first call may have failed.
+    #[test]
+    fn an_end_that_was_meant_for_two_calls_shares_memory_with_neither() {
+        let (first, second) = (memory(), memory());
+        let end = link();
+        let other = Link {
+            is_second: true,
+            ..end.clone()
+        };
+        end.share(&first);
+        end.share(&first);
+        assert!(Arc::ptr_eq(&other.memory().unwrap(), &first));
+        end.share(&second);
+        assert!(other.memory().is_none());
+        end.share(&first);
+        assert!(other.memory().is_none());
     }
 }

@@ -6,6 +6,7 @@
 mod buffers;
 mod cost;
 mod inbox;
+mod names;
 mod outbox;
 mod slots;
 mod step;

@@ -2,11 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::buffers::{SENT, keep, kept};
 use super::cost::{Cost, EXCESS_TIME};
+use super::names::name;
 use super::slots::{LEAST_BYTES, SLOT_BYTES, Sending, Slots};
 use super::{PACKET_BYTES, SLICE};
 use crate::object::{EncodeError, Encoded, Encoder, Limits, Link, Object, Trust};
@@ -329,14 +329,4 @@ impl Drop for Outbox<'_> {
     fn drop(&mut self) {
         keep(&SENT, std::mem::take(&mut self.message.bytes));
     }
-}
-
-/// Returns a name for a message of several packets, which no other process that shares the socket
-/// uses at the same time. It guards against confusion, not against malice: a hostile piece is only
-/// bytes.
-fn name() -> u64 {
-    static COUNT: AtomicU32 = AtomicU32::new(1);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // Never 0: a process number is at least 1.
-    u64::from(std::process::id()) << 32 | u64::from(count)
 }

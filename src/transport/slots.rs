@@ -5,9 +5,9 @@
 //! receiver copies it out and frees the slot. Both copy at the same time. The packets are in the order of the
 //! message, whether their bytes are in slots or follow them.
 //!
-//! A sender uses slots only for a message whose name the receiver has written beside them. Only a process with
-//! the memory can do so, and it does while it receives this very message. So it doesn't matter who holds the
-//! other end of a channel by now.
+//! A sender uses slots only for a message whose name the receiver has written beside them, and a receiver only
+//! those that the sender has marked with that name. Names are secret: who holds neither the memory nor the other end
+//! of the channel knows none. So it doesn't matter where the ends of a channel have gone.
 //!
 //! If no slot is free, the piece goes through the socket, where the sender has to wait for room, and is woken up.
 //! So nobody waits for the other one's word.
@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::names;
 use crate::sys::poll::Deadline;
 use crate::sys::shared::{self, Shared};
 use crate::sys::socket::{self, Wait};
@@ -92,7 +93,7 @@ impl Lane<'_> {
         self.control(1)
     }
 
-    /// 1 if the slot holds what has not been copied out.
+    /// The name of the message of which the slot holds a piece that has not been copied out, or 0.
     fn is_full(&self, slot: usize) -> &AtomicU64 {
         self.control(2 + slot)
     }
@@ -106,6 +107,7 @@ impl Lane<'_> {
 impl Slots {
     /// Creates memory for a child that is about to start, and gives it over the child's launch socket.
     pub(crate) fn offer(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        names::make_secret()?;
         let (memory, fd) = Shared::create(BYTES)?;
         socket::send(socket, &[IoSlice::new(&OFFER)], &[fd.as_fd()], Wait::Never)?;
         Ok(Self::of_program(Arc::new(memory)))
@@ -121,6 +123,7 @@ impl Slots {
 
     /// Takes what the program gives.
     pub(super) fn accept(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        names::make_secret()?;
         Ok(Self {
             memory: Arc::new(Shared::open(fd, BYTES)?),
             is_program: false,
@@ -166,6 +169,7 @@ impl Slots {
         (0..COUNT).for_each(|slot| lane.is_full(slot).store(0, Ordering::Relaxed));
         Some(Sending {
             slots: self.clone(),
+            name,
             tries: TRIES,
         })
     }
@@ -175,6 +179,7 @@ impl Slots {
         let lane = self.lane(!self.is_program);
         take(lane.receives(), name).then(|| Receiving {
             slots: self.clone(),
+            name,
         })
     }
 }
@@ -189,6 +194,8 @@ fn take(word: &AtomicU64, value: u64) -> bool {
 #[derive(Debug)]
 pub(super) struct Sending {
     slots: Slots,
+    /// The message's.
+    name: u64,
     /// How often it may still wait in vain.
     tries: u32,
 }
@@ -204,7 +211,7 @@ impl Sending {
         let lane = self.lane();
         shared::write(lane.slot(slot), bytes);
         // Before the packet is sent: the receiver may be faster than this returns from that.
-        lane.is_full(slot).store(1, Ordering::Release);
+        lane.is_full(slot).store(self.name, Ordering::Release);
         u8::try_from(slot).ok()
     }
 
@@ -242,6 +249,8 @@ impl Drop for Sending {
 #[derive(Debug)]
 pub(super) struct Receiving {
     slots: Slots,
+    /// The message's.
+    name: u64,
 }
 
 impl Receiving {
@@ -249,14 +258,17 @@ impl Receiving {
         self.slots.lane(!self.slots.is_program)
     }
 
-    /// Appends a copy of what is in a slot, and frees it. Returns whether there is such a slot.
+    /// Appends a copy of what is in a slot, and frees it. Returns whether it holds a piece of the message.
     pub(super) fn empty(&self, slot: u8, length: usize, target: &mut Vec<u8>) -> bool {
         let (lane, slot) = (self.lane(), usize::from(slot));
         if slot >= COUNT || length > SLOT_BYTES {
             return false;
         }
-        // What the sender wrote before it sent the packet.
-        lane.is_full(slot).load(Ordering::Acquire);
+        // Who has not got this memory may send a packet that names the slot, and must not have what another process
+        // has put there. The load also makes what the sender wrote before visible.
+        if lane.is_full(slot).load(Ordering::Acquire) != self.name {
+            return false;
+        }
         shared::read(lane.slot(slot), length, target);
         lane.is_full(slot).store(0, Ordering::Release);
         true

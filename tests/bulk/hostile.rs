@@ -157,6 +157,26 @@ fn beginning(length: u32, name: u64) -> Vec<u8> {
     packet
 }
 
+/// Says that a slot holds a piece of a message, once it is free. The second half of the first page is about what the
+/// child sends.
+fn mark(slot: u8, name: u64) {
+    let words = raw::shared_slots().into_iter().flatten();
+    let Some(word) = words
+        .skip(256)
+        .step_by(16)
+        .take(6)
+        .nth(2 + usize::from(slot))
+    else {
+        return;
+    };
+    while word
+        .compare_exchange(0, name, Ordering::Release, Ordering::Relaxed)
+        .is_err()
+    {
+        std::thread::yield_now();
+    }
+}
+
 #[func]
 fn says_where_it_is(end: Sender<Vec<u8>>, slot: u8) {
     let end = std::os::fd::OwnedFd::from(end);
@@ -165,6 +185,7 @@ fn says_where_it_is(end: Sender<Vec<u8>>, slot: u8) {
     for number in 0..4_u8 {
         let mut packet = in_slot(slot, 77);
         packet[4] = number;
+        mark(slot, 77);
         if raw::send(socket, &packet).is_err() {
             break;
         }
@@ -209,7 +230,8 @@ fn a_slot_that_does_not_exist_ends_the_call() {
 /// Says of every slot that it is full, and that nobody receives.
 fn hold_all(words: &'static [std::sync::atomic::AtomicU64]) {
     for word in words.iter().take(512).step_by(16).skip(2) {
-        word.store(1, Ordering::Relaxed);
+        // What the program has put in stays marked as that.
+        let _ = word.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

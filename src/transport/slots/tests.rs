@@ -162,6 +162,24 @@ fn piece(number: u32, name: u64, slot: u8) -> [u8; Piece::BYTES] {
     .to_bytes()
 }
 
+/// Says that a slot holds a piece of a message.
+fn mark(child: &(OwnedFd, Slots), slot: usize, name: u64) {
+    child
+        .1
+        .lane(false)
+        .is_full(slot)
+        .store(name, Ordering::Release);
+}
+
+/// Has others stop when a test ends, however it does.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What a program receives of a child that does this.
 fn received_from(child: impl FnOnce(&(OwnedFd, Slots)) + Send) -> Result<Vec<u8>, Fault> {
     let ends = ends();
@@ -195,6 +213,7 @@ fn a_slot_that_does_not_exist_is_an_error() {
     let result = received_from(|child| {
         begin(child, SLOT_BYTES as u32, 9);
         shared::write(child.1.lane(false).slot(3), &value);
+        mark(child, 3, 9);
         raw(child, &piece(0, 9, 3));
     });
     assert!(result.unwrap() == value);
@@ -204,6 +223,21 @@ fn a_slot_that_does_not_exist_is_an_error() {
             raw(child, &piece(0, 9, slot));
         }));
         assert_eq!(error, ProtocolError::Slot { slot });
+    }
+}
+
+/// Whoever has the other end and not the memory can't have the program take for its own what another process has
+/// put there.
+#[test]
+fn what_was_put_into_a_slot_for_another_message_is_refused() {
+    for other in [0, 1, 8] {
+        let error = fault(received_from(|child| {
+            begin(child, SLOT_BYTES as u32, 9);
+            shared::write(child.1.lane(false).slot(2), &[7; SLOT_BYTES]);
+            mark(child, 2, other);
+            raw(child, &piece(0, 9, 2));
+        }));
+        assert_eq!(error, ProtocolError::Slot { slot: 2 });
     }
 }
 
@@ -220,6 +254,7 @@ fn a_piece_in_a_slot_says_nothing_about_its_length() {
     let result = received_from(|child| {
         begin(child, 70_000, 9);
         shared::write(child.1.lane(false).slot(0), &[7; SLOT_BYTES]);
+        mark(child, 0, 9);
         raw(child, &piece(0, 9, 0));
     });
     assert!(result.unwrap() == [7; 70_000]);
@@ -230,6 +265,7 @@ fn pieces_in_slots_are_counted_like_others() {
     for (number, name) in [(1, 9), (0, 8)] {
         let error = fault(received_from(|child| {
             begin(child, SLOT_BYTES as u32, 9);
+            mark(child, 0, 9);
             raw(child, &piece(number, name, 0));
         }));
         assert!(matches!(error, ProtocolError::Piece { .. }), "{error:?}");
@@ -276,6 +312,7 @@ fn nothing_changes_in_a_message_after_it_was_received() {
     let ends = ends();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop = Stop(&stop);
         let memory = ends.child.1.memory();
         scope.spawn(|| {
             let mut value = 0_u64;
@@ -298,7 +335,6 @@ fn nothing_changes_in_a_message_after_it_was_received() {
             assert_eq!(received.len(), 3 << 20);
             assert!(received == copy);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -308,11 +344,16 @@ fn whatever_a_peer_writes_beside_the_slots_messages_to_it_and_from_it_arrive() {
     let stop = AtomicBool::new(false);
     let value = bytes(5 << 20);
     thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
-            let control = &ends.child.1.memory().words()[..HEAD_WORDS];
+            let lanes = [true, false].map(|is_downward| ends.child.1.lane(is_downward));
             let mut word = 1_u64;
             while !stop.load(Ordering::Relaxed) {
-                for place in control {
+                // Not the marks of the slots, with which it would spoil its own messages.
+                for place in lanes
+                    .iter()
+                    .flat_map(|lane| [lane.receives(), lane.is_sent_to()])
+                {
                     word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(7) ^ 5;
                     place.store(word % 3, Ordering::Relaxed);
                 }
@@ -333,7 +374,6 @@ fn whatever_a_peer_writes_beside_the_slots_messages_to_it_and_from_it_arrive() {
             });
             assert_eq!(length, value.len());
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -343,16 +383,17 @@ fn a_peer_that_frees_no_slot_gets_the_rest_through_the_socket() {
     let value = bytes(8 << 20);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             let lane = ends.child.1.lane(true);
             while !stop.load(Ordering::Relaxed) {
-                (0..COUNT).for_each(|slot| lane.is_full(slot).store(1, Ordering::Relaxed));
+                // What the program has put in stays marked as that.
+                (0..COUNT).for_each(|slot| _ = take(lane.is_full(slot), 1));
             }
         });
         let receiving = scope.spawn(|| receive(&ends.child).unwrap());
         send(&ends.program, &value).unwrap();
         let received = receiving.join().unwrap();
-        stop.store(true, Ordering::Relaxed);
         assert!(received == value);
     });
 }
@@ -406,6 +447,7 @@ fn an_end_in_the_middle_of_a_message_frees_the_slots() {
         let result = thread::scope(|scope| {
             let receiving = scope.spawn(|| receive(&program));
             begin(&child, 8 << 20, 9);
+            mark(&child, 1, 9);
             raw(&child, &piece(0, 9, 1));
             let (socket, slots) = child;
             drop(socket);
