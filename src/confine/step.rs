@@ -1,4 +1,4 @@
-//! What is said if a step of a confinement fails.
+//! The texts of the errors of a step of confinement.
 
 use std::fmt;
 use std::io;

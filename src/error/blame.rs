@@ -3,7 +3,7 @@
 use super::{Error, UnusableKind};
 use crate::channel::ChannelError;
 
-/// What brought about an [`Error`]: a queue of jobs decides by it whether to try one again. See
+/// The cause of an [`Error`], by which a queue of jobs decides whether to try one again. See
 /// [`Error::blame`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -1,8 +1,8 @@
-//! What prevents a call, as types.
+//! The kinds of obstacles that prevent a call, as types.
 
 use super::Error;
 
-/// What prevents the use of a policy: the kind of an [`Error::Policy`].
+/// The kind of obstacle that prevents the use of a policy, in an [`Error::Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UnusableKind {

@@ -16,7 +16,7 @@ pub(super) enum Handshake {
     Failed(String),
     /// It is to be in a user namespace of its own, and none can be created.
     NoUserNamespace(String),
-    /// What its children were to share could not be prepared.
+    /// The state that its children were to share could not be prepared.
     NotPrepared(String),
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct PortGrant {
     pub(crate) used_for: PortUse,
 }
 
-/// What ports are used for.
+/// The use that a policy makes of ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PortUse {
     TcpConnect,

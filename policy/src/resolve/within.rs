@@ -8,7 +8,7 @@
 //! * or comes by `from_env` from the same variable of the environment;
 //! * or has the same `default`, or one beneath it where the ceiling's path ends with the variable.
 //!
-//! What a path leads to is known only at the call, which compares it with the ceiling again.
+//! The target of a path is known only at the call, which compares it with the ceiling again.
 
 #[cfg(test)]
 mod tests;

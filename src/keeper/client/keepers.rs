@@ -34,7 +34,7 @@ struct Keepers {
     by_kind: BTreeMap<Kind, Arc<Keeper>>,
     /// Those that take no more requests, and still have children.
     replaced: Vec<Arc<Keeper>>,
-    /// What could not be prepared, and until when it is not tried again.
+    /// The preparations that failed, and until when each is not tried again.
     not_prepared: BTreeMap<Kind, NotPrepared>,
     /// The record of each function that prepares state, by its address. Each function that names it has a
     /// record of its own, and all use the first.

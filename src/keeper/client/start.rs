@@ -31,7 +31,7 @@ pub(super) struct Keeper {
 pub(super) enum NotStarted {
     /// It can't have a user namespace of its own.
     NoUserNamespace(Error),
-    /// What its children were to share could not be prepared.
+    /// The state that its children were to share could not be prepared.
     NotPrepared(String),
     Failed(Error),
 }
