@@ -23,12 +23,17 @@ pub(crate) const CASES: &[Case] = cases![
     root_that_could_not_end_its_children_shares_its_user needs Root,
     either_id_of_root_makes_root needs Root,
     users_differ_across_pid_namespaces needs Root,
+    a_reused_process_id_has_another_user needs Root,
     groups_that_could_not_be_given_up_stop_the_call needs Root UserNamespaces,
     files_that_a_child_creates_belong_to_its_user needs Root Truncation,
 ];
 
-pub(crate) const HELPERS: &[Case] =
-    cases![helper_with_two_ids, helper_user, helper_with_fixed_groups];
+pub(crate) const HELPERS: &[Case] = cases![
+    helper_with_two_ids,
+    helper_user,
+    helper_with_reused_ids,
+    helper_with_fixed_groups
+];
 
 fn every_policy_runs_in_a_rootless_container() {
     every_policy_runs(CONTAINER, || enter::user_namespace("0 100000 65536"));
@@ -97,6 +102,35 @@ fn helper_user() {
     let status = child.confinement().unwrap().unwrap();
     println!("{} {}", child.id().unwrap(), status.own_user.unwrap());
     child.kill().unwrap();
+}
+
+fn a_reused_process_id_has_another_user() {
+    let status = inside(enter::pid_namespace, "helper_with_reused_ids", &[]);
+    assert!(status.success(), "{status}");
+}
+
+/// Runs in a PID namespace that has no other processes, so that the next process id can be chosen
+/// (proc_sys_kernel(5): `ns_last_pid`).
+fn helper_with_reused_ids() {
+    let start = || {
+        let mut child = sleeps.sandbox(&policy("pure", "")).spawn().unwrap();
+        let user = child.confinement().unwrap().unwrap().own_user.unwrap();
+        let process = child.id().unwrap();
+        child.kill().unwrap();
+        assert!(matches!(child.join(), Err(Error::Killed)));
+        wait_until_gone(process);
+        (process, user)
+    };
+    let (process, user) = start();
+    for _ in 0..100 {
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (process - 1).to_string()).unwrap();
+        let (next, its_user) = start();
+        if next == process {
+            assert_ne!(its_user, user);
+            return;
+        }
+    }
+    panic!("no child had the process id {process} again");
 }
 
 fn root_that_could_not_end_its_children_shares_its_user() {
