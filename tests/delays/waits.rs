@@ -1,6 +1,6 @@
 //! The waits that are measured.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -131,10 +131,19 @@ fn another_deadline(side: &Side, tries: u32) -> Duration {
         })
     };
     worst_of(tries, start, |child| {
-        let timed = stays.builder().deadline(TIMEOUT);
-        let (late, result) = lateness(|| timed.run());
-        assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
-        (late, matches!(child.try_join(), Ok(None)))
+        let mut worst = Duration::ZERO;
+        loop {
+            let timed = stays.builder().deadline(TIMEOUT);
+            let (late, result) = lateness(|| timed.run());
+            worst = worst.max(late);
+            match result {
+                Err(Error::Deadline { .. }) => break,
+                // On a busy machine, the time may be over before the keeper has started the child.
+                Err(Error::Launch { source, .. }) if source.kind() == ErrorKind::TimedOut => (),
+                other => panic!("{other:?}"),
+            }
+        }
+        (worst, matches!(child.try_join(), Ok(None)))
     })
 }
 
