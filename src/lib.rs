@@ -20,8 +20,8 @@
 //! ```
 //!
 //! A function with a [`sandbox`](macro@func#sandboxes) runs in a child that confines itself by a policy,
-//! which was checked and compiled with the program. The child does so after it has received its descriptors,
-//! and before it looks at its arguments. If the function does something that its policy denies, the call
+//! which was checked and compiled together with the program. The child has then received its descriptors, and
+//! has not yet looked at its arguments. If the function does something that its policy denies, the call
 //! returns [`Error::Violation`]. If a step of the confinement fails, it returns [`Error::Confine`], and the
 //! function has not run.
 //!
@@ -52,16 +52,16 @@
 //! channels. [`trusted`] channels carry code as well: callbacks, and boxes of traits that are marked with
 //! [`#[object]`](object). A [`Blob`] shares memory instead of copying it.
 //!
-//! A [`Pool`] keeps children that have started and confined themselves already. Each answers one call. With
-//! [`preload`](macro@func#prepared-state), they share state that was prepared once.
+//! A [`Pool`] keeps children ready that have already started and confined themselves. Each child answers one
+//! call. With [`preload`](macro@func#prepared-state), children share state that was prepared once.
 //!
 //! # What happens in a call
 //!
-//! The arguments are encoded as bytes, descriptors and code references, the three sections of one message.
-//! The program starts its own executable again with one socket, and the child branches off at the top of
-//! `main`, at [`#[crossmist::main]`](main) or [`init`]. The child receives the message, decodes it, calls the
-//! function and sends an answer. The answer is data, never code. If the call ends in any other way, the caller
-//! gets an [`Error`] that says how.
+//! The arguments are encoded as one message of three sections: bytes, descriptors and code references. The
+//! program starts its own executable again with one socket, and the child branches off at the top of `main`,
+//! at [`#[crossmist::main]`](main) or [`init`]. The child receives the message, decodes it, calls the
+//! function and sends an answer. The answer is data, never code. If the call ends in any other way, the
+//! caller gets an [`Error`] that says how.
 //!
 //! # Security
 //!
@@ -70,15 +70,15 @@
 //! before anything is allocated, nesting before the stack is used up, and descriptors before they become
 //! files. [`Limits`] bound the rest.
 //!
-//! A child without a sandbox is not confined: it has the rights of its parent. Nothing hides how long a call
-//! takes, or tells a true answer from a lie. `SECURITY.md` lists what is promised, and names a test for each
-//! promise.
+//! A child without a sandbox is not confined: it has the rights of its parent. The library does not hide how
+//! long a call takes, and cannot tell a true answer from a lie. `SECURITY.md` lists what is promised, and
+//! names a test for each promise.
 //!
 //! # Platforms
 //!
-//! Linux 5.11 or newer, on x86-64. It also builds and makes calls on AArch64, where not all tests have been
-//! run. The program must be able to start itself again. A shared object that another program loads cannot, and
-//! its calls fail with [`Error::Unsupported`].
+//! The library runs on Linux 5.11 or newer, on x86-64. It also builds and makes calls on AArch64, where not
+//! all tests have passed yet. The program must be able to start itself again. A shared object that another
+//! program loads cannot do so, and its calls fail with [`Error::Unsupported`].
 //!
 //! # Features
 //!
@@ -105,8 +105,8 @@
 //!   | the keeper was started | debug | |
 //!   | the keeper was started again | warn | |
 //!
-//!   The end of a child is reported when somebody waits for it. Events do not contain arguments, results, or
-//!   what a child prints. They do contain the paths in a denied call.
+//!   The end of a child is reported when somebody waits for it. Events never contain arguments, results, or a
+//!   child's output. They do contain the paths in a denied call.
 //! * `early-entry`: children branch off before `main`, in a constructor in `.init_array`. A library can then
 //!   call functions in children without the help of its users, and so can a plain `#[test]`, whose `main`
 //!   belongs to the test runner. Such a child has not run Rust's set-up before `main`, so a stack overflow ends

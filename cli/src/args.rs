@@ -78,11 +78,11 @@ pub(crate) enum Command {
     Test(Test),
     /// Run a program, and write a policy from what its functions need
     Learn(Learn),
-    /// Write a policy from one of systemd, OCI or minijail
+    /// Convert the policy of another program, such as systemd, Docker or minijail
     Import(Import),
     /// Write a policy's filter in the format of another program
     Export(Export),
-    /// Write the JSON Schema, with which editors complete and check policies
+    /// Write the JSON Schema that editors use to complete and check policies
     Schema(Schema),
     /// Format policy files, and keep their comments
     Fmt(Fmt),
@@ -122,7 +122,7 @@ pub(crate) struct Check {
     /// Count advice as mistakes
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Leave out findings with this code
+    /// Ignore findings with this code
     #[arg(long, value_name = "CODE")]
     pub(crate) allow: Vec<String>,
     /// Check that this program cannot be made to watch functions instead of confining them
@@ -219,13 +219,13 @@ pub(crate) struct Learn {
     /// Also learn from the records of earlier runs
     #[arg(long, value_name = "FILE")]
     pub(crate) merge: Vec<PathBuf>,
-    /// Keep the records of this run in this file
+    /// Save the records of this run to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
     /// Write the policy's file instead of standard output
     #[arg(long, group = "changed")]
     pub(crate) write: bool,
-    /// Add to the policy's file what it lacks, and leave the rest as it stands
+    /// Add what the policy's file lacks, and leave the rest unchanged
     #[arg(long, group = "changed", conflicts_with_all = ["base", "force"])]
     pub(crate) add: bool,
     /// With --write: replace a file that already allows something
@@ -234,10 +234,10 @@ pub(crate) struct Learn {
     /// With --write or --add: run the program again, confined by the result
     #[arg(long, requires = "changed")]
     pub(crate) verify: bool,
-    /// End the program after so many seconds
+    /// End the program after this many seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
-    /// The program and its arguments; without one, --merge alone is learned from
+    /// The program and its arguments; may be left out if --merge names records
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
 }
@@ -259,12 +259,12 @@ pub(crate) struct Import {
     pub(crate) kind: Foreign,
     /// The file
     pub(crate) file: PathBuf,
-    /// Which filter or profile to take, if the file has several
+    /// The filter or profile to convert, if the file has several
     #[arg(long, value_name = "NAME")]
     pub(crate) filter: Option<String>,
 }
 
-/// Formats of others.
+/// Formats of other programs' policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Foreign {
     /// The options of a systemd unit
@@ -291,9 +291,9 @@ pub(crate) struct Export {
     /// The format to write
     #[arg(value_enum)]
     pub(crate) kind: Exchange,
-    /// Which policy
+    /// The policy
     pub(crate) name: String,
-    /// For which architecture [default: this one]
+    /// The architecture [default: this one]
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<String>,
 }
