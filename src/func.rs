@@ -37,7 +37,7 @@ pub trait Func: Object + Copy {
     fn enter(arguments: Arguments<'_>) -> Result<Self::Output, DecodeError>;
 }
 
-/// Where the function is that prepares state.
+/// The place of the function that prepares state.
 #[derive(Clone, Copy, Debug)]
 pub struct PreloadReference {
     /// Its address, which is the same for all functions that name it.

@@ -1,4 +1,4 @@
-//! What the macros' output names. Not public: it can change at any time.
+//! The items that code written by the macros uses. Not public: it can change at any time.
 
 pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
 pub use crate::callback::{

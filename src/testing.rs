@@ -213,7 +213,7 @@ pub fn test_policies(manifest: &str, live: bool) -> Result<usize, String> {
             let tried = try_out(&sandbox, &expected);
             match judge(&expected, &tried) {
                 Ok(()) => {}
-                // What cannot be tried here is checked against the filter all the same.
+                // An expectation that cannot be tried here is still checked against the filter.
                 Err(_) if matches!(&tried, Tried::Unknown(_)) && can_not_be_tried(&expected) => {}
                 Err(reason) => failures.push(format!(
                     "{}: `{}` is expected to be {}: {reason}",

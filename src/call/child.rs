@@ -44,7 +44,7 @@ impl<T> std::fmt::Debug for Child<T> {
     }
 }
 
-/// What a child has said before it exits.
+/// The messages that a child has sent before it exits.
 #[derive(Debug)]
 struct Said<T> {
     look: Answer<T>,
@@ -351,7 +351,7 @@ impl<T: Object> Child<T> {
     }
 }
 
-/// What a pool needs of a child whose call comes later than its start.
+/// The operations that a pool needs on a child whose call comes later than its start.
 impl<T: Object> Child<T> {
     /// Returns whether it runs, and has said nothing since it was confined.
     pub(super) fn is_waiting(&mut self) -> bool {
@@ -512,7 +512,7 @@ impl<T> Child<T> {
     }
 }
 
-/// What a runtime needs to wait for it.
+/// The operations that a runtime needs to wait for it.
 #[cfg(feature = "__runtime")]
 impl<T> Child<T> {
     /// Returns its socket, and what tells of its end.

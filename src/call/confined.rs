@@ -111,7 +111,7 @@ mod tests {
             sends::<Args, Output>()
         }
         assert_eq!(of::<(), ()>(), Sends::Bytes);
-        // What it is given is not what it gives.
+        // The arguments do not count, only the result.
         assert_eq!(of::<(File, Blob), Vec<String>>(), Sends::Bytes);
         assert_eq!(of::<(Sender<u64>, Receiver<File>), u8>(), Sends::Bytes);
         assert_eq!(of::<(Duplex<String, File>,), u8>(), Sends::Bytes);
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(of::<(Receiver<Sender<u8>>,), ()>(), Sends::Bytes);
         type Nested = Receiver<(Receiver<File>, Sender<u8>)>;
         assert_eq!(of::<(Receiver<Nested>,), ()>(), Sends::Bytes);
-        // What code has bound is not in its type.
+        // The type does not show what code has bound.
         type Code = Box<dyn crate::FnOnceObject<(), Output = ()>>;
         assert_eq!(of::<(Code,), ()>(), Sends::Ends);
     }

@@ -1,5 +1,5 @@
-//! What the parent knows of a call whose child confines itself: the policy, how the confinement
-//! went, and what the child's end means.
+//! The parent's knowledge of a call whose child confines itself: the policy, how the confinement went, and
+//! what the child's end means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl Confined {
         }
     }
 
-    /// What the channels that it is passed are held to.
+    /// Returns the limits of the channels that the call is passed.
     pub(crate) fn terms(&self) -> Terms {
         let channel = &self.policy.compiled().channel;
         let limits = Limits {

@@ -120,7 +120,7 @@ pub(crate) fn start_child<'a, F: Func>(
         let links = outbox.links().iter();
         links.for_each(|link| link.share(slots.memory()));
     }
-    // What fits the socket is there before the child exists.
+    // As much as the socket takes is sent before the child exists.
     outbox
         .advance(ours.as_fd(), Wait::Never)
         .map_err(failed("send the arguments"))?;

@@ -10,7 +10,7 @@ use crate::confine::SandboxPolicy;
 use crate::object::Limits;
 use crate::sys::system_files;
 
-/// What to use as a standard descriptor of a child.
+/// A standard descriptor of a child.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum Stdio {

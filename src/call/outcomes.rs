@@ -68,7 +68,7 @@ fn digest<T: Object>(value: &T) -> u64 {
     hasher.finish()
 }
 
-/// What kind of failure an error is, apart from what differs from run to run.
+/// Returns the kind of failure that an error is, without the parts that differ from run to run.
 fn kind(error: &Error) -> String {
     let kind = match error {
         Error::Violation(_) => "violation",

@@ -40,7 +40,7 @@ pub(crate) struct Running {
     pub(crate) confined: Option<Confined>,
     /// Its process is known to have ended.
     has_ended: bool,
-    /// What is awaited of it after that.
+    /// The message that is awaited after that.
     rest: Rest,
     /// Its status was taken, or can no longer be taken.
     is_over: bool,
@@ -59,7 +59,7 @@ pub(crate) struct CallSettings {
 /// How long a drop waits for the end of a child that it killed. After that, the reaper takes over.
 const DROP_WAIT: Duration = Duration::from_millis(100);
 
-/// What a child has sent.
+/// A child's answer, if there is one.
 #[derive(Debug)]
 pub(crate) enum Answer<T> {
     Given(Reply<T>),
@@ -67,7 +67,7 @@ pub(crate) enum Answer<T> {
     Closed,
 }
 
-/// What is known of a child, without waiting.
+/// The state of a child, found without waiting.
 #[derive(Debug)]
 pub(crate) enum Progress<T> {
     Done(Answer<T>),
@@ -428,7 +428,7 @@ impl Running {
         if let (Some(confined), Some(Outcome::Reported(departure))) =
             (&self.confined, self.process.parting())
         {
-            // What has printed has started.
+            // A child that has printed has started.
             confined.show_stderr(&departure.stderr, self.process.id().unwrap_or_default());
         }
     }

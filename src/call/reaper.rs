@@ -166,7 +166,7 @@ impl Reaper {
             let mut entries: Vec<_> = children
                 .iter()
                 .map(|child| match child.task {
-                    // What is said of it before its end is for others.
+                    // Somebody else has to report on it before its end.
                     Task::EndChannels(_) => child.child.left_entry(),
                     _ => poll::entry(child.child.as_fd(), libc::POLLIN),
                 })

@@ -34,7 +34,7 @@ struct Printer {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the thread has not taken yet.
+    /// Text that the thread has not taken yet.
     waiting: Vec<u8>,
     /// How many bytes have been accepted, and how many of them were written or given up.
     accepted: u64,

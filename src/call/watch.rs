@@ -105,7 +105,7 @@ fn new_record(folder: &Path) -> (PathBuf, io::Result<File>) {
     }
 }
 
-/// What identifies a call.
+/// The parts of a call by which it is told from others.
 type Key = (&'static str, [u64; 6], Option<Vec<u8>>, Option<u16>);
 
 struct Watch {

@@ -15,7 +15,7 @@ pub struct StaticRef<T: ?Sized + 'static> {
     reference: Option<u64>,
 }
 
-/// What a code reference to a static leads to.
+/// The target of a code reference to a static.
 pub struct Referent<T: ?Sized + 'static>(fn() -> &'static T);
 
 impl<T: ?Sized> Referent<T> {

@@ -12,7 +12,7 @@ use crate::sys::poll::Deadline;
 ///
 /// # Security
 ///
-/// What is received is checked, whoever sent it. See [`Receiver`].
+/// Every received message is checked, whoever sent it. See [`Receiver`].
 pub struct Duplex<S, R> {
     pub(super) endpoint: Endpoint,
     objects: PhantomData<fn(S) -> R>,

@@ -19,14 +19,14 @@ use crate::wire::{Message, ProtocolError};
 pub(crate) struct Endpoint {
     /// Shared with a runtime's registration, if there is one, and for a moment with whoever ends it.
     socket: Arc<Connection>,
-    /// What it has to do with the other end, if both were made here.
+    /// The connection to the other end, if both were created here.
     link: Option<Link>,
     /// Shared with the program that this end comes from.
     slots: Option<Slots>,
     pub(crate) limits: Limits,
     pub(crate) trust: Trust,
     inbox: Inbox,
-    /// What sending has cost.
+    /// The cost of sending so far.
     send_cost: Cost,
     /// Why this end is unusable, if it is.
     fault: Option<Broken>,
@@ -34,7 +34,8 @@ pub(crate) struct Endpoint {
     pub(crate) half_sent: bool,
 }
 
-/// What a peer did, after which nothing more is received from it; nor is anything sent, if that costs too much.
+/// A fault of the peer, after which nothing more is received from it, and nothing sent if sending costs too
+/// much.
 #[derive(Clone, Debug)]
 enum Broken {
     Protocol(ProtocolError),
@@ -106,7 +107,7 @@ impl Endpoint {
         self.link.as_ref()
     }
 
-    /// What the peer is held to, if it is a confined call.
+    /// Returns the limits of the peer, if it is a confined call.
     fn terms(&self) -> Option<Arc<Terms>> {
         self.link.as_ref().and_then(Link::terms).cloned()
     }
@@ -139,7 +140,7 @@ impl Endpoint {
         }
         let mut outbox = Outbox::encode(value, self.limits, self.trust)?;
         if let Some(terms) = self.terms() {
-            // What is passed to the call later is held to the same as what it began with.
+            // Ends that are passed to the call later get the same limits as those that it began with.
             outbox.links().iter().for_each(|link| link.pass(&terms));
         }
         if let Some(memory) = self.link.as_ref().and_then(Link::memory) {
@@ -318,7 +319,7 @@ impl Endpoint {
     }
 }
 
-/// What a message is held to: the smaller of what the end and the policy say.
+/// Returns the limits of a message: the smaller ones of the end and of the policy.
 fn limits(own: Limits, terms: Option<&Terms>) -> Limits {
     terms.map_or(own, |terms| own.min(terms.limits))
 }
@@ -336,7 +337,7 @@ fn read<T: Object>(
     Ok(message.decode(limits, trust))
 }
 
-/// Which line of the policy a message doesn't keep to, if the end's own limit would let it through.
+/// Returns the line of the policy that a message exceeds, if the end's own limit would let it through.
 fn exceeded(fault: &ProtocolError, terms: &Terms, own: &Limits) -> Option<Exceeded> {
     match fault {
         ProtocolError::TooLong { .. } if terms.limits.message_bytes < own.message_bytes => {

@@ -79,7 +79,7 @@ pub enum ChannelError {
     #[error("can't {operation}{}", cure(source))]
     #[non_exhaustive]
     Io {
-        /// What this process was trying to do.
+        /// The operation that failed.
         operation: &'static str,
         /// The operating system's error.
         source: io::Error,
@@ -119,7 +119,7 @@ impl ChannelError {
 
 debug_as_text!(ChannelError);
 
-/// What to do about an error whose cause is known.
+/// Returns the cure for an error whose cause is known.
 fn cure(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EMFILE) => {

@@ -84,7 +84,7 @@ pub(super) fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What the three kinds of ends have in common.
+/// Implements what the three kinds of ends have in common.
 macro_rules! ends {
     ($([$($parameter:ident),*] $end:ty: $sends:ty => $receives:ty;)*) => {$(
         impl<$($parameter: Object),*> Object for $end {
@@ -96,7 +96,7 @@ macro_rules! ends {
                 Endpoint::decode(decoder).map(Self::new)
             }
 
-            // What an end will carry is not part of the message that the end is in. Whether it may
+            // The type that an end will carry is not part of the message that the end is in. Whether it may
             // carry code was decided when it was created.
             fn describe(shape: &mut Shape) {
                 shape.end_of_channel::<$sends, $receives>();

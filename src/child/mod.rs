@@ -102,7 +102,7 @@ fn enter_keeper(socket: &OsStr, kind: &OsStr, proc: Option<&OsStr>) -> i32 {
 /// at its end belongs to the keeper, of which the child is a copy, or must not be decided by the
 /// code that ran in it.
 fn run_confined(socket: OwnedFd, origin: Origin) -> ! {
-    // Which its policy may deny.
+    // The policy may deny starting threads.
     closing::do_without_threads();
     IS_CONFINED.store(true, Ordering::Relaxed);
     let status = run(socket, Some(origin));
@@ -231,7 +231,7 @@ fn wait_for_call(socket: BorrowedFd<'_>, enter: impl Fn(Arguments<'_>) -> i32) -
 /// Waits until the parent has hung up. The end of a process takes longer than a short call, and on one processor
 /// the caller would wait for both.
 fn wait_until_dismissed(socket: BorrowedFd<'_>) {
-    // Whatever it returns, there is nothing more to do.
+    // Nothing depends on what it returns.
     let _ = receive(socket, &mut Vec::new(), 1, None, Wait::Block);
 }
 

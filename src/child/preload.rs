@@ -1,4 +1,4 @@
-//! What prepares state that the children of a keeper share.
+//! Functions that prepare state, which the children of a keeper share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,7 +19,8 @@ pub struct PreloadPoint {
     pub run: fn() -> Result<(), String>,
 }
 
-/// What a function with `preload = …` returns: nothing, or a `Result` whose error says what failed.
+/// The result of a function that is named by `preload = …`: nothing, or a `Result` whose error says what
+/// failed.
 pub trait Prepared {
     /// Converts it.
     ///

@@ -1,4 +1,4 @@
-//! What a child sends: a report on its confinement, if it confines itself, and then its answer,
+//! The messages that a child sends: a report on its confinement, if it confines itself, and then its answer,
 //! once and last.
 
 use crate::confine::{ConfinementStatus, Failure};

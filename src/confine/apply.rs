@@ -23,7 +23,7 @@ use crate::sys::usage::{Usage, first_usage, usage};
 use crate::transport;
 use crate::wire::DenialReport;
 
-/// What a process has done to itself.
+/// The confinement that a process has applied to itself.
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) status: ConfinementStatus,

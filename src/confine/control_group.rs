@@ -21,7 +21,7 @@ use crate::sys::group_fork;
 use crate::sys::process::Process;
 use crate::sys::system_files::{self, OwnFile};
 
-/// What a child's control group bounds, besides ending all of the child at once.
+/// The bounds of a child's control group. A group also ends all of its processes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, crate::Object)]
 #[non_exhaustive]
 pub struct ControlGroup {
@@ -33,7 +33,7 @@ pub struct ControlGroup {
     pub tasks: bool,
 }
 
-/// What a group is to hold.
+/// The bounds that a group is to have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) memory: Option<u64>,
@@ -41,7 +41,8 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// What is in use beside what the process may write: page tables, stacks of the kernel's, sockets.
+    /// Adds the memory that is in use beside what the process may write: page tables, the kernel's stacks,
+    /// sockets.
     fn memory_with_the_kernels(self) -> Option<u64> {
         const LEAST: u64 = 16 << 20;
         let more = |memory: u64| memory.saturating_add(memory / 8).saturating_add(LEAST);
@@ -82,7 +83,7 @@ impl Drop for NewGroup {
 #[derive(Debug, crate::Object)]
 pub(super) struct Entrance {
     pub(super) processes: OwnedFd,
-    /// What bounds processes and threads, and how many there may be.
+    /// The file that bounds processes and threads, and how many there may be.
     pub(super) tasks: Option<(OwnedFd, u64)>,
     /// Whether memory is bounded already.
     pub(super) memory: bool,
@@ -193,7 +194,7 @@ fn set(group: BorrowedFd<'_>, name: &str, value: &str) -> io::Result<bool> {
     }
 }
 
-/// Where groups may be made, the best place first.
+/// Returns the folders in which groups may be created, the best first.
 ///
 /// That is the program's own group, or, since one with processes can't bound its groups, its parent if that
 /// was delegated (systemd's `Delegate=` with `DelegateSubgroup=`): a child beside the program is then bound by

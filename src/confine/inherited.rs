@@ -1,5 +1,5 @@
-//! What a child takes over from its calling thread. Without this it would have the settings of the keeper,
-//! and so of the program's first caller.
+//! Settings that a child takes over from its calling thread. Without this it would have the settings of the
+//! keeper, and so of the program's first caller.
 
 use std::io;
 use std::sync::OnceLock;
@@ -9,8 +9,8 @@ use nix::sys::stat::{Mode, umask};
 use crate::sys::inherited::{self as sys, RESOURCES, Scheduling};
 use crate::sys::system_files;
 
-/// What a process inherits from the thread that starts it. A setting that couldn't be read is `None`, and
-/// isn't changed.
+/// The settings that a process inherits from the thread that starts it. A setting that couldn't be read is
+/// `None`, and isn't changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, crate::Object)]
 pub(crate) struct Inherited {
     processors: Option<Vec<u8>>,
@@ -24,7 +24,7 @@ pub(crate) struct Inherited {
     limits: Option<[(u64, u64); RESOURCES]>,
 }
 
-/// What this process has, and so each copy of it starts with.
+/// The settings of this process, with which each copy of it starts.
 static OWN: OnceLock<Inherited> = OnceLock::new();
 
 impl Inherited {

@@ -96,7 +96,7 @@ fn build(
 }
 
 fn create([files, ports, scopes]: [u64; 3]) -> Result<RulesetCreated, landlock::RulesetError> {
-    // What cannot be enforced is an error, and is never left out.
+    // A right that cannot be enforced is an error, and is never left out.
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     if files != 0 {
         ruleset = ruleset.handle_access(BitFlags::<AccessFs>::from_bits_truncate(files))?;
@@ -372,7 +372,7 @@ fn add_ports(
             }
         };
         if rights & NET_CONNECT_SEND_UDP != 0 {
-            // Whoever sends has a port, which the kernel chooses: it asks for this right.
+            // Sending needs a port, which the kernel chooses, and for which it asks for this right.
             let chosen = NetPort::new(0, AccessNet::BindUdp);
             ruleset = ruleset.add_rule(chosen).map_err(|error| {
                 let line = &rule.line;

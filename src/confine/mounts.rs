@@ -77,7 +77,7 @@ impl Mounts {
     }
 }
 
-/// Where control groups of version 2 are mounted: which group each mount begins with, and its place.
+/// Returns the mounts of control groups of version 2: the group that each begins with, and its place.
 pub(super) fn control_groups() -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let list = system_files::read_bytes("thread-self/mountinfo")?;
     let lines = list.split(|byte| *byte == b'\n');

@@ -1,4 +1,4 @@
-//! Which namespaces a child is to have for itself, and how it gets them.
+//! The namespaces that a child gets for itself, and how it gets them.
 
 use std::io;
 
@@ -38,7 +38,7 @@ impl NamespaceSet {
         Self(self.0 | other.0)
     }
 
-    /// What is in this set and not in the other one.
+    /// Returns the namespaces that are in this set and not in the other one.
     pub(crate) fn minus(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
@@ -64,7 +64,7 @@ impl NamespaceSet {
     }
 }
 
-/// What a policy wants of the namespaces of a child.
+/// The namespaces that a policy wants for a child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, crate::Object)]
 pub(crate) struct Wanted {
     /// Without these the child doesn't run.

@@ -1,5 +1,5 @@
-//! What a child does to itself. The parent makes it, partly once for each policy and partly once
-//! for each call.
+//! The plan by which a child confines itself. The parent makes it, partly once for each policy and partly
+//! once for each call.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -21,14 +21,14 @@ use crate::error::{Unusable, UnusableKind};
 use crate::sys::confinement::{Resource, can_deny_write_execute, landlock_abi};
 use crossmist_policy::bpf::BpfProgram;
 
-/// What a child does to itself.
+/// The plan by which a child confines itself.
 #[derive(Debug, crate::Object)]
 pub(crate) struct Plan {
     pub(super) fixed: Shared<StaticPlan>,
     /// The Landlock ruleset: the only paths, ports and neighbours that there are. `None` if
     /// Landlock has nothing to do.
     pub(super) ruleset: Option<Shared<OwnedFd>>,
-    /// What its root directory holds, if it has one of its own.
+    /// The contents of its root directory, if it has one of its own.
     pub(super) root: Option<Root>,
     /// The standard descriptors, or `/dev/null` if there is none.
     pub(super) standard: [Option<OwnedFd>; 3],
@@ -55,7 +55,7 @@ pub(super) struct StaticPlan {
     /// The capabilities that are kept, as a mask.
     pub(super) capabilities: u64,
     pub(super) landlock_abi: u32,
-    /// What Landlock handles: rights on files, rights on ports, scopes.
+    /// The rights that Landlock handles: on files, on ports, and scopes.
     pub(super) handled: [u64; 3],
     /// How many promises the policy gives up.
     pub(super) relaxed: u32,
@@ -81,7 +81,7 @@ pub(super) struct StaticPlan {
     pub(super) sends_descriptors: bool,
 }
 
-/// What is kept of a policy between its calls.
+/// The parts of a policy that are kept between its calls.
 ///
 /// For functions whose types let them send no descriptor, and for the others.
 #[derive(Debug, Default)]

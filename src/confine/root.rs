@@ -17,7 +17,7 @@ use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, mkdirat};
 
 use crate::sys::mounts::{Restrictions, Tree};
 
-/// What a root directory holds.
+/// The contents of a root directory.
 #[derive(Debug, Default, PartialEq, Eq, crate::Object)]
 pub(super) struct Root {
     /// Those above come before those beneath them.
@@ -148,7 +148,7 @@ impl Place {
 /// Makes what a place is put over: a folder or a file, and the folders above it.
 fn make_room(root: BorrowedFd<'_>, place: &Place) -> io::Result<()> {
     let readable = Mode::from_bits_truncate(0o755);
-    // Whatever the umask is.
+    // Independent of the umask.
     let open_up = |path: &Path| fchmodat(root, path, readable, FchmodatFlags::FollowSymlink);
     open_up(Path::new("."))?;
     let path = place.path().strip_prefix("/").unwrap_or(place.path());

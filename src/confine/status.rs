@@ -8,7 +8,7 @@ use super::plan::StaticPlan;
 use super::users::{SameUser, User};
 use crate::transport;
 
-/// What is enforced on a confined child, layer by layer.
+/// The confinement that is enforced on a child, layer by layer.
 ///
 /// The child reports this after the last step, and before it looks at its arguments. At that point
 /// nobody else has influenced it.
@@ -35,8 +35,8 @@ pub struct ConfinementStatus {
     pub own_user: Option<u32>,
     /// Why the child keeps its parent's user; `None` if it has one of its own.
     pub same_user: Option<SameUser>,
-    /// What the child's control group bounds; `None` if it has none, because its policy wants none or the
-    /// program can't make any.
+    /// The bounds of the child's control group; `None` if it has none, because its policy wants none or the
+    /// program can't create any.
     pub control_group: Option<ControlGroup>,
     /// How many resource limits were set.
     pub limits: u32,

@@ -29,10 +29,10 @@ use crate::sys::fork;
 use crate::sys::process::{self, Ended, Process};
 use crossmist_policy::steps::SecondNet;
 
-/// What a process is told about its test.
+/// The variable that tells a process about its test.
 const DETAIL: &str = "CROSSMIST_TEST_DETAIL";
 
-/// What is missing makes a test fail, unless this variable names it.
+/// The variable that names the features that may be missing. Any other missing feature fails its test.
 const MAY_SKIP: &str = "CROSSMIST_TEST_MAY_SKIP";
 
 /// Runs the test `alone::name` in a process of its own.
@@ -389,7 +389,7 @@ alone! {
     }
 
     fn one_step_fails() {
-        // What the test `a_step_that_fails_stops_the_rest` asks for.
+        // Asked for by the test `a_step_that_fails_stops_the_rest`.
         let Ok(wanted) = std::env::var(DETAIL) else { return };
         let Some((step, call, first)) = steps().into_iter().find(|(step, ..)| format!("{step:?}") == wanted) else {
             assert_eq!(wanted, "", "no such step");

@@ -1,4 +1,4 @@
-//! Where a child was: the addresses that it reports, and what they mean in this executable.
+//! Places in a child: the addresses that it reports, and their meaning in this executable.
 //!
 //! The child cannot look them up, because it may not open the file. It sends offsets in the
 //! executable that it shares with its parent, and the parent looks them up on demand. All of them
@@ -61,8 +61,8 @@ impl Stack {
     }
 }
 
-/// Where a denied call was made: the address after its instruction, and the return address of its
-/// function if that has no frame, like the wrappers of a C library. Offsets as in a [`Stack`].
+/// The place of a denied call: the address after its instruction, and the return address of its function if
+/// that has no frame, as in the wrappers of a C library. Offsets as in a [`Stack`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) address: u64,
@@ -127,7 +127,7 @@ impl NamedPlace {
     }
 }
 
-// What was looked up follows from the place.
+// Equality ignores the names, because they follow from the place.
 impl PartialEq for NamedPlace {
     fn eq(&self, other: &Self) -> bool {
         self.place == other.place

@@ -50,7 +50,7 @@ pub enum Error {
     Unsupported {
         /// The kind of obstacle.
         kind: UnsupportedKind,
-        /// What prevents it, and what to do.
+        /// The obstacle, and what to do about it.
         reason: String,
     },
     /// The function returns a type that can hold code. Code is never accepted from a child.
@@ -88,7 +88,7 @@ pub enum Error {
         policy: String,
         /// The kind of obstacle.
         kind: UnusableKind,
-        /// What prevents it, and what to do.
+        /// The obstacle, and what to do about it.
         reason: String,
     },
     /// The child could not confine itself as its policy demands. It has ended, without looking at
@@ -129,7 +129,7 @@ pub enum Error {
     #[error("what the function's processes share could not be prepared: {reason}")]
     #[non_exhaustive]
     Preload {
-        /// What failed.
+        /// A description of the failure.
         reason: String,
     },
     /// The keeper, which supervises all confined children, was killed, and this child with it. The
@@ -225,7 +225,7 @@ pub enum Error {
     )]
     #[non_exhaustive]
     TooCostly {
-        /// What was received.
+        /// The traffic that was too costly.
         traffic: Traffic,
     },
     /// The child was killed by [`Child::kill`](crate::Child::kill) or a
@@ -243,7 +243,7 @@ pub enum Error {
     #[error("can't {operation}")]
     #[non_exhaustive]
     Io {
-        /// What this process was trying to do.
+        /// The operation that failed.
         operation: &'static str,
         /// The operating system's error.
         source: io::Error,

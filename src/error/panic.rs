@@ -11,7 +11,7 @@ pub struct Panic {
     /// File, line and column, as `file:line:column`.
     pub location: ChildText,
     pub(crate) stack: Stack,
-    /// Which limit may be the cause; the parent's text.
+    /// The limit that may be the cause, in the parent's words.
     pub(crate) limit: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Which limit a result goes beyond, and what to raise.
+//! The limit that a result exceeds, and the setting that raises it.
 
 use std::fmt;
 

@@ -22,7 +22,7 @@ impl std::fmt::Display for Resource {
     }
 }
 
-/// What a program receives from a child.
+/// Data that a program receives from a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Traffic {
@@ -57,9 +57,8 @@ pub struct Violation {
     pub policy: String,
     /// The id of the child process.
     pub process: u32,
-    /// What the child said about the call. `None` if it said nothing: it was killed at once,
-    /// because honest code never makes such a call, or the call was made while signals were
-    /// blocked.
+    /// The call, as the child reported it. `None` if it said nothing: it was killed at once, because honest
+    /// code never makes such a call, or the call was made while signals were blocked.
     pub claim: Option<DeniedCall>,
 }
 
@@ -73,18 +72,18 @@ pub struct DeniedCall {
     pub arguments: [u64; 6],
     /// The call in words, such as `socket(AF_INET, SOCK_STREAM, 0)`.
     pub call: String,
-    /// Which line of which policy denies it.
+    /// The line of the policy that denies it.
     pub denied_by: String,
-    /// What to add to a policy to allow it. It was tried: the filter, Landlock, the limits and this
-    /// kernel then let the call happen. `None` if no policy may allow it, if a line denies it, or if
+    /// Lines that allow the call, to be added to a policy. They were tried: the filter, Landlock, the limits
+    /// and this kernel then let the call happen. `None` if no policy may allow it, if a line denies it, or if
     /// no line helps. A path in it comes from the child: do not grant a path that you do not know.
     pub allow_with: Option<String>,
     /// Why adding it is dangerous, if it is.
     pub caution: Option<&'static str>,
-    /// What to add to a policy to have the call fail with an error number, for code that can do
-    /// without it.
+    /// Lines that make the call fail with an error number, to be added to a policy, for code that can do
+    /// without the call.
     pub answer_with: Option<String>,
-    /// What to do instead.
+    /// A better way, such as doing it in the program and passing the result.
     pub instead: Option<&'static str>,
     /// The id of the thread that made the call.
     pub thread: u32,

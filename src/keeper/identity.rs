@@ -1,5 +1,5 @@
-//! Who a process is: its credentials, and the surroundings that the keeper does not follow once it
-//! was started.
+//! The identity of a process: its credentials, and the surroundings that the keeper does not follow once it
+//! has started.
 //!
 //! The surroundings are read at every call, so they include only what is cheap to read. A user
 //! namespace in which ids mean the same, and mounts, are not noticed.

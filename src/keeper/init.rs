@@ -18,7 +18,7 @@ use crate::sys::process::{self, Ended, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Wait};
 
-/// What waiting takes.
+/// Memory and descriptors for waiting.
 struct Waiting {
     child: Process,
     report: OwnedFd,

@@ -60,7 +60,7 @@ use crate::executable::{Program, VERSION};
 use crate::sys::process::{Process, Start, StartError};
 use crate::sys::system_files;
 
-/// Which keeper it is: a program has up to one of each kind.
+/// A kind of keeper; a program has at most one of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Kind {
     /// In a user namespace of its own: see [`user_namespace`].
@@ -116,7 +116,7 @@ fn execute(
 ) -> Result<Process, StartError> {
     // None holds a zero byte: numbers, and words of ours.
     let word = |text: &str| CString::new(text).unwrap_or_default();
-    // Whoever needs it says that it is missing.
+    // If it is missing, the code that needs it says so.
     let proc = system_files::proc().ok();
     let mut arguments = vec![
         program.name().clone(),

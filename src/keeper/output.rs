@@ -1,8 +1,8 @@
 //! Reads a child's standard output and error, so that the child does not wait, and keeps the end of
 //! it.
 //!
-//! What is kept is in memory that the keeper's forks do not get: it is the text of one child, and
-//! the next child is a copy of the keeper.
+//! The text of a child is kept in memory that the keeper's forks do not get, because the next child is a copy
+//! of the keeper.
 //!
 //! The keeper must not wait for a child, whatever it writes: see [`stream`] for locks. It must not
 //! receive descriptors either: closing a stranger's file or socket can take years, even if the
@@ -58,7 +58,7 @@ pub(super) enum Drained {
 const STRETCH_BYTES: usize = 64 << 10;
 const STRETCH_TIME: Duration = Duration::from_millis(5);
 
-/// What is kept, and room to read after it.
+/// The text that is kept, and room to read after it.
 const ROOM: usize = STDERR_BYTES + STRETCH_BYTES;
 
 impl Output {

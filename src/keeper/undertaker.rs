@@ -20,7 +20,7 @@ pub(super) struct Undertaker {
     processes: Vec<Process>,
 }
 
-/// What the process that exits holds until the keeper has let go of the streams.
+/// The things that the process that exits holds until the keeper has let go of the streams.
 struct Burial {
     streams: Vec<OwnedFd>,
     theirs: OwnedFd,

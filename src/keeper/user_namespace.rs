@@ -15,7 +15,7 @@ use crate::sys::system_files;
 
 /// Enters a new user namespace.
 ///
-/// Whoever does that must be dumpable: the files by which ids are mapped belong to root otherwise.
+/// The process must be dumpable: otherwise, the files by which ids are mapped belong to root.
 pub(super) fn enter(credentials: &Credentials) -> io::Result<()> {
     match credentials.may_change_users() {
         true => enter_with_all_ids(),

@@ -280,7 +280,7 @@ mod tests {
         assert!(blob.0.as_fd().as_raw_fd() > 2);
     }
 
-    /// What a peer could send instead of a blob.
+    /// An object that a peer could send instead of a blob.
     #[derive(Debug)]
     struct Forged(OwnedFd, usize);
 

@@ -1,7 +1,7 @@
 //! Files, sockets, pipes and other open descriptors.
 //!
-//! What a confined or unknown peer sends is checked to be of its kind before it becomes a value of
-//! a type that promises one. A `File` that is really a pipe could block its reader for ever.
+//! A descriptor from a confined or unknown peer is checked to be of the right kind before it becomes a value
+//! of a type that promises one. A `File` that is really a pipe could block its reader for ever.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
@@ -39,7 +39,7 @@ impl Object for OwnedFd {
     }
 }
 
-/// Which kinds a type accepts, and what an error calls them.
+/// The kinds that a type accepts, and their name in an error.
 struct Wanted {
     accepts: fn(Kind) -> bool,
     words: &'static str,

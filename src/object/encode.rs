@@ -84,7 +84,7 @@ struct Aside {
 /// A shared allocation that the message contains.
 #[derive(Debug)]
 struct Shared {
-    /// What is known once its contents are written. `None` until then; meeting the allocation in
+    /// The facts that are known once its contents are written. `None` until then; meeting the allocation in
     /// that state means that it contains itself.
     complete: Option<Complete>,
     /// Keeps the allocation alive, so that its address is not reused by a later temporary.

@@ -218,7 +218,7 @@ pub enum EncodeErrorKind {
         "{what} can only be sent over a channel made by `crossmist::trusted`, or as an argument of a function"
     )]
     CodeOnDataChannel {
-        /// What the code is: a callback, a trait object, a trusted channel end.
+        /// The kind of code: a callback, a trait object, a trusted channel end.
         what: &'static str,
     },
     /// The code is in an object that the child will not have loaded, such as one that was loaded by
@@ -227,7 +227,7 @@ pub enum EncodeErrorKind {
         "{what} is in a shared object, not in the program itself, so a child would not find it"
     )]
     CodeElsewhere {
-        /// What the code is.
+        /// The kind of code.
         what: &'static str,
     },
     /// A descriptor could not be duplicated.

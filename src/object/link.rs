@@ -1,4 +1,5 @@
-//! What the two ends of a channel know of each other, and of the call that one of them is passed to.
+//! The shared knowledge of the two ends of a channel: about each other, and about the call that one of them
+//! is passed to.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +20,13 @@ pub(crate) struct Link {
 #[derive(Debug)]
 struct End {
     socket: Weak<Connection>,
-    /// What the call that has the other end is held to.
+    /// The limits of the call that has the other end.
     terms: OnceLock<Arc<Terms>>,
-    /// What memory is shared with that call.
+    /// The memory that is shared with that call.
     memory: Mutex<Memory>,
 }
 
-/// What memory an end shares with the call that the other end was passed to.
+/// The memory that an end shares with the call that the other end was passed to.
 #[derive(Clone, Debug, Default)]
 enum Memory {
     #[default]
@@ -53,7 +54,7 @@ impl Link {
         if is_second { second } else { first }
     }
 
-    /// What this end holds its peer to, if that was passed to a confined call.
+    /// Returns the limits of the peer, if the other end was passed to a confined call.
     pub(crate) fn terms(&self) -> Option<&Arc<Terms>> {
         self.end(self.is_second).terms.get()
     }
@@ -64,7 +65,7 @@ impl Link {
         let _ = self.end(!self.is_second).terms.set(Arc::clone(terms));
     }
 
-    /// What memory is shared with the call that the other end was passed to.
+    /// Returns the memory that is shared with the call that the other end was passed to.
     pub(crate) fn memory(&self) -> Option<Arc<Shared>> {
         match &*lock(&self.end(self.is_second).memory) {
             Memory::Of(memory) => Some(Arc::clone(memory)),
@@ -92,7 +93,7 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a confined call is held to on its channels: `[limits.channel]` of its policy.
+/// The limits of a confined call on its channels: `[limits.channel]` of its policy.
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) function: &'static str,
@@ -111,7 +112,7 @@ pub(crate) trait Owner: Debug + Send + Sync {
     fn end_for_cost(&self);
 }
 
-/// Which line of a policy a channel has reached.
+/// The line of a policy that a channel has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exceeded(pub(crate) &'static str);
 

@@ -1,4 +1,4 @@
-//! What can be sent: the trait [`Object`], its codec, and its implementations by family.
+//! Values that can be sent: the trait [`Object`], its codec, and its implementations by family.
 
 mod blob;
 mod decode;
@@ -48,7 +48,7 @@ pub(crate) enum Trust {
     Code,
 }
 
-/// Which auto traits the type behind a trait object has, as the type of its box says.
+/// The auto traits of the type behind a trait object, as named by the type of its box.
 ///
 /// This is sent in the upper bits of the code reference, not in the bytes of the message. An
 /// implementation of [`Object`] can write any bytes, and they must not decide whether something may

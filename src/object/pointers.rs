@@ -60,11 +60,11 @@ impl<T: Object + Clone> Object for Cow<'static, [T]> {
     }
 }
 
-/// What an allocation of `Rc` or `Arc` takes besides its contents: two counters, and the decoder's
+/// The bytes that an allocation of `Rc` or `Arc` takes besides its contents: two counters, and the decoder's
 /// own record of it.
 const SHARED_BYTES: usize = (2 + 10) * size_of::<usize>();
 
-/// What `Rc` and `Arc` have in common.
+/// Implements what `Rc` and `Arc` have in common.
 macro_rules! shared {
     ($($pointer:ident)*) => {$(
         /// Sharing is preserved: one allocation here is one allocation there.

@@ -1,4 +1,4 @@
-//! What a type can carry besides bytes, found by a walk over its parts.
+//! The things that a type can carry besides bytes, found by a walk over its parts.
 //!
 //! An associated constant per type would tell at compile time, but in a recursive type it would
 //! depend on itself, which the compiler refuses. So the walk happens when a channel or a function
@@ -18,7 +18,8 @@ pub struct Shape {
     carries: Carries,
 }
 
-/// What a value of a type may hold besides bytes. The paths say where, for the error.
+/// The things that a value of a type may hold besides bytes. The paths tell the places, for the error. The
+/// paths say where, for the error.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carries {
     pub(crate) code: Option<String>,
@@ -114,7 +115,8 @@ impl Shape {
     }
 }
 
-/// What a process can send besides bytes, by the types of its function. Each includes those before it.
+/// The things that a process can send besides bytes, by the types of its function. Each includes those before
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sends {
     Bytes,

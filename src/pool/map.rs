@@ -134,7 +134,7 @@ impl<A: Object, R: Object + Send, I: Iterator<Item = A>> Running<A, R, I> {
         if has_changed || entries.is_empty() {
             return;
         }
-        // What has failed shows at the next step.
+        // A failure shows at the next step.
         let _ = poll::poll(&mut entries, until);
         for call in &mut self.calls {
             if let State::Running(child, _) = &mut call.state {

@@ -19,7 +19,7 @@ struct State {
     taken: usize,
     line: VecDeque<Arc<Ticket>>,
     is_closed: bool,
-    /// Who waits until all places are free.
+    /// The tasks that wait until all places are free.
     watchers: Vec<Waker>,
 }
 

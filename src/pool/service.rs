@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::object::Object;
 use crate::tokio::Tokio;
 
-/// What a pool holds between `poll_ready` and `call`.
+/// The place that a pool's handle holds between `poll_ready` and `call`.
 #[derive(Debug, Default)]
 pub(super) enum Reservation {
     #[default]

@@ -71,8 +71,8 @@ struct Stocked<R: Object> {
     made_by: Caller,
 }
 
-/// What of a thread decides whether it may use a spare that another one has started: the rights that a
-/// child must not have more of, and the processors that it runs on.
+/// The properties of a thread that decide whether it may use a spare that another one has started: the rights
+/// that a child must not exceed, and the processors that it runs on.
 #[derive(Debug, PartialEq, Eq)]
 struct Caller {
     /// Of prepared state.

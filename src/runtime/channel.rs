@@ -156,7 +156,7 @@ impl<S: Object, R: Object, W: Reactor> Duplex<S, R, W> {
     }
 }
 
-/// What an end that sends can do without a runtime.
+/// Implements the operations of a sending end that need no runtime.
 macro_rules! sends {
     ($([$($parameter:ident),*] $end:ty, $object:ident;)*) => {$(
         impl<$($parameter: Object,)* W: Reactor> $end {
@@ -173,7 +173,7 @@ macro_rules! sends {
     )*};
 }
 
-/// What an end that receives can do without a runtime.
+/// Implements the operations of a receiving end that need no runtime.
 macro_rules! receives {
     ($([$($parameter:ident),*] $end:ty, $object:ident;)*) => {$(
         impl<$($parameter: Object,)* W: Reactor> $end {
@@ -200,7 +200,7 @@ receives! {
     [S, R] Duplex<S, R, W>, R;
 }
 
-/// What the three kinds of ends have in common.
+/// Implements what the three kinds of ends have in common.
 macro_rules! ends {
     ($([$($parameter:ident),*] $end:ident;)*) => {$(
         impl<$($parameter: Object,)* W: Reactor> $end<$($parameter,)* W> {

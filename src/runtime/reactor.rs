@@ -37,7 +37,7 @@ pub trait Reactor: Debug + Send + Sync + Sized + 'static {
     fn yield_now() -> impl Future<Output = ()> + Send;
 }
 
-/// What a wait ended with.
+/// The event that ended a wait.
 pub(super) enum Woken<'s, R: Reactor> {
     Socket(R::Ready<'s>),
     End(R::Ready<'s>),

@@ -16,7 +16,7 @@ use super::workers::Workers;
 #[derive(Debug)]
 pub(crate) struct Dying {
     pub(crate) fd: OwnedFd,
-    /// What is done before it is closed, so that closing it does not wait. It may itself wait.
+    /// Called before it is closed, so that closing it does not wait. It may itself wait.
     pub(crate) prepare: fn(BorrowedFd<'_>),
 }
 

@@ -47,9 +47,8 @@ unsafe fn close_range(first: u32, last: u32) -> io::Result<()> {
 ///
 /// # Safety
 ///
-/// Whatever owns another descriptor must not be used or dropped in this process any more. A static owner
-/// may be used if it finds out that its descriptor is gone, as those of
-/// [`system_files`](super::system_files) do.
+/// Owners of other descriptors must not be used or dropped in this process any more. A static owner may be
+/// used if it finds out that its descriptor is gone, as those of [`system_files`](super::system_files) do.
 pub(crate) unsafe fn close_others(kept: impl IntoIterator<Item = RawFd>) -> io::Result<()> {
     let mut kept: Vec<u32> = kept
         .into_iter()
@@ -81,7 +80,7 @@ pub(crate) fn keep_only<K: Keepable>(kept: K, work: fn(K, io::Result<()>) -> i32
     process::leave(work(kept, closed))
 }
 
-/// What owns the descriptors that [`keep_only`] keeps open.
+/// An owner of descriptors that [`keep_only`] keeps open.
 pub(crate) trait Keepable {
     /// Returns all of its descriptors.
     fn descriptors(&self) -> Vec<RawFd>;
@@ -111,7 +110,7 @@ pub(crate) fn replace_environment<'a>(
         return Err(io::Error::last_os_error());
     }
     for (name, value) in variables {
-        // What `set_var` panics on.
+        // `set_var` panics on these.
         let name_bytes = name.as_bytes();
         let is_sound = !name.is_empty()
             && !name_bytes.contains(&b'=')

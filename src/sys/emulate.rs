@@ -7,7 +7,7 @@ use std::ffi::CStr;
 
 use libc::{c_char, c_int, c_long};
 
-/// What a process is told about its machine: the share that its limits leave it.
+/// The answers to questions about the machine: the share that a process's limits leave it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
     memory: u64,
@@ -20,7 +20,7 @@ const UNLIMITED_MEMORY: u64 = 1 << 30;
 const RELEASE: &CStr = c"5.11.0";
 
 impl Machine {
-    /// What this process has by its limits, which are set by now.
+    /// Returns the answers for this process, whose limits are set already.
     pub(crate) fn of_this_process() -> Self {
         use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
         let limit = |resource| match getrlimit(resource) {

@@ -26,7 +26,7 @@ struct Claim {
     id: TypeId,
 }
 
-/// What is where a [`Claim`] may be. Any bytes are valid.
+/// The bytes at a place where a [`Claim`] may be. Any bytes are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 struct Found {

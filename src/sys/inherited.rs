@@ -1,4 +1,4 @@
-//! What a thread passes on to the processes that it starts: how it is scheduled, its limits, its umask.
+//! Settings that a thread passes on to the processes that it starts: scheduling, limits, umask.
 //!
 //! If a question cannot be answered, perhaps because of a filter of the program, the result is
 //! `None`.

@@ -1,4 +1,4 @@
-//! What a descriptor is open on.
+//! The kinds of things that a descriptor is open on.
 //!
 //! Nothing in this module waits, except that `fstat(2)` on a file of a network or FUSE file system
 //! waits for that file system.
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// What may be done with a pipe's end.
+/// The access that a pipe's end gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,

@@ -336,7 +336,7 @@ mod tests {
                 Some(copy) => assert_eq!(copy.wait().unwrap(), process::Ended::Exited(0)),
                 None => {
                     let is_gone = memory.as_mut_slice().is_empty();
-                    // Which leaves alone what is there now.
+                    // Dropping it does not affect the new mapping.
                     drop(memory);
                     process::leave(i32::from(!is_gone))
                 }

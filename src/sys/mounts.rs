@@ -18,7 +18,7 @@ const FSOPEN_CLOEXEC: libc::c_int = 1;
 const FSCONFIG_CMD_CREATE: libc::c_int = 6;
 const FSMOUNT_CLOEXEC: libc::c_int = 1;
 
-/// What is not to be done in a mount, as bits of `mount_setattr(2)`.
+/// Restrictions on a mount, as bits of `mount_setattr(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Restrictions(u64);
 

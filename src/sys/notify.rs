@@ -19,7 +19,7 @@ pub(crate) struct Asked {
     pub(crate) arguments: [u64; 6],
 }
 
-/// What becomes of a call.
+/// The answer to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// It happens, with whatever arguments it has by now.

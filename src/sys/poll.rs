@@ -109,7 +109,7 @@ pub(crate) fn writable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()>
     poll(&mut [entry(fd, libc::POLLOUT)], deadline)
 }
 
-/// Which of some events there are by now.
+/// Returns those of some events that have occurred.
 pub(crate) fn events(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::c_short {
     let mut entries = [entry(fd, events)];
     // It fails only without memory; then there is nothing to tell.

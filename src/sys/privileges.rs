@@ -1,5 +1,5 @@
-//! What this process may do because of its ids and capabilities and those of its file, and who its
-//! peer is.
+//! The privileges of this process by its ids and capabilities and those of its file, and the identity of its
+//! peer.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -150,7 +150,7 @@ fn maker_of(socket: BorrowedFd<'_>) -> Option<(libc::uid_t, libc::gid_t)> {
     (result == 0).then_some((maker.uid, maker.gid))
 }
 
-/// What may be in the bounding set of this process: everything, until it has been checked. Nothing
+/// The capabilities that may be in the bounding set of this process: all, until it has been checked. Nothing
 /// can be added to a bounding set (capabilities(7)), or to that of a copy of this process.
 static IN_BOUNDING_SET: AtomicU64 = AtomicU64::new(u64::MAX);
 

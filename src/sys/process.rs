@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::signals::{self, Blocked};
 use super::system_files;
 
-/// What a child is started with. Nothing else reaches it: its `execve` closes every other
+/// The things that a child is started with. Nothing else reaches it: its `execve` closes every other
 /// descriptor.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
@@ -24,7 +24,7 @@ pub(crate) struct Start<'a> {
     pub(crate) socket: BorrowedFd<'a>,
     /// As the socket.
     pub(crate) proc: Option<BorrowedFd<'a>>,
-    /// What becomes descriptors 0, 1 and 2, or `None` if they stay as they are. Each is at least 3.
+    /// The descriptors that become 0, 1 and 2, or `None` if those stay as they are. Each is at least 3.
     pub(crate) standard: [Option<BorrowedFd<'a>>; 3],
     pub(crate) directory: Option<&'a CStr>,
     /// Whether to set no_new_privs first, so that the `execve` of a privileged file grants nothing.
@@ -61,8 +61,8 @@ pub(crate) enum Ended {
     Unknown,
 }
 
-/// What the child works with. It is in this process's memory, and the child uses it while its
-/// caller waits.
+/// The data that the child works with. It is in this process's memory, and the child uses it while its caller
+/// waits.
 struct Plan {
     program: c_int,
     arguments: *const *const c_char,
@@ -381,7 +381,7 @@ unsafe fn prepare_and_execute(plan: &Plan) -> Stage {
     Stage::Execute
 }
 
-/// What a child does between `clone` and `execve`.
+/// The steps of a child between `clone` and `execve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     CloseOnExec,

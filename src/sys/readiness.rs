@@ -20,7 +20,7 @@ impl Held {
         Self(Kept::Connection(connection))
     }
 
-    /// What tells of the end of a process.
+    /// Creates a source that is ready when a process has ended.
     pub(crate) fn pidfd(pidfd: Arc<OwnedFd>) -> Self {
         Self(Kept::Pidfd(pidfd))
     }

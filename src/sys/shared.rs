@@ -13,7 +13,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 
 use super::memory;
 
-/// What `/proc` shows as its name.
+/// The name that `/proc` shows.
 const NAME: &CStr = c"crossmist-slots";
 
 /// The size can't change any more, nor that. The contents can.

@@ -1,4 +1,4 @@
-//! What happens when the filter denies a call: the handler of SIGSYS.
+//! The handler of SIGSYS, which runs when the filter denies a call.
 //!
 //! It can run at any point of any code of the process, on memory that an attacker may control. The
 //! kernel denies the call; the report is only the process's claim.
@@ -14,7 +14,7 @@ use libc::{c_int, c_long, c_void};
 use super::emulate::{Machine, emulate};
 use super::image::{self, Image};
 
-/// What the handler needs to know.
+/// The data that the handler needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     /// A call number that the filter answers by killing the process.
@@ -93,7 +93,7 @@ pub(crate) fn install(report: BorrowedFd<'_>, setup: Setup) -> io::Result<()> {
     }
 }
 
-/// What the kernel says of a denied call, at the end of `siginfo_t` (sigaction(2), `_sigsys`).
+/// The kernel's description of a denied call, at the end of `siginfo_t` (sigaction(2), `_sigsys`).
 #[repr(C)]
 struct Denied {
     signal: c_int,

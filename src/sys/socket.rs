@@ -41,7 +41,7 @@ pub(crate) enum Wait {
     Never,
 }
 
-/// What one `recvmsg` received.
+/// The result of one `recvmsg`.
 #[derive(Debug)]
 pub(crate) struct Packet {
     /// The number of bytes in both buffers. 0 is an empty packet or the end; see [`receive`].
@@ -291,7 +291,7 @@ fn receive_with(
     })
 }
 
-/// What came beside the bytes of a packet.
+/// The attachments of a packet, beside its bytes.
 #[derive(Default)]
 struct Attached {
     descriptors: Vec<Option<Received>>,

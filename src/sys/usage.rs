@@ -31,8 +31,8 @@ pub(crate) fn usage() -> io::Result<Usage> {
     }
 }
 
-/// What this process had when that was first asked, or the process that it is a copy of; asked now, if it
-/// never was.
+/// Returns the usage of this process, or of the process that it is a copy of, when it was first asked for;
+/// that is now, if it never was.
 ///
 /// A copy that hasn't done much has little more, and needs not read `/proc` for that.
 pub(crate) fn first_usage() -> io::Result<Usage> {
@@ -54,7 +54,8 @@ fn parse(status: &str) -> Option<Usage> {
     Some(Usage {
         mapped: field("VmSize")?,
         writable: field("VmData")?,
-        // What was swapped out was written, and is in no other count. A kernel without swap has no line.
+        // Pages that were swapped out have been written, and are in no other count. A kernel without swap has
+        // no line.
         written: field("RssAnon")?.saturating_add(field("VmSwap").unwrap_or(0)),
     })
 }

@@ -17,7 +17,7 @@ pub(super) struct Workers<J: 'static> {
     threads: usize,
     /// How many jobs wait for a thread at most.
     waiting: usize,
-    /// What each thread does first.
+    /// Called first in each thread.
     begin: fn(),
     work: fn(J),
     current: Mutex<Option<Arc<Pool<J>>>>,

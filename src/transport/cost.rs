@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::sys::clock;
 use crate::sys::socket::{self, Wait};
 
-/// What one receive may cost: many times the usual cost, for a packet of 200 KiB as well.
+/// The time that one receive may take: many times the usual cost, even for a packet of 200 KiB.
 const RECEIVE_TIME: Duration = Duration::from_millis(1);
 
 /// A machine is slow if it takes this long to receive a packet of 200 KiB that nobody makes costly: one that is
@@ -220,7 +220,7 @@ mod tests {
             micros(720),
         ]);
         assert_eq!(slow, micros(700) * TIMES);
-        // What was measured there: the median was 4 ms, and one of ten was above 7.
+        // Measured there: the median was 4 ms, and one of ten was above 7.
         let mut cost = Cost::default();
         for _ in 0..10_000 {
             for millis in [3, 4, 5, 4, 3, 7, 4, 27, 4, 6] {
@@ -228,7 +228,7 @@ mod tests {
             }
             assert!(!cost.is_too_high());
         }
-        // What was measured on one whose host was too busy for it: each step of its time may be the host's.
+        // Measured on one whose host was too busy for it: each step of its time may be the host's.
         let mut cost = Cost::default();
         for _ in 0..10_000 {
             for millis in [38, 28, 16, 28, 24, 2, 5, 2, 9, 67, 27, 38] {
@@ -262,7 +262,7 @@ mod tests {
             count += 1;
         }
         assert!((20..60).contains(&count), "{count}");
-        // What this thread does meanwhile is what counts, not the time that passes.
+        // The processor time of this thread counts, not the time that passes.
         let mut patient = Cost::default();
         let slept = patient.of(|| {
             std::thread::sleep(EXCESS_TIME * 2);
@@ -309,7 +309,7 @@ mod tests {
         }
         match slowness(allowance().unwrap()) {
             1 => assert_eq!(cost.excess, before),
-            // What its host takes may be added.
+            // The time that its host takes may be added.
             _ => assert!(cost.excess >= before),
         }
         let before = cost.excess;

@@ -14,7 +14,7 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Packet, Wait};
 use crate::wire::{Assembly, DenialReport, Header, Message, OFFER, Piece, ProtocolError};
 
-/// What [`Inbox::advance`] found.
+/// The result of [`Inbox::advance`].
 #[derive(Debug)]
 pub(crate) enum Arrival<R> {
     /// A message, and what the caller's function returned for it.
@@ -66,9 +66,9 @@ pub(crate) struct Inbox {
     takes_offer: bool,
     /// Shared with the peer, if it is who it was.
     slots: Option<Slots>,
-    /// What has arrived of a message of several packets.
+    /// The part of a message of several packets that has arrived.
     under_way: Option<Box<UnderWay>>,
-    /// What the packets have cost.
+    /// The cost of the packets so far.
     cost: Cost,
     /// The peer has closed its end and left something unread.
     was_reset: bool,
@@ -80,7 +80,7 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 struct UnderWay {
     assembly: Assembly,
-    /// Where the sender may put the pieces to come.
+    /// The slots into which the sender may put the pieces to come.
     slots: Option<Receiving>,
 }
 
@@ -235,7 +235,7 @@ impl Inbox {
                 return Err(Fault::Cost);
             }
             let packet = match packet {
-                // What it sent is still there.
+                // Packets that it has sent are still there.
                 Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {
                     self.was_reset = true;
                     continue;
@@ -297,7 +297,7 @@ impl Inbox {
                 return Err(Fault::Cost);
             }
             match packet {
-                // What it sent is still there.
+                // Packets that it has sent are still there.
                 Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {
                     self.was_reset = true;
                 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::sys::random;
 
-/// What the names of this process's messages are made from, once they have to be secret.
+/// The secret from which the names of this process's messages are made, once they have to be secret.
 static SECRET: OnceLock<[u64; 2]> = OnceLock::new();
 
 /// Makes names that nobody can guess from now on, as shared memory needs them.

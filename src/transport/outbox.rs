@@ -31,7 +31,7 @@ pub(crate) struct Outbox<'a> {
     slots: Option<Slots>,
     /// Whether they are used for this message.
     sending: Option<Sending>,
-    /// What the packets have cost.
+    /// The cost of the packets so far.
     cost: Cost,
     /// Until when a packet is tried again that was refused for the descriptors in flight.
     crowded_until: Option<Deadline>,

@@ -264,8 +264,8 @@ impl Receiving {
         if slot >= COUNT || length > SLOT_BYTES {
             return false;
         }
-        // Who has not got this memory may send a packet that names the slot, and must not have what another process
-        // has put there. The load also makes what the sender wrote before visible.
+        // A process without this memory may send a packet that names the slot, and must not receive what
+        // another process has put there. The load also makes what the sender wrote before visible.
         if lane.is_full(slot).load(Ordering::Acquire) != self.name {
             return false;
         }
@@ -281,7 +281,7 @@ impl Drop for Receiving {
     }
 }
 
-/// What the program that started this process has given it.
+/// The slots that the program that started this process has given it.
 static OF_PROGRAM: OnceLock<Slots> = OnceLock::new();
 
 /// Returns the slots that the program has given this process, if it has.

@@ -2,7 +2,7 @@
 
 use crate::sys::poll::Deadline;
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) enum Step<T> {
     Done(T),
@@ -12,7 +12,7 @@ pub(crate) enum Step<T> {
     Wait(WaitFor),
 }
 
-/// What to wait for: the first of these.
+/// The events to wait for; the first of them ends the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaitFor {
     pub(crate) socket: Option<Interest>,
@@ -21,7 +21,7 @@ pub(crate) struct WaitFor {
     pub(crate) until: Deadline,
 }
 
-/// Which readiness of a socket.
+/// The direction in which a socket is to be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     Readable,

@@ -51,7 +51,7 @@ pub enum ProtocolError {
     /// A message has another number of descriptors than its header says.
     #[error("{found} descriptors where the header says {expected}")]
     Descriptors {
-        /// What the header says.
+        /// The number that the header declares.
         expected: usize,
         /// How many came.
         found: usize,

@@ -1,4 +1,4 @@
-//! What the packets of a message begin with.
+//! The headers with which the packets of a message begin.
 
 use super::{MAX_DESCRIPTORS, ProtocolError};
 use crate::object::{BULK_BYTES, BULK_RUNS, Limits, Trust};

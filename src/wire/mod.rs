@@ -27,7 +27,7 @@ pub(crate) use self::header::{Header, OFFER, Piece};
 use crate::object::{Encoded, Limits, Trust};
 pub(crate) use crate::sys::socket::MAX_DESCRIPTORS;
 
-/// What a packet is shows in its first byte.
+/// The first byte of a packet tells its kind.
 const _: () = {
     let [offer, ..] = OFFER;
     let mut kinds: &[u8] = &[

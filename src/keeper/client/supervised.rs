@@ -23,14 +23,14 @@ pub(crate) struct Supervised {
     pub(super) pace: Mutex<Pace>,
     /// Its process id, once it was reported.
     pub(super) id: OnceLock<i32>,
-    /// What the keeper's last report said.
+    /// The keeper's last report.
     pub(super) parting: Mutex<Option<Outcome>>,
 }
 
 /// Whether the keeper gets on.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// What [`Keeper::unreceived`] was when it was last known to.
+    /// The last known value of [`Keeper::unreceived`].
     pub(super) requests: Option<usize>,
     /// When it must have started the child, unless it gets on with others.
     pub(super) start_by: Deadline,

@@ -178,7 +178,7 @@ fn end_user(child: &Process) {
         let killed = user_end::become_user_and_kill_all(user);
         process::leave(i32::from(killed.is_err()))
     };
-    // What it kills can stop it first, if its policy lets it.
+    // The processes that it kills can stop it first, if their policy lets them.
     if poll::readable(helper.pidfd.as_fd(), Deadline::after(USER_END_TIME)).is_err() {
         let _ = helper.signal(libc::SIGKILL);
     }

@@ -27,12 +27,11 @@ use crate::sys::signals;
 use crate::sys::socket::{self, Sender, Wait};
 use crate::sys::timer;
 
-/// What a new child does with its launch socket, and with how it was made: see
-/// [`crate::child`].
+/// The entry of a new child, which is given its launch socket and how it was made: see [`crate::child`].
 pub(crate) type EnterChild = fn(OwnedFd, Origin) -> !;
 
-/// What the starter of the keeper does: it forks the keeper and ends, so that the keeper is no child
-/// of the program's. Returns the status to exit with, in each of the processes.
+/// Enters the starter of the keeper, which forks the keeper and ends, so that the keeper is no child of the
+/// program's. Returns the status to exit with, in each of the processes.
 pub(crate) fn enter(
     program: OwnedFd,
     kind: Kind,
@@ -57,7 +56,8 @@ type Preload = fn(u64) -> Result<(), String>;
 struct Keeper {
     own_id: i32,
     program: OwnedFd,
-    /// Who the program is. What has become another process or user gets nothing.
+    /// The program that may send requests. A process that has become another one, or another user, gets
+    /// nothing.
     asker: Sender,
     /// A pidfd of this process, by which others see its end.
     own: OwnedFd,
@@ -126,8 +126,8 @@ const ORPHAN_TIME: Duration = Duration::from_millis(20);
 /// How often what can't be waited for is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What a wake-up is about. A child goes by its number, its stream and the program's orders for it by
-/// that and a bit above.
+/// The subject of a wake-up. A child goes by its number, its stream and the program's orders for it by that
+/// and a bit above.
 const PROGRAM: u64 = u64::MAX;
 const PROGRAM_ENDED: u64 = u64::MAX - 1;
 const STREAM: u64 = 1 << 32;
@@ -319,7 +319,7 @@ impl Keeper {
         {
             return refuse(reports.as_fd(), StartStep::OomScore, &error);
         }
-        // Who asked has given up, and nothing is to run that nobody waits for.
+        // The caller has given up, and a call that nobody waits for must not run.
         if poll::readable(reports.as_fd(), Deadline::after(Duration::ZERO)).is_ok() {
             return Served::Goes;
         }
@@ -434,7 +434,7 @@ impl Keeper {
             process: process.id,
         };
         if tell(reports.as_fd(), &started, &[]).is_err() {
-            // Who asked has given up in this moment.
+            // The caller has given up in this moment.
             let _ = process.signal(libc::SIGKILL);
         }
         let entry = Entry {
@@ -445,7 +445,7 @@ impl Keeper {
             group,
             deadline: request.deadline,
             killed_for: None,
-            // What it leaves behind in a namespace of its own ends with that.
+            // Processes that it leaves behind in a namespace of its own end with that.
             may_fork: request.may_fork && ending.is_none(),
             is_traced: false,
             ending,

@@ -59,7 +59,7 @@ impl Keeper {
                 undertaker: Undertaker::default(),
             }),
             Err(error) => {
-                // Whoever reads the first one reads no other.
+                // A caller that reads the first one reads no other.
                 Handshake::Failed(error.to_string()).send(program.as_fd());
                 None
             }
@@ -90,7 +90,7 @@ impl Keeper {
         // program, which may want to finish its calls after Ctrl-C, and not before.
         nix::unistd::setsid().map_err(failed("begin a session of its own (setsid)"))?;
         signals::ignore(&signals::FROM_TERMINAL);
-        // What its children leave behind comes to it.
+        // Processes that its children leave behind become its own children.
         nix::sys::prctl::set_child_subreaper(true).map_err(failed(
             "adopt what its children leave behind (PR_SET_CHILD_SUBREAPER)",
         ))?;
@@ -131,7 +131,7 @@ impl Keeper {
         process::reset_scheduling_on_fork().map_err(failed(
             "be scheduled ahead of its children (sched_setscheduler)",
         ))?;
-        // What every child would do first.
+        // Every child would do this first.
         let _ = (image::image(), io::stdout());
         transport::rehearse().map_err(failed("send itself a message (socketpair)"))?;
         usage().map_err(|error| {
@@ -153,7 +153,7 @@ impl Keeper {
         let program_ended = program_ended
             .ok_or_else(|| io::Error::other("the program sent no pidfd of itself"))?
             .into_owned();
-        // What can't be killed is not made, and a container's filter may forbid it.
+        // A child that can't be killed is not started, and a container's filter may forbid killing.
         let own = process::open_pidfd(nix::unistd::getpid().as_raw())
             .map_err(failed("open a pidfd (pidfd_open)"))?;
         process::signal_by_pidfd(own.as_fd(), 0)
@@ -205,7 +205,7 @@ fn retires_at() -> Option<Duration> {
     Some(most.saturating_sub(most / 4))
 }
 
-/// What a step of the set-up could not do, and why.
+/// Describes the step of the set-up that failed, and why.
 fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> io::Error {
     move |error| io::Error::other(format!("it could not {step}: {}", error.into()))
 }

@@ -23,7 +23,7 @@ pub(in crate::object) use self::bounds::{Stack, key_weight};
 /// nesting and stack are bounded by the [`Limits`] of the channel.
 #[derive(Debug)]
 pub struct Decoder<'m> {
-    /// What has not been read yet.
+    /// The bytes that have not been read yet.
     rest: &'m [u8],
     /// The whole length, for positions.
     length: usize,

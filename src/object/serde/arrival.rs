@@ -53,7 +53,7 @@ pub(super) fn arrives<T: Serialize + DeserializeOwned>(
     })
 }
 
-/// What makes the two directions differ.
+/// The attributes that make the two directions differ.
 const ATTRIBUTES: &str = "`skip`, `skip_serializing` or `skip_deserializing`, `rename` for one \
                           direction, or implementations that differ";
 
@@ -67,7 +67,7 @@ fn tell<T: Serialize>(value: &T, told: Told, encoder: &Encoder<'_>) -> Option<To
     result.ok().map(|()| allowance.into_told())
 }
 
-/// Where a copy first differs.
+/// Returns the first difference between a value and its copy.
 fn difference<T: Serialize>(value: &T, copy: &T, encoder: &Encoder<'_>) -> String {
     let steps = |value| -> Vec<Step> {
         tell(value, Told::with_steps(), encoder).map_or_else(Vec::new, Told::into_steps)

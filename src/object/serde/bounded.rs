@@ -13,7 +13,7 @@ use ::serde::de::{
 
 use super::super::{Decoder, Encoder};
 
-/// What is left of each bound. Shared by all wrappers of one value.
+/// How much of each bound is left. Shared by all wrappers of one value.
 #[derive(Debug)]
 pub(super) struct Bounds {
     /// How many elements without bytes are allowed.
@@ -159,7 +159,7 @@ pub(super) struct Bounded<'b, I> {
     length: Length,
 }
 
-/// What says how many elements a sequence has.
+/// The source of the number of elements of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
     /// The bytes say it.

@@ -13,7 +13,7 @@ use super::super::decode::Stack;
 use super::super::{EncodeErrorKind, Encoder};
 use super::told::{Step, Tell, Told};
 
-/// What is left of each bound. Shared by all wrappers of one value.
+/// How much of each bound is left. Shared by all wrappers of one value.
 #[derive(Debug)]
 pub(super) struct Allowance {
     limit: usize,
@@ -109,7 +109,7 @@ impl Allowance {
     }
 }
 
-/// What a user can do about a type that can't be sent.
+/// The cure for a type that can't be sent.
 pub(super) const CURE: &str = "remove the attribute for both directions, derive `Object` instead, or \
                                send the value as text, JSON for instance";
 
@@ -120,8 +120,7 @@ pub(super) struct Limited<'l, I> {
     allowance: &'l Allowance,
     /// The type whose fields are serialized.
     of: &'static str,
-    /// What was told before the elements of a sequence or a map, and the sum of what the elements
-    /// told.
+    /// The sum before the elements of a sequence or a map, and that of the elements.
     before: u64,
     sum: u64,
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// A type and its field or variant.
 pub(super) type Step = (&'static str, &'static str);
 
-/// What was told so far.
+/// The state of what was told so far.
 #[derive(Debug)]
 pub(super) struct Told {
     digest: Cell<u64>,

@@ -1,4 +1,4 @@
-//! What the kernel's sockets must not do to a packet.
+//! Behaviour of the kernel's sockets that packets depend on.
 
 use std::hint::spin_loop;
 use std::sync::Mutex;

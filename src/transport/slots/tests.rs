@@ -180,7 +180,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// What a program receives of a child that does this.
+/// Returns what a program receives from a child that does this.
 fn received_from(child: impl FnOnce(&(OwnedFd, Slots)) + Send) -> Result<Vec<u8>, Fault> {
     let ends = ends();
     let result = thread::scope(|scope| {
@@ -226,8 +226,8 @@ fn a_slot_that_does_not_exist_is_an_error() {
     }
 }
 
-/// Whoever has the other end and not the memory can't have the program take for its own what another process has
-/// put there.
+/// A holder of the other end that does not have the memory can't make the program accept what another process
+/// has put there.
 #[test]
 fn what_was_put_into_a_slot_for_another_message_is_refused() {
     for other in [0, 1, 8] {
@@ -387,7 +387,7 @@ fn a_peer_that_frees_no_slot_gets_the_rest_through_the_socket() {
         scope.spawn(|| {
             let lane = ends.child.1.lane(true);
             while !stop.load(Ordering::Relaxed) {
-                // What the program has put in stays marked as that.
+                // A slot that the program has filled stays marked as filled.
                 (0..COUNT).for_each(|slot| _ = take(lane.is_full(slot), 1));
             }
         });
