@@ -7,7 +7,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value};
 #[derive(Debug)]
 pub(crate) struct Merged {
     pub(crate) text: String,
-    /// What the person had decided and that stays so, in words.
+    /// The person's decisions that are kept, in words.
     pub(crate) kept: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn merge(text: &str, learned: &Learned) -> Result<Merged, String> {
 
 /// Puts a value at the end of a list, on a line of its own below what speaks for it.
 fn push(list: &mut Array, mut value: Value, evidence: &str) {
-    // What stands behind the last value, such as a comment about it, stays there.
+    // Text behind the last value, such as a comment about it, stays there.
     let behind = list
         .trailing()
         .as_str()

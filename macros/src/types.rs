@@ -45,8 +45,8 @@ fn check_part(ty: &Type, errors: &mut Errors) {
         Type::Slice(slice) => check_part(&slice.elem, errors),
         Type::Tuple(tuple) => tuple.elems.iter().for_each(|elem| check_part(elem, errors)),
         Type::Path(path) => check_path(path, errors),
-        // What the bounds of a trait object or the signature of a function pointer mention is not
-        // part of the value.
+        // Types in the bounds of a trait object or in the signature of a function pointer are not part of the
+        // value.
         _ => {}
     }
 }

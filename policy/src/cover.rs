@@ -1,4 +1,4 @@
-//! What is denied by Landlock alone, and therefore needs a kernel that has it.
+//! Denials that rest on Landlock alone, and therefore need a kernel that has it.
 
 use crate::diagnostic::Code;
 use crate::file::LandlockWish;

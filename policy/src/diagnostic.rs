@@ -1,4 +1,4 @@
-//! What is wrong with a policy: a code, a place, the words, the cure.
+//! Mistakes in a policy: a code, a place, a message, a cure.
 //!
 //! All mistakes of a file are collected in a [`Report`], so that one build shows them all.
 
@@ -291,9 +291,9 @@ pub struct Diagnostic {
     pub length: u32,
     /// The text of that line, cut where it is very long.
     pub source_line: String,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// What could be done about it.
+    /// The cure, if there is one.
     pub help: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use crate::settings::SETTINGS;
 use crate::source::Place;
 use crate::syscalls::{self, groups::NEVER};
 
-/// Where a change leads.
+/// The direction of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// More is allowed, or it cannot be proved that it is not.
@@ -36,9 +36,9 @@ impl fmt::Display for Direction {
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Where it leads.
+    /// The direction of the change.
     pub direction: Direction,
-    /// What it concerns: calls, paths and settings, in the policy's words.
+    /// The calls, paths and settings that it concerns, in the policy's words.
     pub what: Vec<String>,
     /// The line that causes it: in the new policy, or in the old one if the new one has none.
     pub location: Option<Location>,
@@ -78,7 +78,7 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<Change> {
     changes
 }
 
-/// What `policy` allows more than `other`, a change for each line.
+/// Returns the things that `policy` allows and `other` does not, as a change for each line.
 fn excesses(direction: Direction, policy: &Policy, other: &Policy) -> Vec<Change> {
     let mut by_place = BTreeMap::<Place, Vec<String>>::new();
     for (place, what) in resolve::excesses(policy, other, policy.root) {
@@ -151,7 +151,7 @@ fn answers(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
     }));
 }
 
-/// What is allowed as before, by another file or group.
+/// Adds the things that are still allowed, but by another file or group.
 fn origins(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
     let origins = |policy: &Policy, name: &str| {
         let rules = policy.calls.get(name)?;

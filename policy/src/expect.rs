@@ -66,25 +66,25 @@ pub struct Expected {
     /// The expected result: `allowed`, `violation`, `killed`, `emulated`, `denied`, or the name of
     /// an error number.
     pub is: String,
-    /// Where it stands.
+    /// The place of the expectation.
     pub location: Location,
-    /// What it is about.
+    /// The subject of the expectation.
     pub subject: Subject,
 }
 
-/// What an expectation is about.
+/// The subject of an expectation.
 #[derive(Clone, Debug)]
 pub enum Subject {
     /// A call.
     Call {
-        /// Which.
+        /// The call.
         call: &'static Syscall,
         /// Its arguments, for each architecture; see [`Subject::arguments`].
         arguments: [[u64; 6]; 2],
     },
     /// A path that is opened.
     Path {
-        /// Which; it may have variables.
+        /// The path, which may contain variables.
         path: String,
         /// For writing; otherwise for reading.
         write: bool,

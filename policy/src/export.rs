@@ -20,7 +20,7 @@ const MOST_BITS: u32 = 12;
 pub struct Exported {
     /// The text.
     pub text: String,
-    /// What the policy allows and the text doesn't, and why.
+    /// The things that the policy allows and the text does not, with the reasons.
     pub notes: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ impl Policy {
         }
     }
 
-    /// What the filter allows of a call: the first case that is met decides.
+    /// Returns the conditions under which the filter allows a call: the first case that is met decides.
     fn allowed_of(
         &self,
         call: &Syscall,

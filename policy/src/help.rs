@@ -1,20 +1,20 @@
-//! What each code means, in more detail than in a message.
+//! The meaning of each code, in more detail than in a message.
 
 use crate::Code;
 
 /// The explanation of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Help {
-    /// What is wrong, and why that matters.
+    /// The mistake, and why it matters.
     pub meaning: &'static str,
     /// Lines of a policy that cause it. Empty if that takes more than one file.
     pub example: &'static str,
-    /// What to do.
+    /// The cure.
     pub cure: &'static str,
 }
 
 impl Code {
-    /// What the code means and what to do.
+    /// Returns the meaning of the code, and the cure.
     #[rustfmt::skip] // A table.
     pub fn help(self) -> Help {
         let (meaning, example, cure) = match self {

@@ -1,4 +1,4 @@
-//! What a kernel offers, and whether that is enough for a policy.
+//! The features of a kernel, and whether they are enough for a policy.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::policy::Policy;
 use crate::source::Problem;
 use crate::steps::{Release, SecondNet, Step, newest_of_the_wall};
 
-/// What a kernel offers to a confinement.
+/// The features of a kernel that confinement uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// Its release; `None` if that isn't checked, because a call that the kernel lacks will fail.
@@ -59,7 +59,7 @@ pub enum Unenforceable {
     Landlock {
         /// The ABI that it has, 0 for none.
         kernel_abi: u32,
-        /// What it lacks.
+        /// The missing feature.
         need: Need,
     },
     /// The policy insists on a second net that the kernel doesn't have.

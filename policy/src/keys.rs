@@ -15,7 +15,7 @@ pub(crate) struct Key {
     pub(crate) about: &'static str,
 }
 
-/// What a key takes.
+/// The values that a key takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     /// The number of the format.

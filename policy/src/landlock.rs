@@ -196,7 +196,7 @@ pub fn abi_of_kernel(release: &str) -> Option<u32> {
 pub struct Need {
     /// The least ABI that can deny it.
     pub abi: u32,
-    /// What it is about, such as "opening paths".
+    /// The subject, such as "opening paths".
     pub what: String,
     /// The relaxation that would give it up; empty if there is none.
     pub relaxation: String,

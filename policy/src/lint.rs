@@ -26,7 +26,7 @@ pub(crate) fn is_broad(path: &str) -> bool {
 }
 
 impl Policy {
-    /// What could be better about the policy's own file.
+    /// Returns advice about the policy's own file.
     ///
     /// `inspect` looks at a path on the machine that the policy is for, and says what speaks against
     /// it; it is asked for paths without variables only.
@@ -135,7 +135,7 @@ impl Policy {
         }
     }
 
-    /// What the policy's own file allows of a call by its name.
+    /// Returns the entries of the policy's own file that allow a call by its name.
     fn own_entries(&self, call: &Syscall) -> impl Iterator<Item = &Grant> {
         let rules = self.calls.get(call.name);
         let grants = rules.into_iter().flat_map(|rules| &rules.allow);

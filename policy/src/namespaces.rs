@@ -44,7 +44,7 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// What a policy wants of one namespace.
+/// A policy's demand on one namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// The child has one for itself, or doesn't run.

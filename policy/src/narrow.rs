@@ -23,16 +23,16 @@ pub enum NarrowError {
     BadValue {
         /// The key.
         key: String,
-        /// What is wrong with the value.
+        /// The fault in the value.
         reason: String,
     },
     /// The value allows more than the policy.
     Widens {
         /// The key.
         key: String,
-        /// What the policy says.
+        /// The value in the policy.
         policy: String,
-        /// What was asked for.
+        /// The requested value.
         asked: String,
     },
 }

@@ -18,7 +18,7 @@ use crate::{Arch, names};
 pub struct Overview {
     /// Its name.
     pub name: String,
-    /// What it says that it is for.
+    /// The policy's description.
     pub description: String,
     /// The files that it is made of: its own, then those that it extends.
     pub made_of: Vec<String>,
@@ -26,19 +26,19 @@ pub struct Overview {
     pub within: Vec<String>,
     /// The least Landlock ABI that enforces it; 0 where it needs none.
     pub required_abi: u32,
-    /// What only Landlock denies, and what is asked of it besides.
+    /// The parts that only Landlock denies, and the other demands on it.
     pub needs: Vec<Need>,
     /// The second nets that it uses, and the line that insists on one.
     pub second_nets: Vec<(SecondNet, Option<String>)>,
     /// The promises given up, with the reasons.
     pub relaxed: Vec<(String, String)>,
-    /// What may be done with files, network and processes.
+    /// The allowed uses of files, network and processes.
     pub grants: Vec<Grant>,
     /// Every call that isn't simply a violation, by name.
     pub calls: Vec<Call>,
     /// The single values: limits, process, environment.
     pub settings: Vec<Setting>,
-    /// What is not protected, or only just.
+    /// The things that are not protected, or only barely.
     pub residual: Vec<Residual>,
 }
 
@@ -56,17 +56,17 @@ pub enum Area {
 /// One line of what may be done; or that nothing may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Where it belongs.
+    /// The area that it belongs to.
     pub area: Area,
-    /// What may be done, such as `read`.
+    /// The allowed use, such as `read`.
     pub what: String,
     /// With what, such as a path.
     pub subject: String,
-    /// Which layer denies the rest.
+    /// The layer that denies the rest.
     pub layer: String,
     /// The line that says so.
     pub location: Option<Location>,
-    /// What that line says why.
+    /// The reason that the line gives.
     pub why: Option<String>,
 }
 
@@ -83,12 +83,12 @@ impl Grant {
     }
 }
 
-/// What becomes of a call.
+/// The results of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Its name.
     pub name: &'static str,
-    /// What is answered where nothing below allows it; allowed where nothing else is said.
+    /// The answer if nothing below allows it; allowed if nothing else is said.
     pub otherwise: Action,
     /// The conditions under which it is allowed, and where each comes from.
     pub clauses: Vec<Clause>,
@@ -103,7 +103,7 @@ pub struct Clause {
     pub condition: Option<String>,
     /// The line and the group.
     pub from: String,
-    /// What the line says why.
+    /// The reason that the line gives.
     pub why: Option<String>,
 }
 
@@ -114,7 +114,7 @@ pub struct Setting {
     pub name: String,
     /// As one would write it.
     pub value: String,
-    /// What it is, in a sentence.
+    /// A sentence about it.
     pub about: &'static str,
     /// The line; `None` for the default.
     pub location: Option<Location>,
@@ -123,7 +123,7 @@ pub struct Setting {
 /// Something that an attacker in the sandbox may still do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Residual {
-    /// What it is.
+    /// A description.
     pub what: &'static str,
     /// Whether it is left open.
     pub is_open: bool,
@@ -168,7 +168,7 @@ impl Policy {
             .collect()
     }
 
-    /// What becomes of one call; `None` where it is a violation whatever its arguments.
+    /// Returns the results of one call; `None` if it is a violation whatever its arguments.
     pub fn call(&self, call: &'static Syscall) -> Option<Call> {
         let verdict = self.verdict(call);
         let rules = self.calls.get(call.name);
@@ -536,7 +536,7 @@ impl Policy {
 }
 
 impl Policy {
-    /// What remains of processes that a child starts.
+    /// Returns the remaining risk of processes that a child starts.
     fn residual_of_processes(&self) -> Option<Residual> {
         let is_open = !self.has_control_group() && !self.has_own(Namespace::Pid);
         let note = match is_open {
@@ -559,7 +559,7 @@ impl Policy {
         self.values.is_strict("limits", "control_group")
     }
 
-    /// What remains of files that a child makes.
+    /// Returns the remaining risks of files that a child creates.
     fn residual_of_files(&self) -> Vec<Residual> {
         const MAKE_SYM: u64 = 1 << 12;
         const MAKE: u64 = 0x7f << 6;
@@ -647,7 +647,7 @@ impl Call {
 ///
 /// # Errors
 ///
-/// What can't be read of it, in words.
+/// A description of the part that can't be read.
 pub fn parse_call(text: &str, arch: Arch) -> Result<(&'static Syscall, [u64; 6]), String> {
     let (call, args) = crate::file::parse_call(text)?;
     Ok((call, args[arch.index()]))

@@ -27,7 +27,7 @@ pub struct Policy {
     pub(crate) root: Place,
     pub(crate) description: Option<String>,
     pub(crate) values: Values,
-    /// Where each value was written, if it was.
+    /// The place of each value, if it was written in a file.
     pub(crate) places: Vec<Option<Place>>,
     pub(crate) on_violation: At<OnViolation>,
     pub(crate) variables: Vec<Variable>,
@@ -55,7 +55,7 @@ pub struct Policy {
     pub(crate) sources: Sources,
 }
 
-/// Which capabilities a process keeps.
+/// The capabilities that a process keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capabilities {
     /// These, by number. Usually none.
@@ -137,7 +137,7 @@ impl Policy {
         BUILTIN.iter().map(|(name, _)| *name)
     }
 
-    /// What is allowed of a call, apart from what is denied again.
+    /// Returns the grants of a call, without those that are denied again.
     ///
     /// Without threads the flags of a thread's `clone` are not allowed, without processes nothing
     /// that starts one, whichever group would.
@@ -179,7 +179,7 @@ impl Policy {
         }
     }
 
-    /// What the line at a place says why it is there.
+    /// Returns the reason that the line at a place gives.
     pub(crate) fn reason_at(&self, place: Place) -> Option<&str> {
         let reason = self.reasons.iter().find(|(known, _)| *known == place);
         reason.map(|(_, reason)| reason.as_str())
@@ -191,7 +191,8 @@ impl Policy {
         rules.is_some_and(|rules| rules.deny.iter().any(|deny| deny.condition.is_none()))
     }
 
-    /// What lets a call happen, on some architecture, with arguments that `possible` asks about.
+    /// Returns the grants that let a call happen, on some architecture, with arguments that `possible` asks
+    /// about.
     pub(crate) fn can_happen(
         &self,
         name: &str,

@@ -10,7 +10,7 @@ use crate::source::{Location, Place};
 pub struct Redundant {
     /// The entry as it is written.
     pub entry: String,
-    /// Where it is.
+    /// The place of the grant.
     pub location: Location,
 }
 

@@ -4,20 +4,20 @@
 
 use std::time::Duration;
 
-/// What a setting is called and what it may be.
+/// The name of a setting, and its possible values.
 #[derive(Debug)]
 pub(crate) struct Setting {
     /// The table it stands in, `""` for none.
     pub(crate) table: &'static str,
     pub(crate) key: &'static str,
     pub(crate) kind: Kind,
-    /// What it is where no policy says anything: the strictest that lets a computation run.
+    /// The value if no policy sets it: the strictest that lets a computation run.
     pub(crate) default: &'static str,
-    /// What it is, in a sentence.
+    /// A sentence about it.
     pub(crate) about: &'static str,
 }
 
-/// What values a setting takes.
+/// The kind of values that a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Bytes, with a unit, or `none`.

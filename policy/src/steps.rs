@@ -43,9 +43,9 @@ impl fmt::Display for Release {
 pub struct Step {
     /// The action, with the child as its subject, such as "sets no_new_privs".
     pub what: &'static str,
-    /// What it is for; for a second net, what the protection rests on without it.
+    /// The purpose of the step; for a second net, the protection that remains without it.
     pub purpose: &'static str,
-    /// What it asks of the kernel: a system call or an option of one.
+    /// The system call that it needs, or an option of one.
     pub asks_for: &'static str,
     /// The release that introduced that.
     pub since: Release,

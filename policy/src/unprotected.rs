@@ -1,4 +1,4 @@
-//! What a policy leaves open by what it grants: the first thing that a reviewer reads.
+//! The gaps that a policy opens by its grants: the first thing that a reviewer reads.
 
 use crate::Arch;
 use crate::lint::is_broad;
@@ -9,7 +9,7 @@ const READ_FILE: u64 = 1 << 2;
 const WRITE_FILE: u64 = 1 << 1;
 const PROT_EXEC: u64 = 4;
 
-/// What changes modes, owners and attributes, wherever a path leads or a descriptor comes from.
+/// The calls that change modes, owners and attributes, wherever a path leads or a descriptor comes from.
 const ATTRIBUTES: &[&str] = &[
     "chmod",
     "fchmod",
@@ -29,7 +29,7 @@ const ATTRIBUTES: &[&str] = &[
 ];
 
 impl Policy {
-    /// What is open because of a line of the policy, the widest first.
+    /// Returns the gaps that lines of the policy open, the widest first.
     pub(crate) fn open_by_grants(&self) -> Vec<Residual> {
         let mut open = Vec::new();
         let mut say = |what, note: String| {

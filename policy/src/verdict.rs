@@ -8,7 +8,7 @@ use crate::syscalls::Syscall;
 use crate::syscalls::groups::{KILLED, NEVER, Soft};
 
 impl Policy {
-    /// What happens on a call.
+    /// Returns the result of a call.
     pub(crate) fn verdict(&self, call: &Syscall) -> Verdict {
         let violation = self.verdict_of_nothing(call);
         let Some(rules) = self.calls.get(call.name) else {
@@ -60,7 +60,7 @@ impl Policy {
         }
     }
 
-    /// What happens on a call that nothing else answers.
+    /// Returns the result of a call that nothing else answers.
     pub(crate) fn verdict_of_nothing(&self, call: &Syscall) -> Action {
         let unmistakable = NEVER.contains(&call.name) || KILLED.contains(&call.name);
         match self.on_violation.value {

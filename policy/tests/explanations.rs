@@ -1,4 +1,4 @@
-//! What is said of a denied call: in words, and true.
+//! Explanations of denied calls: in words, and true.
 
 use std::sync::LazyLock;
 
@@ -80,7 +80,7 @@ fn nothing_is_proposed_against_a_line_that_denies() {
     let said = policy.explain(Arch::X86_64, number("flock"), [0; 6]);
     assert!(said.denied_by.contains("denied (strict:5"), "{said:?}");
     assert_eq!(said.allow_with, None);
-    // Where no line denies it, there is something.
+    // If no line denies it, there is still an explanation.
     let parser = compiled("parser").explain(Arch::X86_64, number("flock"), [0; 6]);
     assert!(parser.allow_with.is_some());
 }

@@ -1,4 +1,4 @@
-//! What policies say of namespaces, and what follows from it in every tool.
+//! The namespaces of policies, and their consequences in every tool.
 
 use crossmist_policy::diff::{self, Direction};
 use crossmist_policy::namespaces::{Namespace, UserWish, Wish};
@@ -7,7 +7,7 @@ use crossmist_policy::{BuiltinOnly, Code, Compiled, Folder, Library, Missing, Po
 
 const NO_NETWORK: &str = "[namespaces]\nnetwork = 'none'\n";
 
-/// What lets a child make internet sockets of any kind.
+/// Lines that let a child create internet sockets of any kind.
 const SOCKETS: &str = "[syscalls]\nallow = [\
      { call = 'socket(domain in {AF_INET, AF_INET6})', why = 'x' }, \
      { call = 'connect', why = 'x' }, { call = 'bind', why = 'x' }]\n";
@@ -55,7 +55,7 @@ fn a_policy_with_namespaces_survives_the_round_trip() {
 fn a_network_of_its_own_takes_the_place_of_landlocks_rights_on_ports() {
     assert_eq!(policy(SOCKETS).required_abi(), 4);
     assert_eq!(policy(&format!("{SOCKETS}{NO_NETWORK}")).required_abi(), 0);
-    // What may be missing takes no place.
+    // A network namespace that may be missing does not replace Landlock.
     let maybe = NO_NETWORK.replace("none", "if-possible");
     assert_eq!(policy(&format!("{SOCKETS}{maybe}")).required_abi(), 4);
 }

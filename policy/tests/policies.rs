@@ -1,4 +1,4 @@
-//! What a policy does as a whole: it narrows and never widens, it is stored and read back.
+//! Policies as a whole: a policy narrows and never widens, and it is stored and read back.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

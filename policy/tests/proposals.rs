@@ -1,4 +1,4 @@
-//! What is proposed about a denied call: tried here again, independently, for every call of the table.
+//! Proposals about denied calls: tried here again, independently, for every call of the table.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
@@ -38,7 +38,7 @@ fn with(parent: &str, lines: &str) -> &'static Extended {
     made
 }
 
-/// What a filter answers to a call.
+/// Returns the answer of a filter to a call.
 fn answer(policy: &Compiled, arch: Arch, number: u32, args: [u64; 6]) -> Action {
     let mut program = policy.program(arch).unwrap().clone();
     program.patch(SAMPLE_PID);
@@ -175,7 +175,7 @@ fn check(
     Ok(true)
 }
 
-/// What programs pass in an argument of this name.
+/// Returns values that programs pass in an argument of this name.
 fn plausible(name: &str) -> BoxedStrategy<u64> {
     let of = |values: &'static [u64]| proptest::sample::select(values).boxed();
     let small = || (0u64..40).boxed();

@@ -1,4 +1,4 @@
-//! What policies say of second nets, and what is said about kernels: by every tool the same.
+//! Second nets in policies, and statements about kernels: the same in every tool.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

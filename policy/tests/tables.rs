@@ -9,7 +9,7 @@ use crossmist_policy::{Arch, BuiltinOnly, Policy};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::collections::BTreeMap;
 
-/// What seccompiler 0.5 doesn't know: it follows Linux 6.12.
+/// The calls that seccompiler 0.5 doesn't know, since it follows Linux 6.12.
 const NEWER: &[&str] = &[
     "file_getattr",
     "file_setattr",

@@ -1,8 +1,8 @@
-//! What a policy leaves open is said by what it grants, ahead of what every policy leaves open.
+//! The gaps that a policy opens by its grants come ahead of those that every policy has.
 
 use crossmist_policy::{BuiltinOnly, Policy};
 
-/// What a policy leaves open, in its order.
+/// Returns the gaps of a policy, in its order.
 fn open(lines: &str) -> Vec<&'static str> {
     let text = format!("format = 1\nextends = [\"file-reader\"]\n{lines}");
     let policy = Policy::from_toml(&BuiltinOnly, "one", &text);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossmist_policy::{Arch, Policy};
 
-/// What to run in this process, as `policy/workload`.
+/// The variable that says what to run in this process, as `policy/workload`.
 const ASKED: &str = "CROSSMIST_TEST_WORKLOAD";
 
 const WORKLOADS: &[(&str, fn())] = &[

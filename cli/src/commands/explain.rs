@@ -141,7 +141,7 @@ fn about_call(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to do about a denied call.
+/// Returns advice about a denied call.
 fn advice(explanation: &Explanation) -> String {
     let mut text = String::new();
     let mut say = |what: &str, lines: &str| {
@@ -165,7 +165,7 @@ fn advice(explanation: &Explanation) -> String {
     text
 }
 
-/// What the policy's lines say about one call, one line each.
+/// Returns the policy's lines about one call, one line each.
 fn rules(row: &Call) -> String {
     let mut table = Table::default();
     for clause in &row.clauses {
@@ -290,7 +290,7 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
             step.asks_for, step.since
         ));
     }
-    // What a reviewer has to know comes before what is well.
+    // A reviewer reads the weak points first.
     text.push_str(&heading(
         "NOT PROTECTED",
         "what an attacker inside may still do",

@@ -18,7 +18,7 @@ pub(super) fn run(arguments: &Arguments, options: &Fmt) -> Outcome {
             let form = taplo::formatter::Options {
                 column_width: 100,
                 indent_string: "    ".to_owned(),
-                // What stands in columns stays so.
+                // Comments that are aligned in a column stay aligned.
                 align_comments: true,
                 align_entries: false,
                 reorder_keys: false,

@@ -12,7 +12,7 @@ use crate::args::{Arguments, Format, Kernel as Options};
 use crate::report::{BOLD, FINDINGS, GREEN, RED, YELLOW, paint};
 use crate::workspace;
 
-/// What is known of a kernel.
+/// The known facts about a kernel.
 pub(super) struct Kernel {
     pub(super) release: String,
     pub(super) offer: Offer,
@@ -184,7 +184,7 @@ pub(super) fn names(nets: &[SecondNet]) -> Vec<&'static str> {
     nets.iter().map(|net| net.name()).collect()
 }
 
-/// What the machine reports about itself, or what is known of a release.
+/// Returns what the machine reports about itself, or what is known of a release.
 fn facts(kernel: &Kernel) -> Vec<(&'static str, String)> {
     let landlock = match kernel.offer.landlock_abi {
         0 => "none: not built in, or not started (lsm=…)".to_owned(),

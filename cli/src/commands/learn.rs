@@ -19,7 +19,7 @@ use crate::cargo::build_watched;
 use crate::report::{BOLD, FINDINGS, Failure, GREEN, RED, YELLOW, paint};
 use crate::{merge, workspace};
 
-/// What a program is told by.
+/// The variable that tells a program to learn.
 const VARIABLE: &str = "CROSSMIST_LEARN";
 
 /// The same for a run that is confined, and says how its calls end.
@@ -261,7 +261,7 @@ impl Records {
         Ok(outcomes)
     }
 
-    /// What each child did: the last word on a thing has its count.
+    /// Returns the actions of each child. The last record of a thing has its count.
     fn all(&self) -> Result<Vec<Found>, Failure> {
         let mut all = Vec::new();
         for file in self.files("jsonl")? {

@@ -8,7 +8,7 @@ use crate::args::{Arguments, Schema};
 use crate::report::Failure;
 use crate::workspace;
 
-/// What taplo reads beside a manifest.
+/// The file that taplo reads beside a manifest.
 const TAPLO: &str = "[[rule]]
 include = [\"policies/*.toml\"]
 
@@ -17,7 +17,7 @@ enabled = true
 path = \".crossmist/policy.schema.json\"
 ";
 
-/// What VS Code's TOML extension reads.
+/// The file that VS Code's TOML extension reads.
 const VS_CODE: &str = "{
   \"evenBetterToml.schema.associations\": {
     \".*/policies/.*\\\\.toml\": \"file:///${workspaceFolder}/.crossmist/policy.schema.json\"

@@ -94,7 +94,7 @@ fn the_schema_refuses_what_can_be_seen_in_a_file_alone() {
 
 #[test]
 fn the_tool_says_of_every_sample_what_the_macro_says() {
-    // What the macro says is the reader's report, which those files pin.
+    // The macro prints the reader's report, which those files pin.
     for (folder, name) in samples("bad") {
         let ran = run_in(
             folder.parent().unwrap(),
@@ -177,7 +177,7 @@ fn every_example_of_a_code_leads_to_it() {
         let example = code.help().example;
         match code {
             Code::NoDescription | Code::NoExpectations => advised("", *code),
-            // What the tool finds, not the reader.
+            // The tool finds these, not the reader.
             Code::Unused => {}
             // `/tmp` is found to be broad before anybody looks at it.
             Code::ForeignPath => advised(

@@ -63,7 +63,7 @@ fn a_new_policy_is_fine_as_it_is() {
         .run(&["check", "--allow", "C050"])
         .ends(0)
         .says(&["1 functions checked: 0 mistakes"]);
-    // What is there is somebody's work.
+    // An existing file is somebody's work.
     folder.run(&["new", "fresh"]).ends(3).says(&["fresh.toml"]);
     folder
         .run(&["new", "../evil"])

@@ -241,7 +241,7 @@ fn what_a_person_wrote_is_added_to_and_the_result_is_verified() {
     learn(&["--add"]).ends(0).says(&["0 lines added to"]);
     let again = std::fs::read_to_string(folder.0.join("policies/zip.toml"));
     assert_eq!(again.unwrap_or_default(), text);
-    // What takes a call back that the function makes is no verified policy, whatever the program's status.
+    // A policy that forbids a call that the function makes is not verified, whatever the program's status.
     folder.write(
         "policies/zip.toml",
         text.replace("[syscalls]\n", "[syscalls]\ndeny = [\"lseek\"]\n"),
@@ -291,7 +291,7 @@ fn records_are_kept_and_merged_and_hostile_ones_refused() {
              \"path\":{path},\"exists\":true,\"port\":null,\"count\":1,\"seen_at\":\"x\\\"]\\n[evil]\"}}\n"
         )
     };
-    // What a process chose never becomes a line of a policy by itself.
+    // A text that a process chose never becomes a line of a policy by itself.
     let evil = line(
         "openat",
         "\"/a\\\"]\\n[capabilities]\\nkeep = [\\\"*\\\"]\\nwhy = \\\"\"",

@@ -22,7 +22,7 @@ pub(crate) struct Function {
     pub(crate) krate: Path,
     /// Whether it is called in the process that it was sent to, and never starts a process.
     pub(crate) callback: bool,
-    /// What confines the child.
+    /// The sandbox that confines the child.
     pub(crate) sandbox: Option<Sandbox>,
     /// The function that prepares what its children share.
     pub(crate) preload: Option<Path>,
@@ -288,7 +288,7 @@ fn arguments(sig: &Signature, callback: bool, errors: &mut Errors) -> Vec<Argume
             FnArg::Typed(input) => {
                 argument_attrs(input, errors);
                 match &*input.ty {
-                    // What a callback borrows is in the same process.
+                    // Whatever a callback borrows is in the same process.
                     Type::Reference(_) if callback && sig.asyncness.is_none() => {}
                     Type::Reference(_) if callback => errors.on(
                         &input.ty,

@@ -17,7 +17,7 @@ pub(crate) struct Label(usize);
 pub(crate) struct Builder {
     /// In reverse, with the mark that the operand is the process's id.
     reversed: Vec<(sock_filter, bool)>,
-    /// Where each answer was laid down first, and last.
+    /// The first and the last place of each answer.
     returns: HashMap<u32, (Label, Label)>,
     /// Tests that are there already, by what they are and where they lead.
     tests: HashMap<(u16, u32, bool, Label, Label), Label>,

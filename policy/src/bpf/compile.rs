@@ -11,7 +11,7 @@ use super::{ARCHITECTURE, Action, DEATH, NUMBER, Program, X32, op};
 use crate::Arch;
 use crate::condition::Condition;
 
-/// What happens on a call: the first case whose condition holds, else the rest.
+/// The answer to a call: that of the first case whose condition holds, or else the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) cases: Vec<(Condition, Action)>,

@@ -29,7 +29,7 @@ pub fn annotate(program: &Program) -> String {
     text
 }
 
-/// What is known about each instruction: which call it is about, if it is about one.
+/// Returns the name of the call that each instruction is about, if it is about one.
 ///
 /// Programs have no jumps backwards, so one pass sees every way to an instruction before it.
 fn known(program: &Program) -> Vec<Option<String>> {

@@ -1,4 +1,4 @@
-//! Which numbers of calls a filter tells apart by one test each.
+//! Groups of system call numbers that a filter tells apart by one test each.
 //!
 //! A search tree needs two tests to tell a single number from its neighbours, and a test for equality
 //! needs one. So neighbours that are answered alike, but for a few, are one leaf of the tree.
@@ -10,7 +10,7 @@ use super::build::Label;
 pub(crate) struct Group {
     /// The first number.
     pub(crate) start: u32,
-    /// Where they lead.
+    /// The label that they lead to.
     pub(crate) common: Label,
     /// The numbers that lead elsewhere.
     pub(crate) others: Vec<(u32, Label)>,
@@ -59,7 +59,7 @@ fn group(ranges: &[(u32, Label)], begin: usize, end: usize) -> Option<Group> {
     })
 }
 
-/// Where most numbers of these ranges lead, and how many lead elsewhere.
+/// Returns the label that most numbers of these ranges lead to, and how many lead elsewhere.
 fn fewest(ranges: &[(u32, Label)], begin: usize, end: usize) -> Option<(usize, Label)> {
     let others = |common: Label| {
         let mut others = 0;

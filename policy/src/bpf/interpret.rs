@@ -76,7 +76,7 @@ pub fn run(code: &[sock_filter], call: &Call) -> Option<u32> {
     None
 }
 
-/// What a filter answers to a call. What can't be run kills, as it does in the kernel.
+/// Returns the answer of a filter to a call. Code that can't be run kills, as in the kernel.
 pub fn answer(code: &[sock_filter], call: &Call) -> Action {
     run(code, call)
         .and_then(Action::from_return)

@@ -48,7 +48,7 @@ pub(crate) mod op {
     pub(crate) const RETURN: u16 = 0x06;
 }
 
-/// Where things lie in `seccomp_data`.
+/// Offsets in `seccomp_data`.
 pub(crate) const NUMBER: u32 = 0;
 pub(crate) const ARCHITECTURE: u32 = 4;
 pub(crate) const ARGUMENTS: u32 = 16;
@@ -63,14 +63,14 @@ pub(crate) const X32: u32 = 0x4000_0000;
 /// how the SIGSYS handler ends after its report, without needing any right to do so.
 pub const DEATH: u32 = 0x1ffe;
 
-/// What stands in a program where the process's own id has to be put before it is loaded. It is no
-/// process's id, so a program that was never patched allows less, not more.
+/// A placeholder in a program for the process's own id, which replaces it before the program is loaded. It is
+/// no process's id, so a program that was never patched allows less, not more.
 pub const OWN_PID_PLACEHOLDER: u32 = u32::MAX - 1;
 
 /// The process id that `self.pid` means in expectations.
 pub const SAMPLE_PID: u32 = 4711;
 
-/// What a filter answers, in the order of what wins where several filters are stacked.
+/// The answer of a filter. If several filters are stacked, the first of these in order wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
     /// The kernel kills the process.
@@ -103,9 +103,9 @@ impl std::fmt::Display for Action {
     }
 }
 
-/// What [`Action::Trap`] carries for a violation.
+/// The value that [`Action::Trap`] carries for a violation.
 pub const TRAP_VIOLATION: u16 = 0;
-/// What [`Action::Trap`] carries for a call that the handler serves harmlessly.
+/// The value that [`Action::Trap`] carries for a call that the handler serves harmlessly.
 pub const TRAP_EMULATE: u16 = 1;
 
 impl Action {

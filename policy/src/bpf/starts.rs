@@ -8,7 +8,7 @@ use crate::syscalls;
 /// A `clone` with this flag makes a thread.
 const CLONE_THREAD: u32 = 0x10000;
 
-/// What is known of the word that was loaded last.
+/// The known facts about the word that was loaded last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Word {
     Known(u32),

@@ -4,8 +4,8 @@ use super::{ARCHITECTURE, Action, NUMBER, Program, interpret, op, sock_filter};
 use crate::Arch;
 use crate::syscalls;
 
-/// What [`Action::Trap`] carries for a call that the handler answers with an error number: this bit, and the
-/// number.
+/// The value that [`Action::Trap`] carries for a call that the handler answers with an error number: this
+/// bit, and the number.
 pub const TRAP_TRACED: u16 = 0x4000;
 
 /// A call that C libraries make while they block all signals, so that no handler can answer it. The kernel kills
@@ -93,7 +93,7 @@ mod tests {
             .collect()
     }
 
-    /// Whatever the call is.
+    /// Asserts that a traced program answers a call as the untraced one does, apart from the report.
     #[track_caller]
     fn assert_same_but_told(program: &Program, traced: &Program, call: &interpret::Call) {
         let plain = interpret::answer(&program.code, call);

@@ -21,7 +21,7 @@ use crate::policy::Capabilities;
 use crate::source::Location;
 use crate::steps::SecondNet;
 
-/// What such bytes begin with; the last one is the version of the form.
+/// The beginning of such bytes. Its last byte is the version of the form.
 const MAGIC: [u8; 8] = *b"xm-pol\0\x05";
 
 /// Bytes that aren't a compiled policy.
@@ -29,7 +29,7 @@ const MAGIC: [u8; 8] = *b"xm-pol\0\x05";
 pub struct DecodeError {
     /// How many bytes were read before it was seen.
     pub offset: usize,
-    /// What should have been there.
+    /// A description of the expected bytes.
     pub expected: &'static str,
 }
 

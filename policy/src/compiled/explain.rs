@@ -11,7 +11,7 @@ use crate::resolve::{Grant, Rules};
 use crate::syscalls;
 use crate::syscalls::groups::Soft;
 
-/// What the files say about one call that isn't simply allowed.
+/// The statements of the files about one call that isn't simply allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
     /// The name of the call.
@@ -25,29 +25,28 @@ pub struct Provenance {
 pub struct Explanation {
     /// The call as one would write it, such as `socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0)`.
     pub call: String,
-    /// Who denies it.
+    /// The file and the line that deny it.
     pub denied_by: String,
-    /// What could be added to a policy to allow it. It has been tried: the filter and the other layers
-    /// then allow the call. `None` if no policy may, a line denies it, no line helps, or libraries that
-    /// try it do without.
+    /// Lines that allow the call, to be added to a policy. They have been tried: the filter and the other
+    /// layers then allow the call. `None` if no policy may, a line denies it, no line helps, or libraries
+    /// that try it do without.
     pub allow_with: Option<String>,
-    /// What speaks against adding it, if it is dangerous.
+    /// The danger of adding them, if there is one.
     pub caution: Option<&'static str>,
-    /// What could be added to have the call fail with an error number, for code that can do without;
-    /// tried as well.
+    /// Lines that make the call fail with an error number, for code that can do without it; tried as well.
     pub answer_with: Option<String>,
-    /// What to do instead, in words.
+    /// A better way, in words.
     pub instead: Option<&'static str>,
 }
 
-/// What the words on a `deny` begin with.
+/// The beginning of the words on a `deny`.
 const DENIED: &str = "denied";
 
-/// What the words on an error number, and on an emulation, begin with.
+/// The beginning of the words on an error number, and on an emulation.
 const ANSWERED: &str = "answered";
 const EMULATED: &str = "emulated";
 
-/// What stands before a condition.
+/// The words before a condition.
 const WHEN: &str = " when ";
 
 /// The table for a policy.
@@ -144,7 +143,7 @@ impl Compiled {
         let shown = (0..call.args.len()).map(|at| words::argument(call, arch, &args, at, path));
         let shown: Vec<_> = shown.collect();
         let known = self.provenance.iter().find(|known| known.call == call.name);
-        // What is answered under a condition was not the case where it is a violation.
+        // If a call that is answered under a condition is a violation, the condition did not hold.
         let is_answered = self.program(arch).is_none_or(|program| {
             let call = interpret::Call::new(arch, number, args);
             let answer = interpret::answer(&program.code, &call);
@@ -160,7 +159,7 @@ impl Compiled {
             [] => format!("nothing in {} allows it", self.sources.join(", ")),
             reasons => reasons.join("; "),
         };
-        // What is denied stays so, whatever is allowed besides.
+        // A denied call stays denied, whatever else is allowed.
         let is_denied =
             known.is_some_and(|known| known.said.iter().any(|said| said.starts_with(DENIED)));
         let denied = Denied {

@@ -1,4 +1,4 @@
-//! What a policy becomes: plain data that the run time enforces without reading any text.
+//! Compiled policies: plain data that the run time enforces without reading any text.
 //!
 //! A macro stores it as one byte string ([`Compiled::to_bytes`]); the parent reads it back
 //! ([`Compiled::from_bytes`]), binds the variables, patches the filter, and the child makes system
@@ -25,16 +25,16 @@ use crate::policy::Capabilities;
 /// A compiled policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// What the policy is called.
+    /// The policy's name.
     pub name: String,
-    /// What it says that it is for; may be empty.
+    /// The policy's description; may be empty.
     pub description: String,
     /// The filters, one for each architecture that it was compiled for.
     pub programs: Vec<Program>,
     /// The filters for functions that can't send a descriptor by their types; see
     /// [`Compiled::program_for`].
     pub data_programs: Vec<Program>,
-    /// What a denied call leads to.
+    /// The result of a denied call.
     pub on_violation: OnViolation,
     /// The only paths that may be used; `None` leaves the filesystem unconfined.
     pub filesystem: Option<Vec<PathRule>>,
@@ -42,7 +42,7 @@ pub struct Compiled {
     pub network: Option<Vec<PortRule>>,
     /// The bits of Landlock's scopes.
     pub scopes: u64,
-    /// What only Landlock denies, and what the policy asks of Landlock besides.
+    /// The parts that only Landlock denies, and the other things that the policy asks of Landlock.
     pub needs: Vec<Need>,
     /// The second nets that the policy insists on.
     pub required: Vec<Requirement>,
@@ -55,7 +55,7 @@ pub struct Compiled {
     pub ceilings: Vec<Ceiling>,
     /// The resources of the process.
     pub limits: Limits,
-    /// What the parent takes from the child.
+    /// The limits on data from the child.
     pub channel: ChannelLimits,
     /// The capabilities that stay.
     pub capabilities: Capabilities,
@@ -65,7 +65,7 @@ pub struct Compiled {
     pub process: Process,
     /// The namespaces that it has for itself.
     pub namespaces: Namespaces,
-    /// Who says what about each call that isn't simply allowed.
+    /// The origin of each call that isn't simply allowed.
     pub provenance: Vec<Provenance>,
     /// The files it was made of, as they are called in messages.
     pub sources: Vec<String>,
@@ -87,7 +87,7 @@ pub struct PathRule {
 /// Ports that may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRule {
-    /// Which.
+    /// The ports.
     pub ports: PortSet,
     /// One of [`crate::landlock`]'s `NET_…`.
     pub rights: u64,
@@ -121,7 +121,7 @@ pub struct VariableRule {
 /// only: a symbolic link can lead out of what the name lies in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ceiling {
-    /// What it is called.
+    /// The name of the variable.
     pub name: String,
     /// Its variables.
     pub variables: Vec<VariableRule>,
@@ -134,8 +134,8 @@ pub struct Ceiling {
 pub struct Limits {
     /// RLIMIT_DATA: private writable memory.
     pub memory: Option<u64>,
-    /// What may be mapped beyond `memory` and what the process has at first, by RLIMIT_AS. Pages that
-    /// can't be written any more are not counted by RLIMIT_DATA.
+    /// Memory that may be mapped beyond `memory` and beyond what the process has at first, by RLIMIT_AS.
+    /// Pages that can't be written any more are not counted by RLIMIT_DATA.
     pub reserved: Option<u64>,
     /// RLIMIT_AS.
     pub address_space: Option<u64>,
@@ -172,7 +172,7 @@ pub enum WantedGroup {
     Never,
 }
 
-/// What the parent takes from the child. `None` is no limit.
+/// The limits on data that the parent takes from the child. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelLimits {
     /// Bytes in one message.
@@ -190,15 +190,15 @@ pub struct ChannelLimits {
 /// The environment of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// What is taken over: names, or beginnings of names with a `*` behind.
+    /// Variables that are inherited: names, or prefixes followed by a `*`.
     pub inherit: Vec<String>,
-    /// What is set.
+    /// Variables that are set.
     pub set: Vec<(String, String)>,
     /// Whether a panic sends the addresses of its stack.
     pub backtrace: bool,
 }
 
-/// What a standard descriptor is.
+/// The target of a standard descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdio {
     /// /dev/null.
@@ -377,7 +377,7 @@ fn bind(
         rest = after;
     }
     whole.push_str(rest);
-    // What stands around a value can make such parts of it, too.
+    // The text around a value can create such parts as well.
     if !last.is_empty() && bad_parts(&whole).is_some() {
         return Err(Unbound {
             name: last.to_owned(),

@@ -123,8 +123,8 @@ pub(crate) fn argument(
     }
 }
 
-/// Which argument leads to the path that a call is about: for a call with two, where it begins, and for
-/// a symbolic link, where it lies.
+/// Returns the argument that holds the path of a call: for a call with two paths the first one, and for a
+/// symbolic link its own place.
 pub(crate) fn path_argument(call: &Syscall) -> Option<usize> {
     let wanted: &[&str] = match call.name {
         "symlink" | "symlinkat" => &["newname"],

@@ -38,7 +38,7 @@ pub(crate) struct Test {
     pub(crate) relation: Relation,
 }
 
-/// What must be true of the masked value. All comparisons are unsigned.
+/// The relation that must hold for the masked value. All comparisons are unsigned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Relation {
     /// It is one of the values, or the process's own id.
@@ -51,7 +51,7 @@ pub(crate) enum Relation {
     AtLeast(u64),
 }
 
-/// What is wrong with a condition, and in which bytes of it.
+/// A mistake in a condition, with the bytes that it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
     pub(crate) code: Code,

@@ -1,4 +1,4 @@
-//! What conditions mean, and what is no condition.
+//! The meaning of conditions, and texts that are no conditions.
 
 use super::{Condition, parse};
 use crate::diagnostic::Code;

@@ -19,7 +19,7 @@ pub(crate) struct Variable {
     pub(crate) from_env: Option<String>,
 }
 
-/// What a variable stands for.
+/// The type of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VariableKind {
     Directory,
@@ -27,10 +27,10 @@ pub(crate) enum VariableKind {
     Port,
 }
 
-/// What is wanted of Landlock, apart from what the policy needs.
+/// The policy's demands on Landlock, beyond its needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LandlockWish {
-    /// What is load-bearing.
+    /// As far as the policy depends on it.
     Auto,
     /// At least this ABI.
     AtLeast(u32),

@@ -76,7 +76,7 @@ pub fn kernel_tree(path: &str) -> Option<&'static str> {
     trees.find(|tree| path.is_empty() || is_beneath(tree))
 }
 
-/// What is wrong with the parts of a path, whatever it begins with.
+/// Returns the fault in the parts of a path, whatever it begins with.
 pub(crate) fn bad_parts(path: &str) -> Option<&'static str> {
     if path.split('/').any(|part| part == ".." || part == ".") {
         Some("has no `.` and no `..` in it")
@@ -200,7 +200,7 @@ fn check_path(reader: &mut Reader, grant: &PathGrant) {
         let message = format!("a path {mistake}");
         return reader.problem(Problem::new(Code::BadPath, place, message));
     }
-    // What begins with a variable is looked at where its declaration is known.
+    // A path that begins with a variable is checked where the declaration of the variable is known.
     if path.starts_with('/')
         && grant.writes()
         && let Some(tree) = kernel_tree(path)
@@ -210,6 +210,6 @@ fn check_path(reader: &mut Reader, grant: &PathGrant) {
     }
 }
 
-/// What writing into the kernel's trees would come to.
+/// The consequence of writing into the kernel's trees.
 pub(crate) const WHY_NOT: &str = "a process that can write its own /proc/self/mem makes code of \
                                   any memory, whatever the filter says";

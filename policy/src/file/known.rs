@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::syscalls::{Target, parse_entry};
 use crate::syscalls::groups::{self, SOFT};
 
-/// What an entry of a table means; `None` if it is in no table.
+/// Returns the meaning of an entry of a table; `None` if it is in no table.
 pub(crate) fn known_entry(entry: &str) -> Option<&'static Target> {
     static KNOWN: LazyLock<HashMap<&str, Target>> = LazyLock::new(|| {
         let of_groups = groups::all().iter().flat_map(|group| group.entries);

@@ -1,6 +1,6 @@
 //! A policy file as it was written: the shape of the TOML, with the place of everything.
 //!
-//! What a value *means* together with other files is the business of [`crate::resolve`].
+//! The meaning of a value together with other files is the business of [`crate::resolve`].
 
 mod environment;
 mod expectation;
@@ -71,7 +71,7 @@ pub(crate) fn parse(number: u16, text: &str, problems: &mut Vec<Problem>) -> Fil
             message,
         ));
     }
-    // What a broken text seems to say is no ground for further complaints.
+    // The apparent contents of a broken text give no reason for further complaints.
     let file = if broken {
         File::default()
     } else {

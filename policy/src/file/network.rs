@@ -76,7 +76,7 @@ impl PortUse {
     }
 }
 
-/// Which ports.
+/// The granted ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ports {
     /// From the first to the last, both included.

@@ -33,7 +33,7 @@ pub(crate) struct Entry {
     pub(crate) answer: Option<Soft>,
 }
 
-/// What an entry is about.
+/// The calls that an entry is about.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     Group(&'static Group),
@@ -50,7 +50,7 @@ impl Target {
     }
 }
 
-/// What happens on a call that nothing allows.
+/// The result of a call that nothing allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnViolation {
     /// The process reports the call and dies; what honest code never calls kills it at once.
@@ -196,7 +196,7 @@ fn entry(reader: &mut Reader, node: Node<'_, '_>) -> Option<Entry> {
     }
 }
 
-/// What is wrong with an entry, and in which bytes of it.
+/// A fault in an entry, with the bytes that it is in.
 #[derive(Debug)]
 pub(crate) struct BadEntry {
     code: Code,

@@ -16,7 +16,7 @@ pub(super) struct Cover<'s> {
     known: BTreeMap<&'static str, Known>,
 }
 
-/// What may happen of one call.
+/// The conditions under which one call may happen.
 struct Known {
     allowed: [logic::Condition; 2],
     is_always: bool,

@@ -57,7 +57,7 @@ pub(super) fn entries(names: &[&str]) -> impl Iterator<Item = &'static FlatEntry
     groups.flat_map(|group| &group.entries)
 }
 
-/// What every child needs to stay alive and to answer. It has these whatever a source says.
+/// The groups that every child needs to stay alive and to answer. It has these whatever a source says.
 pub(super) const NEEDED: &[&str] = &["@runtime", "@channel", "@send-descriptors"];
 
 /// Whether a child needs the call to stay alive and to answer.

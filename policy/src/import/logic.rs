@@ -20,7 +20,7 @@ pub(crate) struct Test {
     pub(crate) spelled: Option<String>,
 }
 
-/// What must be true of the masked register. Order is without a sign.
+/// The relation that must hold for the masked register. Order is without a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Same,
@@ -29,7 +29,7 @@ pub(crate) enum Op {
     AtLeast,
 }
 
-/// What is left of a test for the bits that the kernel looks at.
+/// The rest of a test, limited to the bits that the kernel looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Narrow {
     Always,
@@ -176,7 +176,7 @@ impl Condition {
         Ok(rest)
     }
 
-    /// What holds of this and not of `other`; nothing where that grows too long.
+    /// Returns the calls that this allows and `other` does not; an error if the condition grows too long.
     pub(crate) fn without(&self, other: &Self) -> Result<Self, TooLong> {
         self.and(&other.not()?)
     }

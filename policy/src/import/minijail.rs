@@ -12,7 +12,7 @@ use crate::Arch;
 use crate::names;
 use crate::syscalls::{self, Syscall, constants};
 
-/// What minijail calls the architectures.
+/// Minijail's names of the architectures.
 const ARCHES: [&[&str]; 2] = [&["x86_64", "amd64"], &["arm64", "aarch64"]];
 
 /// The most files that one file may include.
@@ -24,7 +24,7 @@ struct Line {
     filter: String,
 }
 
-/// What is to become of a call.
+/// The result of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     Allow,
@@ -237,7 +237,7 @@ fn only_on(conditions: &str) -> Option<[bool; 2]> {
     Some(ARCHES.map(|own| names.iter().any(|name| own.contains(name))))
 }
 
-/// What a filter allows of a call.
+/// Reads the condition under which a filter allows a call.
 fn read_filter(call: &'static Syscall, filter: &str, source: &mut Source) -> Condition {
     let default = if source.allows_rest {
         Condition::always()
@@ -305,7 +305,7 @@ fn read_filter(call: &'static Syscall, filter: &str, source: &mut Source) -> Con
                 before = before.without(&met).unwrap_or_default();
             }
             (Err(reason), Some(Action::Allow)) => source.note(shown, reason),
-            // Whatever it is about is denied, and what stands behind it can't be told from that.
+            // The call is denied, whatever it is about, and the text behind it can't be understood from here.
             (_, _) => {
                 source.note(
                     shown,

@@ -22,7 +22,7 @@ use std::fmt;
 
 use self::source::Source;
 
-/// What a file is.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The options of a systemd unit.
@@ -39,13 +39,13 @@ pub enum Format {
 
 /// A file to import.
 pub struct Input<'a> {
-    /// What it is.
+    /// The format of the file.
     pub format: Format,
-    /// What it is called, for people.
+    /// The name of the file, for people.
     pub name: &'a str,
-    /// What it says.
+    /// The contents of the file.
     pub text: &'a str,
-    /// Which of several filters in it is wanted.
+    /// The filter to import, if the file has several.
     pub filter: Option<&'a str>,
     /// Reads another file that it names, by the name that stands in it.
     pub include: &'a dyn Fn(&str) -> Result<String, String>,

@@ -17,7 +17,7 @@ use crate::syscalls::{self, Syscall};
 /// The least kernel that policies are for: what a rule says of older ones holds.
 const LEAST_KERNEL: (u64, u64) = (5, 11);
 
-/// What engines call the architectures.
+/// The engines' names of the architectures.
 const ARCHES: [&[&str]; 2] = [&["amd64", "x86_64"], &["arm64", "aarch64"]];
 
 pub(super) fn read(text: &str, source: &mut Source) -> Result<(), String> {
@@ -105,7 +105,7 @@ fn lowered(value: Value) -> Result<Value, String> {
     })
 }
 
-/// What is to become of a call.
+/// The result of a call.
 enum Action {
     Allow,
     /// The call doesn't happen; it may have an error number.
@@ -121,7 +121,7 @@ fn action(value: &Value, number: &Value, default_number: u64) -> Option<Action> 
     })
 }
 
-/// What the rules say of a call on one architecture.
+/// The rules about a call on one architecture.
 #[derive(Clone, Default)]
 struct Rules {
     allowed: Condition,
@@ -205,7 +205,7 @@ fn read_rule(rule: &Value, source: &mut Source, rules: &mut BTreeMap<&'static st
                 }
                 (_, Force::Not(_)) => {}
                 (_, Force::Holds | Force::Perhaps(_)) => {
-                    // What can't be read denies everything.
+                    // A condition that can't be read denies everything.
                     let denied = condition.clone().unwrap_or_else(|_| Condition::always());
                     let is_always = denied.is_always();
                     own.denied.or(denied);
@@ -337,7 +337,7 @@ fn test(value: &Value) -> Result<(Test, Option<bool>), String> {
     })
 }
 
-/// What a container has besides its calls.
+/// Reads the settings of a container besides its calls.
 fn container(config: &Value, source: &mut Source) {
     let mut known = BTreeMap::new();
     for limit in config

@@ -10,7 +10,7 @@ use super::logic::{Condition, Op, Test};
 use super::source::Source;
 use crate::syscalls;
 
-/// What becomes of a call.
+/// The result of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     Allow,

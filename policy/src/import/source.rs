@@ -1,4 +1,4 @@
-//! What a file of somebody else's says, once it has been read whole.
+//! The contents of another program's policy file, once it has been read whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use super::logic::Condition;
 use crate::names;
 use crate::syscalls::{self, Syscall};
 
-/// What a source allows, and what it says besides.
+/// The calls that a source allows, and its other settings.
 #[derive(Debug, Default)]
 pub(super) struct Source {
-    /// What may happen of each call that it mentions, by architecture.
+    /// The conditions under which each mentioned call may happen, by architecture.
     calls: BTreeMap<&'static str, [Condition; 2]>,
     /// Whether what it doesn't mention may happen.
     pub(super) allows_rest: bool,
@@ -17,7 +17,7 @@ pub(super) struct Source {
     pub(super) narrowed: BTreeSet<&'static str>,
     /// Calls that fail with an error number.
     pub(super) answers: BTreeMap<&'static str, &'static str>,
-    /// What becomes of the rest: `errno:EPERM`.
+    /// The result of all other calls: `errno:EPERM`.
     pub(super) on_violation: Option<String>,
     pub(super) paths: Vec<Path>,
     /// TCP ports that may be bound, each with the address families that may.
@@ -26,9 +26,9 @@ pub(super) struct Source {
     pub(super) inherit: BTreeSet<String>,
     /// Keys with a value as it is written, by table.
     pub(super) values: BTreeMap<(&'static str, &'static str), String>,
-    /// What was not translated, and why.
+    /// The parts that were not translated, with the reasons.
     pub(super) notes: Vec<(String, String)>,
-    /// What a reader has to know about how it was read.
+    /// Remarks for a reader about how the file was read.
     pub(super) remarks: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Path {
 }
 
 impl Source {
-    /// What may happen of a call.
+    /// Returns the conditions under which a call may happen.
     pub(super) fn allowed(&self, name: &str) -> [Condition; 2] {
         self.calls.get(name).cloned().unwrap_or_else(|| self.rest())
     }
@@ -68,7 +68,7 @@ impl Source {
             return;
         };
         let allowed = self.allowed(name).map(|allowed| {
-            // What grows too long is not allowed.
+            // A condition that grows too long allows nothing.
             allowed.and(to).unwrap_or_default()
         });
         self.narrowed.insert(call.name);

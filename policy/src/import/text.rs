@@ -8,7 +8,7 @@ use crate::{BuiltinOnly, Policy};
 /// The longest piece of a source that is quoted.
 const MOST_SHOWN: usize = 200;
 
-/// What stands in the policy.
+/// The contents of the policy.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parts {
     pub(super) extends: Option<&'static str>,
@@ -26,8 +26,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Makes sure that the text is a policy, if need be by leaving out what is granted or answered.
-    /// What is denied always stays.
+    /// Makes sure that the text is a policy, if need be by leaving out what is granted or answered. Lines
+    /// that deny are always kept.
     ///
     /// # Errors
     ///
@@ -230,7 +230,7 @@ fn list<T: AsRef<str>>(names: &BTreeSet<T>) -> String {
 pub(super) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(MOST_SHOWN) {
-        // What ends a line, or turns it around.
+        // Characters that end a line, or reverse its direction.
         let is_hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match c.is_control() || is_hidden {
             true => shown.extend(c.escape_default()),

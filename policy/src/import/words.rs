@@ -8,8 +8,8 @@ use crate::syscalls::{Syscall, Width};
 /// The largest bound of a signed argument that is written as a list of values.
 const LISTED: u64 = 16;
 
-/// What the kernel sees of the calls that meet all the tests: a condition, empty for every call; `None`
-/// for none.
+/// Returns the part of all the tests that the kernel sees: a condition, empty for every call; `None` for
+/// none.
 ///
 /// A program chooses the bits that the kernel doesn't look at, so one choice that meets the tests is
 /// enough: none of these bits, or all of them, as in a negative number.
@@ -49,7 +49,8 @@ pub(super) fn denied(
     for (arg, tests) in by_argument(tests) {
         let (name, width) = argument(call, arg)?;
         for test in tests {
-            // What is denied on one architecture only can't be said, but for what is denied nowhere.
+            // A test that is met on no architecture lets no call happen. One that fails on a single
+            // architecture can't be expressed.
             if arches(call).all(|arch| test.narrow(arch, width.mask(), 0) == Narrow::Never) {
                 return Ok(None);
             }

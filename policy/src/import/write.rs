@@ -16,7 +16,7 @@ use crate::resolve::needs_reason;
 use crate::syscalls::groups::NEVER;
 use crate::syscalls::{self, Syscall};
 
-/// What a policy for a list of what is denied begins with, and its groups.
+/// The policy that a policy with a list of denials extends, and the groups that it begins with.
 const BASE: &str = "pure";
 const BASE_GROUPS: &[&str] = &["@baseline", "@self"];
 
@@ -76,7 +76,7 @@ pub(super) fn write(mut source: Source, origin: &str) -> Result<Imported, String
     })
 }
 
-/// What every child has and the source allows less of.
+/// Returns the groups that every child has and of which the source allows less.
 fn needed_all_the_same(source: &Source) -> Vec<&'static str> {
     let mut cover = Cover::new(source);
     let entries = groups::entries(NEEDED);

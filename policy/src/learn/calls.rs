@@ -13,7 +13,7 @@ use crate::propose::entry as proposed;
 use crate::syscalls::groups::{self, ALWAYS, DANGEROUS, EVERYTHING, Group, NEVER};
 use crate::syscalls::{self, Syscall};
 
-/// What a policy answers softly and a function can't do without, since there is no other way to the
+/// Calls that a policy answers softly and a function can't do without, since there is no other way to the
 /// same end.
 pub(super) const NO_SUBSTITUTE: &[&str] = &["clone", "fork", "vfork", "socketpair", "memfd_create"];
 
@@ -78,7 +78,7 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
     }
 }
 
-/// What the handler of SIGSYS makes of a call that is emulated by another: a mapping that is read is
+/// Returns the call that the handler of SIGSYS makes in place of an emulated one: a mapping that is read is
 /// private, and a descriptor becomes non-blocking by FIONBIO.
 fn as_it_will_be_made(record: &Record) -> Record {
     const F_SETFL: u64 = 4;
@@ -194,7 +194,7 @@ fn entry(name: &str, records: &[&Record], arch: Arch) -> String {
         .iter()
         .map(|record| proposed::tests(call, arch, &record.arguments));
     let named: Option<Vec<_>> = ways.collect();
-    // What has no name, or can't be compared, is for a reader to look up.
+    // A value that has no name, or can't be compared, is left for a reader to look up.
     named
         .and_then(|ways| proposed::together(call, &ways))
         .unwrap_or_else(|| name.to_owned())

@@ -38,18 +38,18 @@ pub struct Record {
     pub port: Option<u16>,
     /// How often.
     pub count: u64,
-    /// Where in the program it was first seen, such as `src/text.rs:88`.
+    /// The place in the program at which it was first seen, such as `src/text.rs:88`.
     pub seen_at: Option<String>,
 }
 
-/// What was learned.
+/// The results of learning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Learned {
     /// The policy's text.
     pub toml: String,
     /// How many of its lines allow something.
     pub granted: usize,
-    /// What was seen and is not allowed, each with the reason.
+    /// The calls that were seen and are not allowed, each with the reason.
     pub left_out: Vec<String>,
     /// The same lines, to be added to a policy that there is.
     pub additions: Vec<Addition>,
@@ -66,7 +66,7 @@ pub struct Addition {
     pub key: &'static str,
     /// The value as it is written.
     pub value: String,
-    /// What speaks for it; empty for a limit.
+    /// The evidence for it; empty for a limit.
     pub evidence: String,
 }
 
@@ -101,8 +101,8 @@ pub fn significant(call: &Syscall, arguments: [u64; 6]) -> [u64; 6] {
     kept
 }
 
-/// Which argument leads to the path that a call is about, and which to the directory that it begins
-/// at, if it may begin at one.
+/// Returns the argument that holds the path of a call, and the one that holds the directory at which the path
+/// begins, if there is one.
 pub fn path_argument(call: &Syscall) -> Option<(usize, Option<usize>)> {
     let at = words::path_argument(call)?;
     let is_directory = |before: &usize| match call.args[*before].0 {
@@ -135,7 +135,7 @@ struct Line {
     /// The value, or the text of a comment.
     text: String,
     evidence: String,
-    /// What is to be expected of a policy that has it: the lines of an `[[expect]]`.
+    /// The expectation of a policy that has it: the lines of an `[[expect]]`.
     expect: Option<String>,
 }
 
@@ -236,8 +236,8 @@ pub fn unneeded(
     Ok(found)
 }
 
-/// What was seen to find something, and is answered with an error by the policy: each as the call and its
-/// path. What libraries are known to do without is not in it.
+/// Returns the calls that found something and that the policy answers with an error, each as the call and its
+/// path. Calls that libraries are known to do without are left out.
 ///
 /// # Errors
 ///
@@ -412,7 +412,7 @@ fn merge(records: &[Record]) -> Vec<Record> {
     merged.into_values().collect()
 }
 
-/// What a policy that allows it is to go on allowing: a call as it was seen.
+/// Returns an expectation that a call stays allowed, as it was seen.
 fn expectation(record: &Record) -> String {
     let last = record.arguments.iter().rposition(|argument| *argument != 0);
     let arguments = record

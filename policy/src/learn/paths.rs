@@ -7,7 +7,7 @@ use crate::file::KERNEL_TREES;
 use crate::policy::Policy;
 use crate::syscalls;
 
-/// What a library looks at of its own accord and does without.
+/// Paths that a library looks at of its own accord and does without.
 const NOISE: &[(&str, &str)] = &[
     (
         "/proc/sys/vm/overcommit_memory",
@@ -109,7 +109,7 @@ pub(super) fn take<'r>(
         match record.call.as_str() {
             "open" | "openat" | "openat2" | "creat" => {
                 let keys = keys(record);
-                // What isn't there yet can't be granted: its folder can.
+                // A file that doesn't exist yet can't be granted, but its folder can.
                 let creates = keys.contains(&"create");
                 let path = record.path.as_deref().map(|path| match creates {
                     true => folder_of(path),
@@ -156,7 +156,7 @@ pub(super) fn take<'r>(
                         .insert(port, evidence);
                 }
             }
-            // What those that have ports bring with them.
+            // The grants above bring these with them.
             "getdents64" | "getdents" => {}
             _ => rest.push(record),
         }
@@ -327,7 +327,7 @@ fn together<'r>(
         };
         result.entry(named).or_default().extend(records);
     }
-    // What lies beneath another grant is granted.
+    // A path beneath another grant is granted already.
     let wide: Vec<_> = result.keys().cloned().collect();
     let mut merged = BTreeMap::<String, Vec<&Record>>::new();
     for (path, records) in result {

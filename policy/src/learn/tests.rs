@@ -15,7 +15,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
     }
 }
 
-/// What is learned, read back as the policy that it is.
+/// Learns from records, and reads the result back as a policy.
 fn learned(base: &str, records: &[Record]) -> (Learned, Policy) {
     let learned = learn(&BuiltinOnly, base, records, 1).unwrap();
     let policy = Policy::from_toml(&BuiltinOnly, "learned", &learned.toml);

@@ -1,10 +1,10 @@
-//! What speaks against allowing a call, and what to do in its place.
+//! Reasons against allowing a call, and better ways.
 
 use super::Denied;
 use super::lines::HOPELESS;
 use crate::syscalls::groups::{NEVER, is_dangerous};
 
-/// What speaks against the lines that would allow a call.
+/// Returns the danger of the lines that would allow a call.
 pub(super) fn caution(name: &str, lines: &str) -> Option<&'static str> {
     let has = |part: &str| lines.contains(part);
     Some(match name {
@@ -48,7 +48,7 @@ fn changes_attributes(name: &str) -> bool {
         || ["futimesat", "utimensat", "file_setattr", "file_getattr"].contains(&name)
 }
 
-/// What to do in place of a call.
+/// Returns a better way than allowing the call.
 pub(super) fn instead(denied: &Denied<'_>) -> Option<&'static str> {
     const AF_NETLINK: u64 = 16;
     const SOCK_TYPE: u64 = 0xf;

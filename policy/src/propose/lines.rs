@@ -25,7 +25,7 @@ const SOCK_TYPE_MASK: u64 = 0xf;
 const SOME_FILE: &str = "/the/path";
 const SOME_FOLDER: &str = "/the/folder";
 
-/// What marks a reason that is still to be given.
+/// Marks a reason that is still to be given.
 const WHY: &str = "why = \"…\"";
 
 /// Additions to a policy, the best first.
@@ -213,7 +213,7 @@ fn flags(denied: &Denied<'_>) -> u64 {
 
 /// The lines that let a path be used so; none if no policy may grant that.
 fn for_path(policy: &Compiled, denied: &Denied<'_>, path: &str, rights: FsRights) -> Vec<String> {
-    // What isn't there yet can't be granted: its folder can.
+    // A file that doesn't exist yet can't be granted, but its folder can.
     let creates = flags(denied) & O_CREAT != 0;
     let path = match path.rsplit_once('/') {
         _ if !creates => path,

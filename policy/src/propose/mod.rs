@@ -1,4 +1,4 @@
-//! What to do about a denied call: the lines of policy that allow it, or what helps instead.
+//! Advice about a denied call: the lines of policy that allow it, or a better way.
 //!
 //! Each proposal is tried before anybody sees it ([`trial`]). A proposal that allows the call in the
 //! filter and not in another layer is none.
@@ -19,20 +19,20 @@ pub(crate) struct Denied<'d> {
     pub(crate) call: &'static Syscall,
     pub(crate) arch: Arch,
     pub(crate) args: [u64; 6],
-    /// What its path says, if it has one and that is known.
+    /// The path of the call, if it has one that is known.
     pub(crate) path: Option<&'d [u8]>,
 }
 
-/// What to do about a denied call.
+/// Advice about a denied call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Advice {
     /// Lines that allow it.
     pub(crate) allow: Option<String>,
-    /// What speaks against them.
+    /// The danger of adding them.
     pub(crate) caution: Option<&'static str>,
     /// Lines that have it fail with an error instead.
     pub(crate) answer: Option<String>,
-    /// What to do instead, in words.
+    /// A better way, in words.
     pub(crate) instead: Option<&'static str>,
 }
 

@@ -74,7 +74,7 @@ fn extended(compiled: &Compiled, lines: &str) -> Option<Policy> {
     );
     let text = format!("format = 1\nextends = [\"{BASE}\"]\n{lines}\n");
     let policy = Policy::from_toml(&One(base), "tried", &text).ok()?;
-    // What only some functions may do is no merit of the lines.
+    // Calls that only some functions may make do not count as allowed by the lines.
     Some(policy.without_descriptors())
 }
 

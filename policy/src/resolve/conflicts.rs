@@ -41,7 +41,7 @@ pub(super) fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<
     }
 }
 
-/// What of an entry is so dangerous that it needs a reason, in words.
+/// Returns the part of an entry that is so dangerous that it needs a reason, in words.
 pub(crate) fn needs_reason(target: &Target) -> Option<String> {
     let name = target.name();
     let (is_call, condition) = match target {

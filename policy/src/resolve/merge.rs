@@ -12,7 +12,7 @@ use crate::policy::{Capabilities, Policy};
 use crate::settings::{SETTINGS, Value, Values};
 use crate::source::{At, Place, Problem};
 
-/// What the lines of a file say why they are there.
+/// Returns the reasons that the lines of a file give.
 fn reasons(file: &File) -> Vec<(Place, String)> {
     let entries = file.syscalls.allow.iter();
     let calls = entries.flat_map(|entry| Some((entry.place, entry.why.clone()?)));
@@ -103,7 +103,7 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
     let name = root.map(|member| member.name.clone()).unwrap_or_default();
     let root_number = root.map_or(0, |member| member.number);
     let description = root.and_then(|member| member.file.description.clone());
-    // Whoever extends a policy stays within its ceiling, too.
+    // A policy also stays within the ceilings of those that it extends.
     let mut ceilings: Vec<At<String>> = Vec::new();
     for wanted in family.members.iter().rev().flat_map(|m| &m.file.within) {
         if !ceilings.iter().any(|known| known.value == wanted.value) {

@@ -95,7 +95,7 @@ pub(crate) fn without(library: &dyn Library, name: &str, place: Place) -> Result
     merge::merge(family)
 }
 
-/// Where the grants of a policy's own file are.
+/// Returns the places of the grants in a policy's own file.
 pub(crate) fn own_grants(library: &dyn Library, name: &str) -> Result<Vec<Place>, Report> {
     let family = Family::alone(library, name)?;
     let root = family.members.last();

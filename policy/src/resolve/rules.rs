@@ -1,4 +1,4 @@
-//! What all files together say about each system call.
+//! The rules of all files together about each system call.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::syscalls::groups::{
 };
 use crate::syscalls::{self, Syscall};
 
-/// What is said about one call.
+/// The rules about one call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     pub(crate) allow: Vec<Grant>,
@@ -42,7 +42,7 @@ pub(crate) struct Origin {
     /// `None` for what holds in every policy.
     pub(crate) place: Option<Place>,
     pub(crate) group: Option<&'static str>,
-    /// Which member of the family; the last for what holds in every policy.
+    /// The index of the member of the family; the last index stands for grants that hold in every policy.
     pub(super) member: usize,
 }
 

@@ -1,8 +1,8 @@
 //! `within`: the proof that a policy allows no more than another one.
 //!
-//! What can't be proved is an error, never accepted. The proof is for every call alike: whatever the
-//! caller binds to variables, and whatever stands in the environment, is the same for both policies.
-//! So a variable of the ceiling's may be used where it has the same type here and
+//! A relation that can't be proved is an error, and never accepted. The proof is for every call alike:
+//! whatever the caller binds to variables, and whatever stands in the environment, is the same for both
+//! policies. So a variable of the ceiling's may be used where it has the same type here and
 //!
 //! * is `required`: its value is the caller's, who could give the ceiling the same one;
 //! * or comes by `from_env` from the same variable of the environment;
@@ -28,7 +28,7 @@ use crate::settings::SETTINGS;
 use crate::source::{At, Place, Problem};
 use crate::syscalls::groups::Soft;
 
-/// What goes too far, each with its line.
+/// The excesses, each with its line.
 type Excesses = Vec<(Place, String)>;
 
 /// Holds a policy against its ceilings, and notes in it what those grant.
@@ -100,8 +100,8 @@ fn hold(family: &mut Family<'_>, policy: &Policy, ceiling: &Policy, wanted: &At<
     }
 }
 
-/// What a policy allows more than a ceiling, as far as can be proved, each with its line; `fallback`
-/// stands in for what has none.
+/// Returns the excesses of a policy over a ceiling, as far as can be proved, each with its line. `fallback`
+/// is the place of those that have none.
 pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Excesses {
     // Every field by its name: a new one is to be compared, or shown to grant nothing.
     let Policy {
@@ -120,7 +120,7 @@ pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Ex
         landlock,
         relax,
         require,
-        // What the policy is called, and where what stands.
+        // The policy's name, and the places of its lines.
         name: _,
         root: _,
         description: _,
@@ -128,7 +128,7 @@ pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Ex
         reasons: _,
         watched: _,
         sources: _,
-        // What it is held to itself.
+        // The policy's own expectations and ceilings.
         expectations: _,
         within: _,
         ceilings: _,
@@ -185,7 +185,7 @@ fn calls(policy: &Policy, ceiling: &Policy, fallback: Place, excesses: &mut Vec<
             continue;
         }
         let most = ceiling.calls.get(name);
-        // What the ceiling denies again has to be denied here, too.
+        // A call that the ceiling denies again has to be denied here as well.
         let denied = most.is_some_and(|most| {
             let own = |deny: &Grant| rules.deny.iter().any(|d| d.condition == deny.condition);
             !most.deny.iter().all(own)
@@ -221,7 +221,7 @@ fn answers(policy: &Policy, ceiling: &Policy, excesses: &mut Excesses) {
     for (name, rules) in &policy.calls {
         let most = ceiling.calls.get(name);
         for (soft, grant) in &rules.soft {
-            // What every policy answers has no place.
+            // A grant that every policy has has no place.
             let Some(place) = grant.origin.place else {
                 continue;
             };
@@ -301,7 +301,8 @@ fn other_variable(policy: &Policy, ceiling: &Policy, wide: &PathGrant) -> Option
     let path = wide.path.value.trim_end_matches('/');
     let names = names_in(path).unwrap_or_default();
     names.iter().enumerate().find_map(|(at, name)| {
-        // What is beneath its value is beneath the whole path, if it stands nowhere else.
+        // If the path ends with the variable and has it only once, a value beneath that of the variable is
+        // beneath the whole path.
         let is_end = at + 1 == names.len() && path.ends_with(&format!("${{{name}}}"));
         let is_only = names.iter().filter(|other| *other == name).count() == 1;
         wider(policy, ceiling, name, is_end && is_only)

@@ -1,6 +1,6 @@
-//! What the calls of the groups are for, in a few words each: why they are there.
+//! The purpose of each call of the groups, in a few words.
 
-/// What a call does, as far as a group has it.
+/// Returns the purpose of a call, as far as a group allows it.
 pub fn about(name: &str) -> Option<&'static str> {
     let found = ABOUT.iter().find(|(known, _)| *known == name);
     found.map(|(_, about)| *about)

@@ -9,7 +9,7 @@
 pub struct Group {
     /// Its name, with the `@`.
     pub name: &'static str,
-    /// What it is for, in one line.
+    /// The purpose of the group, in one line.
     pub about: &'static str,
     /// Its entries, other groups among them.
     pub entries: &'static [&'static str],
@@ -25,15 +25,14 @@ pub fn all() -> &'static [Group] {
     GROUPS
 }
 
-/// What every policy has, whatever it says: staying alive, the transport, and questions about
-/// oneself.
+/// The groups that every policy has: staying alive, the transport, and questions about oneself.
 pub(crate) const ALWAYS: &[&str] = &["@runtime", "@channel", "@self"];
 
-/// What every policy has besides, for functions that can send a descriptor by their types.
+/// The group that every policy has in addition, for functions that can send a descriptor by their types.
 pub(crate) const SEND_DESCRIPTORS: &str = "@send-descriptors";
 
-/// What a policy that makes memory objects has besides, for the same functions. Others would only seal
-/// what they were lent.
+/// The group that a policy that creates memory objects has in addition, for the same functions. Others would
+/// only seal what they were lent.
 pub(crate) const SEAL_MEMORY: &str = "@seal-memory";
 
 /// Every known call but the forbidden ones. Only for policies that confine nothing.
@@ -81,7 +80,7 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "openat2",
             "statx",
             "pidfd_open",
-            // What an older call does, too: C libraries fall back to that one.
+            // An older call does the same, and C libraries fall back to that one.
             "fchmodat2(mode lacks S_ISUID|S_ISGID)",
             // Locks that inherit priority, and what else the kernel may lack.
             "futex",
@@ -194,7 +193,7 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What no policy may allow: with any of these a process steps around its confinement.
+/// The calls that no policy may allow: with any of these a process steps around its confinement.
 pub(crate) const NEVER: &[&str] = &[
     "acct",
     "add_key",
@@ -245,7 +244,7 @@ pub(crate) const NEVER: &[&str] = &[
     "vmsplice",
 ];
 
-/// What honest code never calls: besides [`NEVER`], these are answered by death at once, without
+/// The calls that honest code never makes: like [`NEVER`], these are answered by death at once, without
 /// asking the process to report itself.
 pub(crate) const KILLED: &[&str] = &[
     "chroot",
@@ -262,7 +261,7 @@ pub(crate) const KILLED: &[&str] = &[
     "seccomp",
 ];
 
-/// What needs a reason to be allowed, even with a condition.
+/// The calls that need a reason to be allowed, even with a condition.
 pub(crate) const DANGEROUS: &[&str] = &[
     "@all",
     "@exec",
@@ -302,7 +301,7 @@ pub(crate) const DANGEROUS: &[&str] = &[
     "vfork",
 ];
 
-/// What needs a reason to be allowed without a condition.
+/// The calls that need a reason to be allowed without a condition.
 pub(crate) const DANGEROUS_UNFILTERED: &[&str] = &[
     "bind",
     // A mode can mark a program to be run as its owner.
@@ -383,7 +382,7 @@ static GROUPS: &[Group] = &[
         "recvfrom(flags only MSG_DONTWAIT|MSG_WAITALL|MSG_TRUNC|MSG_PEEK && addr == NULL)",
         "sendto(flags only MSG_DONTWAIT|MSG_NOSIGNAL|MSG_EOR && addr == NULL)",
         "fcntl(cmd in {F_GETFD, F_SETFD, F_GETFL, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS})",
-        // What a received descriptor is. Not SO_PEERPIDFD, which would hand out the parent.
+        // Tells the kind of a received descriptor. Not SO_PEERPIDFD, which would hand out the parent.
         "getsockopt(level == SOL_SOCKET && optname in {SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD})",
         "getsockname", "getpeername", "fstatfs",
     ] },
@@ -401,7 +400,7 @@ static GROUPS: &[Group] = &[
         // There is no other way to ask for it; it is the process's own, and ends with it.
         "umask",
         "prctl(option in {PR_GET_NAME, PR_GET_DUMPABLE, PR_GET_PDEATHSIG, PR_GET_KEEPCAPS, PR_GET_SECCOMP, PR_CAPBSET_READ, PR_GET_SECUREBITS, PR_GET_TIMERSLACK, PR_GET_NO_NEW_PRIVS, PR_GET_THP_DISABLE, PR_GET_SPECULATION_CTRL, PR_GET_MDWE})",
-        // What it is, and nothing else.
+        // Asks for the current personality, and sets nothing.
         "personality(personality == 0xffffffff)",
     ] },
     Group { name: "@send-descriptors", about: "sending descriptors over a channel; part of every policy if the type of the function's answer, or of a channel that it is given, can hold one", entries: &[

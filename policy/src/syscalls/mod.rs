@@ -1,4 +1,4 @@
-//! What is known of system calls: numbers, arguments, constants, and the groups that name many.
+//! System calls: numbers, arguments, constants, and the groups that name many.
 
 mod about;
 pub(crate) mod constants;

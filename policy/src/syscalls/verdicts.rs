@@ -1,4 +1,4 @@
-//! What every system call results in under the baseline, the policy `pure`, and why.
+//! The result of every system call under the baseline, the policy `pure`, and the reason.
 //!
 //! One question decides: can an honest process make this call without needing its effect, perhaps through
 //! a library? A question about the process itself is answered, with the truth if that reveals nothing about

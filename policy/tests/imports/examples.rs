@@ -21,7 +21,7 @@ fn has(reach: &Reach, parts: &[&str]) {
     }
 }
 
-/// What may be done at a path.
+/// Returns the access to a path.
 fn access(reach: &Reach, path: &str) -> Vec<String> {
     let mut found: Vec<_> = reach
         .policy
@@ -414,7 +414,7 @@ fn predefined_sets_have_their_members_and_lose_them() {
         assert_eq!(allows(&reach, name, [0; 6]), may, "{name}\n{}", reach.text);
     }
     has(&reach, &["on_violation = \"errno:EPERM\"", "systemd 250"]);
-    // What nobody here knows could have taken anything.
+    // An unknown set could have removed anything.
     let reach = unit("SystemCallFilter=flock fsync\nSystemCallFilter=~@of-the-future\n");
     assert!(!allows(&reach, "flock", [0; 6]));
     // An error number in a list of what is allowed denies.

@@ -268,7 +268,7 @@ proptest! {
             _ => (Format::Oci, profile.json()),
         };
         let reach = imported(format, &text);
-        // What the rules compare with, which random values hardly ever are.
+        // The values that the rules compare with are hardly ever among random ones.
         let mut tried = tried;
         for arg in profile.rules.iter().flat_map(|rule| &rule.args).take(6) {
             for near in [arg.value, arg.value.wrapping_add(1), arg.second] {

@@ -1,4 +1,4 @@
-//! What an imported policy lets happen, and what it may.
+//! The calls that an imported policy lets happen, and those that it may.
 
 use std::sync::LazyLock;
 
@@ -40,7 +40,7 @@ impl Reach {
     }
 }
 
-/// What every child has, whatever the source says: staying alive, and its channel.
+/// The calls that every child may make, whatever the source says: staying alive, and its channel.
 pub(crate) fn every_child() -> &'static Reach {
     static LEAST: LazyLock<Reach> = LazyLock::new(|| {
         let itself = [

@@ -204,7 +204,7 @@ fn beneath(path: &str, above: &str) -> bool {
             .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// What may be done at a place: read, write.
+/// The access to a place: read, write.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     readable: bool,

@@ -33,7 +33,7 @@ pub(crate) const ABORT: i64 = -2;
 /// In place of a number: `tgkill` of the child itself by SIGSYS.
 pub(crate) const FEIGN_SIGSYS: i64 = -3;
 
-/// What the child leaves behind, in memory that both share.
+/// The message that the child leaves behind, in memory that both share.
 #[repr(C)]
 struct Note {
     returned: i64,

@@ -1,4 +1,4 @@
-//! What a function becomes: a value with its name, and the function itself in a hidden place.
+//! The expansion of a function: a value with its name, and the function itself in a hidden place.
 //!
 //! A function that is not generic becomes a constant of a hidden unit type. A generic one becomes
 //! the unit variant of a hidden enum. Of all items that are called like a value, only a variant can
@@ -64,7 +64,7 @@ struct Parts<'f> {
     names: Vec<&'f Ident>,
     types: Vec<&'f Type>,
     output: TokenStream,
-    /// What the direct call returns.
+    /// The type that the direct call returns.
     direct: TokenStream,
 }
 
@@ -233,7 +233,7 @@ impl<'f> Parts<'f> {
         }
     }
 
-    /// What a direct call calls.
+    /// Returns the path that a direct call calls.
     fn callee(&self) -> TokenStream {
         let (_, ty_generics, _) = self.generics.split_for_impl();
         let turbofish = ty_generics.as_turbofish();

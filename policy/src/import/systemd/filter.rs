@@ -7,7 +7,7 @@ use super::sets;
 use crate::names;
 use crate::syscalls;
 
-/// What becomes of a call that stands in the filter.
+/// The answer to a call that is in the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     /// The filter's own: allowed in a list of what is allowed, denied in the other.

@@ -19,7 +19,7 @@ use self::lines::is_on;
 use self::paths::Tree;
 use super::source::Source;
 
-/// What a service has besides, and what confines nothing.
+/// Other options of a service, which confine nothing.
 const OTHER: &[&str] = &[
     "Type",
     "BusName",
@@ -64,7 +64,7 @@ const OTHER_BEGINNINGS: &[&str] = &[
     "Exec", "Restart", "Timeout", "Standard", "Syslog", "LogLevel", "Start", "X-",
 ];
 
-/// What a confined child has anyway.
+/// Options that a confined child fulfils anyway.
 const ANYWAY: &[&str] = &[
     "NoNewPrivileges",
     "PrivateUsers",
@@ -417,7 +417,7 @@ fn environment(unit: &Unit, source: &mut Source) {
     }
 }
 
-/// What has not been looked at.
+/// Lists the options that have not been read.
 fn rest(unit: &Unit, source: &mut Source) {
     const READ: &[&str] = &[
         "SystemCallErrorNumber",

@@ -1,11 +1,11 @@
-//! What a unit's file system amounts to: which paths may be read or written, with all beneath them.
+//! The file system of a unit: the paths that may be read or written, with all beneath them.
 
 use std::collections::BTreeSet;
 
 use super::super::source::{Path, Source};
 use super::lines;
 
-/// What becomes of a path and of what is beneath it.
+/// The treatment of a path and of everything beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// Nothing of it can be used, and nothing beneath it can be opened again.
@@ -14,7 +14,7 @@ enum Kind {
     Elsewhere,
     ReadOnly,
     Writable,
-    /// What is mounted there whatever the directories above it hold.
+    /// A file system that is mounted there, whatever the directories above it hold.
     Mounted {
         writable: bool,
     },
@@ -27,7 +27,7 @@ struct Rule {
     kind: Kind,
 }
 
-/// What the unit names that it wants to use.
+/// The paths that the unit names for its own use.
 #[derive(Debug)]
 struct Wish {
     original: String,
@@ -242,7 +242,7 @@ impl Tree {
         }
     }
 
-    /// What may be done at a path.
+    /// Returns the access to a path.
     fn at(&self, path: &str) -> Option<bool> {
         let above = || self.rules.iter().filter(|rule| covers(&rule.path, path));
         if above().any(|rule| rule.kind == Kind::Inaccessible) {

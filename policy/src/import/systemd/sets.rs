@@ -13,7 +13,7 @@ pub(super) fn members(name: &str) -> Option<&'static [&'static str]> {
     found.map(|(_, members)| *members)
 }
 
-/// What later versions may have besides.
+/// Returns calls that later versions may add.
 pub(super) fn later(name: &str) -> &'static [&'static str] {
     let found = LATER.iter().find(|(known, _)| *known == name);
     found.map_or(&[], |(_, members)| members)

@@ -1,4 +1,4 @@
-//! Which sockets a unit may make, and which ports it may bind.
+//! The sockets that a unit may create, and the ports that it may bind.
 
 use std::collections::BTreeSet;
 

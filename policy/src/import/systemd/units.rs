@@ -46,7 +46,7 @@ pub(super) fn time(value: &str) -> Option<u64> {
     total
 }
 
-/// What follows the last `:` binds hard.
+/// Returns the hard limit, which follows the last `:`.
 pub(super) fn hard(value: &str) -> &str {
     value.rsplit(':').next().unwrap_or(value).trim()
 }

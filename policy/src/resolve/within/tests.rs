@@ -27,7 +27,7 @@ fn load(policies: &[(&'static str, &str)]) -> Result<Policy, Report> {
     Policy::load(&Shelf(all.collect()), "own")
 }
 
-/// What a policy with `own` is told below a ceiling with `top`; nothing where it is taken.
+/// Returns the errors about a policy with `own` below a ceiling with `top`; empty if it is accepted.
 fn told(top: &str, own: &str) -> String {
     let base = "extends = ['file-reader', 'network-client']\n\
                 limits = { memory = '1GiB', cpu_time = 'none', wall_time = 'none', \
@@ -47,7 +47,7 @@ fn told(top: &str, own: &str) -> String {
     }
 }
 
-/// What stands in a ceiling, and what allows more, by key.
+/// For each key, a line of a ceiling, and a line that allows more.
 const WIDER: &[(&str, &str, &str)] = &[
     (
         ".variables",
@@ -163,7 +163,7 @@ const WIDER: &[(&str, &str, &str)] = &[
 const HARMLESS: &[&str] = &[
     ".format",
     ".description",
-    // What it brings is compared as if it stood there.
+    // Its contents are compared as if they were written there.
     ".extends",
     ".within",
     ".expires",
