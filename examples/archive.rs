@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crossmist::{Object, Sender, channel, func};
 
-/// What the reader sends: an entry, then its bytes.
+/// A message from the reader: an entry, then its bytes.
 #[derive(Debug, Object)]
 enum Piece {
     Entry {
@@ -95,7 +95,7 @@ fn stream(
     }
 }
 
-/// Where an entry goes. `None` if its name leads out of the folder.
+/// Returns the place of an entry. `None` if its name leads out of the folder.
 fn place(folder: &Path, name: &str) -> Option<PathBuf> {
     let path = Path::new(name);
     let is_inside = path

@@ -11,7 +11,7 @@ use std::io;
 
 use crossmist::{Object, func};
 
-/// What the attacker tries.
+/// An attempt of the attacker.
 #[derive(Clone, Copy, Debug, Object)]
 struct Attempt {
     index: usize,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crossmist::{Object, func};
 
-/// What a document is about.
+/// A summary of a document.
 #[derive(Clone, Debug, Object, PartialEq)]
 struct Summary {
     name: String,

@@ -17,7 +17,7 @@ struct Picture {
     bytes: Vec<u8>,
 }
 
-/// What happens to the decoder.
+/// The fate of the decoder.
 #[derive(Clone, Copy, Debug, Object, PartialEq)]
 enum Fate {
     Decode,

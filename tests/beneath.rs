@@ -1,4 +1,4 @@
-//! What is mounted beneath a folder that a policy grants.
+//! File systems that are mounted beneath a folder that a policy grants.
 
 mod support;
 

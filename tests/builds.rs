@@ -32,7 +32,7 @@ impl Project {
         Self { root, target }
     }
 
-    /// What cargo prints, and what it runs.
+    /// Returns the output of cargo, and of the program that it runs.
     fn cargo(&self, arguments: &[&str]) -> String {
         let output: Output = Command::new(env!("CARGO"))
             .args(arguments)

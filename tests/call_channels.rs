@@ -219,7 +219,7 @@ fn each_message_is_held_to_the_policy() {
     let narrow = policy("nesting = 20");
     sends_nested.sandbox(&narrow).run(end, 80).unwrap();
     assert_limit(values.recv(), "sends_nested", "limits.channel.nesting");
-    // What follows is received.
+    // The next message is received.
     assert_eq!(values.recv().unwrap(), Some(Nested(None)));
 
     let file = || File::open("/proc/self/exe").unwrap();
@@ -297,7 +297,7 @@ fn an_end_that_is_passed_later_is_held_to_the_policy() {
     }
 }
 
-// What receiving costs.
+// The cost of receiving.
 
 /// Has as many wait for a socket as its limit of descriptors allows.
 fn watch(socket: RawFd) -> (Vec<Epoll>, Vec<OwnedFd>) {

@@ -480,7 +480,7 @@ where
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        // What there is of an `A` can't be told from here, and needn't.
+        // The contents of an `A` can't be told from here, and needn't.
         let _b = B::decode(decoder)?;
         Err(decoder.error("that this is refused earlier", "a value"))
     }

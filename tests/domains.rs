@@ -1,4 +1,4 @@
-//! What becomes of all that a child has started, however fast it starts more.
+//! The end of all that a child has started, however fast it starts more.
 
 #![expect(unsafe_code, reason = "native code of an attacker")]
 
@@ -163,7 +163,7 @@ fn who_has_given_up_root_gets_nothing_from_the_keeper() {
         nix::unistd::setgroups(&[]).unwrap();
         nix::unistd::setresgid(group, group, group).unwrap();
         nix::unistd::setresuid(user, user, user).unwrap();
-        // What took this program over knows the form of a request.
+        // An attacker who took this program over knows the form of a request.
         raw::send(keepers, b"nonsense").unwrap();
         within(Duration::from_secs(1), || {
             assert!(matches!(child.join(), Err(Error::KeeperDied)));

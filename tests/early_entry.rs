@@ -108,7 +108,7 @@ fn its_children_have_children() {
     assert_eq!(add_further_down.run(2).unwrap(), 3);
 }
 
-/// What the test below starts: this program without a standard input.
+/// The program that the test below starts: this one, without a standard input.
 #[test]
 #[ignore = "started by another test"]
 fn helper_reads_its_input() {

@@ -1,4 +1,4 @@
-//! What a subscriber of `tracing` is told.
+//! Events, as a subscriber of `tracing` receives them.
 
 mod support;
 
@@ -72,7 +72,7 @@ impl Collector {
         collector
     }
 
-    /// What has been told since the last time.
+    /// Returns the events since the last time.
     fn take(&self) -> Vec<Told> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -142,7 +142,7 @@ fn listens() -> bool {
     std::net::TcpListener::bind("127.0.0.1:0").is_ok()
 }
 
-/// What comes before everything else in a confined call, and the id of its child.
+/// Checks the events that come before all others in a confined call, and returns the id of its child.
 #[track_caller]
 fn assert_begins(told: &[Told], function: &str) -> String {
     let [started, confined, ..] = told else {

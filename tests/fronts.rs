@@ -169,7 +169,7 @@ fn every_policy_looks_the_same() {
             "{front}: {result:?}"
         );
     }
-    // What the child says of its confinement, before it ends.
+    // The child's report on its confinement, before it ends.
     let path = || "/".to_owned();
     let mut blocking = reads_a_file.sandbox(&policy).spawn(path()).unwrap();
     let seen = blocking.confinement().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! What a child prints, and how: it holds up neither the keeper nor any other call.
+//! A child's output, in content and manner: it holds up neither the keeper nor any other call.
 
 mod support;
 
@@ -216,7 +216,7 @@ fn no_descriptor_is_taken_from_where_a_child_prints() {
     assert_not_held_up();
 }
 
-/// What opening standard error anew gives, and reading from it.
+/// Opens standard error anew, reads from it, and returns the results.
 #[func(sandbox = dynamic)]
 fn looks_at_standard_error() -> (i32, usize) {
     let opened = File::options().read(true).open("/proc/self/fd/2");

@@ -1,5 +1,5 @@
-//! What the macros write compiles in a crate that is strict with itself, that has no prelude, and
-//! whose own names are those that generated code would like to use.
+//! Generated code compiles in a crate that is strict with itself, that has no prelude, and whose own names
+//! are those that generated code would like to use.
 #![no_implicit_prelude]
 #![forbid(unsafe_code)]
 #![deny(

@@ -1,4 +1,5 @@
-//! What a confined child has from its caller: what the calling thread has at the call, and never more.
+//! Properties that a confined child takes over from its caller: those of the calling thread at the call, and
+//! never more.
 #![allow(unsafe_code, reason = "it asks the system directly")]
 
 mod support;
@@ -33,7 +34,7 @@ fn main() {
     );
 }
 
-/// What the system says of a thread.
+/// The system's facts about a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Object)]
 struct Traits {
     processors: Vec<u64>,
@@ -225,7 +226,7 @@ fn limits_that_the_program_lowers_bind_its_children() {
     assert_eq!(limit_of_child.run(PENDING_SIGNALS).unwrap(), own);
     lower(PENDING_SIGNALS, 11, 12);
     assert_eq!(limit_of_child.run(PENDING_SIGNALS).unwrap(), (11, 12));
-    // What the policy sets is lowered, too.
+    // A limit that the policy sets is lowered as well.
     assert!(limit_of_child.run(OPEN_FILES).unwrap().1 > 64);
     lower(OPEN_FILES, 64, 64);
     assert_eq!(limit_of_child.run(OPEN_FILES).unwrap(), (64, 64));

@@ -1,4 +1,4 @@
-//! What a child can't do to that which it was lent, nor leave in the folders that it may write to.
+//! Things that a child can't do to a lent object, nor leave in the folders that it may write to.
 
 #![expect(
     unsafe_code,
@@ -203,7 +203,7 @@ fn only_who_can_send_a_memory_object_seals_one() {
         );
         assert_eq!((&lent).write(b"x").unwrap(), 1);
     }
-    // What it seals may go up, if it has a way to make such an object.
+    // A sealed object may go up, if the child has a way to make such an object.
     let sent = seals_and_sends.sandbox(&worker).run(memory_object());
     assert!(sent.unwrap().is_ok());
     let pure = SandboxPolicy::builtin("pure").unwrap();
@@ -337,7 +337,7 @@ fn no_file_is_made_with_a_set_user_id_bit() {
     };
     let ways = if cfg!(target_arch = "x86_64") { 5 } else { 3 };
     for way in 0..ways {
-        // What has no name has no mode to look at.
+        // A file without a name has no mode to look at.
         let named = way + 1 < ways;
         for marked in [0o4755, 0o2755, 0o6755] {
             // The control.
@@ -353,7 +353,7 @@ fn no_file_is_made_with_a_set_user_id_bit() {
         assert!(made.is_ok(), "{way}: {made:?}");
         assert_eq!(mode(), named.then_some(0o640), "{way}");
     }
-    // Where nothing is made, the mode is whatever lies in the register.
+    // If nothing is created, the mode is whatever lies in the register.
     std::fs::write(&path, "text").unwrap();
     let reopened = reopens.sandbox(&creates).run(name()).unwrap();
     assert_eq!(reopened, Ok("text".to_owned()));

@@ -1,5 +1,5 @@
-//! What C libraries do on their own account, under every built-in policy: a question about oneself
-//! gets an answer, and what a policy withholds comes back as an error that libraries know.
+//! Calls that C libraries make on their own account, under every built-in policy: a question about oneself
+//! gets an answer, and a call that a policy withholds comes back as an error that libraries know.
 //!
 //! The same program runs against other C libraries by `tests/libc/run`.
 

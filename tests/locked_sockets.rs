@@ -250,7 +250,7 @@ fn what_is_stuck_holds_up_no_other() {
         let socket = receiver.recv().unwrap().unwrap();
         in_time(|| drop(socket));
     }
-    // What others send is closed all the same.
+    // Descriptors from others are closed all the same.
     let (numbers, mut more) = channel::<u64>().unwrap();
     let (ready, mut is_ready) = channel().unwrap();
     let builder = sends_unnamed.builder().kill_on_drop(true);

@@ -1,5 +1,5 @@
-//! What a program has before it is confined counts: memory that it has written is its own, memory that
-//! it has only reserved is part of what its policy allows.
+//! Memory that a program has before it is confined counts: memory that it has written is its own, and memory
+//! that it has only reserved is part of what its policy allows.
 
 use crossmist::{Error, Resource, SandboxPolicy, func};
 

@@ -100,7 +100,7 @@ fn client(port: u16, more: &str) -> SandboxPolicy {
     )
 }
 
-/// What lets a child make internet sockets of any kind.
+/// Lines that let a child create internet sockets of any kind.
 const SOCKETS: &str = "[syscalls]\nallow = [\
      { call = \"socket(domain in {AF_INET, AF_INET6})\", why = \"x\" }, \
      { call = \"connect\", why = \"x\" }, { call = \"bind\", why = \"x\" }, \
@@ -116,7 +116,7 @@ fn listener() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// What a child says of its confinement.
+/// Returns a child's report on its confinement.
 fn status(policy: &SandboxPolicy) -> ConfinementStatus {
     let mut child = sleeps.sandbox(policy).spawn().unwrap();
     let status = child.confinement().unwrap().unwrap();

@@ -52,7 +52,7 @@ fn a_call_without_an_entry_says_what_is_missing() {
         let Err(error @ Error::NotEntered) = result else {
             panic!("{result:?}");
         };
-        // What `unwrap` would show names the cure.
+        // The text that `unwrap` would show names the cure.
         assert!(format!("{error:?}").contains("#[crossmist::main]"));
         let text = error.to_string();
         for cure in ["#[crossmist::main]", "crossmist::init()", "early-entry"] {

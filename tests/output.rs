@@ -1,4 +1,4 @@
-//! What a function has printed when it returns, and threads that keep the locks of standard output.
+//! The output of a function that has returned, and threads that keep the locks of standard output.
 #![expect(unsafe_code, reason = "C code prints and locks, too")]
 
 mod support;

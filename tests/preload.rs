@@ -90,7 +90,7 @@ fn it_can_be_prepared_ahead_and_anew() {
     crossmist::keeper::reload();
     let (_, after, _) = square.run(1).unwrap();
     assert_ne!(after, before);
-    // What was under way goes on, and the old process ends after it.
+    // Calls under way continue, and the old process ends after them.
     go.send(&()).unwrap();
     assert_eq!(under_way.join().unwrap().1, before);
     wait_until("the old process is gone", || {

@@ -1,4 +1,4 @@
-//! What surrounds a call: the executable, `/proc`, signals, descriptors, privileges, forks.
+//! The surroundings of a call: the executable, `/proc`, signals, descriptors, privileges, forks.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! What the macro makes of policies, seen from a crate that uses it: it is compiled again when one
-//! changes, wherever in the chain, and it refuses in the words of the tool.
+//! Policies, as the macro handles them in a crate that uses it: it is compiled again when one changes,
+//! wherever in the chain, and it refuses in the words of the tool.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

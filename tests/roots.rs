@@ -31,7 +31,7 @@ fn main() {
     );
 }
 
-/// What there is at a path: how long it is.
+/// Returns the length of the file at a path.
 #[func(sandbox = dynamic)]
 fn finds(path: String) -> Result<u64, i32> {
     let found = std::fs::metadata(path);
@@ -260,7 +260,7 @@ fn a_folder_that_is_moved_during_the_call_is_not_mistaken() {
     std::fs::rename(path("in"), path("moved")).unwrap();
     std::fs::rename(path("other"), path("in")).unwrap();
     go_on.send(&()).unwrap();
-    // What is mounted is what was granted.
+    // The mounted file is the one that was granted.
     assert_eq!(child.join().unwrap().unwrap(), "in/file");
 }
 

@@ -68,7 +68,7 @@ fn chosen(number: u32) -> u32 {
     number + 1
 }
 
-/// What the kernel says of a path that is opened.
+/// Opens a path, and returns the kernel's answer.
 #[func(sandbox = "parser")]
 fn opens(path: String) -> i32 {
     File::open(path).unwrap_err().raw_os_error().unwrap()

@@ -1,4 +1,4 @@
-//! Which children can send a descriptor: those whose functions name one in a type, and no others.
+//! The children that can send a descriptor are those whose functions name one in a type, and no others.
 
 mod support;
 

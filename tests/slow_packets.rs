@@ -1,7 +1,7 @@
 //! Timeouts beside a peer that makes each packet expensive.
 //!
-//! What a packet costs its sender and its receiver, the other side has a say in: both wake whoever
-//! waits for the socket. Here that is tens of thousands of watches.
+//! The other side has a say in the cost of a packet for its sender and its receiver: both wake all that wait
+//! for the socket. Here that is tens of thousands of watches.
 
 mod support;
 

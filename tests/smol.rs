@@ -105,7 +105,7 @@ fn ends_change_from_one_way_of_waiting_to_another() {
     assert_eq!(rx.recv().unwrap(), None);
 }
 
-/// What has arrived of a message is there for the next receive.
+/// The arrived part of a message is kept for the next receive.
 fn a_receive_that_is_dropped_loses_nothing() {
     async_io::block_on(async {
         let (tx, mut rx) = channel::<Vec<u8>>().unwrap();

@@ -15,8 +15,8 @@ use std::time::Duration;
 use crossmist::{Error, func};
 use support::{Directory, patience, raw, stays, this_program};
 
-/// What a library does that starts threads when it is loaded: two, if the program is called so, unless
-/// a variable says otherwise.
+/// Runs when a library that starts threads is loaded: two, if the program is called so, unless a variable
+/// says otherwise.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static LOAD: extern "C" fn() = load;
@@ -162,7 +162,7 @@ fn the_keepers_variables_are_in_no_function() {
     let (_, rest) = status.rsplit_once(") ").unwrap();
     let keeper = rest.split(' ').nth(1).unwrap();
     let own = std::fs::read_to_string(format!("/proc/{keeper}/environ"));
-    // Which only root may look at.
+    // Only root may look at it.
     if let Ok(own) = own {
         assert!(own.contains("MYLIB_THREADS=0\0") && own.contains("MKL_NUM_THREADS=1\0"));
     }

@@ -404,7 +404,7 @@ async fn a_socket_of_tokio_outside_of_a_runtime_is_an_error() {
 
 fn outside_of_a_runtime_waiting_is_an_error() {
     let (mut tx, mut rx) = channel::<u32>().unwrap();
-    // What doesn't wait needs no runtime.
+    // An operation that doesn't wait needs no runtime.
     assert!(tx.try_send(&5).unwrap());
     assert_eq!(rx.try_recv().unwrap(), Some(5));
     let mut receive = std::pin::pin!(rx.recv());
@@ -581,7 +581,7 @@ fn dropped_soon(millis: u64) {
     std::thread::sleep(Duration::from_millis(millis));
 }
 
-/// Who drops the future of a run has no other hold on the child.
+/// A caller that drops the future of a run has no other hold on the child.
 async fn dropping_a_confined_run_kills_its_child() {
     let alive = || {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();

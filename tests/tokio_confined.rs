@@ -33,7 +33,7 @@ fn main() {
     );
 }
 
-/// What it calls, the policy denies.
+/// Makes calls that the policy denies.
 #[func(sandbox = "parser")]
 fn makes() {
     let _ = std::fs::create_dir("/nowhere/at/all");
@@ -352,7 +352,7 @@ fn read_as_it_is(mut stream: std::net::TcpStream) -> Result<u8, std::io::Error> 
     Ok(byte[0])
 }
 
-/// What the documentation of sockets says.
+/// The documentation of sockets says this.
 fn a_nonblocking_socket_arrives_as_it_is() {
     block_on(async {
         let (ours, theirs) = tcp_pair().await;

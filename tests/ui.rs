@@ -1,5 +1,5 @@
-//! What the macros say of code that can't work: a file a rule, and beside it what the compiler
-//! says.
+//! Messages of the macros about code that can't work: a file for each rule, and beside it the compiler's
+//! output.
 //!
 //! After a change of a message, `TRYBUILD=overwrite cargo test --test ui` writes the new ones; read
 //! them before they are committed. The texts are those of the compiler that CI uses.

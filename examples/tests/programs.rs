@@ -105,7 +105,7 @@ fn archives_are_extracted_and_stay_in_their_folder() {
     );
     assert!(!folder.join("a/escaped.txt").exists() && !into.join("link").exists());
     assert!(!Path::new("/tmp/absolute.txt").exists());
-    // What is there isn't replaced.
+    // An existing file isn't replaced.
     let again = run("archive", &[&data("hostile.tar.gz"), &into]);
     assert!(!again.status.success());
     std::fs::remove_dir_all(folder).unwrap();
@@ -138,7 +138,7 @@ fn an_archive_that_explodes_is_stopped() {
         "{}",
         text(&output)
     );
-    // What is just large is read.
+    // An archive that is just large is read.
     let output = run("archive", &[&folder.join("large.tar.gz")]);
     assert!(
         text(&output).contains("1 entries, 209715200 bytes"),

@@ -1,4 +1,4 @@
-//! What a confined child says of itself, and the packets between program and keeper.
+//! A confined child's reports on itself, and the packets between program and keeper.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::sync::LazyLock;

@@ -9,7 +9,7 @@ struct Decode<'i>(&'i [u8]);
 impl Visit for Decode<'_> {
     fn visit<T: Object>(&mut self) {
         if let Ok(value) = from_bytes::<T>(&crossmist_fuzz::message(self.0)) {
-            // What was accepted can be sent on.
+            // A value that was accepted can be sent on.
             let again = to_bytes(&value).expect("a received value can be sent");
             assert!(from_bytes::<T>(&again).is_ok());
         }

@@ -1,4 +1,4 @@
-//! What the fuzz targets share: the types that are decoded, and the replay.
+//! Parts that the fuzz targets share: the types that are decoded, and the replay.
 
 use std::path::Path;
 use std::process::ExitCode;

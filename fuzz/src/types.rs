@@ -84,7 +84,7 @@ pub enum Tree {
     Optional(Option<Box<Tree>>),
 }
 
-/// What is to be done with each type.
+/// An action to be done with each type.
 pub trait Visit {
     fn visit<T: Object>(&mut self);
 }

@@ -6,7 +6,7 @@ mod support;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What jemalloc reads before `main`.
+/// The options that jemalloc reads before `main`.
 // SAFETY: jemalloc declares it as a pointer to a C string, which a reference to an array with a zero at
 // its end is; nothing else has the name.
 #[expect(unsafe_code, reason = "the name under which jemalloc looks for it")]

@@ -230,7 +230,7 @@ fn a_slot_that_does_not_exist_ends_the_call() {
 /// Says of every slot that it is full, and that nobody receives.
 fn hold_all(words: &'static [std::sync::atomic::AtomicU64]) {
     for word in words.iter().take(512).step_by(16).skip(2) {
-        // What the program has put in stays marked as that.
+        // A slot that the program has filled stays marked as filled.
         let _ = word.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

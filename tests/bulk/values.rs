@@ -134,7 +134,7 @@ fn arguments_go_through_the_memory() {
         .spawn(vec![1; 8 << 20])
         .unwrap();
     assert_eq!(shared_bytes(&mut child), (2 << 20) + 4096);
-    // What was sent is in it, before the call is over.
+    // The sent value is in it before the call is over.
     assert!(shared_resident() >= 256 << 10, "{}", shared_resident());
     assert_eq!(child.join().unwrap(), 8 << 20);
 }
@@ -331,7 +331,7 @@ fn keeps_a_blob(bytes: Vec<u8>, blob: Blob) -> usize {
 
 fn memory_is_given_back_with_the_call() {
     let blob = || Blob::from_slice(&[1; 4096]).unwrap();
-    // What stays for later calls.
+    // Values that stay for later calls.
     keeps_a_blob
         .builder()
         .bulk(true)
@@ -362,7 +362,7 @@ fn fills(most: usize) -> usize {
     memory::fill(most)
 }
 
-/// What a child can write, and what it can map.
+/// The limits on what a child can write, and on what it can map.
 fn the_policys_own_limits_stay_what_they_are() {
     for limit in ["", "reserved = \"0B\"\n"] {
         let text =

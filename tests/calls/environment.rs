@@ -1,4 +1,4 @@
-//! What a child starts with: standard descriptors, environment, working directory.
+//! The environment in which a child starts: standard descriptors, variables, working directory.
 
 use std::io::{Read, Write};
 

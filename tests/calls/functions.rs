@@ -93,7 +93,7 @@ pub(crate) fn ended(way: &str, number: i32) -> Result<u64, Error> {
         .run(way.to_owned(), number)
 }
 
-/// What a child does before it is at the library's entry, as a constructor of a linked library
+/// Makes a child do something before it is at the library's entry, as a constructor of a linked library
 /// might: this variable says what.
 pub(crate) const BEFORE_ENTRY: &str = "CROSSMIST_TEST_BEFORE_ENTRY";
 

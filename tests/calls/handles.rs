@@ -1,4 +1,4 @@
-//! What the handle of a child does: kill it, wait for it for a while, be dropped.
+//! The handle of a child: killing it, waiting for it for a while, dropping it.
 
 use std::time::{Duration, Instant};
 

@@ -268,7 +268,7 @@ fn small_allocations_count_for_what_they_take() {
     check::<String>(70_000, 80_000, || "7".to_owned());
     // 24 and 64: a node holds two links, and a box, which is another allocation.
     check::<LinkedList<Box<u8>>>(40_000, 50_000, || LinkedList::from([Box::new(7)]));
-    // What is empty takes no memory.
+    // An empty vector takes no memory.
     check::<Vec<u8>>(170_000, 180_000, Vec::new);
 }
 
@@ -348,7 +348,7 @@ fn an_order_that_contradicts_itself_is_no_danger() {
         }
         fn describe(_: &mut Shape) {}
     }
-    // What is compared is `Ord`, so it's the same that the collections go by.
+    // `Ord` is compared, by which the collections are ordered as well.
     let bytes = message(&body(&Vec::from_iter(0..100u8)));
     assert_eq!(from_bytes::<BTreeSet<Least>>(&bytes).unwrap().len(), 100);
     assert_eq!(from_bytes::<BinaryHeap<Least>>(&bytes).unwrap().len(), 100);

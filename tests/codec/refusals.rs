@@ -1,4 +1,4 @@
-//! What each check says: where, what it wanted, what it found.
+//! The errors of each check: the place, the expectation, the finding.
 
 use std::borrow::Cow;
 use std::cell::RefCell;

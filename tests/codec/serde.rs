@@ -155,7 +155,7 @@ fn elements_without_bytes_are_counted() {
         "elements without bytes beyond `Limits::empty_elements`",
     );
     assert_eq!(through(&Serde(vec![(); 65_536])), Serde(vec![(); 65_536]));
-    // What has bytes isn't counted against that, nor are the fields of tuples.
+    // Elements that have bytes aren't counted against that, nor are the fields of tuples.
     let pairs = Serde(vec![((), (), 1u8, Vec::<u8>::new()); 200_000]);
     assert_eq!(through(&pairs), pairs);
 }

@@ -29,7 +29,7 @@ where
 {
     let reasons = [
         to_bytes(&Serde(value.clone())).err(),
-        // What is missing may be taken from a neighbour.
+        // A missing field may be taken from a neighbour.
         to_bytes(&Serde((value.clone(), vec![0u8, 0], 0u64, 0u8))).err(),
         to_bytes(&Serde((vec![value.clone(), value], vec![1u8; 8]))).err(),
     ];

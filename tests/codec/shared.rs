@@ -38,7 +38,7 @@ fn sharing_is_kept_within_what_is_shared_and_behind_cells() {
     assert!(Rc::ptr_eq(&a.borrow()[0], &b));
 }
 
-/// What can hold itself.
+/// A type that can hold itself.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Node {
     next: Vec<Rc<Node>>,

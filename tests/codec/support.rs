@@ -1,4 +1,4 @@
-//! What the tests share: an allocator that counts, and ways to spoil a message.
+//! Parts that the tests share: an allocator that counts, and ways to spoil a message.
 #![expect(
     unsafe_code,
     reason = "an allocator is an unsafe trait, and this one only counts"
@@ -57,7 +57,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What an action took from the allocator.
+/// The memory that an action took from the allocator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     /// The most bytes held at one time, above what was held before.
@@ -79,7 +79,7 @@ pub(crate) fn cost<R>(action: impl FnOnce() -> R) -> (R, Cost) {
     (result, cost)
 }
 
-/// What decoding may take whatever the message is: reservations ahead, and the text of an error.
+/// The memory that decoding may take whatever the message is: reservations ahead, and the text of an error.
 pub(crate) const FIXED_BYTES: usize = (64 << 10) + 4096;
 
 /// A message of these bytes, with nothing beside them.

@@ -34,13 +34,13 @@ pub(crate) fn attempt(number: i64, arguments: &[u64]) -> Attempt {
     }
 }
 
-/// What stands for an address of this many zero bytes, in an attempt.
+/// Stands for an address of this many zero bytes, in an attempt.
 pub(crate) const MEMORY: u64 = 0xdead_0000_0000_0000;
 
-/// What stands for the address of the path of a file that may be destroyed.
+/// Stands for the address of the path of a file that may be destroyed.
 pub(crate) const VICTIM: u64 = MEMORY + 1;
 
-/// What stands for the address of the name of a new file.
+/// Stands for the address of the name of a new file.
 pub(crate) const NEW: u64 = MEMORY + 3;
 
 /// Makes an attempt, as an attacker would: without any library between.

@@ -1,4 +1,4 @@
-//! What no confined child does: each call is denied, with an exact outcome.
+//! System calls that no confined child makes: each is denied, with an exact outcome.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -24,7 +24,7 @@ const READ_EXECUTE: u64 = 5;
 
 const SHARED: u64 = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
 
-/// What is tried: a name, the call, how it ends without a sandbox, and how under `parser`.
+/// Returns the attempts: a name, the call, its outcome without a sandbox, and its outcome under `parser`.
 #[rustfmt::skip] // A table.
 fn attempts() -> Vec<(&'static str, Attempt, Outcome, Outcome)> {
     use libc::*;
@@ -94,7 +94,7 @@ fn attempts() -> Vec<(&'static str, Attempt, Outcome, Outcome)> {
         row("landlock", SYS_landlock_create_ruleset, &[0, 0, 1], Done, Killed),
         row("message queue", SYS_msgget, &[0, 0o1600], Done, Denied("msgget")),
         row("shared segment", SYS_shmget, &[0, 4096, 0o1600], Done, Denied("shmget")),
-        // What it is.
+        // Its identity.
         row("user", SYS_setresuid, &[0, 0, 0], Done, Denied("setresuid")),
         row("outlive", SYS_prctl, &[PR_SET_PDEATHSIG as u64, 0], Done, Denied("prctl")),
         row("dumpable", SYS_prctl, &[PR_SET_DUMPABLE as u64, 1], Done, Denied("prctl")),

@@ -199,7 +199,7 @@ fn a_child_ends_without_what_programs_do_at_their_end() {
         reading.read_to_string(&mut text).unwrap();
         text
     };
-    // What lies in a buffer is written, and what `atexit` was told is not done.
+    // The contents of a buffer are written, and handlers of `atexit` are not run.
     for stays in [false, true] {
         let text = printed(&|to| {
             let result = prints_from_c.builder().stdout(to).run(stays);

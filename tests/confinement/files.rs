@@ -41,7 +41,7 @@ fn metadata_of_a_passed_file_is_there_and_of_a_path_is_not() {
 
 #[func(sandbox = "parser")]
 fn maps(mut file: File) -> (String, Option<i32>) {
-    // What crates do that map files: shared, for reading.
+    // Crates map files like this: shared, for reading.
     let mapped = raw::map_shared(&file).unwrap();
     let text = String::from_utf8_lossy(&mapped).into_owned();
     let by_call = file.write_all(b"by a call").err();
@@ -150,7 +150,7 @@ fn a_link_leads_nowhere_that_was_not_granted() {
         std::fs::remove_dir_all(top.join("job")).unwrap();
         std::os::unix::fs::symlink(&outside, top.join("job")).unwrap();
     }
-    // What is the kernel's own isn't written, whatever its name is here.
+    // A file system of the kernel isn't written to, whatever its name is here.
     std::os::unix::fs::symlink("/proc/self", top.join("link")).unwrap();
     let error = reads.sandbox(&load("kernel")).run(vec![]).unwrap_err();
     let error = error.to_string();

@@ -1,4 +1,4 @@
-//! What a child forges: reports on its confinement, denied calls, stacks.
+//! Forgeries of a child: reports on its confinement, denied calls, stacks.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) const CASES: &[Case] = cases![
     what_a_child_forges_about_its_confinement_is_refused,
 ];
 
-/// What a child would say of a panic with this many addresses on its stack.
+/// Returns the packet by which a child would report a panic with this many addresses on its stack.
 fn panicked(count: u8, stack: &[u64]) -> Vec<u8> {
     let mut value = vec![1];
     for text in ["forged", "nowhere"] {
@@ -61,7 +61,7 @@ pub(crate) fn message(value: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// What a handler would say of a denied call.
+/// Returns the packet by which a handler would report a denied call.
 fn note(call: u32, path: &[u8]) -> Vec<u8> {
     let mut packet = vec![0xC3, 0];
     packet.extend(u16::try_from(path.len()).unwrap().to_le_bytes());
@@ -84,7 +84,7 @@ fn forges(packets: Vec<Vec<u8>>, then_answers: bool) -> u8 {
     7
 }
 
-/// What a call comes to whose child forges.
+/// Returns the result of a call whose child forges.
 fn forged(packets: Vec<Vec<u8>>, then_answers: bool) -> Result<u8, Error> {
     let policy = support::in_time("pure", Duration::from_secs(3), "");
     forges.sandbox(&policy).run(packets, then_answers)

@@ -1,4 +1,5 @@
-//! What a confined child can't do, what it can, and how it ends: real children, the real kernel.
+//! Confined children: denied actions, allowed actions, and how they end, with real children and the real
+//! kernel.
 
 mod attempt;
 mod denied;

@@ -1,4 +1,4 @@
-//! What is passed to a child and comes back: files, ends of channels, answers, output.
+//! Values that are passed to a child and come back: files, ends of channels, answers, output.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! What the program is told of a panic and of a denied call: the call, its path, its place, the stack.
+//! Reports of a panic and of a denied call: the call, its path, its place, the stack.
 
 use crossmist::{BacktraceFrame, Error, Panic, SandboxPolicy, func};
 

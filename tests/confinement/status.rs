@@ -1,4 +1,4 @@
-//! What a child is: what it has, as whom it runs, and that its status tells the truth.
+//! The state of a child: its possessions, its user, and the truth of its status.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -56,7 +56,7 @@ fn says_true(mut child: Child<()>, name: &str) {
     let status = child.confinement().unwrap().unwrap();
     let pid = child.id().unwrap();
     assert!(status.seccomp_instructions > 100);
-    // Which second nets there are is the kernel's matter; the tests of `second_nets` have more of it.
+    // The kernel decides which second nets there are; the tests of `second_nets` have more of it.
     let abi = crossmist::landlock_abi();
     assert_eq!(
         (status.landlock_abi, status.landlock_files != 0),

@@ -80,7 +80,7 @@ fn enter_user_namespace(map: &str, groups: &str) {
 /// Becomes root of a user namespace that has no other id, as `unshare -r` does it.
 pub(crate) fn user_namespace_of_one() {
     become_user(4242);
-    // Whoever has changed users may not write its own files in `/proc`.
+    // A process that has changed users may not write its own files in `/proc`.
     nix::sys::prctl::set_dumpable(true).unwrap();
     unshare(CloneFlags::CLONE_NEWUSER).unwrap();
     fs::write("/proc/self/setgroups", "deny").unwrap();
@@ -159,7 +159,7 @@ pub(crate) fn read_only_root() {
     }
 }
 
-/// What a filter answers to a system call.
+/// The answer of a filter to a system call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     Allow,

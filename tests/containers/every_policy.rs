@@ -75,7 +75,7 @@ pub(crate) fn policy(name: &str, more: &str) -> SandboxPolicy {
     SandboxPolicy::from_toml("extended", &text).unwrap()
 }
 
-/// What a child's user is to be.
+/// The expected user of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// One of its own, from this range.
@@ -180,7 +180,7 @@ pub(crate) fn helper_every_policy() {
             .is_ok()
     );
     assert_eq!(connects.sandbox(&open).run(port).unwrap(), Ok(()));
-    // What needs more than this kernel has is refused, and that is all there is to it.
+    // A policy that needs more than this kernel has is refused, and no other.
     let (granting, refused) = match crossmist::landlock_abi() {
         ..4 => all.split_at(4),
         _ => all.split_at(5),
@@ -207,7 +207,7 @@ pub(crate) fn helper_every_policy() {
         assert_eq!(connects.sandbox(network).run(port).unwrap(), Ok(()));
     }
 
-    // What the library keeps between calls is there by now.
+    // By now, the library has everything that it keeps between calls.
     let holdings = Holdings::now();
     // Some at once: whose they are. One is executed, not forked.
     let fresh = self::policy("pure", "[process]\nlaunch = \"exec\"");

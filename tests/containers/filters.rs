@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = cases![
 pub(crate) const HELPERS: &[Case] =
     cases![helper_pure, helper_without_landlock, helper_without_clone3];
 
-/// What Docker's default profile denies a container without further capabilities.
+/// The calls that Docker's default profile denies a container without further capabilities.
 const DOCKER: &[(&str, Answer)] = {
     const DENIED: Answer = Answer::Errno(libc::EPERM);
     &[
@@ -81,8 +81,8 @@ const DOCKER: &[(&str, Answer)] = {
     ]
 };
 
-/// What an engine denies in addition whose profile is older than Landlock (Docker before 23), and older
-/// than some calls for which C libraries have others if a kernel doesn't know them.
+/// The calls that an engine denies in addition if its profile is older than Landlock (Docker before 23), and
+/// older than some calls for which C libraries have others if a kernel doesn't know them.
 const BEFORE_LANDLOCK: &[(&str, Answer)] = &[
     ("openat2", Answer::Errno(libc::EPERM)),
     ("faccessat2", Answer::Errno(libc::EPERM)),
@@ -141,7 +141,7 @@ fn documented() -> Vec<&'static str> {
     list.split_whitespace().collect()
 }
 
-/// What stands for calls of that list where AArch64 has others.
+/// The calls of AArch64 that stand for calls of that list.
 const OF_AARCH64: &[&str] = &["dup3", "epoll_pwait", "faccessat", "readlinkat"];
 
 /// Calls of the tests themselves: the case runner, its counts of what is left, and the listener that
@@ -248,13 +248,13 @@ fn helper_without_clone3() {
         let sum = adds.sandbox(&policy(name, PATIENT)).run(vec![1, 2], true);
         assert_eq!(sum.unwrap(), 3, "{name}");
     }
-    // What needs no thread of the program's is as it is elsewhere.
+    // A call that needs no thread of the program's works as elsewhere.
     let deadline = patience(Duration::from_millis(500));
     let late = sleeps.sandbox(&policy("pure", "")).deadline(deadline).run();
     assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
     let late = stays_unconfined.builder().deadline(deadline).run();
     assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
-    // What needs one says so.
+    // A call that needs one says so.
     let bound = adds_unconfined.builder().kill_on_parent_death(true);
     let sum = bound.run(1, 2).map_err(whole);
     match (starts_threads, sum) {

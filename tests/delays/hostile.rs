@@ -23,7 +23,7 @@ pub(crate) enum Effort {
     Watches,
 }
 
-/// What waits for a socket.
+/// Processes and watches that wait for a socket.
 #[derive(Default)]
 struct Crowd {
     _kept: Vec<OwnedFd>,

@@ -208,7 +208,7 @@ fn what_is_no_file_is_not_taken_for_one() {
             open(&fifo, libc::O_PATH),
             "a path that was opened by O_PATH",
         ),
-        // Whoever opened these need not have had the right to read or list them.
+        // The process that opened these need not have had the right to read or list them.
         (
             open(&path, libc::O_PATH),
             "a path that was opened by O_PATH",

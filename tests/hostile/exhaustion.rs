@@ -34,7 +34,7 @@ fn drip(channel: Option<OwnedFd>, bytes: u32, pause: Duration) -> u64 {
         ..HEAD
     };
     if pause.is_zero() {
-        // Where it may, it puts far more into the socket than a socket usually takes.
+        // If it may, it puts far more into the socket than a socket usually takes.
         let bytes = 200i32 << 20;
         let _ = raw::set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &bytes);
     }

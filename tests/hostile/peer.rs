@@ -12,7 +12,7 @@ pub(crate) fn add(a: u64, b: u64) -> u64 {
     a + b
 }
 
-/// What an attack must not change.
+/// The state that an attack must not change.
 pub(crate) struct Unharmed(pub(crate) Holdings);
 
 impl Unharmed {
@@ -28,7 +28,7 @@ impl Unharmed {
     }
 }
 
-/// What a child does after it has spoken.
+/// A child's behaviour after it has spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Object)]
 pub(crate) enum After {
     Exit,

@@ -1,4 +1,4 @@
-//! What children start or leave behind, and who traces them.
+//! Processes that children start or leave behind, and processes that trace them.
 
 use std::process::Stdio;
 use std::time::Duration;

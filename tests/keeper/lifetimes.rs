@@ -1,4 +1,4 @@
-//! Who ends with whom: the program, the keeper, its children.
+//! Ends that follow from each other: of the program, the keeper, its children.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -239,7 +239,7 @@ fn a_keeper_with_little_processor_time_left_is_replaced() {
         }
         assert!(begun.elapsed() < patience(Duration::from_secs(300)));
     }
-    // What it was asked before continues, until all is to end.
+    // Calls that it has accepted continue, until all is to end.
     assert!(matches!(kept.try_join(), Ok(None)));
     crossmist::keeper::end();
     let id = kept.id().unwrap();

@@ -1,4 +1,4 @@
-//! What children print: nobody waits for it, and no other child has it.
+//! The output of children: nobody waits for it, and no other child has it.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ fn a_flood_of_standard_error_holds_nobody_up() {
     assert!(last.contains(&format!("]: {} x", lines - 1)), "{last}");
 }
 
-/// What a secret is hidden by, so that nobody has it who isn't meant to.
+/// Hides a secret, so that only its owner has it.
 const MASK: u8 = 0x55;
 
 #[func(sandbox = "parser")]

@@ -1,4 +1,5 @@
-//! What the keeper and its children have of the program: privileges, network, scheduling, layout.
+//! Properties that the keeper and its children take over from the program: privileges, network, scheduling,
+//! layout.
 
 use std::time::Duration;
 

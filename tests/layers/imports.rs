@@ -1,4 +1,4 @@
-//! Which file imports what from which other file.
+//! The imports of each file, with the files that they come from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,7 +90,7 @@ fn longest(
     })
 }
 
-/// What a module passes on, and where that is from.
+/// Returns the names that a module re-exports, and where each is from.
 fn exports(module: &str, file: &syn::File) -> BTreeMap<String, Vec<String>> {
     let mut exports = BTreeMap::new();
     for item in &file.items {

@@ -17,10 +17,10 @@ const ROOMS: &[&str] = &[
     "object",
     "wire",
     "transport",
-    // What is made of messages.
+    // Things made of messages.
     "channel",
     "callback",
-    // What can go wrong, and what is told about it.
+    // Failures, and reports on them.
     "error",
     "confine",
     "events",
@@ -52,7 +52,7 @@ const ONE_DEFINITION: &[&str] = &[
     "object::link",
 ];
 
-/// Where `unsafe` may be, and why.
+/// The files that may contain `unsafe`, and why.
 const UNSAFE: &[(&str, &str)] = &[
     ("sys/", "the fence: everything outside denies it"),
     ("callback/boxed.rs", "auto traits of a trait object"),
@@ -68,7 +68,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ),
 ];
 
-/// Where a crate may be used. What is not listed here may not be used at all.
+/// The places where each crate may be used. Any other crate may not be used at all.
 const CRATES: &[(&str, &[&str])] = &[
     ("async_io", &["smol/", "private.rs"]),
     ("backtrace", &["error/backtrace.rs"]),
@@ -138,7 +138,7 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What stands behind each `prefix` in a text: an identifier, or several in braces.
+/// Returns the text behind each `prefix`: an identifier, or several in braces.
 fn behind<'t>(text: &'t str, prefix: &str) -> Vec<&'t str> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let mut found = Vec::new();
@@ -249,7 +249,7 @@ fn the_ground_floor_is_furnished() {
         };
         assert!(named(&entry), "ARCHITECTURE.md does not name `{entry}`");
     }
-    // What it names is there.
+    // Every path in it exists.
     let parts = map.split('`').skip(1).step_by(2);
     for path in parts.filter(|part| part.ends_with(".rs") && !part.contains(' ')) {
         let is_there = [".", "src", "policy/src"]

@@ -147,7 +147,7 @@ pub(crate) fn a_lent_file_goes_on_appending() {
     };
     let before = flags(&log);
     assert_ne!(before & libc::O_APPEND, 0);
-    // What it may change is changed, for both.
+    // A change that it may make is made, for both.
     assert_eq!(
         set(before | libc::O_NONBLOCK),
         Ok(before | libc::O_NONBLOCK)
@@ -245,8 +245,8 @@ pub(crate) fn a_mode_is_changed_but_never_to_set_user_id() {
             assert!(call.contains("chmod"), "{call}");
         }
         assert_eq!(mode(), plain);
-        // What the group doesn't stand in is denied as a whole; of the newest form, C libraries have
-        // an older one.
+        // A call that the group lacks is denied as a whole; for the newest form, C libraries have an older
+        // one.
         let parser = SandboxPolicy::builtin("file-reader").unwrap();
         let without = changes_mode.sandbox(&parser).run(name.clone(), way, plain);
         match way {
@@ -314,7 +314,7 @@ pub(crate) fn a_file_is_mapped_privately_and_by_those_who_share() {
             assert_eq!(map(flags, false), Ok(b'r'), "{name} {flags:x}");
         }
         assert_eq!(std::fs::read(&path).unwrap()[0], b'r');
-        // What was made for reading can't be made one that writes to the file.
+        // A mapping for reading can't be made one that writes to the file.
         let both = File::options().read(true).write(true).open(&path).unwrap();
         assert_eq!(
             maps_to_write

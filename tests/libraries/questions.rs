@@ -1,4 +1,4 @@
-//! What libraries ask, at sizes that matter, and what they are to be told.
+//! Questions that libraries ask, at sizes that matter, and the answers that they get.
 
 #![expect(
     unsafe_code,
@@ -88,7 +88,7 @@ const fn apart(
     }
 }
 
-/// What starts threads.
+/// Calls that start threads.
 const THREADS: &[(&str, Expected)] = &[
     ("parser", Is(0)),
     ("file-reader", Is(0)),
@@ -420,7 +420,7 @@ fn in_a_thread(work: fn() -> i64) -> Result<i64, i32> {
     Ok(result as i64)
 }
 
-/// Where its stack is, what it is called, and how it is scheduled; the last may stay unknown.
+/// Asks for its stack, its name, and its scheduling; the last may stay unknown.
 fn thread_asks() -> i64 {
     let mut attributes: libc::pthread_attr_t = zeroed();
     let (mut stack, mut size) = (ptr::null_mut(), 0);

@@ -242,7 +242,8 @@ fn calls_wait_in_a_runtime() {
         for (number, call) in (0..).zip(calls.collect::<Vec<_>>()) {
             assert_eq!(call.await.unwrap().unwrap(), number + 1);
         }
-        // Who is dropped while it waits leaves the line, and while it runs, ends its child.
+        // A call that is dropped while it waits leaves the line, and one that is dropped while it runs ends
+        // its child.
         let pool = Pool::of(waits_for_go).workers(1).spares(1).build().unwrap();
         let (_go, rx) = channel().unwrap();
         let running = {

@@ -1,4 +1,4 @@
-//! What a hostile child can do to a pool: nothing but end its own call.
+//! Hostile children of a pool: they can do nothing but end their own call.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn misbehave(how: String) -> String {
             }
         }
         "answers first" => {
-            // What it says before its answer is not part of the protocol.
+            // Its words before its answer are not part of the protocol.
             raw::send(raw::launch_socket(), b"garbage").unwrap();
         }
         "lingers" => {
@@ -257,7 +257,7 @@ fn a_spare_that_dies_is_replaced_and_no_call_notices() {
             // The child of the last call may have ended by itself.
             let pid = nix::unistd::Pid::from_raw(id.try_into().unwrap());
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-            // Whoever takes care of the pool may not know it yet.
+            // The thread that takes care of the pool may not know it yet.
             wait_until("it is dead", || matches!(state(id), None | Some('Z')));
         }
         assert_eq!(pool.run(round).unwrap(), round);

@@ -76,7 +76,7 @@ impl Hanging {
 
 impl Drop for Hanging {
     fn drop(&mut self) {
-        // Whoever still waits for an answer gets an error.
+        // A reader that still waits for an answer gets an error.
         umount2(&self.path, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH).unwrap();
         let _ = std::fs::remove_file(&self.path);
     }

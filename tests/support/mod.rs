@@ -1,5 +1,5 @@
-//! What the tests with real children share: a process for each case, bounded in time, and counts of
-//! what a case may leave behind.
+//! Parts that the tests with real children share: a process for each case, bounded in time, and counts of the
+//! things that a case may leave behind.
 #![allow(
     dead_code,
     unused_macros,
@@ -41,7 +41,7 @@ macro_rules! cases {
     };
 }
 
-/// What a machine may lack.
+/// A feature that a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// To be root: other users, set-user-ID files, `chroot`.
@@ -180,7 +180,7 @@ pub(crate) fn main(cases: &'static [Case], helpers: &'static [Case]) {
             eprintln!("no case `{name}`");
             std::process::exit(2);
         };
-        // Whoever waits for something that doesn't come ends by this signal.
+        // A case that waits for something that doesn't come ends by this signal.
         let seconds = patience(CASE_TIME).as_secs();
         nix::unistd::alarm::set(seconds.try_into().unwrap_or(u32::MAX));
         // A SIGPIPE that reaches the program is to be noticed.
@@ -248,7 +248,7 @@ pub(crate) fn first_line(program: &mut std::process::Child) -> String {
     line
 }
 
-/// What this process holds: descriptors by what they are open on, children, memory.
+/// The possessions of this process: descriptors by what they are open on, children, memory.
 #[derive(Debug)]
 pub(crate) struct Holdings {
     descriptors: BTreeMap<i32, String>,
@@ -379,8 +379,8 @@ pub(crate) fn wait_until_gone(pid: u32) {
     wait_until("the process is gone", || state(pid).is_none());
 }
 
-/// What a busy machine may add to a time. Whatever is tested waits for longer if it is wrong: let a
-/// hostile peer stay for as long as [`stays`] says.
+/// The time that a busy machine may add. Whatever is tested waits for longer if it is wrong: let a hostile
+/// peer stay for as long as [`stays`] says.
 const BUSY: Duration = Duration::from_secs(10);
 
 /// How long a hostile peer does what nobody may wait for, and a child lives that is to be ended: longer

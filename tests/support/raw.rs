@@ -326,7 +326,7 @@ pub(crate) fn without_proc(command: &mut std::process::Command) {
 pub(crate) fn leave_another(time: std::time::Duration, status: i32) -> ! {
     // SAFETY: whoever calls it has one thread.
     if let Ok(nix::unistd::ForkResult::Child) = unsafe { nix::unistd::fork() } {
-        // Whoever reads what the test prints need not wait for this one.
+        // A reader of the test's output need not wait for this one.
         (0..3).for_each(close);
         std::thread::sleep(time);
         exit(0);
@@ -413,8 +413,7 @@ pub(crate) fn be_traced_by_a_child(mut until: std::io::PipeReader) {
     use std::io::Read;
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let this = std::process::id();
-    // Where Yama asks for it; elsewhere this fails and isn't needed.
-    // SAFETY: takes no pointer.
+    // Needed under Yama; elsewhere this fails and isn't needed. SAFETY: takes no pointer.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
     // SAFETY: whoever calls it has one thread.
     match unsafe { nix::unistd::fork() }.expect("fork") {
@@ -755,8 +754,8 @@ pub(crate) fn set_attribute(
     check(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), bytes, length, 0) }).map(drop)
 }
 
-/// What control groups of version 2 there are to mount: 0 for none that end all at once, 1 for some, 2 for
-/// some with controllers for memory and processes.
+/// Returns which control groups of version 2 can be mounted: 0 for none that end all at once, 1 for some, 2
+/// for some with controllers for memory and processes.
 pub(crate) fn control_groups() -> i32 {
     use nix::mount::{MsFlags, mount};
     let release = nix::sys::utsname::uname().expect("a name");

@@ -192,7 +192,7 @@ fn work(what: Work) -> String {
     }
 }
 
-/// What a policy answers otherwise than the world outside of it.
+/// Returns a policy's answer that differs from that of the world outside of it.
 fn otherwise(policy: &str, what: Work) -> Option<&'static str> {
     let no_threads = policy == "pure";
     Some(match (what, policy) {

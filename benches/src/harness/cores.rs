@@ -1,4 +1,4 @@
-//! Which processors the rows run on.
+//! The processors that the rows run on.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::mem;
 
 use super::Result;
 
-/// Where parent and child of a row run.
+/// The processors of the parent and the child of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// Both on the first processor.

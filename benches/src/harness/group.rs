@@ -31,7 +31,7 @@ impl<F: FnMut() -> Result<Sample>> Row for F {
     }
 }
 
-/// What one run cost: seconds, bytes or a count, as the group's [`Unit`] says.
+/// The cost of one run: seconds, bytes or a count, as the group's [`Unit`] says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample(pub(crate) f64);
 
@@ -59,7 +59,7 @@ pub(crate) enum Kind {
     Ours,
 }
 
-/// What one turn consists of.
+/// The parts of one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
     /// Runs whose cost is dropped: they warm caches after somebody else's turn.

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::{Cores, Group, Kind, Placement, Result, Row, Summary, Turn, Unit, watchdog};
 use crate::arguments::Arguments;
 
-/// What all groups came to.
+/// The results of all groups.
 pub(crate) struct Results {
     pub(crate) cores: String,
     pub(crate) rounds: usize,
@@ -29,7 +29,7 @@ pub(crate) struct GroupResult {
 pub(crate) struct RowResult {
     pub(crate) name: String,
     pub(crate) kind: Kind,
-    /// What it cost, or why there is nothing to tell.
+    /// The cost, or the reason why there is none.
     pub(crate) outcome: std::result::Result<Summary, String>,
 }
 

@@ -59,7 +59,7 @@ fn echo(socket: c_int) {
     }
 }
 
-/// What the parent asks of the fork server, as the first byte of a message with one socket.
+/// The parent's requests to the fork server, as the first byte of a message with one socket.
 pub(crate) mod request {
     /// Fork, let the child answer, wait for its end and report its status.
     pub(crate) const FORK_AND_WAIT: u8 = b'w';
@@ -77,7 +77,7 @@ pub(crate) mod request {
 /// The longest filter that fits: in instructions.
 const FILTER: usize = 1024;
 
-/// What a policy's filter is made of, and how many instructions are there.
+/// The instructions of a policy's filter, and their number.
 static mut INSTRUCTIONS: [u64; FILTER] = [0; FILTER];
 static mut LENGTH: usize = 0;
 

@@ -5,7 +5,7 @@ pub(crate) mod process;
 pub(crate) mod slots;
 pub(crate) mod socket;
 
-/// What a floor child is asked to add.
+/// The numbers that a floor child adds.
 pub(crate) type Summands = (u64, u64);
 
 /// The request that `early`'s `add` role answers.

@@ -14,7 +14,7 @@ use crate::harness::Result;
 
 /// The first argument of every child that the harness itself starts.
 pub(crate) const CHILD: &str = "bench-child";
-/// Where such a child finds its socket.
+/// The descriptor at which such a child finds its socket.
 pub(crate) const CHILD_SOCKET: RawFd = 3;
 
 /// A child that is killed and reaped when this goes out of scope, by a panic too.
@@ -119,7 +119,7 @@ impl Command {
     }
 }
 
-/// What a child on its way to `execve` needs, and nothing that allocates.
+/// The data that a child needs on its way to `execve`, without anything that allocates.
 ///
 /// `path` and `arguments` point to terminated strings and a terminated list of them, both of which
 /// outlive the plan.

@@ -30,7 +30,7 @@ impl Slots {
         Self::map(file)
     }
 
-    /// Where a child finds them.
+    /// Returns the path at which a child finds them.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }

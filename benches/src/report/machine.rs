@@ -1,4 +1,4 @@
-//! Where it was measured, and against which releases.
+//! The machine of a measurement, and the releases that were compared.
 
 use std::fs;
 

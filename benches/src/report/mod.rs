@@ -1,4 +1,4 @@
-//! What a run came to: as text, Markdown, JSON and a drawing.
+//! The results of a run: as text, Markdown, JSON and a drawing.
 
 mod json;
 mod machine;

@@ -11,7 +11,7 @@ use super::{kind, ratio, subject, title};
 use crate::harness::{GroupResult, Kind, Results, RowResult};
 
 const WIDTH: f64 = 860.0;
-/// Where the names of the rows end and the bars' field begins.
+/// The end of the names of the rows, and the beginning of the bars' field.
 const LEFT: f64 = 262.0;
 const RIGHT: f64 = WIDTH - 76.0;
 const BAR: f64 = 15.0;

@@ -101,7 +101,7 @@ fn answers(smoke: bool) -> impl Iterator<Item = Group> {
     })
 }
 
-/// What the rows of one size send. Made when the first of them is set up, as passes before it
+/// The value that the rows of one size send. Made when the first of them is set up, as passes before it
 /// should not carry it around.
 pub(crate) type Payload = Rc<LazyCell<Vec<u8>, Box<dyn FnOnce() -> Vec<u8>>>>;
 

@@ -1,6 +1,6 @@
 //! Children that are not executed but forked, from a helper that was started for that.
 //!
-//! What these floors do without confinement, our confined rows have to come close to.
+//! Our confined rows are to come close to these floors, which do the same without confinement.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What an idle child costs: the private memory of each of twenty that live at once.
+//! The cost of an idle child: the private memory of each of twenty that live at once.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Where a function may stand, and what it may be called.
+//! Places where a function may stand, and names that it may have.
 
 mod outer {
     pub mod inner {
