@@ -390,7 +390,7 @@ fn assert_refused<T: Object>(value: &T, bytes: &[u8], other: u64, expected: &str
             panic!("{name}: {reference:#x} was accepted");
         };
         assert!(error.expected().starts_with(expected), "{name}: {error}");
-        // The channel goes on, and a control: the real one is accepted.
+        // The channel continues to work, and a control: the real one is accepted.
         raw::send(theirs.as_raw_fd(), &message(bytes, &real)).unwrap();
         assert!(ours.recv().unwrap().is_some());
     }

@@ -22,7 +22,7 @@ fn main() {
     );
 }
 
-/// How long a storm goes on if nobody ends it.
+/// How long a storm lasts if nobody ends it.
 const STORM: Duration = Duration::from_secs(40);
 
 fn forker() -> SandboxPolicy {
@@ -87,7 +87,7 @@ fn what_forks_faster_than_it_is_killed_ends_at_once() {
         let (child, user) = start_storm(&policy);
         child.kill().unwrap();
         assert!(matches!(child.join(), Err(Error::Killed)));
-        // All are dead by now; they are waited for one by one. None is new.
+        // All are dead already; they are waited for one by one. None is new.
         let dead = processes_of(user);
         support::wait_until("none of the user's processes is left", || {
             let left = processes_of(user);

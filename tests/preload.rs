@@ -105,7 +105,7 @@ fn the_end_of_keepers_ends_those_that_were_replaced() {
     let before = square.run(1).unwrap().1;
     crossmist::keeper::reload();
     assert_ne!(square.run(1).unwrap().1, before);
-    // The control: it goes on.
+    // The control: it continues.
     assert!(matches!(under_way.try_join(), Ok(None)));
     crossmist::keeper::end();
     assert!(matches!(under_way.join(), Err(Error::KeeperDied)));
@@ -172,7 +172,7 @@ fn leaves_a_thread() {
     std::thread::Builder::new()
         .name("left-behind".to_owned())
         .spawn(move || {
-            // It has its name by now.
+            // It already has its name.
             here.send(()).unwrap();
             loop {
                 std::thread::park();

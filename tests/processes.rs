@@ -577,7 +577,7 @@ fn a_stolen_status_costs_the_status_and_not_the_value() {
     assert!(steal());
     let result = child.join();
     assert!(matches!(result, Err(Error::StatusTaken)), "{result:?}");
-    // A handle never kills what has the number by now.
+    // A handle never kills the process that has the number now.
     let child = exit_with.spawn(3).unwrap();
     let handle = child.kill_handle();
     assert!(steal());

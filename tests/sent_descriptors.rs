@@ -79,7 +79,7 @@ fn violation<T: std::fmt::Debug>(result: Result<T, Error>) -> Violation {
 fn a_child_sends_descriptors_only_if_a_type_names_one() {
     raw::play_a_kernel_that_passes_descriptors();
     let end = || channel::<u64>().unwrap().0;
-    // Controls: the same call is made by those that may. What they sent is refused by the program.
+    // Controls: the same call is made by those that may. The program refuses what they have sent.
     let result = parks_unconfined.run(end());
     assert!(matches!(result, Err(Error::Malformed(_))), "{result:?}");
     let result = parks_and_may_answer.run(end());

@@ -118,7 +118,7 @@ fn threads_before_main_are_named_with_their_cure() {
 }
 
 fn helper_calls_beside_threads() {
-    // The program itself may have threads: a child without a sandbox has, too.
+    // The program itself may have threads, and so may a child without a sandbox.
     assert_eq!(plain.run(1).unwrap(), 2);
     // Each time: the keeper has ended when its reason is read.
     for _ in 0..20 {

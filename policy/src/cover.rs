@@ -88,7 +88,7 @@ impl Policy {
         self.relax.iter().any(|relaxed| relaxed.value.what == what)
     }
 
-    /// Complains where `kernel.landlock` asks for less than is needed.
+    /// Complains if `kernel.landlock` asks for less than is needed.
     pub(crate) fn check_needs(&self, problems: &mut Vec<Problem>) {
         if self.landlock.value != LandlockWish::Off {
             return;

@@ -90,7 +90,7 @@ pub enum Code {
     NoDescription,
     /// C010: a call that only one architecture has.
     OneArchitecture,
-    /// C011: allowed whatever its arguments, where a group has a condition.
+    /// C011: allowed whatever its arguments, if a group has a condition.
     Unconditional,
     /// C012: an entry that a group says already.
     InGroup,
@@ -289,7 +289,7 @@ pub struct Diagnostic {
     pub column: u32,
     /// How many characters are meant, at least 1.
     pub length: u32,
-    /// The text of that line, cut where it is very long.
+    /// The text of that line, cut if it is very long.
     pub source_line: String,
     /// The message.
     pub message: String,

@@ -194,7 +194,7 @@ impl Policy {
         place.file == self.root.file
     }
 
-    /// A place in the policy's own file: the beginning, where there is no other.
+    /// A place in the policy's own file: the beginning, if there is no other.
     fn own_place(&self, place: Option<Place>) -> Place {
         place
             .filter(|place| self.is_own(*place))

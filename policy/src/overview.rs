@@ -24,7 +24,7 @@ pub struct Overview {
     pub made_of: Vec<String>,
     /// The policies that it stays within: its own ceiling, and those of what it extends.
     pub within: Vec<String>,
-    /// The least Landlock ABI that enforces it; 0 where it needs none.
+    /// The least Landlock ABI that enforces it; 0 if it needs none.
     pub required_abi: u32,
     /// The parts that only Landlock denies, and the other demands on it.
     pub needs: Vec<Need>,

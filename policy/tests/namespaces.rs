@@ -172,7 +172,7 @@ fn a_port_that_cannot_be_reached_is_noticed() {
     };
     assert!(!says(read(text)));
     assert!(says(read(&format!("{text}{NO_NETWORK}"))));
-    // The samples are read by the folder, too.
+    // The samples are also read from the folder.
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/good");
     assert!(Policy::load(&Folder::new(folder), "namespaces").is_ok());
 }

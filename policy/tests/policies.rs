@@ -105,7 +105,7 @@ fn no_processes_is_in_the_filter_whatever_starts_them() {
     let none = from_text(&format!("{start}[limits]\nprocesses = 2")).unwrap();
     let none = none.narrow(&[("processes", "0")]).unwrap();
     let none = none.compile().unwrap();
-    // The C library goes on to `clone`, which makes threads.
+    // The C library falls back to `clone`, which makes threads.
     assert_eq!(act(&none, "clone3", [0; 6]), Action::Errno(38));
     assert_eq!(act(&none, "clone", THREAD), Action::Allow);
 
@@ -292,7 +292,7 @@ fn variables_are_bound_to_absolute_paths_only() {
     ] {
         assert!(upload(bad).is_err(), "{bad:?}");
     }
-    // A folder may end in a slash, and what stands around a value is looked at with it.
+    // A folder may end in a slash, and the text around a value is checked together with it.
     let folder = |value: &'static str| policy.bind(&rules[0].path, &[("home", value)], env);
     assert_eq!(folder("/home/u/").unwrap(), "/home/u/$x");
     assert_eq!(folder("/").unwrap(), "/$x");

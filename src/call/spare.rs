@@ -117,8 +117,8 @@ impl<R: Object> Spare<R> {
         self.child.end_entry()
     }
 
-    /// Gives it the arguments, which have the form of a [`Call`](crate::child::Call). What does not fit its
-    /// socket must still be sent. The time of the call counts from now.
+    /// Gives it the arguments, which have the form of a [`Call`](crate::child::Call). The part that does not
+    /// fit its socket must still be sent. The time of the call counts from now.
     pub(crate) fn call(
         mut self,
         outbox: &mut Outbox<'_>,

@@ -1,9 +1,9 @@
 //! Watches children instead of confining them, to learn what their policies need.
 //!
-//! Only with `--cfg crossmist_learn`, and only if the environment names a folder for the records: a
-//! child then asks this process about every call that not all policies allow, and this process writes
-//! it down and lets it happen. What it reads of the child can have changed when the call is made: that
-//! is good enough for a record, and would be no protection.
+//! Only with `--cfg crossmist_learn`, and only if the environment names a folder for the records: a child
+//! then asks this process about every call that not all policies allow, and this process writes it down and
+//! lets it happen. The memory that it reads of the child can have changed when the call is made: that is good
+//! enough for a record, and would be no protection.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -96,7 +96,8 @@ impl Endpoint {
         loop {
             match Arc::try_unwrap(shared) {
                 Ok(socket) => return socket.into_owned(),
-                // A registration is dropped before its end is taken apart. Who ends it is about to let go.
+                // A registration is dropped before its end is taken apart. The thread that ends it is about
+                // to let go.
                 Err(socket) => shared = socket,
             }
             std::thread::yield_now();

@@ -54,8 +54,8 @@ impl<T: Object> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`recv`](Self::recv), and [`ChannelError::TimedOut`]. What has arrived of a message
-    /// is then kept, and the next receive continues with it.
+    /// Those of [`recv`](Self::recv), and [`ChannelError::TimedOut`]. The arrived part of a message is then
+    /// kept, and the next receive continues with it.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, ChannelError> {
         self.endpoint.recv(Deadline::after(timeout))
     }

@@ -46,7 +46,7 @@ pub(crate) struct Preparation<F: Func> {
 #[derive(Debug)]
 pub(crate) struct Call<A>(pub(crate) A);
 
-/// How a launch message goes on after the limits.
+/// The rest of a launch message, after the limits.
 const UNCONFINED: u8 = 0;
 const CONFINED: u8 = 1;
 const PREPARED: u8 = 2;

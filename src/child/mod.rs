@@ -172,8 +172,8 @@ fn launch_limits() -> Limits {
     }
 }
 
-/// Everything has been received and nothing looked at: confines the process if it is to be
-/// confined, says so, and goes on to the function.
+/// Everything has been received and nothing looked at: confines the process if it is to be confined, says so,
+/// and continues with the function.
 fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> i32 {
     let Opened {
         entry,

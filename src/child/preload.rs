@@ -6,8 +6,8 @@ use super::panic;
 use crate::object::Auto;
 use crate::sys::image::Target;
 
-/// The record of a function that prepares state. Calls refer to it. What it says is fixed when the program is
-/// compiled, and never comes with a request.
+/// The record of a function that prepares state. Calls refer to it. Its contents are fixed when the program
+/// is compiled, and never comes with a request.
 pub type Preload = Target<PreloadPoint>;
 
 /// A function that prepares state.

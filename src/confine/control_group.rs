@@ -1,6 +1,6 @@
 //! A control group for one child: bounds that count all of it, and an end for all of it at once.
 //!
-//! The program makes the group, where it may (cgroups(7), version 2). The keeper has the child begin in it, ends
+//! The program makes the group, if it may (cgroups(7), version 2). The keeper has the child begin in it, ends
 //! what is in it, and removes it. A child that the keeper could not have begin there joins it before anything
 //! else.
 
@@ -159,7 +159,7 @@ fn make_in(place: &Path, bounds: Bounds) -> io::Result<(NewGroup, Entrance)> {
             let is_set = set(directory.as_fd(), "memory.max", &most.to_string())?;
             if is_set {
                 set(directory.as_fd(), "memory.oom.group", "1")?;
-                // There is none where the kernel has no swap.
+                // There is none if the kernel has no swap.
                 set(directory.as_fd(), "memory.swap.max", "0")?;
             }
             is_set
@@ -268,7 +268,8 @@ impl Group {
         killed.any(|count| count.trim() != "0")
     }
 
-    /// Kills all that is in it, and removes it; whether it is gone. What was killed takes a moment.
+    /// Kills all that is in it, removes it, and returns whether it is gone. Killed processes take a moment to
+    /// end.
     pub(crate) fn end(&self) -> bool {
         let killed =
             setting(self.0.as_fd(), "cgroup.kill").and_then(|mut kill| kill.write_all(b"1"));

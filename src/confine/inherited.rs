@@ -60,7 +60,7 @@ impl Inherited {
         }
     }
 
-    /// Gives this process these settings, where its own differ. If the kernel doesn't allow a setting to be
+    /// Gives this process these settings, if its own differ. If the kernel doesn't allow a setting to be
     /// raised above the keeper's, it stays lower.
     pub(super) fn take(&self) -> io::Result<()> {
         let own = OWN.get_or_init(Self::of_this_process);

@@ -38,7 +38,7 @@ pub use self::users::SameUser;
 pub(crate) use self::users::User;
 pub use crossmist_policy::steps::SecondNet;
 
-/// The Landlock ABI of the kernel that this runs on; 0 where it has none, as when it isn't built in
+/// The Landlock ABI of the kernel that this runs on; 0 if it has none, as when it isn't built in
 /// or was not started (`landlock_create_ruleset(2)`).
 ///
 /// Each policy knows the least that enforces it; a call whose policy needs more than the kernel has is

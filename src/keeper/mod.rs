@@ -114,7 +114,7 @@ fn execute(
     environment: &[CString],
     standard: [Option<BorrowedFd<'_>>; 3],
 ) -> Result<Process, StartError> {
-    // None holds a zero byte: numbers, and words of ours.
+    // None holds a zero byte: they are numbers, and words of this library.
     let word = |text: &str| CString::new(text).unwrap_or_default();
     // If it is missing, the code that needs it says so.
     let proc = system_files::proc().ok();

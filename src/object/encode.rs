@@ -449,7 +449,7 @@ impl<'a> Encoder<'a> {
         self.deepest = self.deepest.max(outside);
     }
 
-    /// Writes a reference. What it refers to counts as if it were written again, except in bytes.
+    /// Writes a reference. Its target counts as if it were written again, except in bytes.
     fn earlier(&mut self, earlier: Complete) {
         let deepest = self.depth + earlier.height;
         if deepest > self.limits.nesting {

@@ -16,7 +16,7 @@ impl Object for Duration {
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let seconds = u64::decode(decoder)?;
-        // More nanoseconds would carry, and `Duration::new` panics where that overflows.
+        // More nanoseconds would carry, and `Duration::new` panics if that overflows.
         Ok(Duration::new(seconds, nanoseconds(decoder)?))
     }
 

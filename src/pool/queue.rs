@@ -7,7 +7,7 @@ use std::thread::Thread;
 
 use crate::sys::poll::Deadline;
 
-/// How many calls run at once. Whoever comes when all places are taken waits in line.
+/// The number of calls that run at once. A call that comes when all places are taken waits in line.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -109,7 +109,7 @@ impl Queue {
         }
     }
 
-    /// Lets nobody in any more. Who waits in line gets an error.
+    /// Lets no call in any more. Calls that wait in line get an error.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;

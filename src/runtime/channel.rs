@@ -87,8 +87,8 @@ impl<T: Object, W: Reactor> Receiver<T, W> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped. What has arrived of a message is kept, and the
-    /// next receive continues with it.
+    /// Nothing is lost when the future is dropped. The arrived part of a message is kept, and the next
+    /// receive continues with it.
     pub async fn recv(&mut self) -> Result<Option<T>, ChannelError> {
         self.endpoint.recv().await
     }

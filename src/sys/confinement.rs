@@ -299,7 +299,7 @@ pub(crate) fn lower_limit(resource: Resource, soft: u64, hard: u64) -> io::Resul
     check(result.into()).map(drop)
 }
 
-/// The Landlock ABI of this kernel, 0 where there is none: not built in, or not started.
+/// The Landlock ABI of this kernel, 0 if there is none: not built in, or not started.
 pub(crate) fn landlock_abi() -> u32 {
     const VERSION: c_int = 1;
     let none = std::ptr::null::<u8>();

@@ -1,8 +1,8 @@
 //! Receives from a socket that a stranger has sent, and may still hold.
 //!
 //! `recvmsg(2)` takes the socket's lock and keeps it while it copies. A stranger that holds the same socket
-//! can receive into memory that never comes, and so keep the lock. Whoever else receives then waits, and
-//! MSG_DONTWAIT and signals change nothing about that. So a thread receives that nobody waits for.
+//! can receive into memory that never comes, and so keep the lock. Any other thread that receives then waits,
+//! and MSG_DONTWAIT and signals change nothing about that. So a thread receives that nobody waits for.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

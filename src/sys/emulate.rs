@@ -100,7 +100,7 @@ unsafe fn tell_a_name([answer, ..]: [u64; 6]) -> c_long {
     0
 }
 
-/// Maps a file privately instead of shared, for reading. What others write to the file is seen the same way,
+/// Maps a file privately instead of shared, for reading. Writes of others to the file are seen the same way,
 /// but the mapping can't be turned into one that writes to the file.
 ///
 /// # Safety

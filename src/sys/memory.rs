@@ -176,8 +176,8 @@ struct Mapping {
     length: usize,
 }
 
-// SAFETY: it is an address, like that of a `Box<[u8]>`. What may be done with the bytes is up to `Buffer`
-// and `Sealed`.
+// SAFETY: it is an address, like that of a `Box<[u8]>`. `Buffer` decides what may be done with the bytes and
+// `Sealed`.
 unsafe impl Send for Mapping {}
 // SAFETY: as above: a shared reference gives shared access only, and that by `unsafe` code.
 unsafe impl Sync for Mapping {}

@@ -37,8 +37,8 @@ impl Restrictions {
 #[derive(Debug)]
 pub(crate) struct Tree(OwnedFd);
 
-/// Moves this process into a mount namespace of its own. What is mounted there is seen nowhere else, nor
-/// the other way round.
+/// Moves this process into a mount namespace of its own. A file system that is mounted there is seen nowhere
+/// else, nor the other way round.
 pub(crate) fn begin_mounts() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

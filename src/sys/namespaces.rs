@@ -57,8 +57,8 @@ pub(crate) fn begin_user() -> io::Result<()> {
 /// Ids that mean the same inside and outside of a user namespace: the first one, and how many.
 pub(crate) type Range = (u32, u32);
 
-/// Maps ids of the user namespace that `process` has begun, a directory of `/proc`. Whoever maps no more
-/// than its own id needs no privilege for that, and no group can be given up inside.
+/// Maps ids of the user namespace that `process` has begun, a directory of `/proc`. A process that maps no
+/// more than its own id needs no privilege for that, and no group can be given up inside.
 pub(crate) fn map_ids(
     process: &str,
     users: &[Range],

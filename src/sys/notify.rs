@@ -22,7 +22,7 @@ pub(crate) struct Asked {
 /// The answer to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It happens, with whatever arguments it has by now.
+    /// It happens, with whatever arguments it has at that time.
     Continue,
     /// It fails with this error number.
     Errno(i32),

@@ -108,7 +108,7 @@ impl Capabilities {
         let half = |shift| sets.map(|set| (set >> shift) as u32);
         let halves = [half(0), half(32)];
         // SAFETY: `capset(2)` reads the header and two structures of three numbers, and writes the
-        // header where it doesn't know its version.
+        // header if it doesn't know its version.
         let result =
             unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), halves.as_ptr()) };
         match result {

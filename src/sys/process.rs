@@ -314,8 +314,8 @@ unsafe extern "C" fn child(plan: *mut c_void) -> c_int {
 /// This process must be a copy with a descriptor table of its own, in which nobody else runs. The plan's
 /// directory is a C string or null, and its arrays end with a null and point to C strings.
 unsafe fn prepare_and_execute(plan: &Plan) -> Stage {
-    // Linux 5.11. What this program has open is no business of the child's.
-    // SAFETY: changes flags of the descriptors of this process, whose table is a copy.
+    // Linux 5.11. The child needs nothing else that this program has open. SAFETY: changes flags of the
+    // descriptors of this process, whose table is a copy.
     if unsafe {
         libc::syscall(
             libc::SYS_close_range,
@@ -461,8 +461,8 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`, which nobody uses any more: the child that ran on it
-        // has its own memory by now, or has ended.
+        // SAFETY: the mapping made in `new`, which nobody uses any more: the child that ran on it already has
+        // its own memory, or has ended.
         unsafe { libc::munmap(self.0, GUARD_BYTES + STACK_BYTES) };
     }
 }
@@ -471,7 +471,7 @@ impl Drop for Stack {
 /// numbers and is then printed to. Rust's runtime does it before `main`.
 pub(crate) fn fill_standard_descriptors() -> io::Result<()> {
     for number in 0..3 {
-        // SAFETY: takes no pointer, and fails where the descriptor is closed.
+        // SAFETY: takes no pointer, and fails if the descriptor is closed.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
             let null = system_files::open_null()?;
             // It got the lowest free number, which is this one, and keeps it.

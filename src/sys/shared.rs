@@ -1,7 +1,7 @@
 //! Memory that another process can change at any time.
 //!
 //! No reference to its bytes ever exists. Single words are atomics, and bytes are copied in a way that stays
-//! defined whatever the other process does meanwhile. What is examined is the copy.
+//! defined whatever the other process does meanwhile. Only the copy is examined.
 
 use std::ffi::CStr;
 use std::io;
@@ -36,8 +36,8 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Creates a memfd of `length` bytes, seals its size, and maps it. Whoever gets the descriptor can map the
-    /// same memory. It must be a multiple of 8.
+    /// Creates a memfd of `length` bytes, seals its size, and maps it. Any process that gets the descriptor
+    /// can map the same memory. It must be a multiple of 8.
     pub(crate) fn create(length: usize) -> io::Result<(Self, OwnedFd)> {
         let fd = memory::create_named(NAME)?;
         cut(fd.as_fd(), length)?;

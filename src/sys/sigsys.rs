@@ -284,7 +284,7 @@ unsafe fn caller(context: &libc::ucontext_t) -> Option<usize> {
     const NO_SUCH_CHANGE: c_int = -1;
     let top = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
     // The kernel copies the set before it looks at the kind of change, of which there is none such:
-    // EFAULT, or EINVAL where the eight bytes can be read (`sigprocmask`, kernel/signal.c).
+    // EFAULT, or EINVAL if the eight bytes can be read (`sigprocmask`, kernel/signal.c).
     PROBING.store(true, Ordering::Relaxed);
     // SAFETY: reads a set at any address or fails, and changes nothing.
     unsafe {

@@ -371,7 +371,7 @@ unsafe fn owned_descriptors(message: *const libc::cmsghdr) -> Vec<OwnedFd> {
 
 /// A socket whose peer is not trusted.
 ///
-/// Closing a socket closes the descriptors that are in its queue, where nobody has received them.
+/// Closing a socket closes the descriptors that are in its queue, if nobody has received them.
 /// One of them may be a TCP socket that lingers, for years. So if there are packets, a thread looks at them
 /// before it closes the socket: see [`closing`]. They aren't taken: another holder of the same socket may
 /// still want them.
@@ -398,7 +398,7 @@ impl Connection {
         }
     }
 
-    /// Ends it for all who hold it and for the peer. What is in its queue can still be received.
+    /// Ends it for all who hold it and for the peer. Packets in its queue can still be received.
     pub(crate) fn shut_down(&self) {
         let both = nix::sys::socket::Shutdown::Both;
         // It fails if there is no peer any more.

@@ -89,7 +89,7 @@ mod tests {
         let mapped = usage().unwrap();
         memory.resize(LENGTH, 1);
         let written = usage().unwrap();
-        // Other tests run in this process, too.
+        // Other tests run in this process as well.
         let most = LENGTH as u64 / 2;
         assert!(
             mapped.writable - before.writable > most,

@@ -94,7 +94,7 @@ pipes! {
     pipe::Receiver as io::PipeReader;
 }
 
-/// A file can be created without a runtime. What it has read ahead or not yet written stays behind:
+/// A file can be created without a runtime. Bytes that it has read ahead or not yet written stay behind:
 /// flush it before you send it.
 impl Object for tokio::fs::File {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {

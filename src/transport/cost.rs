@@ -25,7 +25,7 @@ const TIMES: u32 = 16;
 /// The length of the packets by which that is measured: about that of the longest that are received.
 const PACKET_BYTES: usize = 200 << 10;
 
-/// How many packets that takes. The least counts: whatever else goes on can only make them dearer, and a peer
+/// How many packets that takes. The least counts: whatever else happens can only make them dearer, and a peer
 /// must not gain from that.
 const PACKETS: usize = 5;
 
@@ -55,7 +55,7 @@ fn allowance() -> Option<Duration> {
     }
 }
 
-/// Returns what one receive may cost where these are the costs of ordinary ones.
+/// Returns what one receive may cost if these are the costs of ordinary ones.
 fn allow(ordinary: [Duration; PACKETS]) -> Duration {
     match ordinary.into_iter().min() {
         Some(least) if least >= SLOW_PACKET => least.saturating_mul(TIMES),
@@ -94,7 +94,7 @@ const ADDED_TIME: Duration = Duration::from_millis(25);
 /// that is slow for a moment does no harm to a peer that lives for days.
 const FORGOTTEN_PART: u32 = 100;
 
-/// Returns how many times as much time a receive may take as on an ordinary machine, where it may take
+/// Returns how many times as much time a receive may take as on an ordinary machine, if it may take
 /// `allowance`.
 fn slowness(allowance: Duration) -> u32 {
     let times = allowance.as_micros() / RECEIVE_TIME.as_micros();
@@ -163,8 +163,8 @@ impl Cost {
         result
     }
 
-    /// Counts a receive. What it costs less than it may makes up for one that cost more: such as when
-    /// this process was interrupted by the host of its virtual machine, which nobody tells it.
+    /// Counts a receive. One that costs less than it may makes up for one that cost more, such as when this
+    /// process was interrupted by the host of its virtual machine, which nobody tells it.
     fn add(&mut self, cost: Duration, allowance: Option<Duration>) {
         let Some(allowance) = allowance else { return };
         let slowness = slowness(allowance);
@@ -313,7 +313,7 @@ mod tests {
             _ => assert!(cost.excess >= before),
         }
         let before = cost.excess;
-        // The control: one that counts as received does, where machines are slow.
+        // The control: one that counts as received does, if machines are slow.
         cost.add(Duration::ZERO, LEAST);
         assert!(cost.excess < before);
     }

@@ -124,8 +124,8 @@ impl Inbox {
         }
     }
 
-    /// Creates an inbox for what the program sends that started this process. What that costs does not matter:
-    /// the program is trusted.
+    /// Creates an inbox for what the program sends that started this process. The cost does not matter: the
+    /// program is trusted.
     pub(crate) fn of_the_program() -> Self {
         Self {
             cost: Cost::unbounded(),

@@ -1,4 +1,4 @@
-//! `Step`: what comes next in work that never blocks. Whoever does the work only waits.
+//! `Step`: what comes next in work that never blocks. The caller only waits.
 
 use crate::sys::poll::Deadline;
 

@@ -86,8 +86,8 @@ fn answers_and_punches_out(length: usize) -> Vec<u8> {
 
 fn pages_that_a_child_gives_back_read_as_zeros() {
     for _ in 0..5 {
-        // Its own words about slots are gone as well, so it may send something that is no answer. What can't be
-        // is a signal that ends the program.
+        // Its own words about slots are gone as well, so it may send something that is no answer. A value
+        // that can't be is a signal that ends the program.
         let result = answers_and_punches_out
             .builder()
             .bulk(true)

@@ -1,4 +1,4 @@
-//! Packets that no sender of ours would send.
+//! Packets that this library never sends.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

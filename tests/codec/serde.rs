@@ -113,7 +113,7 @@ fn tree(height: usize) -> Tree {
 
 #[test]
 fn a_value_is_refused_where_its_receiver_would_refuse_it() {
-    // A leaf has a level, too, for its receiver.
+    // A leaf also has a level, for its receiver.
     let value = Serde(tree(127));
     assert_eq!(through(&value), value);
     for height in [128, 129, 2000] {

@@ -136,7 +136,7 @@ fn what_a_child_forges_about_its_confinement_is_refused() {
             "{what}: {result:?}"
         );
     }
-    // A note ends the message that it interrupts. Who then just exits has violated nothing: the
+    // A note ends the message that it interrupts. A child that then just exits has violated nothing: the
     // kernel's word is what counts.
     let result = forged(vec![begun, note(41, b"")], false);
     assert!(

@@ -226,7 +226,7 @@ fn a_peer_that_does_not_read_does_not_hold_up_a_send() {
         .spawn(theirs.into())
         .unwrap();
     let time = Duration::from_millis(100);
-    // A message that can't be sent half: the channel goes on after it.
+    // A message that can't be sent half: the channel works after it.
     let result = loop {
         let result = within(time * 4, || ours.send_timeout(&vec![1; 10_000], time));
         if result.is_err() {

@@ -161,7 +161,7 @@ fn a_traced_child_holds_up_no_other() {
         );
     });
     assert_eq!(state(child.id().unwrap()), Some('Z'));
-    // Once it has, the keeper takes it, too.
+    // Once it has, the keeper takes it as well.
     nix::sys::wait::waitpid(traced, None).unwrap();
     within(Duration::from_secs(2), || {
         assert!(matches!(child.join(), Err(Error::Deadline { .. })));

@@ -95,7 +95,7 @@ fn what_was_given_up_is_not_run() {
     let late = marks.run(open());
     kill(keeper, libc::SIGCONT);
     assert!(matches!(late, Err(Error::Launch { .. })), "{late:?}");
-    // The keeper serves in order: whatever was asked before has been looked at by now.
+    // The keeper serves in order: it has looked at every earlier request.
     assert_eq!(add.run(1, 2).unwrap(), 3);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(marked(), b"");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of `src/`, lowest first. A room imports from those above it here, never from one below it.
 /// So no two rooms import each other.
 const ROOMS: &[&str] = &[
-    // The system, without anything of ours.
+    // The system, without anything of this library.
     "sys",
     // Values, messages, and their way over a socket.
     "arity",
@@ -318,7 +318,7 @@ fn crates_are_used_where_they_belong() {
     }
 }
 
-/// Uses of a crate, not of a module of ours with its name.
+/// Uses of a crate, not of a module of this library with its name.
 fn behind_crate<'t>(code: &'t str, name: &str) -> Vec<&'t str> {
     let mut found = behind(code, &format!("{name}::"));
     found.extend(behind(code, &format!("::{name}::")));

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// A mounted file of one page. Who reads it waits until this is dropped.
+/// A mounted file of one page. A reader waits until this is dropped.
 pub(crate) struct Hanging {
     path: PathBuf,
     /// The threads that have begun to read.

@@ -94,7 +94,8 @@ impl Need {
         named.split(',').any(|name| name.eq_ignore_ascii_case(&own))
     }
 
-    /// Whether a part of a case is to be left out. What is missing and may not be is left in, to fail.
+    /// Whether a part of a case is to be left out. A part whose feature is missing and may not be is left in,
+    /// to fail.
     pub(crate) fn is_excused(self) -> bool {
         !self.is_there() && self.may_be_missing()
     }
@@ -106,7 +107,7 @@ pub(crate) const LOADER: &str = if cfg!(target_arch = "x86_64") {
     "/lib/ld-linux-aarch64.so.1"
 };
 
-/// Whether a case runs. What is missing makes it fail, unless this variable names it.
+/// Whether a case runs. A missing feature makes it fail, unless this variable names it.
 const MAY_SKIP: &str = "CROSSMIST_TEST_MAY_SKIP";
 
 /// Makes each case fail, for the test of the runner.

@@ -225,15 +225,15 @@ fn play(
     for _ in 0..turn.repeats {
         total += row.run()?.0;
     }
-    // A turn is one sample. Where two processes share a core, what one leaves undone is paid in
-    // the next run, so that single runs fall into two heaps and their median into either.
+    // A turn is one sample. If two processes share a core, what one leaves undone is paid in the next run, so
+    // that single runs fall into two heaps and their median into either.
     samples.push(total / turn.repeats as f64);
     row.leave()
 }
 
 /// Fails if a row left a child behind.
 pub(crate) fn nothing_left_running() -> Result<()> {
-    // SAFETY: a null status is allowed; nothing of ours waits for a child any more.
+    // SAFETY: a null status is allowed; no code of this program waits for a child any more.
     match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
         -1 => Ok(()),
         0 => Err("a row left a child running".into()),

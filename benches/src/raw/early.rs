@@ -1,8 +1,8 @@
 //! The child's side of the raw rows, entered before the Rust runtime and `main`.
 //!
-//! The loader runs the functions of `.init_array` with the arguments of `main` (so does glibc; musl
-//! does not, and these rows would then fail by hanging up). What runs here is libc calls on a few
-//! bytes of stack: the least that a child which answers can do.
+//! The loader runs the functions of `.init_array` with the arguments of `main` (so does glibc; musl does not,
+//! and these rows would then fail by hanging up). This code makes libc calls on a few bytes of stack: the
+//! least that a child which answers can do.
 
 use std::ffi::{CStr, c_int};
 

@@ -148,7 +148,7 @@ pub(super) fn run(arguments: &Arguments, options: &Options) -> Outcome {
     Ok(ExitCode::from(if refused > 0 { FINDINGS } else { 0 }))
 }
 
-/// A policy and what becomes of it.
+/// A policy, and whether it runs.
 struct Row {
     name: String,
     abi: u32,

@@ -202,7 +202,7 @@ fn the_reference_is_what_the_tool_writes() {
         kept == written,
         "`CROSSMIST_BLESS=1 cargo test -p crossmist-cli` writes policies/REFERENCE.md anew"
     );
-    // Each group by itself, too.
+    // Each group by itself as well.
     run_in(&root, &["explain", "@threads"])
         .ends(0)
         .says(&["| `clone` |", "start a thread"]);

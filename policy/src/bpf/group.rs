@@ -64,7 +64,7 @@ fn fewest(ranges: &[(u32, Label)], begin: usize, end: usize) -> Option<(usize, L
     let others = |common: Label| {
         let mut others = 0;
         for at in (begin..end).filter(|at| ranges[*at].1 != common) {
-            // The last range goes on to the largest number: it is no exception.
+            // The last range continues to the largest number, and is no exception.
             let (next, _) = ranges.get(at + 1)?;
             others += (*next - ranges[at].0) as usize;
             if others > MOST {

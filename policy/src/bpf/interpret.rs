@@ -28,7 +28,7 @@ impl Call {
         match offset {
             NUMBER => Some(self.number),
             ARCHITECTURE => Some(self.audit_arch),
-            // The instruction pointer, which no filter of ours looks at.
+            // The instruction pointer, which none of these filters looks at.
             8 | 12 => Some(0),
             _ => {
                 let at = offset.checked_sub(ARGUMENTS)?;

@@ -120,7 +120,7 @@ impl Action {
         }
     }
 
-    /// The action of a return value, if a filter of ours can return it.
+    /// The action of a return value, if a filter of this crate can return it.
     pub fn from_return(value: u32) -> Option<Self> {
         let data = (value & 0xffff) as u16;
         match value & 0xffff_0000 {
@@ -137,7 +137,7 @@ impl Action {
 /// A filter for one architecture.
 ///
 /// Any process can load it, sandboxed function or not, once its id is [patched](Program::patch) in. The process
-/// then dies by SIGSYS where the filter answers [`Action::Trap`], unless it handles that signal.
+/// then dies by SIGSYS if the filter answers [`Action::Trap`], unless it handles that signal.
 ///
 /// ```
 /// use crossmist_policy::{Arch, Policy};

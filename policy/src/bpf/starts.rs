@@ -18,8 +18,8 @@ enum Word {
 }
 
 impl Program {
-    /// Whether a call that starts a process can be allowed, whatever it takes. What can't be ruled
-    /// out counts as allowed.
+    /// Whether a call that starts a process can be allowed, whatever it takes. A call that can't be ruled out
+    /// counts as allowed.
     pub(crate) fn may_start_processes(&self) -> bool {
         ["clone", "clone3", "fork", "vfork"].iter().any(|name| {
             let number = syscalls::find(name).and_then(|call| call.number(self.arch));
@@ -66,7 +66,7 @@ impl Program {
                     continue;
                 }
                 op::JUMP => {
-                    // Beyond the end where that doesn't fit.
+                    // Beyond the end if that doesn't fit.
                     let way = usize::try_from(k).unwrap_or(usize::MAX);
                     ways.push((next.saturating_add(way), word));
                     continue;

@@ -71,7 +71,7 @@ impl Policy {
         })
     }
 
-    /// The paths as whoever stays within this policy is held to; `None` where it leaves them alone.
+    /// The paths as whoever stays within this policy is held to; `None` if it leaves them alone.
     pub(crate) fn as_ceiling(&self) -> Option<Ceiling> {
         self.filesystem_unconfined.is_none().then(|| Ceiling {
             name: self.name.clone(),

@@ -46,7 +46,7 @@ pub struct Compiled {
     pub needs: Vec<Need>,
     /// The second nets that the policy insists on.
     pub required: Vec<Requirement>,
-    /// Promises given up where the kernel can't keep them: which, and why.
+    /// Promises given up if the kernel can't keep them: which, and why.
     pub relaxed: Vec<(String, String)>,
     /// The variables that paths and ports may name.
     pub variables: Vec<VariableRule>,
@@ -111,7 +111,7 @@ pub struct VariableRule {
     pub name: String,
     /// Whether it is a port; otherwise it is a path.
     pub is_port: bool,
-    /// Its value where the caller gives none.
+    /// Its value if the caller gives none.
     pub default: Option<String>,
     /// The variable of the parent's environment that it is taken from.
     pub from_env: Option<String>,
@@ -166,7 +166,7 @@ pub struct Limits {
 pub enum WantedGroup {
     /// A call fails without it.
     Required,
-    /// A call does without where it can't be had, and says so.
+    /// A call does without if it can't be had, and says so.
     IfPossible,
     /// Not at all.
     Never,

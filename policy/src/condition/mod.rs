@@ -84,7 +84,7 @@ impl Condition {
     }
 
     /// Whether some call with one of these bits set in this argument can meet the condition. It may
-    /// say so wrongly, where tests of the argument exclude each other.
+    /// say so wrongly, if tests of the argument exclude each other.
     pub(crate) fn admits_bit(&self, arch: Arch, arg: u8, bit: u64) -> bool {
         let possible = |test: &Test| match &test.relation {
             Relation::OneOf { values, own_pid } if test.arg == arg && test.mask & bit != 0 => {

@@ -13,7 +13,7 @@ use crate::steps::SecondNet;
 pub(crate) struct Variable {
     pub(crate) name: At<String>,
     pub(crate) kind: VariableKind,
-    /// Its value where nobody binds it.
+    /// Its value if nobody binds it.
     pub(crate) default: Option<At<String>>,
     /// The variable of the parent's environment that it is taken from.
     pub(crate) from_env: Option<String>,

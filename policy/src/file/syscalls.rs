@@ -206,7 +206,7 @@ pub(crate) struct BadEntry {
 }
 
 impl BadEntry {
-    /// The words alone, where there is no file to point into.
+    /// The words alone, if there is no file to point into.
     pub(crate) fn into_message(self) -> String {
         match self.help {
             Some(help) => format!("{}; {help}", self.message),

@@ -1,4 +1,4 @@
-//! Whether a source covers what a policy would allow, and what has to be denied where it doesn't.
+//! Whether a source covers what a policy would allow, and what has to be denied if it doesn't.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! Conditions as the sources have them: comparisons of whole registers, alternatives of conjunctions.
 //!
-//! The filters of all the sources compare the 64 bits that a program put into a register, of which the
-//! kernel looks at fewer. What that amounts to for a call as the kernel sees it is [`Test::narrow`].
+//! The filters of all the sources compare the 64 bits that a program put into a register, of which the kernel
+//! looks at fewer. [`Test::narrow`] gives the meaning of a test for a call as the kernel sees it.
 
 use crate::Arch;
 
@@ -74,7 +74,7 @@ impl Test {
         }
     }
 
-    /// The test where the kernel looks at the bits `seen`, and the others are `unseen`.
+    /// The test if the kernel looks at the bits `seen`, and the others are `unseen`.
     pub(crate) fn narrow(&self, arch: Arch, seen: u64, unseen: u64) -> Narrow {
         let (mask, value) = (self.mask[arch.index()], self.value[arch.index()]);
         let unseen = unseen & !seen & mask;

@@ -197,7 +197,7 @@ fn read_line(
             Some((name, conditions)) => (name.trim(), only_on(conditions)),
             None => (name, Some([true; 2])),
         };
-        // Conditions that nobody here knows: the line counts where it denies.
+        // Conditions that nobody here knows: the line counts if it denies.
         let (arches, known) = (arches.unwrap_or([true; 2]), arches.is_some());
         for arch in Arch::ALL.into_iter().filter(|arch| arches[arch.index()]) {
             let call = match name.parse::<u32>() {

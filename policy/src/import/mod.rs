@@ -1,4 +1,4 @@
-//! Policies of others as policies of ours, to begin with.
+//! Converts policies of other programs, as a beginning.
 //!
 //! A file is read whole, by the rules of whoever it is for, and then translated. The resulting policy
 //! allows what the source allows, or less. If a policy can't say something, it becomes a comment with the

@@ -2,8 +2,8 @@
 //! extend it by `includes` and `excludes`; a runtime's `config.json`, which has one in it; and the
 //! profiles of the security-profiles-operator, which are the same in YAML.
 //!
-//! A rule is read as runc reads it. Where rules for one call exclude each other, which one counts is
-//! left to the runtime, so the denial counts here.
+//! A rule is read as runc reads it. If rules for one call exclude each other, the one that counts is left to
+//! the runtime, so the denial counts here.
 
 use std::collections::BTreeMap;
 

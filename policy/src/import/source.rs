@@ -62,7 +62,7 @@ impl Source {
         self.calls.insert(call.name, allowed);
     }
 
-    /// Lets a call happen only where a condition holds as well.
+    /// Lets a call happen only if a condition holds as well.
     pub(super) fn confine(&mut self, name: &str, to: &Condition) {
         let Some(call) = syscalls::find(name) else {
             return;

@@ -97,7 +97,7 @@ fn checked(call: &'static Syscall, mut parts: Vec<String>) -> Result<String, Str
     }
 }
 
-/// A test in words; none where it always holds.
+/// A test in words; none if it always holds.
 fn words(
     call: &'static Syscall,
     name: &str,

@@ -1,6 +1,6 @@
 //! A source as the text of a policy.
 //!
-//! The text allows what the source allows, or less. It extends nothing where the source is a list of
+//! The text allows what the source allows, or less. It extends nothing if the source is a list of
 //! what is allowed, so that it has only what is written in it and what every child needs; where the
 //! source is a list of what is denied, it extends `pure` and takes the denied away from it.
 

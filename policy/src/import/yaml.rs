@@ -70,7 +70,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Value>, String> {
     Ok(documents)
 }
 
-/// A number, a truth value or nothing, where it stands without quotes; else a text.
+/// A number, a truth value or nothing, if it stands without quotes; else a text.
 fn scalar(text: &str, style: ScalarStyle) -> Value {
     if style != ScalarStyle::Plain {
         return Value::String(text.to_owned());

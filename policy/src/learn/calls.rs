@@ -20,7 +20,7 @@ pub(super) const NO_SUBSTITUTE: &[&str] = &["clone", "fork", "vfork", "socketpai
 /// How much of a group has to have been seen for the group to be proposed, in percent.
 const MOST: usize = 60;
 
-/// Takes calls: groups where most of them was seen, else the calls themselves.
+/// Takes calls: groups if most of them was seen, else the calls themselves.
 pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal) {
     let arch = Arch::host().unwrap_or(Arch::X86_64);
     let programs = policy.programs();
@@ -117,8 +117,8 @@ fn of_group(name: &str, call: &Syscall, record: &Record, arch: Arch) -> bool {
     groups::find(name).is_some_and(|group| covers(group, call, record, arch))
 }
 
-/// Whether one of a group's own entries allows what was seen. Addresses are unknown by now, so a
-/// test of one counts as passed.
+/// Whether one of a group's own entries allows what was seen. Addresses are no longer known, so a test of one
+/// counts as passed.
 fn covers(group: &Group, call: &Syscall, record: &Record, arch: Arch) -> bool {
     group.entries.iter().any(|entry| match known_entry(entry) {
         Some(Target::Call(known, condition)) => {

@@ -1,7 +1,7 @@
 //! From what a function was seen to do to a policy that allows it.
 //!
 //! A recording says which calls the function made, with their arguments and paths. What the base
-//! policy allows is taken away; the rest becomes groups where most of a group was seen, else single
+//! policy allows is taken away; the rest becomes groups if most of a group was seen, else single
 //! calls with the arguments that were seen, and paths. What is dangerous, or was only tried, becomes a
 //! comment with its evidence: a person decides.
 //!
@@ -30,7 +30,7 @@ pub struct Record {
     pub call: String,
     /// Its arguments; those that say nothing of what is asked for are 0 ([`significant`]).
     pub arguments: [u64; 6],
-    /// The path that it names: absolute, links followed where it exists.
+    /// The path that it names: absolute, links followed if it exists.
     pub path: Option<String>,
     /// Whether there was something at that path.
     pub exists: bool,
@@ -156,7 +156,7 @@ struct Proposal {
 /// Makes a policy that allows what was seen, and extends `base`.
 ///
 /// The records may be of several runs. Their strings are a process's word: they stand in the text
-/// only where a reader sees them whole.
+/// only if a reader sees them whole.
 ///
 /// # Errors
 ///

@@ -295,7 +295,7 @@ fn grants(
     }
 }
 
-/// Puts a folder in the place of many files in it, where that says no more than was meant.
+/// Puts a folder in the place of many files in it, if that says no more than was meant.
 fn together<'r>(
     paths: BTreeMap<String, Vec<&'r Record>>,
     key: &str,

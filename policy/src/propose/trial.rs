@@ -1,4 +1,4 @@
-//! Tries lines of policy: what becomes of a call in a policy that has them besides.
+//! Tries lines of policy: finds the result of a call in a policy to which they are added.
 
 use super::{Denied, lines};
 use crate::bpf::interpret::{Call, answer};

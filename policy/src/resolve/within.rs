@@ -2,11 +2,11 @@
 //!
 //! A relation that can't be proved is an error, and never accepted. The proof is for every call alike:
 //! whatever the caller binds to variables, and whatever stands in the environment, is the same for both
-//! policies. So a variable of the ceiling's may be used where it has the same type here and
+//! policies. So a variable of the ceiling's may be used if it has the same type here and
 //!
 //! * is `required`: its value is the caller's, who could give the ceiling the same one;
 //! * or comes by `from_env` from the same variable of the environment;
-//! * or has the same `default`, or one beneath it where the ceiling's path ends with the variable.
+//! * or has the same `default`, or one beneath it if the ceiling's path ends with the variable.
 //!
 //! The target of a path is known only at the call, which compares it with the ceiling again.
 
@@ -58,7 +58,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The policy that a ceiling is; none where that leads in a circle.
+/// The policy that a ceiling is; none if that leads in a circle.
 fn find(family: &mut Family<'_>, wanted: &At<String>) -> Result<Option<Rc<Policy>>, Report> {
     let mut ceilings = family.ceilings.clone();
     if ceilings.above.contains(&wanted.value) || ceilings.above.len() >= super::MAX_DEPTH {
@@ -213,7 +213,7 @@ fn calls(policy: &Policy, ceiling: &Policy, fallback: Place, excesses: &mut Vec<
     }
 }
 
-/// Answers with which a process goes on that the ceiling would end.
+/// Answers with which a process continues that the ceiling would end.
 fn answers(policy: &Policy, ceiling: &Policy, excesses: &mut Excesses) {
     if let OnViolation::Errno(_) = ceiling.on_violation.value {
         return;

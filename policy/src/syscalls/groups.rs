@@ -1,8 +1,7 @@
 //! The groups: named sets of calls, each in the narrowest form that does its work.
 //!
-//! A group is a promise. What it contains changes only to remove or to soften, and a golden test
-//! pins it. Entries are written as in a policy file, names of one architecture only included: they
-//! count where they exist.
+//! A group is a promise. Its contents change only to remove or to soften, and a golden test pins it. Entries
+//! are written as in a policy file, names of one architecture only included: they count where they exist.
 
 /// A named set of calls.
 #[derive(Debug)]
@@ -145,7 +144,7 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             "setsid",
             "sigaltstack",
             "ioctl(request == FIONBIO)",
-            // The library disarms what it closes, and what is queued in it; where that may not be,
+            // The library disarms what it closes, and what is queued in it; if that may not be,
             // closing may wait.
             "setsockopt(level == SOL_SOCKET && optname in {SO_LINGER, SO_PEEK_OFF, SO_TIMESTAMP})",
             // Timeouts of a lent socket are its lender's, and a filter can't tell whose it is.
@@ -177,12 +176,12 @@ pub(crate) const SOFT: &[(&str, &[&str])] = &[
             // glibc's fstat before 2.39. The path lies in memory, so the call never runs: the
             // handler does fstat when the path is empty, and answers EACCES otherwise.
             "newfstatat(flags has AT_EMPTY_PATH)",
-            // The handler maps it privately, where that is allowed.
+            // The handler maps it privately, if that is allowed.
             "mmap(prot == PROT_READ && flags has MAP_SHARED && flags only MAP_SHARED|MAP_NORESERVE|MAP_POPULATE)",
             // The handler makes a file longer by writing its last byte. No file is cut short: a lent one
             // can't be told from one's own.
             "ftruncate",
-            // The handler sets O_NONBLOCK by FIONBIO, where that is allowed, and no other flag: a lent
+            // The handler sets O_NONBLOCK by FIONBIO, if that is allowed, and no other flag: a lent
             // descriptor can't be told from one's own.
             "fcntl(cmd == F_SETFL)",
             // A machine that has what the process has: its limit on memory, and no neighbours.

@@ -21,7 +21,7 @@ pub enum Width {
     Unsigned,
     /// All 64 bits.
     Long,
-    /// All 64 bits, an address. What lies there can change after the filter has looked.
+    /// All 64 bits, an address. The memory there can change after the filter has looked.
     Pointer,
 }
 

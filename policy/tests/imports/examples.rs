@@ -1,4 +1,4 @@
-//! Files as people have them, and what becomes of them line by line.
+//! Files as people have them, and their conversion line by line.
 
 use std::collections::BTreeMap;
 
@@ -248,7 +248,7 @@ fn minijail_includes_one_level_of_files() {
     };
     let reach = Reach::of(&run("@include ./base\nfsync: 1\n").unwrap().text);
     assert!(allows(&reach, "flock", [0; 6]) && allows(&reach, "fsync", [0; 6]));
-    // A line of an included file that denies counts, too.
+    // A line of an included file that denies counts as well.
     let reach = Reach::of(&run("@include ./base\nflock: arg1 == 2\n").unwrap().text);
     assert!(
         allows(&reach, "flock", [0, 2, 0, 0, 0, 0]) && !allows(&reach, "flock", [0, 4, 0, 0, 0, 0])

@@ -139,7 +139,7 @@ fn child(
     unreachable!("exit_group returned")
 }
 
-/// Handles SIGSYS, then loads the filter. What fails shows by the note's stage.
+/// Handles SIGSYS, then loads the filter. The note's stage shows which step fails.
 fn confine(code: &mut [libc::sock_filter]) {
     // SAFETY: an all-zero sigaction is a valid one.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };

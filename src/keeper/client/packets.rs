@@ -33,7 +33,7 @@ pub(super) fn send(
 pub(super) fn receive(socket: BorrowedFd<'_>, bytes: &mut Vec<u8>, room: usize) -> io::Result<()> {
     loop {
         match socket::receive(socket, bytes, room, None, Wait::Never) {
-            // It died with an unread request, which the kernel reports once. What it has sent is
+            // It died with an unread request, which the kernel reports once. Packets that it has sent are
             // still there.
             Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {}
             result => return result.map(drop),

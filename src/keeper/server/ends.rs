@@ -14,7 +14,7 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{self, Ended, Process};
 use crate::sys::user_end;
 
-/// How long the keeper goes on after the program's end, to bury its children.
+/// How long the keeper continues after the program's end, to wait for its children.
 const BURIAL_TIME: Duration = Duration::from_secs(1);
 
 /// How long the keeper waits for the helper that ends all processes of a child's user. The child may stop it.

@@ -65,7 +65,7 @@ struct Keeper {
     _program_ended: OwnedFd,
     enter_child: EnterChild,
     epoll: Epoll,
-    /// `None` where there is no file of that.
+    /// `None` if there is no file of that.
     oom_score: Option<OomScore>,
     /// See [`super::restrictions`].
     witness: Option<Process>,
@@ -83,7 +83,7 @@ struct Keeper {
     /// When it lets another one take its place: before the kernel kills it for the processor time that it has
     /// used.
     retires_at: Option<Duration>,
-    /// It can be asked no more. What it has been asked before, it still does.
+    /// It accepts no more requests. It still completes those that it has accepted.
     is_closed: bool,
     /// It takes no more requests.
     is_retiring: bool,

@@ -56,7 +56,7 @@ fn absent(x: NoSuchType) {}
 
 #[crossmist::func]
 fn fibonacci(n: u32) -> u32 {
-    // In the body the name means the object, too.
+    // In the body, the name also means the object.
     if n < 2 { n } else { fibonacci.run(n - 1).unwrap() + fibonacci(n - 2) }
 }
 

@@ -143,7 +143,7 @@ impl Unit {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// The one value of an option; empty where it has none.
+    /// The one value of an option; empty if it has none.
     fn value(&self, key: &str) -> &str {
         self.of(key).last().map_or("", String::as_str)
     }

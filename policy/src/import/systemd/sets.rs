@@ -1,8 +1,8 @@
 //! systemd's predefined sets of system calls, without the names that neither x86_64 nor aarch64 has.
 //!
-//! The members are those of systemd 250 (`systemd-analyze syscall-filter`), and `@sandbox`, which came
-//! with 247. What a later version has added to a set is in [`LATER`]: it is taken away where a unit takes
-//! the set away, and not allowed where a unit allows the set, so that no version's reading is exceeded.
+//! The members are those of systemd 250 (`systemd-analyze syscall-filter`), and `@sandbox`, which came with
+//! 247. The calls that a later version has added to a set are in [`LATER`]: they are taken away if a unit
+//! takes the set away, and not allowed if a unit allows the set, so that no version's reading is exceeded.
 
 /// The version that the sets are of.
 pub(super) const VERSION: &str = "250";

@@ -77,7 +77,7 @@ fn families(unit: &Unit, source: &mut Source) {
     source.confine("socket", &allowed);
 }
 
-/// TCP ports of `SocketBindAllow=`, where nothing else stands between the unit and the port.
+/// TCP ports of `SocketBindAllow=`, if nothing else stands between the unit and the port.
 fn ports(unit: &Unit, source: &mut Source) {
     for value in unit.of("SocketBindAllow") {
         let original = format!("SocketBindAllow={value}");

@@ -274,7 +274,7 @@ fn a_variable_is_the_ceilings_only_if_it_can_stand_for_no_more() {
         (whole, home, srv),
         (whole, required, home),
         (whole, required, srv),
-        // Not beneath: the ceiling's goes on behind the variable.
+        // Not beneath: the ceiling's path continues behind the variable.
         (["${a}/x", "${a}/x"], srv, beneath),
         (["${a}", "/srv"], srv, srv),
         (["/srv", "${a}"], srv, srv),
@@ -375,7 +375,7 @@ fn every_ceiling_holds_however_it_is_come_by() {
     let own = "within = 'narrow'\nextends = ['a']\nsyscalls.allow = ['uname']";
     let told = of(own, &within("wide"), &b).unwrap_err().to_string();
     assert!(told.contains("ceiling `narrow`"), "{told}");
-    // A ceiling's ceiling is one, too.
+    // A ceiling's ceiling counts as well.
     let own = format!("within = 'a'\n{small}");
     let names = of(&own, &a, &b).unwrap().ceilings.into_iter();
     assert_eq!(
