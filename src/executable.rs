@@ -1,4 +1,4 @@
-//! The executable from which children are started: this one.
+//! This program's own executable, from which children are started.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! `Func`: what `#[func]` generates for a function.
+//! `Func`: the trait that `#[func]` implements for a function.
 
 use std::os::fd::RawFd;
 
@@ -17,13 +17,13 @@ pub trait Func: Object + Copy {
     /// Whether each call is given a policy of its own.
     const DYNAMIC: bool = false;
 
-    /// Returns what confines the child, if the attribute names a policy.
+    /// Returns the sandbox of the child, if the attribute names a policy.
     #[must_use]
     fn sandbox() -> Option<&'static Sandbox> {
         None
     }
 
-    /// Returns what prepares the state that its children share, if the attribute names it.
+    /// Returns the function that prepares the state that its children share, if the attribute names one.
     #[must_use]
     fn preload() -> Option<PreloadReference> {
         None

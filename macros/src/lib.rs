@@ -166,17 +166,17 @@ use proc_macro::TokenStream;
 ///
 /// # Children that wait
 ///
-/// With `spares = 2`, two children wait for `run`, confined already, and are replaced after their one call. The first
-/// call starts them. A call by `builder()` or `spawn` starts its own child. `crossmist::Pool` offers the same
-/// with a bound on how many calls run at once, and more.
+/// With `spares = 2`, two children that are already confined wait for calls of `run`. Each is replaced after
+/// one call. The first call starts them. A call by `builder()` or `spawn` starts its own child.
+/// `crossmist::Pool` does the same, bounds how many calls run at once, and offers more.
 ///
 /// # Prepared state
 ///
-/// With `preload = load_fonts`, the function's children share what `load_fonts` has built: statics, heap,
-/// initialized C libraries. That function takes no arguments, and returns nothing or a `Result<(), E>`. It runs once, in
-/// a process that has seen no input, before the first call, or when [`prepare`](../crossmist/fn.prepare.html) is
-/// called. Each call runs in a copy of that process, confined as ever. Functions that name the same `preload` share
-/// the process.
+/// With `preload = load_fonts`, the function's children share the state that `load_fonts` has built: statics,
+/// heap, initialized C libraries. That function takes no arguments, and returns nothing or a `Result<(), E>`.
+/// It runs once, in a process that has seen no input, before the first call or when
+/// [`prepare`](../crossmist/fn.prepare.html) is called. Each call then runs in a confined copy of that
+/// process. Functions that name the same `preload` share the process.
 ///
 /// ```standalone_crate
 /// use std::sync::OnceLock;
@@ -203,17 +203,18 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// It runs with the rights of the program, no_new_privs, the environment of the keeper
-/// (`crossmist::keeper::env`), and `/` as its working directory. Descriptors that it leaves open
-/// are closed in the children, so no static that a call uses may own one. It must leave no thread behind. If it panics, fails or ends, or takes longer than a minute, calls fail with
-/// `crossmist::Error::Preload`. After the files that it read have changed, `crossmist::keeper::reload` has it done anew.
+/// (`crossmist::keeper::env`), and `/` as its working directory. Descriptors that it leaves open are closed
+/// in the children, so no static that a call uses may own one. It must leave no thread behind. If it panics,
+/// fails or exits, or takes longer than a minute, calls fail with `crossmist::Error::Preload`. If the files
+/// that it has read change later, `crossmist::keeper::reload` runs it again.
 ///
 /// # Direct calls
 ///
-/// A function with a sandbox cannot be called directly. To call it in this process, without
-/// confinement, use `longest.call_unconfined(…)`. It is not a callback either.
+/// A function with a sandbox cannot be called directly, and is not a callback. To call it in this process,
+/// without confinement, use `longest.call_unconfined(…)`.
 ///
-/// Its result is data. It can contain descriptors only if its type names them. After the child has
-/// answered, it ends as by `_exit(2)`: what it printed is written, but handlers of `atexit(3)` and
+/// Its result is data, and can contain descriptors only if its type names them. After the child has answered,
+/// it writes what is left in the buffers of its output, and ends by `_exit(2)`: handlers of `atexit(3)` and
 /// destructors of thread-locals do not run.
 ///
 /// # Examples in documentation

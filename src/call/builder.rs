@@ -64,19 +64,22 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
-    /// Sets the child's standard input. By default it is this process's, or what the policy says.
+    /// Sets the child's standard input. The default is that of this process, or for a confined child, that of
+    /// its policy.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.options.standard[0] = Some(stdin.into());
         self
     }
 
-    /// Sets the child's standard output. By default it is this process's, or what the policy says.
+    /// Sets the child's standard output. The default is that of this process, or for a confined child, that
+    /// of its policy.
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.options.standard[1] = Some(stdout.into());
         self
     }
 
-    /// Sets the child's standard error. By default it is this process's, or what the policy says.
+    /// Sets the child's standard error. The default is that of this process, or for a confined child, that of
+    /// its policy.
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
         self.options.standard[2] = Some(stderr.into());
         self
@@ -130,22 +133,24 @@ impl<F: Func> Builder<F, F::Args> {
         self
     }
 
-    /// Sets whether the child shares memory with this program, through which long values take one copy less: its
-    /// arguments and its answer, and what goes over the channels between the two.
+    /// Sets whether the child shares memory with this program. Long values are then copied once less: the
+    /// arguments, the answer, and messages on channels between the two.
     ///
-    /// By default it shares none, and everything goes through sockets. Set this for a child that lives for many
-    /// values of a mebibyte or more: once the memory is in use, one arrives in little more than the time of a copy.
-    /// The single answer of a short call is not faster, because the new memory has to be cleared first.
+    /// By default they share none, and everything goes through sockets. Set this for a child that lives for
+    /// many values of a mebibyte or more. Once the memory is in use, such a value arrives in little more than
+    /// the time of a copy. The single answer of a short call is not faster, because the new memory has to be
+    /// cleared first.
     ///
-    /// The memory belongs to this call alone. It has 2 MiB, of which only as much exists as is used. For a
+    /// The memory belongs to this call alone. It has 2 MiB, of which only the used part is allocated. For a
     /// confined child, it is in addition to the policy's `memory`, and counts towards `address_space`; see
-    /// [`ConfinementStatus::shared_bytes`](crate::ConfinementStatus::shared_bytes). No policy has to allow it,
-    /// because the child maps it before it confines itself. If it can't be had, the sockets are used.
+    /// [`ConfinementStatus::shared_bytes`](crate::ConfinementStatus::shared_bytes). No policy has to allow
+    /// it, because the child maps it before it confines itself. If the memory cannot be created, the sockets
+    /// are used.
     ///
     /// # Security
     ///
-    /// A child can change the memory at any time. So each piece of a value is copied out once, and only the copy
-    /// is looked at. See `SECURITY.md`.
+    /// A child can change the memory at any time. That is why each piece of a value is copied out once, and
+    /// only the copy is looked at. See `SECURITY.md`.
     pub fn bulk(mut self, bulk: bool) -> Self {
         self.options.bulk = bulk;
         self
@@ -160,8 +165,8 @@ impl<F: Func> Builder<F, F::Args> {
     /// Sets whether the kernel kills the child when this program ends, in whatever way: by a signal
     /// (SIGKILL included), by `exit`, or because it executes another program.
     ///
-    /// By default the child runs on, without its deadline, which this program enforces. A confined child
-    /// always dies with the program.
+    /// By default the child keeps running, without its deadline, because this program enforces it. A confined
+    /// child always dies with the program.
     ///
     /// A child that is stopped or loops is killed as well. Processes that the child has started are not.
     /// The thread that makes the call may end earlier: the child is started by a thread that the library

@@ -154,7 +154,7 @@ impl<T: Object> Child<T> {
         self.join_until(Deadline::after(Duration::ZERO))
     }
 
-    /// Waits for at most `timeout` until the child has exited, and returns the function's result.
+    /// Waits until the child has exited, but for at most `timeout`, and returns the function's result.
     /// Returns `None` if the child is still running.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl<T: Object> Child<T> {
     /// Waits until the sandbox is in place, and returns what it enforces. Returns `None` for a
     /// function without a sandbox.
     ///
-    /// A child confines itself within some tenths of a millisecond after its start.
+    /// A child confines itself within a few tenths of a millisecond of its start.
     ///
     /// # Errors
     ///

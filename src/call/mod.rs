@@ -190,8 +190,8 @@ fn prepared<F: Func>(confined: &Confined) -> Result<Option<u64>, Error> {
     Ok(Some(reference))
 }
 
-/// Prepares the state that the calls of a function share, by the function that `preload` names in
-/// `#[func(sandbox = "…", preload = load)]`. Otherwise the first call does.
+/// Prepares the state that the calls of a function share, by calling the function that `preload` names in
+/// `#[func(sandbox = "…", preload = load)]`. Without this, the first call prepares it.
 ///
 /// Does nothing if it is prepared already, or if the function has no `preload`.
 ///

@@ -44,7 +44,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.send(value, Deadline::NEVER)
     }
 
-    /// Sends a value, and waits for at most `timeout`. See [`Sender::send_timeout`].
+    /// Sends a value, waiting for at most `timeout`. See [`Sender::send_timeout`].
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.endpoint.recv(Deadline::NEVER)
     }
 
-    /// Receives a value, and waits for it for at most `timeout`. See
+    /// Receives a value, waiting for at most `timeout`. See
     /// [`Receiver::recv_timeout`](crate::Receiver::recv_timeout).
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl<S: Object, R: Object> Duplex<S, R> {
         self.request_by(value, Deadline::NEVER)
     }
 
-    /// Sends a value and waits for the answer, for at most `timeout` in all.
+    /// Sends a value and waits for the answer. Both together take at most `timeout`.
     ///
     /// # Errors
     ///

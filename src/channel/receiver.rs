@@ -50,7 +50,7 @@ impl<T: Object> Receiver<T> {
         self.endpoint.recv(Deadline::NEVER)
     }
 
-    /// Receives a value, and waits for it for at most `timeout`, whatever the peer does.
+    /// Receives a value, waiting for at most `timeout`, whatever the peer does.
     ///
     /// # Errors
     ///

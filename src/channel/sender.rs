@@ -46,7 +46,7 @@ impl<T: Object> Sender<T> {
         self.endpoint.send(value, Deadline::NEVER)
     }
 
-    /// Sends a value, and waits for at most `timeout`.
+    /// Sends a value, waiting for at most `timeout`.
     ///
     /// # Errors
     ///

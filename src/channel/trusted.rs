@@ -6,9 +6,9 @@
 //!
 //! # Security
 //!
-//! Bytes are checked as on every channel. But whoever holds one end decides which of the program's
-//! functions the other side calls, and with which arguments. Give an end only to those whom you
-//! would let into the process itself.
+//! Bytes are checked as on every channel. But the holder of one end decides which of the program's functions
+//! the other side calls, and with which arguments. Give an end only to code that you would let into the
+//! process itself.
 
 use std::os::fd::OwnedFd;
 

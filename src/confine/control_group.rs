@@ -1,4 +1,4 @@
-//! A control group for one child: bounds that count all of it, and an end for all of it at once.
+//! A control group for one child, which bounds all of its processes together, and ends all of them at once.
 //!
 //! The program makes the group, if it may (cgroups(7), version 2). The keeper has the child begin in it, ends
 //! what is in it, and removes it. A child that the keeper could not have begin there joins it before anything
@@ -25,11 +25,11 @@ use crate::sys::system_files::{self, OwnFile};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, crate::Object)]
 #[non_exhaustive]
 pub struct ControlGroup {
-    /// All memory that is used for the child, the kernel's and that of memory objects included: by an
-    /// eighth and 16 MiB more than `limits.memory`. False if the policy sets no limit or the group has no
-    /// controller for it.
+    /// Whether all memory that is used for the child is bounded, including the kernel's and that of memory
+    /// objects. The bound is `limits.memory` with an eighth and 16 MiB more. False if the policy sets no
+    /// limit or the group has no controller for it.
     pub memory: bool,
-    /// Processes and threads together. False if the group has no controller for it.
+    /// Whether processes and threads are bounded together. False if the group has no controller for it.
     pub tasks: bool,
 }
 

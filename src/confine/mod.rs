@@ -1,4 +1,4 @@
-//! Confinement: what a child does to itself before it looks at its arguments.
+//! Confinement, which a child applies to itself before it looks at its arguments.
 //!
 //! [`Plan::prepare`] runs in the parent, and does everything that needs a lookup, a file or a
 //! decision. [`apply`] runs in the child, and makes system calls. The plan is sent in the launch
@@ -38,11 +38,11 @@ pub use self::users::SameUser;
 pub(crate) use self::users::User;
 pub use crossmist_policy::steps::SecondNet;
 
-/// The Landlock ABI of the kernel that this runs on; 0 if it has none, as when it isn't built in
-/// or was not started (`landlock_create_ruleset(2)`).
+/// Returns the Landlock ABI of the running kernel, or 0 if it has none, because Landlock is not built in or
+/// was not started (`landlock_create_ruleset(2)`).
 ///
-/// Each policy knows the least that enforces it; a call whose policy needs more than the kernel has is
-/// an [`Error::Policy`](crate::Error::Policy).
+/// Each policy knows the least ABI that enforces it. If it needs more than the kernel has, the call fails
+/// with [`Error::Policy`](crate::Error::Policy).
 pub fn landlock_abi() -> u32 {
     crate::sys::confinement::landlock_abi()
 }

@@ -102,7 +102,7 @@ impl SandboxPolicy {
     ///
     /// # Errors
     ///
-    /// A [`PolicyError`] that lists everything that is wrong with it.
+    /// A [`PolicyError`] that lists all its mistakes.
     pub fn from_toml(name: &str, text: &str) -> Result<Self, PolicyError> {
         Self::of(Policy::from_toml(&BuiltinOnly, name, text)?)
     }
@@ -112,8 +112,7 @@ impl SandboxPolicy {
     ///
     /// # Errors
     ///
-    /// A [`PolicyError`] that lists everything that is wrong with it and with the policies that it
-    /// extends.
+    /// A [`PolicyError`] that lists all its mistakes, and those of the policies that it extends.
     ///
     /// # Security
     ///
@@ -169,7 +168,7 @@ impl fmt::Debug for SandboxPolicy {
     }
 }
 
-/// Everything that is wrong with a policy: files, lines, and what to write instead.
+/// All mistakes in a policy: files, lines, and what to write instead.
 #[derive(Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyError(String);

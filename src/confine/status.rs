@@ -1,4 +1,4 @@
-//! How a confinement went, as the child tells its parent.
+//! `ConfinementStatus`: the child's report on its confinement to its parent.
 
 use crossmist_policy::steps::SecondNet;
 
@@ -15,20 +15,20 @@ use crate::transport;
 #[derive(Clone, Debug, Default, PartialEq, Eq, crate::Object)]
 #[non_exhaustive]
 pub struct ConfinementStatus {
-    /// How many instructions the seccomp filter has.
+    /// The number of instructions in the seccomp filter.
     pub seccomp_instructions: u32,
     /// Whether the filter left speculation unmitigated (`spec_allow`).
     pub allows_speculation: bool,
     /// The Landlock ABI of the kernel, or 0 if it has none.
     pub landlock_abi: u32,
-    /// The rights on files that Landlock denies except for what the policy grants, as the kernel's
+    /// The rights on files that Landlock denies, except on paths that the policy grants, as the kernel's
     /// bits. 0 if files are left to other layers.
     pub landlock_files: u64,
     /// The same for TCP ports.
     pub landlock_ports: u64,
     /// The scopes that Landlock closes: abstract Unix sockets, signals.
     pub landlock_scopes: u64,
-    /// The capabilities that stay, as a mask.
+    /// The capabilities that the child keeps, as a mask.
     pub capabilities: u64,
     /// The user id that the child has for itself, which is also its group id; `None` if it keeps its
     /// parent's user. Files that the child creates belong to this id.
@@ -38,16 +38,16 @@ pub struct ConfinementStatus {
     /// The bounds of the child's control group; `None` if it has none, because its policy wants none or the
     /// program can't create any.
     pub control_group: Option<ControlGroup>,
-    /// How many resource limits were set.
+    /// The number of resource limits that were set.
     pub limits: u32,
-    /// How many bytes of memory the child shares with the program, so that long values take one copy less. They
-    /// are in addition to the policy's `memory`; 0 if the child shares none.
+    /// The bytes of memory that the child shares with the program (see
+    /// [`Builder::bulk`](crate::Builder::bulk)), in addition to the policy's `memory`. 0 if it shares none.
     pub shared_bytes: u64,
     /// Whether memory cannot be writable and executable at the same time (PR_SET_MDWE).
     pub denies_write_execute: bool,
     /// Whether other processes of the same user may inspect the child.
     pub dumpable: bool,
-    /// How many promises the policy gives up with `[kernel] relax`.
+    /// The number of promises that the policy gives up with `[kernel] relax`.
     pub relaxed: u32,
     /// The second nets that the policy uses and this kernel doesn't have.
     pub missing: Vec<SecondNet>,

@@ -1,4 +1,4 @@
-//! `Blame`: what a failed call means for whoever decides whether to try again.
+//! `Blame`: tells whether it makes sense to try a failed call again.
 
 use super::{Error, UnusableKind};
 use crate::channel::ChannelError;
@@ -8,17 +8,18 @@ use crate::channel::ChannelError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Blame {
-    /// The input, as far as can be known. The same input would end the next child as well, so don't try again:
-    /// that takes it to one machine after the other. Put it aside, with the error.
+    /// Probably the input. It would end the next child as well, so do not try again, which would only take it
+    /// from machine to machine. Put it aside, with the error.
     Input,
-    /// The machine, or the moment: the call says nothing about its input. Try again, later or elsewhere.
+    /// The machine, or a passing condition. The failure says nothing about the input. Try again, later or
+    /// elsewhere.
     Machine,
-    /// The program: its code, its policy, or how it was started. No input can be parsed until that has changed.
+    /// The program: its code, its policy, or the way it was started. No call succeeds until that has changed.
     Program,
 }
 
 impl Error {
-    /// Returns what brought about the error.
+    /// Returns the probable cause of the error.
     ///
     /// | errors | blame |
     /// |---|---|
@@ -29,13 +30,14 @@ impl Error {
     /// | [`KeeperDied`](Self::KeeperDied), [`Killed`](Self::Killed), [`PoolBusy`](Self::PoolBusy), [`PoolClosed`](Self::PoolClosed), [`Signalled`](Self::Signalled) by SIGKILL | the machine |
     /// | [`NotEntered`](Self::NotEntered), [`Unsupported`](Self::Unsupported), [`ReturnsCode`](Self::ReturnsCode), [`AlreadyJoined`](Self::AlreadyJoined), [`Policy`](Self::Policy) otherwise | the program |
     ///
-    /// SIGKILL is what the kernel sends when the machine has no memory left, mostly to whoever uses most of it. If
-    /// your policies bound memory, that was seldom the child. Bound the number of tries all the same.
+    /// The kernel sends SIGKILL when the machine has no memory left, usually to the process that uses most of
+    /// it. If your policies bound memory, that process is seldom the child. Bound the number of tries
+    /// nevertheless.
     ///
     /// # Security
     ///
-    /// A child that an attacker owns chooses which of the errors of an input it causes. It can also end itself by
-    /// SIGKILL, so what a machine is blamed for may still be the input's doing. That is why tries have to be bounded.
+    /// A child that an attacker controls chooses which error it causes. It can also kill itself by SIGKILL,
+    /// so that the machine gets the blame for its input. That is why tries have to be bounded.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {

@@ -12,13 +12,14 @@ pub enum UnusableKind {
     Version,
     /// The kernel cannot enforce the policy.
     Kernel,
-    /// A variable has no value, or one that it may not have, or is none of the policy's.
+    /// A variable has no value, has one that it may not have, or is not declared by the policy.
     Variable,
     /// A path or a port cannot be granted.
     Grant,
-    /// The policy requires a control group, and none can be made.
+    /// The policy requires a control group, and none can be created.
     ControlGroup,
-    /// An option of the call or of the function contradicts the policy, or being confined at all.
+    /// An option of the call or of the function contradicts the policy, or is not possible for a confined
+    /// child.
     Option,
 }
 
@@ -29,12 +30,12 @@ pub enum UnsupportedKind {
     /// The program's executable cannot be opened or started again, or a child would not find the function
     /// in it.
     Executable,
-    /// The program's file gives it privileges, which a child would get anew, or could not tell from those
-    /// of whoever started it.
+    /// The program's file gives it privileges. A child would get these again, or could not tell them from
+    /// those of the process that started it.
     Privileges,
     /// The program is one into which rustdoc has merged several examples.
     MergedExamples,
-    /// The function has no sandbox, and what was asked for is only for functions that have one.
+    /// The function has no sandbox, and the operation needs one.
     NoSandbox,
 }
 

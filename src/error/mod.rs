@@ -110,7 +110,7 @@ pub enum Error {
         /// The step that failed, the cause, and what to do.
         reason: String,
     },
-    /// The child did something that its policy denies, and was ended for it.
+    /// The child did something that its policy denies, and was killed for it.
     #[error(transparent)]
     Violation(Box<Violation>),
     /// The child used up a resource that its policy limits, and was ended.
@@ -124,8 +124,8 @@ pub enum Error {
         /// The resource.
         resource: Resource,
     },
-    /// The state that the function's children share could not be prepared (`preload`). No child was started. It
-    /// is tried again, after pauses that grow from a tenth of a second to half a minute.
+    /// The state that the function's children share could not be prepared (`preload`). No child was started.
+    /// A later call tries again, after pauses that grow from a tenth of a second to half a minute.
     #[error("what the function's processes share could not be prepared: {reason}")]
     #[non_exhaustive]
     Preload {
@@ -155,7 +155,7 @@ pub enum Error {
         /// The reason that the child gave.
         reason: ChildText,
     },
-    /// The result goes beyond a limit. The child says so, and has ended.
+    /// The result exceeds a limit. The child reported this, and has ended.
     #[error("{}", ResultTooLargeText(function, policy.as_deref(), *limit, [*amount, *allowed]))]
     #[non_exhaustive]
     ResultTooLarge {

@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, crate::Object)]
 #[non_exhaustive]
 pub enum Step {
-    /// It has one thread, so that what it gives up is given up by all of it.
+    /// It has one thread, so that its whole process gives up what this thread gives up.
     Threads,
     /// It joins the control group that was made for it.
     ControlGroup,
@@ -26,7 +26,7 @@ pub enum Step {
     Standard,
     /// It sets its environment.
     Environment,
-    /// It takes over how its caller is scheduled, its umask and its limits.
+    /// It takes over its caller's scheduling, umask and limits.
     Inherit,
     /// It lowers its resource limits.
     Limits,

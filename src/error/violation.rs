@@ -1,4 +1,4 @@
-//! `Violation`: a denied system call, and what else a policy ends a child for.
+//! `Violation`: a denied system call, and the other reasons for which a policy ends a child.
 
 use super::{BacktraceFrame, NamedPlace};
 
@@ -46,8 +46,8 @@ impl std::fmt::Display for Traffic {
 
 /// A system call that was denied.
 ///
-/// The signal that ended the child proves that there was one; the kernel reports it. Which call it
-/// was, only the child says, and a child that an attacker controls can lie.
+/// The signal that ended the child, which the kernel reports, proves that a call was denied. Only the child
+/// reports which call it was, and a child that an attacker controls can lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
@@ -76,9 +76,9 @@ pub struct DeniedCall {
     pub denied_by: String,
     /// Lines that allow the call, to be added to a policy. They were tried: the filter, Landlock, the limits
     /// and this kernel then let the call happen. `None` if no policy may allow it, if a line denies it, or if
-    /// no line helps. A path in it comes from the child: do not grant a path that you do not know.
+    /// no line helps. A path in these lines comes from the child: do not grant a path that you do not know.
     pub allow_with: Option<String>,
-    /// Why adding it is dangerous, if it is.
+    /// Why adding these lines is dangerous, if it is.
     pub caution: Option<&'static str>,
     /// Lines that make the call fail with an error number, to be added to a policy, for code that can do
     /// without the call.

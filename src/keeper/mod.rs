@@ -1,11 +1,10 @@
-//! The keeper: the process that starts, supervises and reaps all confined children of a program.
+//! The keeper, the process that starts, supervises and reaps all confined children of a program.
 //!
-//! It is a fork server (zygote) that also supervises: this executable again, started when the first
-//! sandboxed function is called. It has none of the program's memory: no heap, no secret, no
-//! layout. It runs one thread, so that forking it is sound and cheap. It is the parent of every
-//! confined child, so that the program's own `wait` calls see none of them. It enforces every
-//! deadline, even while all threads of the program are busy. When the program ends, it kills every
-//! child.
+//! It is a fork server (zygote) that also supervises. It is the same executable, started again when the first
+//! sandboxed function is called, and has none of the program's memory: no heap, no secret, no layout. It has
+//! one thread, so that forking it is sound and cheap. It is the parent of every confined child, so the
+//! program's own `wait` calls see none of them. It enforces every deadline, even while all threads of the
+//! program are busy. When the program ends, it kills every child.
 //!
 //! The keeper cannot start if a library starts a thread before `main`, in a constructor. Some
 //! libraries are known to do so (jemalloc, OpenBLAS, OpenMP, MKL, BLIS), and their variables are
@@ -21,8 +20,8 @@
 //! # Prepared state
 //!
 //! `#[func(sandbox = "…", preload = load_fonts)]` gives the function a keeper of its own, which calls
-//! `load_fonts` once, before it forks its first child. [`prepare`](crate::prepare) has that done ahead of the first
-//! call, and [`reload()`] does it again.
+//! `load_fonts` once, before it forks its first child. [`prepare`](crate::prepare) does this ahead of the
+//! first call, and [`reload()`] causes it to be done again.
 //
 // It learns of the end of the program through a pidfd. If it is killed itself, its children are
 // told by PR_SET_PDEATHSIG, which concerns the parent's *thread*: one more reason to have only one.
@@ -104,7 +103,7 @@ impl Kind {
     }
 }
 
-/// Starts this executable again, to become the keeper or a child of its: with one socket and `/proc`,
+/// Starts this executable again, to become the keeper or one of its children: with one socket and `/proc`,
 /// without privileges of its file. A standard descriptor that isn't given stays what it is.
 fn execute(
     program: &Program,

@@ -286,7 +286,7 @@ impl<'a> Encoder<'a> {
         self.trust == Trust::Code
     }
 
-    /// Writes what is behind a pointer or in a container.
+    /// Writes the target of a pointer, or the contents of a container.
     ///
     /// Every step of a recursion goes through this method, which bounds the nesting.
     #[inline]
@@ -320,8 +320,8 @@ impl<'a> Encoder<'a> {
         self.limits
     }
 
-    /// Writes what the receiver hashes or compares while it decodes: the keys of a map, the
-    /// elements of a set or of a heap. See [`Decoder::key`](crate::Decoder::key).
+    /// Writes a value that the receiver hashes or compares while it decodes: a key of a map, or an element of
+    /// a set or of a heap. See [`Decoder::key`](crate::Decoder::key).
     #[inline]
     pub fn key(&mut self, write: impl FnOnce(&mut Self)) {
         let outer = std::mem::replace(&mut self.in_key, true);
@@ -329,8 +329,8 @@ impl<'a> Encoder<'a> {
         self.in_key = outer;
     }
 
-    /// Writes a value that does not live as long as the one being sent: a temporary, or what a lock
-    /// or a `RefCell` guards. Its bytes are copied, and its descriptors are duplicated.
+    /// Writes a value that does not live as long as the one being sent, such as a temporary, or the contents
+    /// of a lock or a `RefCell`. Its bytes are copied, and its descriptors are duplicated.
     pub fn temporary<T: Object + ?Sized>(&mut self, value: &T) {
         let mut inner = Encoder {
             message: Encoded {

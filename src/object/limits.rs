@@ -1,4 +1,4 @@
-//! `Limits`: how much one message may demand of its receiver.
+//! `Limits`: bounds on the demands of one message on its receiver.
 
 /// The limits on one message. The sender checks them before it sends, and the receiver checks them
 /// again.
@@ -12,24 +12,24 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, crate::Object)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The length of one message in bytes, without its descriptors. By default 256 MiB, at most 4
-    /// GiB.
+    /// The length of one message in bytes, without its descriptors. The default is 256 MiB, and the maximum
+    /// is 4 GiB.
     pub message_bytes: usize,
-    /// The descriptors in one message. By default 253, which is also the kernel's limit.
+    /// The number of descriptors in one message. The default is 253, which is also the kernel's limit.
     pub descriptors: usize,
-    /// How deeply pointers and containers may nest. By default 128.
+    /// How deeply pointers and containers may nest. The default is 128.
     ///
     /// Encoding and decoding also stop at 512 KiB of stack, whatever this limit is. A type whose
     /// values are large in place reaches that first. A thread that receives such types needs a
     /// stack of 1 MiB.
     pub nesting: usize,
-    /// How many bytes the containers of one decoded value may allocate. By default 1 GiB.
+    /// How many bytes the containers of one decoded value may allocate. The default is 1 GiB.
     ///
     /// A value can be larger than its message by a factor that depends on its type:
     /// `Option<[u64; 100]>` is one byte in a message if it is `None`. This limit bounds the result.
     pub memory_bytes: usize,
-    /// How many elements that take no bytes, such as `()`, all containers of one message may hold.
-    /// By default 65 536.
+    /// How many elements that take no bytes, such as `()`, all containers of one message may hold. The
+    /// default is 65 536.
     pub empty_elements: usize,
 }
 

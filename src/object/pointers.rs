@@ -77,9 +77,9 @@ macro_rules! shared {
         ///
         /// # Security
         ///
-        /// A few bytes of a message can refer to much that was sent before, and what is shared can
-        /// itself share. `Hash`, `Ord`, `Debug` and `clone` of a nested value walk over it as if it
-        /// were a tree, which can take exponentially long.
+        /// A few bytes of a message can refer to much that was sent before, and a shared value can itself
+        /// share others. `Hash`, `Ord`, `Debug` and `clone` of a nested value walk over it as if it were a
+        /// tree, which can take exponentially long.
         impl<T: Object> Object for $pointer<T> {
             fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
                 let address = $pointer::as_ptr(self).addr();

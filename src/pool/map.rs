@@ -17,16 +17,16 @@ use crate::transport::Step;
 impl<A: Object, R: Object + Send> Pool<(A,), R> {
     /// Calls the function for each item, and returns the results in the order of the items.
     ///
-    /// As many calls run at once as the pool has workers. Items are taken as workers become free, and not
-    /// before, so they may be without end. Nothing happens before the first result is asked for.
+    /// As many calls run at once as the pool has workers. An item is taken from the iterator when a worker is
+    /// free for it, so the iterator may be infinite. No call starts before you ask for the first result.
     ///
     /// Dropping the iterator ends the calls that are running.
     pub fn map<I: IntoIterator<Item = A>>(&self, items: I) -> Map<A, R, I::IntoIter> {
         Map(Running::new(self, items.into_iter()))
     }
 
-    /// Does the same as [`map`](Self::map), and returns the results as they come, each with the position of its
-    /// item.
+    /// Calls the function for each item, as [`map`](Self::map) does, and returns the results as they arrive,
+    /// each with the position of its item.
     pub fn map_unordered<I: IntoIterator<Item = A>>(
         &self,
         items: I,

@@ -28,11 +28,11 @@ use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
 use crate::transport::Outbox;
 
-/// Confined children that have started already and wait for calls of one function.
+/// A pool of confined children that have already started, and wait for calls of one function.
 ///
-/// To start a confined child takes some tenths of a millisecond; one that waits answers in some tens of
-/// microseconds. Every call still meets a process that has seen no other input: a child answers one call, and
-/// is replaced in the background.
+/// Starting a confined child takes a few tenths of a millisecond. A child that waits answers in a few tens of
+/// microseconds. Each child answers one call and is then replaced in the background, so no process ever sees
+/// two inputs.
 ///
 /// `A` are the function's arguments as a tuple, `R` is its result. Clones share one pool. When the last one is
 /// dropped, its children end.
@@ -58,27 +58,27 @@ use crate::transport::Outbox;
 ///
 /// # What is fixed
 ///
-/// The policy, the values of its variables, the environment and the standard descriptors are those that the pool
-/// was built with. Paths that the policy grants are opened when a child is started. A child inherits what it inherits (priorities, umask, …) from the thread that built the
-/// pool. If the thread that calls has other credentials, or may run on other processors, than the spares were
-/// started with, they are given up, and the call starts a child.
+/// The policy, the values of its variables, the environment and the standard descriptors are those that the
+/// pool was built with. Paths that the policy grants are opened when a child is started. A child inherits its
+/// priorities, umask and other settings from the thread that built the pool. If the calling thread has other
+/// credentials than the spares were started with, or may run on other processors, the spares are given up,
+/// and the call starts a child.
 ///
 /// # Time
 ///
-/// A call's deadline counts from when it is given to a child, and the keeper enforces it even while all
-/// threads of the program are busy. How long a call may wait for a worker is up to
-/// [`run_timeout`](Self::run_timeout).
+/// The deadline of a call starts when a child gets the call. The keeper enforces it, even while all threads
+/// of the program are busy. To bound the wait for a worker, use [`run_timeout`](Self::run_timeout).
 ///
-/// # What a call returns before
+/// # After the answer
 ///
-/// A call returns when the answer has arrived. The child exits after that, so the last of what it printed may
-/// come later. It is killed if it has not exited after two seconds, or if more children than there are workers
-/// (at least four) linger.
+/// A call returns when the answer has arrived. The child exits after that, so the end of its output may
+/// arrive later. It is killed if it has not exited after two seconds, or if more children linger than there
+/// are workers (or more than four, if there are fewer workers).
 ///
 /// # Memory
 ///
-/// Arguments arrive after the child has been confined. So they count toward the `memory` that its policy
-/// allows, which those of an ordinary call do not.
+/// Arguments arrive after the child has confined itself, so they count towards the `memory` of its policy.
+/// Those of an ordinary call do not.
 #[derive(Debug)]
 pub struct Pool<A: Object, R: Object + Send> {
     inner: Arc<Inner<A, R>>,
@@ -110,7 +110,7 @@ impl<A: Object, R: Object + Send> Drop for Inner<A, R> {
     }
 }
 
-/// A pool that is being set up. Created by [`Pool::of`].
+/// The options of a pool. Created by [`Pool::of`].
 #[must_use = "nothing is started before `build`"]
 #[derive(Debug)]
 pub struct PoolBuilder<A: Object, R: Object + Send> {
@@ -126,7 +126,7 @@ pub struct PoolBuilder<A: Object, R: Object + Send> {
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
 impl<A: Object, R: Object + Send> Pool<A, R> {
-    /// Sets up a pool of children that run `function`.
+    /// Returns a builder for a pool of children that run `function`.
     pub fn of<F: Func<Args = A, Output = R>>(_: F) -> PoolBuilder<A, R> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         PoolBuilder {
@@ -142,7 +142,7 @@ impl<A: Object, R: Object + Send> Pool<A, R> {
         }
     }
 
-    /// Returns what the pool has done so far, and does now.
+    /// Returns the pool's counts: its calls so far, and its children now.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (running, waiting) = self.inner.queue.counts();
@@ -154,14 +154,14 @@ impl<A: Object, R: Object + Send> Pool<A, R> {
         }
     }
 
-    /// Takes no more calls, and ends the spares. Calls that wait for a worker fail with
-    /// [`Error::PoolClosed`]. Those that are running go on.
+    /// Closes the pool to further calls, and ends the spares. Calls that wait for a worker fail with
+    /// [`Error::PoolClosed`]. Running calls continue.
     pub fn close(&self) {
         self.inner.queue.close();
         self.inner.stock.close();
     }
 
-    /// Takes no more calls, ends the spares, and waits until the calls that are running have ended.
+    /// Closes the pool to further calls, ends the spares, and waits until the running calls have ended.
     ///
     /// # Cancel safety
     ///
@@ -273,26 +273,26 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
 }
 
 impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
-    /// Sets how many calls run at once. By default, as many as there are processors. Further calls wait, in
+    /// Sets how many calls run at once. The default is the number of processors. Further calls wait, in
     /// order.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers.max(1);
         self
     }
 
-    /// Sets how many children wait, beside those that are running calls. By default, as many as there are
+    /// Sets how many children wait, beside those that are running calls. The default is the number of
     /// processors. With 0, each call starts its child.
     ///
-    /// Enough for the calls that come at the same moment is enough: [`PoolStats::misses`] counts those for which
-    /// there was none. Each takes some memory of its own (`benches/` measures how much), a process id, and four
-    /// descriptors of the program.
+    /// Choose enough for the calls that come at the same moment. [`PoolStats::misses`] counts the calls that
+    /// found no spare. Each spare takes some memory of its own (`benches/` measures how much), a process id,
+    /// and four descriptors of the program.
     pub fn spares(mut self, spares: usize) -> Self {
         self.spares = spares;
         self
     }
 
-    /// Sets after which time without a call the spares are ended. By default, 60 seconds. The next call starts
-    /// its own child, and brings back the spares.
+    /// Sets the time without a call after which the spares are ended. The default is 60 seconds. The next
+    /// call starts its own child, and brings back the spares.
     pub fn idle_time(mut self, time: Duration) -> Self {
         self.idle_time = time;
         self
@@ -341,7 +341,7 @@ impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
         self
     }
 
-    /// Starts the first spare and a thread that looks after the others.
+    /// Builds the pool: starts the first spare, and a thread that keeps the others.
     ///
     /// # Errors
     ///

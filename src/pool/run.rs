@@ -51,7 +51,7 @@ macro_rules! calls {
             ///
             /// # Cancel safety
             ///
-            /// Dropping the future kills the child, or leaves the line of those who wait for a worker.
+            /// Dropping the future kills the child, or gives up the place in the queue for a worker.
             #[cfg(feature = "tokio")]
             pub async fn run_tokio(&self, $($name: $type),*) -> Result<Output, Error> {
                 self.inner.run_async::<crate::tokio::Tokio>(($($name,)*)).await
@@ -65,7 +65,7 @@ macro_rules! calls {
             ///
             /// # Cancel safety
             ///
-            /// Dropping the future kills the child, or leaves the line of those who wait for a worker.
+            /// Dropping the future kills the child, or gives up the place in the queue for a worker.
             #[cfg(feature = "smol")]
             pub async fn run_smol(&self, $($name: $type),*) -> Result<Output, Error> {
                 self.inner.run_async::<crate::smol::Smol>(($($name,)*)).await

@@ -1,4 +1,4 @@
-//! `Stats`: what a pool has done, to choose its size by.
+//! `PoolStats`: the counts by which to choose the size of a pool.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -102,7 +102,7 @@ impl<T: Object, W: Reactor> Child<T, W> {
         }
     }
 
-    /// Waits for at most `timeout` until the child has exited, and returns the function's result.
+    /// Waits until the child has exited, but for at most `timeout`, and returns the function's result.
     /// Returns `None` if the child is still running.
     ///
     /// # Errors

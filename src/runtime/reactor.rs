@@ -1,4 +1,4 @@
-//! `Reactor`: what is asked of a runtime. It waits for descriptors and for time, and decides nothing.
+//! `Reactor`: the interface to a runtime, which waits for descriptors and for time, and decides nothing.
 
 use std::fmt::Debug;
 use std::future::poll_fn;
@@ -11,7 +11,8 @@ use crate::sys::readiness::Held;
 use crate::transport::{Interest, WaitFor};
 
 /// An asynchronous runtime that this library can wait in: [`Tokio`](crate::tokio::Tokio) or
-/// [`Smol`](crate::smol::Smol). It cannot be implemented elsewhere, since what is registered has no public name.
+/// [`Smol`](crate::smol::Smol). It cannot be implemented elsewhere, since the type of a registered descriptor
+/// has no public name.
 pub trait Reactor: Debug + Send + Sync + Sized + 'static {
     /// A descriptor that the runtime watches.
     type Source: Debug + Send + Sync;

@@ -46,7 +46,7 @@ pub fn encode_into<T: Object>(value: &T, bytes: &mut Vec<u8>) -> Result<(), Enco
     }
 }
 
-/// Decodes what [`to_bytes`] encoded.
+/// Decodes a value that [`to_bytes`] has encoded.
 ///
 /// # Errors
 ///

@@ -4,7 +4,7 @@ use crate::object::debug_as_text;
 
 /// Why the packets of a peer are not a message.
 ///
-/// The channel cannot be used any more, because it is not known where the next message begins.
+/// The channel cannot be used any more, because the beginning of the next message is not known.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -76,8 +76,8 @@ pub enum ProtocolError {
         /// The number that is next.
         expected_piece: u32,
     },
-    /// A piece is said to be in a slot of shared memory, and this end shares none with the peer for this message,
-    /// or not so many.
+    /// A packet refers to a slot of shared memory, and this end shares no memory with the peer for this
+    /// message, or has fewer slots.
     #[error("a piece in slot {slot} of shared memory, which is not one that this end looks into")]
     Slot {
         /// The number of the slot.
@@ -89,10 +89,10 @@ pub enum ProtocolError {
     /// The peer closed the channel in the middle of a message.
     #[error("the end of the channel in the middle of a message")]
     Unfinished,
-    /// Descriptors arrived with what a child prints.
+    /// Descriptors arrived with a child's output.
     #[error("descriptors over standard output or standard error, which carry text only")]
     Output,
-    /// Another message followed where none may.
+    /// Another message followed although none may.
     #[error("a second answer")]
     Surplus,
 }

@@ -1,4 +1,4 @@
-//! The keepers of this process: which there are, which one suits a call, and their end.
+//! The keepers of this process: a list of them, the choice of one for a call, and their end.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -87,8 +87,8 @@ pub fn end() {
     keepers.not_prepared.clear();
 }
 
-/// Has prepared state prepared anew: the next call of a function with `preload` starts another process that
-/// calls the function named there. For when the files that it read have changed.
+/// Discards prepared state: the next call of a function with `preload` starts another process, which prepares
+/// it again. Call this if the files that the state was read from have changed.
 ///
 /// Calls in progress are not affected. Spare children of pools that share the old state are replaced.
 pub fn reload() {
