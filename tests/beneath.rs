@@ -11,7 +11,7 @@ use support::Directory;
 fn main() {
     crossmist::init();
     support::main(
-        cases![the_kernel_is_not_granted_with_what_it_is_mounted_beneath needs Root Truncation],
+        cases![a_folder_does_not_grant_kernel_file_systems_beneath_it needs Root Truncation],
         cases![],
     );
 }
@@ -38,7 +38,7 @@ fn mount_new(kind: &str, on: &Path) {
     mount(Some(kind), on, Some(kind), MsFlags::empty(), None::<&str>).unwrap();
 }
 
-fn the_kernel_is_not_granted_with_what_it_is_mounted_beneath() {
+fn a_folder_does_not_grant_kernel_file_systems_beneath_it() {
     // Nobody else sees the mounts.
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

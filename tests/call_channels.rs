@@ -20,14 +20,14 @@ fn main() {
     support::main(
         cases![
             a_channel_ends_with_its_child_wherever_that_put_its_end,
-            what_was_sent_before_the_end_is_received,
+            messages_sent_before_the_end_are_received,
             an_end_that_is_passed_on_by_its_type_lives_on,
             each_message_is_held_to_the_policy,
             all_messages_together_are_held_to_the_policy,
             an_end_that_is_passed_later_is_held_to_the_policy,
-            who_makes_its_messages_costly_is_ended,
-            who_makes_sending_to_it_costly_is_ended,
-            who_makes_its_answer_costly_is_ended,
+            a_child_that_makes_its_messages_costly_is_ended,
+            a_child_that_makes_sending_to_it_costly_is_ended,
+            a_child_that_makes_its_answer_costly_is_ended,
             what_is_slow_to_come_costs_nothing,
         ],
         &[],
@@ -96,7 +96,7 @@ fn sends_and_parks(mut end: Sender<u64>, count: u64) -> Option<File> {
     park(&end.into())
 }
 
-fn what_was_sent_before_the_end_is_received() {
+fn messages_sent_before_the_end_are_received() {
     let (end, mut receiver) = channel::<u64>().unwrap();
     let child = sends_and_parks.spawn(end, 100).unwrap();
     wait_until_gone(child.id().unwrap());
@@ -347,7 +347,7 @@ fn sends_at_a_price(mut numbers: Sender<u64>, is_costly: bool) {
     }
 }
 
-fn who_makes_its_messages_costly_is_ended() {
+fn a_child_that_makes_its_messages_costly_is_ended() {
     let policy = crowded();
     // The control: the same program without the watches.
     let (end, mut numbers) = channel().unwrap();
@@ -392,7 +392,7 @@ fn reads_at_a_price(mut numbers: Receiver<u64>, mut ready: Sender<()>, is_costly
     numbers.into_iter().for_each(drop);
 }
 
-fn who_makes_sending_to_it_costly_is_ended() {
+fn a_child_that_makes_sending_to_it_costly_is_ended() {
     let policy = crowded();
     for timeout in [None, Some(patience(Duration::from_secs(30)))] {
         let send_all = |is_costly| {
@@ -460,7 +460,7 @@ fn answers_at_a_price(is_costly: bool) -> Vec<u8> {
     raw::exit(0)
 }
 
-fn who_makes_its_answer_costly_is_ended() {
+fn a_child_that_makes_its_answer_costly_is_ended() {
     let policy = crowded();
     assert_eq!(answers_at_a_price.sandbox(&policy).run(false).unwrap(), [1]);
     let result = within(Duration::from_secs(60), || {

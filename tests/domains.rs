@@ -14,9 +14,9 @@ fn main() {
     crossmist::init();
     support::main(
         cases![
-            what_forks_faster_than_it_is_killed_ends_at_once needs Root,
+            a_fork_storm_ends_at_once needs Root,
             a_storm_ends_with_its_program needs Root,
-            who_has_given_up_root_gets_nothing_from_the_keeper needs Root,
+            a_program_that_gave_up_root_gets_nothing_from_the_keeper needs Root,
         ],
         cases![helper_starts_a_storm],
     );
@@ -81,7 +81,7 @@ fn start_storm(policy: &SandboxPolicy) -> (crossmist::Child<()>, u32) {
     (child, user)
 }
 
-fn what_forks_faster_than_it_is_killed_ends_at_once() {
+fn a_fork_storm_ends_at_once() {
     let policy = forker();
     for _ in 0..3 {
         let (child, user) = start_storm(&policy);
@@ -132,7 +132,7 @@ fn adds(x: u64, y: u64) -> u64 {
     x + y
 }
 
-fn who_has_given_up_root_gets_nothing_from_the_keeper() {
+fn a_program_that_gave_up_root_gets_nothing_from_the_keeper() {
     let status = raw::in_fork(|| {
         let sockets = || {
             let all = support::descriptors().into_iter();

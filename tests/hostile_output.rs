@@ -17,9 +17,9 @@ fn main() {
     support::main(
         cases![
             memory_that_never_comes_holds_up_no_other needs Fuse,
-            who_makes_its_output_costly_is_ended_and_holds_up_no_other,
-            who_prints_much_is_not_ended,
-            no_descriptor_is_taken_from_where_a_child_prints,
+            a_child_that_makes_its_output_costly_is_ended_and_holds_up_no_other,
+            a_child_that_prints_much_is_not_ended,
+            no_descriptor_is_taken_from_a_childs_output,
             standard_error_is_a_stream_in_one_direction,
         ],
         &[],
@@ -131,7 +131,7 @@ fn prints_at_a_price(mut ready: Sender<u32>, is_costly: bool) {
     }
 }
 
-fn who_makes_its_output_costly_is_ended_and_holds_up_no_other() {
+fn a_child_that_makes_its_output_costly_is_ended_and_holds_up_no_other() {
     let (ready, mut is_ready) = channel().unwrap();
     // The control: the same program without the watches.
     let policy = crowded();
@@ -167,7 +167,7 @@ fn prints(bytes: usize, at_a_time: usize) {
     }
 }
 
-fn who_prints_much_is_not_ended() {
+fn a_child_that_prints_much_is_not_ended() {
     for (bytes, at_a_time) in [(20_000, 1), (4 << 20, 80), (64 << 20, 3 << 20)] {
         prints.run(bytes, at_a_time).unwrap();
     }
@@ -193,7 +193,7 @@ fn sends_unconfined(file: File) -> bool {
     raw::send_with(ours.as_raw_fd(), b"beside", &[file.as_raw_fd()], 0).is_ok()
 }
 
-fn no_descriptor_is_taken_from_where_a_child_prints() {
+fn no_descriptor_is_taken_from_a_childs_output() {
     let open = || File::open("/proc/self/exe").unwrap();
     // The control: such a function sends descriptors.
     assert!(sends_unconfined.run(open()).unwrap());

@@ -22,10 +22,10 @@ fn main() {
             limits_that_the_program_lowers_bind_its_children,
             the_kernel_ends_a_child_as_readily_as_the_program,
             a_program_in_another_control_group_takes_its_children_along needs Root,
-            what_landlock_denies_the_program_it_denies_its_children,
-            what_landlock_denies_a_plain_user_it_denies_its_children needs Root,
+            landlock_restrictions_of_the_program_bind_its_children,
+            landlock_restrictions_of_a_plain_user_bind_its_children needs Root,
             a_program_that_may_execute_nothing_is_told_so,
-            what_a_filter_denies_the_program_it_denies_its_children,
+            a_filter_of_the_program_binds_its_children,
             threads_that_restrict_nothing_share_a_keeper,
             a_keeper_is_ended_and_the_next_call_has_another,
             a_keeper_ends_though_a_copy_of_the_program_holds_its_socket,
@@ -291,7 +291,7 @@ fn give_up_connecting() {
     assert_eq!(status.ruleset, landlock::RulesetStatus::FullyEnforced);
 }
 
-fn what_landlock_denies_the_program_it_denies_its_children() {
+fn landlock_restrictions_of_the_program_bind_its_children() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     assert_eq!(connect.run(port).unwrap(), Ok(()));
@@ -305,7 +305,7 @@ fn what_landlock_denies_the_program_it_denies_its_children() {
     assert_eq!(add.run(1, 2).unwrap(), 3);
 }
 
-fn what_landlock_denies_a_plain_user_it_denies_its_children() {
+fn landlock_restrictions_of_a_plain_user_bind_its_children() {
     use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
     let (user, group) = (Uid::from_raw(61_234), Gid::from_raw(61_234));
     setgroups(&[]).unwrap();
@@ -313,7 +313,7 @@ fn what_landlock_denies_a_plain_user_it_denies_its_children() {
     setresuid(user, user, user).unwrap();
     // As of a program that a user has started.
     nix::sys::prctl::set_dumpable(true).unwrap();
-    what_landlock_denies_the_program_it_denies_its_children();
+    landlock_restrictions_of_the_program_bind_its_children();
 }
 
 fn a_program_that_may_execute_nothing_is_told_so() {
@@ -365,7 +365,7 @@ fn deny(call: libc::c_long, errno: u32) {
     assert_eq!(result, 0);
 }
 
-fn what_a_filter_denies_the_program_it_denies_its_children() {
+fn a_filter_of_the_program_binds_its_children() {
     assert_eq!(ask.run().unwrap(), Ok(()));
     deny(libc::SYS_getsid, 77);
     assert_eq!(ask_here(), Err(77));

@@ -26,7 +26,7 @@ fn main() {
         cases![
             a_lent_file_grows_and_is_never_cut_short,
             a_memory_object_of_ones_own_is_handed_up_at_any_length,
-            only_who_can_send_a_memory_object_seals_one,
+            only_a_child_that_can_send_a_memory_object_seals_one,
             the_timeouts_of_a_lent_socket_stay needs Ports,
             no_file_is_made_with_a_set_user_id_bit needs Truncation,
             no_path_is_opened_to_name_it,
@@ -183,7 +183,7 @@ fn seals_and_sends(file: File) -> Result<Option<File>, i32> {
     Ok(Some(file))
 }
 
-fn only_who_can_send_a_memory_object_seals_one() {
+fn only_a_child_that_can_send_a_memory_object_seals_one() {
     // The control.
     let lent = memory_object();
     assert_eq!(

@@ -32,7 +32,7 @@ fn main() {
     crossmist::init();
     support::main(
         cases![
-            what_libraries_do_on_their_own_account_is_answered_in_every_policy,
+            calls_that_libraries_make_on_their_own_account_are_answered_in_every_policy,
             every_question_stands_once_in_the_table,
             a_pool_of_a_thread_a_processor_fits_the_limit needs Root,
             a_thread_beyond_the_limit_is_an_error_that_names_it needs Root,
@@ -66,7 +66,7 @@ fn unconfined(number: usize) -> Result<i64, i32> {
     (QUESTIONS[number].ask)()
 }
 
-fn what_libraries_do_on_their_own_account_is_answered_in_every_policy() {
+fn calls_that_libraries_make_on_their_own_account_are_answered_in_every_policy() {
     let policies = confined_policies();
     let mut wrong = Vec::new();
     for (number, question) in QUESTIONS.iter().enumerate() {

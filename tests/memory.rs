@@ -12,8 +12,8 @@ fn main() {
     crossmist::init();
     support::main(
         cases![
-            what_lies_ready_is_part_of_what_may_be_written,
-            more_that_lies_ready_than_may_be_written_ends_the_call_with_the_numbers,
+            reserved_memory_counts_towards_the_memory_that_may_be_written,
+            more_reserved_memory_than_the_limit_ends_the_call_with_the_numbers,
             what_was_passed_is_not_counted_again,
         ],
         cases![],
@@ -59,7 +59,7 @@ fn policy(memory: &str, launch: &str) -> SandboxPolicy {
     SandboxPolicy::from_toml("bounded", &text).unwrap()
 }
 
-fn what_lies_ready_is_part_of_what_may_be_written() {
+fn reserved_memory_counts_towards_the_memory_that_may_be_written() {
     for launch in ["fork", "exec"] {
         // The control: it is the limit that ends it.
         let filled = fill.sandbox(&policy("512MiB", launch)).run(150 * MIB);
@@ -88,7 +88,7 @@ fn what_lies_ready_is_part_of_what_may_be_written() {
     }
 }
 
-fn more_that_lies_ready_than_may_be_written_ends_the_call_with_the_numbers() {
+fn more_reserved_memory_than_the_limit_ends_the_call_with_the_numbers() {
     for launch in ["fork", "exec"] {
         let result = fill.sandbox(&policy("64MiB", launch)).run(MIB);
         let Err(error @ Error::Confine { .. }) = result else {

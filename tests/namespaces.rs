@@ -21,15 +21,15 @@ fn main() {
         cases![
             a_child_without_a_network_reaches_no_address needs Root Ports,
             a_child_without_a_network_reaches_none_after_execve needs Root Ports,
-            a_network_of_its_own_confines_tcp_where_landlock_knows_no_ports needs Root,
+            a_network_of_its_own_confines_tcp_if_landlock_knows_no_ports needs Root,
             children_that_could_meet_in_a_network_have_one_each needs Root,
             children_without_a_network_see_none_of_each_others_ports needs Root Ports,
             the_next_child_is_back_in_the_programs_network needs Root Ports,
             a_plain_user_gets_the_right_from_a_user_namespace needs Root UserNamespaces Ports,
             root_without_the_right_gives_users_of_their_own_in_a_user_namespace needs Root UserNamespaces,
             root_can_have_a_user_namespace_as_well needs Root UserNamespaces,
-            what_cannot_be_created_stops_the_call needs Root,
-            what_cannot_be_created_is_reported_if_the_policy_says_so needs Root,
+            a_namespace_that_cannot_be_created_stops_the_call needs Root,
+            a_namespace_that_cannot_be_created_is_reported_if_the_policy_says_so needs Root,
             the_end_of_the_keepers_ends_children_in_namespaces needs Root UserNamespaces,
             a_child_with_processes_of_its_own_has_no_other_in_sight needs Root,
             an_end_in_a_pid_namespace_is_told_as_any_other needs Root,
@@ -155,7 +155,7 @@ fn a_child_without_a_network_reaches_none_after_execve() {
     reaches_no_address("exec", &[Namespace::Network]);
 }
 
-fn a_network_of_its_own_confines_tcp_where_landlock_knows_no_ports() {
+fn a_network_of_its_own_confines_tcp_if_landlock_knows_no_ports() {
     assert!(inside(|| (), "helper_without_ports", &[]).success());
 }
 
@@ -309,7 +309,7 @@ const NO_USER_NAMESPACE: Refused = Refused::with(
     libc::EPERM,
 );
 
-fn what_cannot_be_created_stops_the_call() {
+fn a_namespace_that_cannot_be_created_stops_the_call() {
     let user = || enter::become_user(4242);
     assert!(inside(user, "helper_is_refused", &[]).success());
 }
@@ -350,7 +350,7 @@ fn helper_is_refused() {
     refused("[namespaces]\nuser = \"own\"\n", &parts);
 }
 
-fn what_cannot_be_created_is_reported_if_the_policy_says_so() {
+fn a_namespace_that_cannot_be_created_is_reported_if_the_policy_says_so() {
     let user = || enter::become_user(4242);
     assert!(inside(user, "helper_does_without", &[]).success());
 }

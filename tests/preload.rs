@@ -73,7 +73,7 @@ fn state_is_prepared_once_and_shared() {
     assert!(!without_preload.run().unwrap());
 }
 
-fn what_it_leaves_open_is_closed_in_the_children() {
+fn descriptors_that_preload_leaves_open_are_closed_in_the_children() {
     assert!(!is_left_open.run().unwrap());
     // The control: such a number is open where it was opened.
     prepare_numbers();
@@ -251,7 +251,7 @@ fn allocates(mebibytes: usize) -> usize {
 }
 
 /// The limit is about what a call asks for, beside what was prepared.
-fn memory_counts_from_what_was_prepared() {
+fn memory_counts_from_the_prepared_state() {
     assert_eq!(allocates.run(32).unwrap(), 32);
     let result = allocates.run(128);
     assert!(matches!(result, Err(Error::Limit { .. })), "{result:?}");
@@ -259,14 +259,14 @@ fn memory_counts_from_what_was_prepared() {
 
 const CASES: &[Case] = cases![
     state_is_prepared_once_and_shared,
-    what_it_leaves_open_is_closed_in_the_children,
+    descriptors_that_preload_leaves_open_are_closed_in_the_children,
     it_can_be_prepared_ahead_and_anew,
     the_end_of_keepers_ends_those_that_were_replaced,
     pools_share_it_and_replace_what_is_old,
     what_it_takes_to_prepare_is_no_time_of_a_call,
     a_failure_says_what_failed,
     a_failure_is_not_repeated_by_every_call,
-    memory_counts_from_what_was_prepared,
+    memory_counts_from_the_prepared_state,
     a_fresh_image_cannot_share_it,
 ];
 

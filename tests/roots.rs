@@ -20,12 +20,12 @@ fn main() {
             only_granted_paths_exist needs Root Truncation,
             only_granted_paths_exist_after_execve needs Root Truncation,
             a_plain_user_gets_the_right_from_a_user_namespace needs Root UserNamespaces Truncation,
-            what_is_not_granted_for_writing_is_mounted_read_only needs Root Truncation,
-            a_path_has_what_is_granted_above_it needs Root Truncation,
+            paths_not_granted_for_writing_are_mounted_read_only needs Root Truncation,
+            a_path_has_the_rights_that_are_granted_above_it needs Root Truncation,
             nothing_else_is_mounted needs Root Truncation,
             a_policy_without_paths_has_an_empty_root needs Root,
             a_folder_that_is_moved_during_the_call_is_not_mistaken needs Root Truncation,
-            what_cannot_be_created_stops_the_call_or_is_reported needs Root,
+            a_root_that_cannot_be_created_stops_the_call_or_is_reported needs Root,
         ],
         cases![helper_finds_only_granted_paths, helper_without_the_right],
     );
@@ -151,7 +151,7 @@ fn helper_finds_only_granted_paths() {
     child.join().unwrap().unwrap();
 }
 
-fn what_is_not_granted_for_writing_is_mounted_read_only() {
+fn paths_not_granted_for_writing_are_mounted_read_only() {
     let directory = folder(&["read/file", "write/file"]);
     let path = |name: &str| directory.path().join(name);
     let grants = format!(
@@ -177,7 +177,7 @@ fn what_is_not_granted_for_writing_is_mounted_read_only() {
     }
 }
 
-fn a_path_has_what_is_granted_above_it() {
+fn a_path_has_the_rights_that_are_granted_above_it() {
     let directory = folder(&["top/file", "top/in/file", "top/in/deep/file", "one"]);
     let path = |name: &str| directory.path().join(name);
     let grants = format!(
@@ -264,7 +264,7 @@ fn a_folder_that_is_moved_during_the_call_is_not_mistaken() {
     assert_eq!(child.join().unwrap().unwrap(), "in/file");
 }
 
-fn what_cannot_be_created_stops_the_call_or_is_reported() {
+fn a_root_that_cannot_be_created_stops_the_call_or_is_reported() {
     let user = || enter::become_user(4242);
     assert!(inside(user, "helper_without_the_right").success());
 }

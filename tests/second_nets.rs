@@ -16,7 +16,7 @@ fn main() {
     support::main(
         cases![
             a_confined_call_has_every_second_net_of_the_kernel,
-            what_a_kernel_lacks_below_the_wall_is_reported_and_the_wall_stands,
+            a_missing_second_net_is_reported_and_the_wall_stands,
             a_second_net_that_fails_otherwise_stops_the_child,
             a_policy_can_insist_on_a_second_net,
             a_second_net_is_insisted_on_to_the_last_step,
@@ -146,7 +146,7 @@ fn a_confined_call_has_every_second_net_of_the_kernel() {
     assert_eq!(status.landlock_scopes != 0, has(SecondNet::LandlockScope));
 }
 
-fn what_a_kernel_lacks_below_the_wall_is_reported_and_the_wall_stands() {
+fn a_missing_second_net_is_reported_and_the_wall_stands() {
     play("helper_without_second_nets");
 }
 

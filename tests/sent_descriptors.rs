@@ -21,7 +21,7 @@ fn main() {
             what_types_name_is_sent,
             long_messages_need_no_call_that_carries_descriptors,
             a_policy_can_allow_it_whatever_the_types,
-            what_a_policy_allows_is_refused_by_the_programs_ends needs Refusal,
+            the_programs_ends_refuse_descriptors_that_a_policy_allows needs Refusal,
             ends_refuse_what_their_types_do_not_name needs Refusal,
             an_end_without_its_type_takes_descriptors needs Refusal,
         ],
@@ -217,7 +217,7 @@ fn tries_all(up: Sender<u64>, down: Receiver<u64>, both: Duplex<u64, u64>) -> [O
     ]
 }
 
-fn what_a_policy_allows_is_refused_by_the_programs_ends() {
+fn the_programs_ends_refuse_descriptors_that_a_policy_allows() {
     // The first net is off.
     let text = "format = 1\nextends = [\"pure\"]\n[syscalls]\nallow = [\"@send-descriptors\"]\n";
     let policy = SandboxPolicy::from_toml("own", text).unwrap();

@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_child_that_holds_all_slots_is_served_through_the_socket,
     a_child_that_stops_reading_meets_its_deadline,
     a_child_that_dies_in_the_middle_leaves_an_error,
-    what_a_child_writes_later_reaches_nobody,
+    later_writes_of_a_child_reach_nobody,
 ];
 
 const LENGTH: usize = 12 << 20;
@@ -324,7 +324,7 @@ fn scribbles_on(mut duplex: Duplex<u8, Vec<u8>>) {
     std::process::exit(0);
 }
 
-fn what_a_child_writes_later_reaches_nobody() {
+fn later_writes_of_a_child_reach_nobody() {
     let (mut bad, theirs) = duplex::<Vec<u8>, u8>().unwrap();
     let child = scribbles_on
         .builder()

@@ -134,7 +134,7 @@ fn the_table_of_runs_agrees_with_the_header() {
 }
 
 #[test]
-fn memory_is_taken_for_what_has_arrived_not_for_what_is_announced() {
+fn memory_is_reserved_for_arrived_bytes_not_for_announced_ones() {
     for begin in [header(200 << 20, 0, 0), header(4, 1, 200 << 20)] {
         let mut first = begin;
         if first[12] == 1 {

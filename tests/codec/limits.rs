@@ -141,7 +141,7 @@ impl Object for Lists {
 }
 
 #[test]
-fn what_nested_containers_reserve_ahead_is_bounded_together() {
+fn nested_containers_reserve_within_one_bound() {
     // Each of 128 lists announces as many elements as its rest could hold.
     let length = 1 << 20;
     let mut bytes = Vec::new();
@@ -236,7 +236,7 @@ fn memory_limits_hold_for_a_type_much_larger_than_its_bytes() {
 }
 
 #[test]
-fn small_allocations_count_for_what_they_take() {
+fn small_allocations_count_with_their_overhead() {
     /// Receives `count` elements under a limit of 4 MiB.
     fn receive<T: Object + Send + Sync>(
         count: usize,

@@ -201,7 +201,7 @@ fn memory_is_counted_for_a_type_much_larger_than_its_bytes() {
 }
 
 #[test]
-fn small_allocations_count_for_what_they_take() {
+fn small_allocations_count_with_their_overhead() {
     use crossmist::{ChannelError, Limits, channel};
     // 8 bytes in the list, 32 of the heap, and one for the number itself.
     for (count, fits) in [(100_000, true), (110_000, false)] {

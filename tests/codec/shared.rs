@@ -93,7 +93,7 @@ fn reference(number: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_reference_to_what_is_not_complete_is_refused() {
+fn a_reference_to_an_incomplete_object_is_refused() {
     let expected = "the number of a complete `alloc::rc::Rc<codec::shared::Node>`";
     // A node whose only successor is number 0: itself.
     let itself = [&[NEW, 1, 0, 0, 0][..], &reference(0)].concat();

@@ -14,7 +14,7 @@ use crate::cases;
 use crate::support::{Case, Directory};
 
 pub(crate) const CASES: &[Case] = cases![
-    what_no_parser_does_is_denied_exactly_so,
+    calls_that_no_parser_makes_are_denied_exactly_so,
     other_architectures_are_killed,
     no_datagram_leaves_a_pair,
     memory_is_never_writable_and_executable_by_that_layer_alone needs WriteExecute,
@@ -113,7 +113,7 @@ fn attempts() -> Vec<(&'static str, Attempt, Outcome, Outcome)> {
     ]
 }
 
-fn what_no_parser_does_is_denied_exactly_so() {
+fn calls_that_no_parser_makes_are_denied_exactly_so() {
     let directory = Directory::new();
     let victim = directory.path().join("victim");
     let path = victim.to_str().unwrap().to_owned();

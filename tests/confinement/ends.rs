@@ -13,7 +13,7 @@ use crate::support::{self, Case, raw, this_program, within};
 pub(crate) const CASES: &[Case] = cases![
     every_end_has_an_error_of_its_own,
     a_child_that_stops_or_stays_is_ended_at_its_deadline,
-    a_child_ends_without_what_programs_do_at_their_end,
+    a_child_ends_without_handlers_of_atexit,
 ];
 
 pub(crate) const HELPERS: &[Case] = cases![helper_prints_from_c];
@@ -191,7 +191,7 @@ fn prints_from_c(stays: bool) {
     assert!(!stays, "and a panic");
 }
 
-fn a_child_ends_without_what_programs_do_at_their_end() {
+fn a_child_ends_without_handlers_of_atexit() {
     let printed = |call: &dyn Fn(OwnedFd)| {
         let (mut reading, writing) = std::io::pipe().unwrap();
         call(writing.into());

@@ -14,7 +14,7 @@ use crate::reports::panics;
 use crate::support::{Case, Holdings, raw, this_program, within};
 
 pub(crate) const CASES: &[Case] = cases![
-    what_a_child_says_is_true,
+    a_childs_status_is_true,
     a_child_has_what_it_was_given_and_nothing_else,
     a_child_runs_as_nobody_else needs Root,
     a_program_without_privileges_confines needs Root,
@@ -41,7 +41,7 @@ fn waits_anew(time: Duration) {
     std::thread::sleep(time);
 }
 
-fn what_a_child_says_is_true() {
+fn a_childs_status_is_true() {
     let time = Duration::from_secs(30);
     says_true(waits.spawn(time).unwrap(), "waits");
     says_true(waits_anew.spawn(time).unwrap(), "waits_anew");

@@ -16,8 +16,8 @@ use crate::support::{Case, patience, raw, this_program};
 pub(crate) const CASES: &[Case] = cases![
     every_policy_runs_behind_a_container_engines_filter needs Root,
     every_policy_runs_behind_a_filter_of_what_is_documented needs Root,
-    an_old_engines_filter_is_named_where_a_policy_grants_paths_or_ports needs Root,
-    what_an_engines_filter_denies_is_named needs Root,
+    an_old_engines_filter_is_named_if_a_policy_grants_paths_or_ports needs Root,
+    a_call_that_an_engines_filter_denies_is_named needs Root,
     confined_children_have_threads_though_clone3_is_not_permitted needs Root,
 ];
 
@@ -105,7 +105,7 @@ fn every_policy_runs_behind_a_container_engines_filter() {
     });
 }
 
-fn an_old_engines_filter_is_named_where_a_policy_grants_paths_or_ports() {
+fn an_old_engines_filter_is_named_if_a_policy_grants_paths_or_ports() {
     let enter = || {
         enter::load_filter(&[DOCKER, BEFORE_LANDLOCK].concat(), Answer::Allow);
         enter::keep_capabilities(DOCKER_CAPABILITIES);
@@ -176,7 +176,7 @@ fn every_policy_runs_behind_a_filter_of_what_is_documented() {
     });
 }
 
-fn what_an_engines_filter_denies_is_named() {
+fn a_call_that_an_engines_filter_denies_is_named() {
     let status = inside(|| (), "helper_pure", &[]);
     assert!(status.success(), "the control: {status}");
     for (call, said) in [

@@ -17,8 +17,8 @@ pub(crate) const CASES: &[Case] = cases![
     descriptors_with_a_piece_are_refused_and_closed,
     descriptors_that_do_not_fit_the_table_are_refused,
     credentials_are_ignored,
-    what_is_no_file_is_not_taken_for_one,
-    what_is_no_channel_end_is_not_taken_for_one,
+    a_descriptor_that_is_no_file_is_refused,
+    a_descriptor_that_is_no_channel_end_is_refused,
     memory_files_are_files,
 ];
 
@@ -161,7 +161,7 @@ fn give_as_file(descriptor: OwnedFd) -> File {
     descriptor.into()
 }
 
-fn what_is_no_file_is_not_taken_for_one() {
+fn a_descriptor_that_is_no_file_is_refused() {
     let unharmed = Unharmed::so_far();
     let directory = Directory::new();
     let path = directory.path().join("file");
@@ -261,7 +261,7 @@ fn give_end(descriptor: OwnedFd) -> Receiver<u64> {
     raw::exit(4)
 }
 
-fn what_is_no_channel_end_is_not_taken_for_one() {
+fn a_descriptor_that_is_no_channel_end_is_refused() {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket, socketpair};
     let unharmed = Unharmed::so_far();
     let pair = |kind| socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();

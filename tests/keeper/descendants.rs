@@ -12,8 +12,8 @@ use crate::support::{
 };
 
 pub(crate) const CASES: &[Case] = cases![
-    what_children_leave_behind_is_gone_with_them,
-    nothing_is_started_whose_children_would_not_be_found,
+    processes_that_children_leave_behind_end_with_them,
+    a_child_is_refused_if_its_children_would_not_be_found,
     a_traced_child_holds_up_no_other,
     processes_of_another_namespace_are_nobodys_children needs Root,
 ];
@@ -66,7 +66,7 @@ pub(crate) fn forked(deadline: Duration) -> (Child<()>, Vec<u32>) {
     (child, ids)
 }
 
-fn what_children_leave_behind_is_gone_with_them() {
+fn processes_that_children_leave_behind_end_with_them() {
     let (child, ids) = forked(patience(Duration::from_secs(1)));
     assert!(matches!(child.join(), Err(Error::Deadline { .. })));
     within(Duration::from_secs(1), || {
@@ -97,7 +97,7 @@ fn helper_forks() {
     child.join().unwrap();
 }
 
-fn nothing_is_started_whose_children_would_not_be_found() {
+fn a_child_is_refused_if_its_children_would_not_be_found() {
     // The library opens `/proc` at its start: the mounts have to be the program's own by then.
     let mut program = this_program("helper_hides_its_children");
     let begin = || {

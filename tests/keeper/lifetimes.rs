@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = cases![
     the_program_has_no_children,
     a_forked_copy_has_a_keeper_of_its_own,
     a_prefork_server_of_four_calls,
-    what_a_terminal_sends_leaves_the_keeper_alone,
+    signals_from_a_terminal_leave_the_keeper_alone,
 ];
 
 pub(crate) const HELPERS: &[Case] = cases![helper_holds_children, helper_calls_on_interrupt];
@@ -194,7 +194,7 @@ fn helper_calls_on_interrupt() {
     assert_eq!(add.run(5, 7).unwrap(), 12);
 }
 
-fn what_a_terminal_sends_leaves_the_keeper_alone() {
+fn signals_from_a_terminal_leave_the_keeper_alone() {
     let mut program: std::process::Child = {
         let mut command: Command = this_program("helper_calls_on_interrupt");
         command

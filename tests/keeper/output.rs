@@ -10,7 +10,7 @@ use crate::support::{self, Case, patience, stays, this_program, wait_until_gone,
 
 pub(crate) const CASES: &[Case] = cases![
     a_flood_of_standard_error_holds_nobody_up,
-    what_one_child_prints_no_other_has,
+    the_output_of_one_child_is_in_no_other,
     a_flood_holds_up_no_deadline,
     a_reader_of_standard_error_that_stays_away_holds_nobody_up,
 ];
@@ -82,7 +82,7 @@ pub(crate) fn finds(hidden: Vec<u8>, plants: bool) -> usize {
     found
 }
 
-fn what_one_child_prints_no_other_has() {
+fn the_output_of_one_child_is_in_no_other() {
     let secret = format!("the password is {}", std::process::id());
     let hidden: Vec<u8> = secret.bytes().map(|byte| byte ^ MASK).collect();
     let text = "format = 1\nextends = [\"unconfined\"]\n";

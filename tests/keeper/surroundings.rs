@@ -11,8 +11,8 @@ use crate::support::{self, Case, raw, stays, within};
 
 pub(crate) const CASES: &[Case] = cases![
     a_fresh_image_has_a_layout_of_its_own,
-    who_gives_up_privileges_does_not_get_them_back needs Root,
-    who_moves_to_another_network_takes_the_keeper_along needs Root,
+    privileges_that_the_program_gave_up_do_not_come_back needs Root,
+    a_program_that_moves_to_another_network_takes_the_keeper_along needs Root,
     children_are_scheduled_behind_the_keeper needs Root,
 ];
 
@@ -45,7 +45,7 @@ fn reads(file: String) -> (u32, Option<String>) {
     (user, std::fs::read_to_string(file).ok())
 }
 
-fn who_gives_up_privileges_does_not_get_them_back() {
+fn privileges_that_the_program_gave_up_do_not_come_back() {
     use std::os::unix::fs::PermissionsExt;
     let directory = support::Directory::new();
     let secret = directory.path().join("secret");
@@ -86,7 +86,7 @@ fn network() -> std::path::PathBuf {
     std::fs::read_link("/proc/self/ns/net").unwrap()
 }
 
-fn who_moves_to_another_network_takes_the_keeper_along() {
+fn a_program_that_moves_to_another_network_takes_the_keeper_along() {
     let own = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
     let before = own();
     assert_eq!(network.run().unwrap(), before);

@@ -10,7 +10,7 @@ use crate::functions::{add, kill, long_sleep, parent};
 use crate::support::{self, Case, this_program, within};
 
 pub(crate) const CASES: &[Case] = cases![
-    what_was_given_up_is_not_run,
+    a_call_that_was_given_up_is_not_run,
     a_slow_keeper_is_waited_for_while_it_gets_on,
     a_stopped_keeper_holds_a_call_no_longer_than_its_deadline,
     a_keeper_that_starts_slowly_holds_a_call_no_longer_than_its_deadline,
@@ -81,7 +81,7 @@ fn marks(file: std::fs::File) {
     (&file).write_all(b"it ran").unwrap();
 }
 
-fn what_was_given_up_is_not_run() {
+fn a_call_that_was_given_up_is_not_run() {
     let child = long_sleep();
     let keeper = parent(child.id().unwrap());
     let path = std::env::temp_dir().join(format!("crossmist-late-{}", std::process::id()));

@@ -229,7 +229,7 @@ fn a_slot_that_does_not_exist_is_an_error() {
 /// A holder of the other end that does not have the memory can't make the program accept what another process
 /// has put there.
 #[test]
-fn what_was_put_into_a_slot_for_another_message_is_refused() {
+fn a_piece_in_a_slot_of_another_message_is_refused() {
     for other in [0, 1, 8] {
         let error = fault(received_from(|child| {
             begin(child, SLOT_BYTES as u32, 9);
