@@ -72,6 +72,25 @@ fn thumbnails_of_five_formats_can_be_opened_and_look_alike() {
 }
 
 #[test]
+fn several_thumbnails_are_made_at_once_and_a_broken_picture_is_an_error() {
+    let folder = folder("thumbnails");
+    let pictures = ["png", "jpg", "gif"].map(|format| data(&format!("hills.{format}")));
+    let [png, jpg, gif] = &pictures;
+    let output = run("thumbnail", &[png, jpg, gif, &folder]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("3 in "), "{}", text(&output));
+    for name in ["hills.png.png", "hills.jpg.png", "hills.gif.png"] {
+        let small = image::open(folder.join(name)).unwrap();
+        assert_eq!((small.width(), small.height()), (256, 168), "{name}");
+    }
+    let broken = run("thumbnail", &[png, &data("README.md"), &folder]);
+    assert!(!broken.status.success(), "{}", text(&broken));
+    let nowhere = run("thumbnail", &[png, jpg, &folder.join("file.png")]);
+    assert!(text(&nowhere).contains("no folder"), "{}", text(&nowhere));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn c_code_decodes_the_same_and_its_crash_is_an_error() {
     let output = run("webp_c", &[]);
     assert!(output.status.success(), "{}", text(&output));
