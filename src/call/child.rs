@@ -15,10 +15,10 @@ use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
 use crate::object::{Limits, Object};
+#[cfg(feature = "__runtime")]
+use crate::sys::connection::Connection;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::Ended;
-#[cfg(feature = "__runtime")]
-use crate::sys::socket::Connection;
 use crate::sys::socket::Wait;
 use crate::transport::{Interest, Outbox, Slots, Step, WaitFor};
 

@@ -38,10 +38,11 @@ use crate::executable;
 use crate::func::Func;
 use crate::keeper;
 use crate::object::{Link, Object, Terms, Trust, brings_descriptors, carries};
+use crate::sys::connection::Connection;
 use crate::sys::passing;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
-use crate::sys::socket::{self, Connection, Wait};
+use crate::sys::socket::{self, Wait};
 use crate::transport::{self, Outbox, Slots};
 
 /// Calls `F` in a child and waits for its result.

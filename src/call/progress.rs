@@ -16,9 +16,10 @@ use crate::error::{Error, ResultLimit, Traffic};
 use crate::events;
 use crate::keeper::Outcome;
 use crate::object::{Limits, Object, Trust};
+use crate::sys::connection::Connection;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::Ended;
-use crate::sys::socket::{Connection, Wait};
+use crate::sys::socket::Wait;
 use crate::transport::{
     Arrival, CROWD_INTERVAL, Fault, Inbox, Interest, Outbox, Sent, Slots, Step, WaitFor,
 };

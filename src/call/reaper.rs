@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::process::ChildProcess;
 use crate::sys::background;
+use crate::sys::connection::Connection;
 use crate::sys::event;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::Connection;
 
 /// A child, and what to do about it.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use std::sync::mpsc::channel;
 
 use crate::sys::background;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process::{Process, StartError};
+use crate::sys::process::Process;
+use crate::sys::vfork::StartError;
 
 /// Starts a child on a thread that ends after the child does, or with the program.
 pub(crate) fn start(

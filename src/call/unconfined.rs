@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::executable::{CHILD_ARGUMENT, Program, VERSION};
 use crate::func::Func;
 use crate::object::{EncodeError, EncodeErrorKind};
-use crate::sys::process::{Process, Start, StartError};
+use crate::sys::process::Process;
+use crate::sys::vfork::{self, Start, StartError};
 
 /// Starts this executable again, with `socket` as the only descriptor that it gets.
 pub(super) fn start<F: Func>(
@@ -48,7 +49,7 @@ pub(super) fn start<F: Func>(
                 .and_then(Option::as_ref)
                 .map(AsFd::as_fd)
         });
-        Process::start(&Start {
+        vfork::start(&Start {
             program: program.as_fd(),
             arguments: &arguments,
             environment: &environment,

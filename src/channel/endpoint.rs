@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::ChannelError;
 use crate::object::{DecodeError, Exceeded, Limits, Link, Object, Terms, Trust};
+use crate::sys::connection::Connection;
 use crate::sys::poll::Deadline;
-use crate::sys::socket::{Connection, Wait};
+use crate::sys::socket::Wait;
 use crate::transport;
 #[cfg(feature = "__runtime")]
 use crate::transport::CROWD_INTERVAL;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::endpoint::Endpoint;
 use super::{ChannelError, Duplex, Receiver, Sender};
 use crate::object::{DecodeError, Decoder, Encoder, Limits, Object, Shape, Trust};
-use crate::sys::{passing, socket};
+use crate::sys::{passing, socket_options};
 
 /// An end travels as its descriptor, a byte that says whether it carries code, and its limits.
 impl Endpoint {
@@ -61,7 +61,7 @@ impl Endpoint {
 ///
 /// Options that add to the control data of a message would take up the room that descriptors need.
 pub(super) fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
-    let is = |name, value| socket::option(fd, name).is_ok_and(|found| found == value);
+    let is = |name, value| socket_options::get(fd, name).is_ok_and(|found| found == value);
     if !is(libc::SO_DOMAIN, libc::AF_UNIX) {
         return Err("is not a Unix socket");
     }
@@ -74,11 +74,11 @@ pub(super) fn check(fd: BorrowedFd<'_>) -> Result<(), &'static str> {
     const SO_PASSPIDFD: libc::c_int = 76;
     for name in [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD] {
         // If the kernel does not know an option, it cannot be set.
-        if socket::option(fd, name).is_ok_and(|set| set != 0) {
+        if socket_options::get(fd, name).is_ok_and(|set| set != 0) {
             return Err("wants credentials with each message (SO_PASSCRED and the like)");
         }
     }
-    if !socket::is_connected(fd) {
+    if !socket_options::is_connected(fd) {
         return Err("is not connected");
     }
     Ok(())

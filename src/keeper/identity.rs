@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use nix::unistd::{getresgid, getresuid};
 
 use crate::sys::privileges::{self, Capabilities, Capability, bit};
-use crate::sys::socket;
+use crate::sys::socket_options;
 use crate::sys::system_files::OwnFile;
 
 /// The ids of a thread and its capabilities.
@@ -118,7 +118,7 @@ impl Surroundings {
         Self {
             groups: privileges::groups().unwrap_or_default(),
             root: root.map(|root| (root.dev(), root.ino())),
-            network: socket::network(socket).ok(),
+            network: socket_options::network(socket).ok(),
             control_groups: CONTROL_GROUPS.read().ok(),
             real: (
                 nix::unistd::getuid().as_raw(),

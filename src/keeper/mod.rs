@@ -56,8 +56,9 @@ use self::restrictions::Restrictions;
 pub(crate) use self::server::enter;
 use crate::confine::{Namespace, NamespaceSet};
 use crate::executable::{Program, VERSION};
-use crate::sys::process::{Process, Start, StartError};
+use crate::sys::process::Process;
 use crate::sys::system_files;
+use crate::sys::vfork::{self, Start, StartError};
 
 /// A kind of keeper; a program has at most one of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,7 +129,7 @@ fn execute(
         proc.iter()
             .map(|proc| word(&proc.as_fd().as_raw_fd().to_string())),
     );
-    Process::start(&Start {
+    vfork::start(&Start {
         program: program.as_fd(),
         arguments: &arguments,
         environment,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::Limits;
+use crate::sys::connection::Connection;
 use crate::sys::shared::Shared;
-use crate::sys::socket::Connection;
 
 /// One end of a channel that was made in this process.
 #[derive(Clone, Debug)]

@@ -10,8 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::closing;
+use super::connection::Connection;
 use super::poll;
-use super::socket::{self, Connection, Packet, Wait};
+use super::socket::{self, Packet, Wait};
 use super::workers::Workers;
 
 /// How many threads receive at most. A stranger holds up one with each socket, until it ends.

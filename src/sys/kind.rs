@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 
-use super::socket::option;
+use super::socket_options;
 
 /// The kind of a descriptor, as far as the standard library's types tell kinds apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Access {
 
 impl Socket {
     fn of(fd: BorrowedFd<'_>) -> Socket {
-        let ask = |name| option(fd, name).unwrap_or(-1);
+        let ask = |name| socket_options::get(fd, name).unwrap_or(-1);
         let (domain, kind) = (ask(libc::SO_DOMAIN), ask(libc::SO_TYPE));
         let protocol = ask(libc::SO_PROTOCOL);
         let listens = ask(libc::SO_ACCEPTCONN) != 0;

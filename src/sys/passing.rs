@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::socket;
+use super::socket_options;
 
 pub(crate) const SO_PASSRIGHTS: libc::c_int = 83;
 
@@ -32,7 +32,7 @@ pub(crate) fn accept(socket: BorrowedFd<'_>) {
 
 fn set_if_possible(socket: BorrowedFd<'_>, value: libc::c_int) {
     if MAY_SET.load(Ordering::Relaxed)
-        && let Err(error) = socket::set_option(socket, SO_PASSRIGHTS, value)
+        && let Err(error) = socket_options::set(socket, SO_PASSRIGHTS, value)
         && error.raw_os_error() == Some(libc::ENOPROTOOPT)
     {
         leave_sockets_alone();
@@ -45,5 +45,5 @@ fn set_if_possible(socket: BorrowedFd<'_>, value: libc::c_int) {
 ///
 /// ENOPROTOOPT if the kernel does not know the option.
 pub(crate) fn refuse(socket: BorrowedFd<'_>) -> io::Result<()> {
-    socket::set_option(socket, SO_PASSRIGHTS, 0)
+    socket_options::set(socket, SO_PASSRIGHTS, 0)
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::socket::Connection;
+use super::connection::Connection;
 
 /// Keeps a descriptor open, and always refers to the same one.
 #[derive(Debug)]

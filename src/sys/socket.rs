@@ -1,11 +1,10 @@
 //! SOCK_SEQPACKET sockets, which send descriptors beside the bytes.
 
 use std::io::{self, IoSlice};
-use std::mem::{ManuallyDrop, MaybeUninit};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::closing::{self, Dying, disarm_linger};
 use super::fd::Received;
 use super::poll;
 
@@ -48,7 +47,7 @@ pub(crate) struct Packet {
     pub(crate) bytes: usize,
     pub(crate) descriptors: Vec<Option<Received>>,
     /// Whether it came with a timestamp, which SO_TIMESTAMP requests.
-    has_time: bool,
+    pub(super) has_time: bool,
     /// The sender, if SO_PASSCRED requests it.
     pub(crate) sender: Option<Sender>,
     /// The packet was longer than the buffers, or had more control data than there was room for.
@@ -226,7 +225,7 @@ pub(crate) fn receive(
     Ok(packet)
 }
 
-fn receive_with(
+pub(super) fn receive_with(
     socket: BorrowedFd<'_>,
     head: &mut Vec<u8>,
     head_room: usize,
@@ -295,7 +294,7 @@ fn receive_with(
 #[derive(Default)]
 struct Attached {
     descriptors: Vec<Option<Received>>,
-    has_time: bool,
+    pub(super) has_time: bool,
     sender: Option<Sender>,
 }
 
@@ -369,130 +368,6 @@ unsafe fn owned_descriptors(message: *const libc::cmsghdr) -> Vec<OwnedFd> {
     fds.collect()
 }
 
-/// A socket whose peer is not trusted.
-///
-/// Closing a socket closes the descriptors that are in its queue, if nobody has received them.
-/// One of them may be a TCP socket that lingers, for years. So if there are packets, a thread looks at them
-/// before it closes the socket: see [`closing`]. They aren't taken: another holder of the same socket may
-/// still want them.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    socket: ManuallyDrop<OwnedFd>,
-    /// A stranger has sent it and may still hold it, with its lock.
-    is_foreign: bool,
-}
-
-impl Connection {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket: ManuallyDrop::new(socket),
-            is_foreign: false,
-        }
-    }
-
-    /// A socket that a stranger has sent.
-    pub(crate) fn foreign(socket: OwnedFd) -> Self {
-        Self {
-            socket: ManuallyDrop::new(socket),
-            is_foreign: true,
-        }
-    }
-
-    /// Ends it for all who hold it and for the peer. Packets in its queue can still be received.
-    pub(crate) fn shut_down(&self) {
-        let both = nix::sys::socket::Shutdown::Both;
-        // It fails if there is no peer any more.
-        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), both);
-    }
-
-    /// Gives up the protection.
-    pub(crate) fn into_owned(self) -> OwnedFd {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is never dropped nor used again, so the descriptor has one owner.
-        unsafe { ManuallyDrop::take(&mut this.socket) }
-    }
-}
-
-impl AsFd for Connection {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // SAFETY: this is `drop`, after which nothing uses the field.
-        let fd = unsafe { ManuallyDrop::take(&mut self.socket) };
-        if self.is_foreign || has_packets(fd.as_fd()) {
-            let prepare = disarm_queue;
-            closing::close(Dying { fd, prepare });
-        }
-    }
-}
-
-/// Whether packets wait in the queue of a socket that nobody else receives from.
-fn has_packets(socket: BorrowedFd<'_>) -> bool {
-    // Nothing is there and the peer has not hung up, or a packet is there, or perhaps only the end.
-    match poll::events(socket, libc::POLLIN | libc::POLLRDHUP) {
-        0 => false,
-        events if events & libc::POLLRDHUP == 0 => true,
-        _ => with_peeking(socket, |peek| {
-            matches!(peek(), Ok(Packet { has_time: true, .. }))
-        }),
-    }
-}
-
-/// How many packets of a queue are checked. Ordinary buffers hold 278.
-const QUEUE: usize = 4096;
-
-/// Switches lingering off for a socket, and for every socket in its queue.
-fn disarm_queue(socket: BorrowedFd<'_>) {
-    disarm_linger(socket);
-    with_peeking(socket, |peek| {
-        for _ in 0..QUEUE {
-            // The descriptors are duplicates, which share the socket with the queue.
-            match peek() {
-                Ok(Packet {
-                    has_time: true,
-                    descriptors,
-                    ..
-                }) => descriptors
-                    .into_iter()
-                    .flatten()
-                    .for_each(|fd| disarm_linger(fd.into_owned().as_fd())),
-                _ => break,
-            }
-        }
-    });
-}
-
-/// Looks at the packets of a queue: each call of what `work` gets looks at the next one. A packet has a time,
-/// and the end has none, so that an empty packet can be told from it.
-fn with_peeking<R>(
-    socket: BorrowedFd<'_>,
-    work: impl FnOnce(&mut dyn FnMut() -> io::Result<Packet>) -> R,
-) -> R {
-    let options = [(libc::SO_PEEK_OFF, 0, -1), (libc::SO_TIMESTAMP, 1, 0)];
-    for (option, on, _) in options {
-        let _ = set_option(socket, option, on);
-    }
-    let mut bytes = Vec::new();
-    let result = work(&mut || {
-        bytes.clear();
-        receive_with(
-            socket,
-            &mut bytes,
-            4096,
-            None,
-            libc::MSG_PEEK | libc::MSG_DONTWAIT,
-        )
-    });
-    for (option, _, off) in options {
-        let _ = set_option(socket, option, off);
-    }
-    result
-}
-
 impl Wait {
     fn flags(self) -> libc::c_int {
         match self {
@@ -502,79 +377,9 @@ impl Wait {
     }
 }
 
-/// Returns a unique number of the network namespace that a socket belongs to (Linux 5.14).
-pub(crate) fn network(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    const SO_NETNS_COOKIE: libc::c_int = 71;
-    let mut cookie: u64 = 0;
-    let mut length = size_of_val(&cookie) as libc::socklen_t;
-    // SAFETY: `getsockopt(2)` writes at most `length` bytes, which is the size of the number.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            std::ptr::from_mut(&mut cookie).cast(),
-            &mut length,
-        )
-    };
-    check(result as isize).map(|_| cookie)
-}
-
 /// The result of a system call that returns -1 and sets `errno`.
 fn check(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
-}
-
-/// An integer socket option of the SOL_SOCKET level.
-pub(crate) fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: `getsockopt(2)` writes at most `length` bytes, which is the size of the value.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            std::ptr::from_mut(&mut value).cast(),
-            &mut length,
-        )
-    };
-    check(result as isize).map(|_| value)
-}
-
-/// Sets an integer socket option of the SOL_SOCKET level.
-pub(crate) fn set_option(
-    socket: BorrowedFd<'_>,
-    name: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    // SAFETY: `setsockopt(2)` reads the option from the integer, whose size it is told.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            std::ptr::from_ref(&value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    check(result as isize).map(|_| ())
-}
-
-/// Returns whether a Unix socket has a peer.
-pub(crate) fn is_connected(socket: BorrowedFd<'_>) -> bool {
-    // SAFETY: all-zero is a valid socket address of no family.
-    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-    let mut length = size_of_val(&address) as libc::socklen_t;
-    // SAFETY: `getpeername(2)` writes at most `length` bytes, which is the size of the address.
-    let result = unsafe {
-        libc::getpeername(
-            socket.as_raw_fd(),
-            std::ptr::from_mut(&mut address).cast(),
-            &mut length,
-        )
-    };
-    result == 0
 }
 
 #[cfg(test)]

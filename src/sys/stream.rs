@@ -11,7 +11,7 @@ use nix::sys::socket::{
     self as sockets, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage,
 };
 
-use super::socket::set_option;
+use super::socket_options;
 
 /// How far a writer may be ahead, as SO_SNDBUF counts it: in memory, and at least 768 bytes for
 /// each write. The kernel doubles the value.
@@ -30,7 +30,7 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     nix::fcntl::fcntl(&writing, plain)?;
     // In one direction only: a read from the writing end finds the end of the file.
     sockets::shutdown(writing.as_raw_fd(), Shutdown::Read)?;
-    set_option(borrow(&writing), libc::SO_SNDBUF, AHEAD_BYTES)?;
+    socket_options::set(borrow(&writing), libc::SO_SNDBUF, AHEAD_BYTES)?;
     Ok((reading, writing))
 }
 

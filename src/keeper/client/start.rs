@@ -12,6 +12,7 @@ use crate::keeper::{
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{self, Ended};
 use crate::sys::socket;
+use crate::sys::socket_options;
 use crate::sys::stream;
 use crate::sys::system_files;
 
@@ -61,7 +62,7 @@ impl Keeper {
         let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
         let surroundings = Surroundings::of_this_thread(ours.as_fd());
         // From the first packet on.
-        socket::set_option(theirs.as_fd(), libc::SO_PASSCRED, 1).map_err(failed(
+        socket_options::set(theirs.as_fd(), libc::SO_PASSCRED, 1).map_err(failed(
             "have the kernel tell the keeper who asks (SO_PASSCRED)",
         ))?;
         let null = system_files::null().map_err(failed("open /dev/null"))?;

@@ -1,6 +1,7 @@
 //! Behaviour of the kernel's sockets that packets depend on.
 
 use std::hint::spin_loop;
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
