@@ -446,6 +446,13 @@ impl<T: Object> Child<T> {
         self.is_untouched
     }
 
+    /// Has its end and its drop wait for nothing: others wait for this thread.
+    pub(crate) fn never_wait(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.never_wait();
+        }
+    }
+
     /// Tells a child that has answered that it may end.
     pub(crate) fn hang_up(&self) {
         if let Some(running) = &self.running {

@@ -355,8 +355,8 @@ impl Confined {
     }
 
     /// Passes on what a child has written to a piped standard error or output, marked as the
-    /// child's text.
-    pub(crate) fn show_stderr(&self, text: &[u8], process: u32) {
+    /// child's text. `may_wait` says whether to wait a moment until it is printed.
+    pub(crate) fn show_stderr(&self, text: &[u8], process: u32, may_wait: bool) {
         if text.is_empty() {
             return;
         }
@@ -376,7 +376,11 @@ impl Confined {
             shown.push(line);
         }
         shown.reverse();
-        stderr::print(shown.concat().as_bytes());
+        let text = shown.concat();
+        match may_wait {
+            true => stderr::print(text.as_bytes()),
+            false => stderr::print_later(text.as_bytes()),
+        }
     }
 }
 

@@ -82,14 +82,17 @@ impl AnsweredCalls {
 impl AnsweredCalls {
     /// Prints what has been taken in.
     pub(crate) fn tell(&mut self) {
+        let mut text = String::new();
         for kind in std::mem::take(&mut self.kinds) {
             let line = self.line(&kind);
             let (function, policy) = (self.function, self.policy.name());
             #[cfg(feature = "tracing")]
             crate::events::answered(function, policy, kind.count, &line);
-            let line = format!("crossmist: `{function}` under the policy `{policy}`: {line}\n");
-            stderr::print(line.as_bytes());
+            text.push_str("crossmist: `");
+            text.extend([function, "` under the policy `", policy, "`: ", &line, "\n"]);
         }
+        // A thread of a runtime gets here as well.
+        stderr::print_later(text.as_bytes());
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) struct Running {
     /// The time from which `deadline` was computed, for the error.
     pub(crate) time: Duration,
     pub(crate) kill_on_drop: bool,
+    /// Whether the thread that drops it may wait a moment. A thread of a runtime or of a pool may not,
+    /// because others wait for that thread.
+    may_wait: bool,
     /// For a child that confines itself.
     pub(crate) confined: Option<Confined>,
     /// Its process is known to have ended.
@@ -129,10 +132,16 @@ impl Running {
             deadline,
             time,
             kill_on_drop,
+            may_wait: true,
             has_ended: false,
             rest: Rest::default(),
             is_over: false,
         }
+    }
+
+    /// From now on, waits neither until a killed child is gone nor until its text is printed.
+    pub(super) fn never_wait(&mut self) {
+        self.may_wait = false;
     }
 
     pub(super) fn use_slots(&mut self, slots: Option<Slots>) {
@@ -430,7 +439,8 @@ impl Running {
             (&self.confined, self.process.parting())
         {
             // A child that has printed has started.
-            confined.show_stderr(&departure.stderr, self.process.id().unwrap_or_default());
+            let process = self.process.id().unwrap_or_default();
+            confined.show_stderr(&departure.stderr, process, self.may_wait);
         }
     }
 }
@@ -449,9 +459,13 @@ impl Drop for Running {
         if self.kill_on_drop {
             // If it has ended, it cannot be killed. If it is this program's, it may be.
             let _ = process.signal_kill();
-            // The kernel takes a moment, or longer if the process is stuck in a file system.
+            // The kernel takes a moment, or longer if the process has much memory or is stuck in a file
+            // system.
             let patience = Deadline::after(DROP_WAIT);
-            while !process.has_ended() && poll::readable(process.as_fd(), patience).is_ok() {}
+            while self.may_wait
+                && !process.has_ended()
+                && poll::readable(process.as_fd(), patience).is_ok()
+            {}
         }
         // The keeper reaps its own children, and enforces their deadlines. A child that it has not
         // started yet when the handle is gone must not be started.

@@ -93,11 +93,10 @@ impl<R: Object> Spare<R> {
             kill_on_drop: true,
         };
         let process = ChildProcess::supervised(supervised);
-        Ok(Self {
-            child: Child::new(process, ours, settings, Some(confined)),
-            timer,
-            time,
-        })
+        let mut child = Child::new(process, ours, settings, Some(confined));
+        // The pool's callers wait for each other.
+        child.never_wait();
+        Ok(Self { child, timer, time })
     }
 
     /// Waits until it is confined. From then on it may wait for its call as long as it likes.

@@ -8,11 +8,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use crate::sys::background;
 use crate::sys::poll::{self, Deadline};
+use crate::sys::process;
 
 /// How long a caller waits until its text is written, so that it comes before what the caller
 /// prints next.
@@ -45,23 +46,58 @@ struct State {
 
 static CURRENT: Mutex<Option<Arc<Printer>>> = Mutex::new(None);
 
-/// Prints as much as there is room for.
+/// Prints as much as there is room for, and waits a moment until it is printed.
 pub(crate) fn print(text: &[u8]) {
-    let printer = {
-        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*current {
-            Some(printer) if printer.process == std::process::id() => Arc::clone(printer),
-            _ => match Printer::start() {
-                Some(printer) => Arc::clone(current.insert(printer)),
-                // Nobody needs the text.
-                None => return,
-            },
-        }
-    };
-    printer.print(text);
+    // Without a thread there is nobody to print it, and nobody needs it.
+    if let Some(printer) = Printer::get_or_start() {
+        printer.accept(text);
+        printer.wait();
+    }
+}
+
+/// Prints as much as there is room for, without waiting. It is printed soon, or when the program ends.
+pub(crate) fn print_later(text: &[u8]) {
+    if text.is_empty() {
+        return;
+    }
+    if let Some(printer) = Printer::get_or_start() {
+        printer.accept(text);
+    }
+}
+
+/// Waits a moment until everything is printed.
+pub(crate) fn flush() {
+    if let Some(printer) = Printer::get() {
+        printer.wait();
+    }
+}
+
+extern "C" fn flush_at_exit() {
+    flush();
+}
+
+fn current() -> MutexGuard<'static, Option<Arc<Printer>>> {
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Printer {
+    /// Returns this process's printer, if there is one.
+    fn get() -> Option<Arc<Self>> {
+        let is_own = |printer: &&Arc<Self>| printer.process == std::process::id();
+        current().as_ref().filter(is_own).map(Arc::clone)
+    }
+
+    fn get_or_start() -> Option<Arc<Self>> {
+        if let Some(printer) = Self::get() {
+            return Some(printer);
+        }
+        let mut current = current();
+        match &*current {
+            Some(printer) if printer.process == std::process::id() => Some(Arc::clone(printer)),
+            _ => Some(Arc::clone(current.insert(Self::start()?))),
+        }
+    }
+
     fn start() -> Option<Arc<Self>> {
         let printer = Arc::new(Self {
             process: std::process::id(),
@@ -71,6 +107,8 @@ impl Printer {
         let for_thread = Arc::clone(&printer);
         // It gets no SIGPIPE if nobody reads, because its signals are blocked.
         background::spawn("crossmist-stderr", move || for_thread.run()).ok()?;
+        static AT_EXIT: Once = Once::new();
+        AT_EXIT.call_once(|| process::at_exit(flush_at_exit));
         Some(printer)
     }
 
@@ -78,15 +116,19 @@ impl Printer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn print(&self, text: &[u8]) {
+    fn accept(&self, text: &[u8]) {
         let mut state = self.lock();
         if state.waiting.len().saturating_add(text.len()) > WAITING_BYTES {
             return;
         }
         state.waiting.extend_from_slice(text);
         state.accepted = state.accepted.saturating_add(text.len() as u64);
-        let end = state.accepted;
         self.changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let state = self.lock();
+        let end = state.accepted;
         let is_unfinished = |state: &mut State| state.done < end && !state.is_stuck;
         let waited = self
             .changed

@@ -127,7 +127,13 @@ impl Queue {
             if state.taken == 0 {
                 return Poll::Ready(());
             }
-            state.watchers.push(context.waker().clone());
+            if !state
+                .watchers
+                .iter()
+                .any(|waker| waker.will_wake(context.waker()))
+            {
+                state.watchers.push(context.waker().clone());
+            }
             Poll::Pending
         })
         .await;
@@ -285,6 +291,21 @@ mod tests {
         drop(place);
         assert!(matches!(poll(second.as_mut()), Poll::Ready(Ok(_))));
         assert_eq!(queue.counts(), (0, 0));
+    }
+
+    #[test]
+    fn a_wait_that_is_polled_often_is_kept_once() {
+        let queue = Arc::new(Queue::new(1));
+        let place = queue.try_take().unwrap();
+        let mut idle = pin!(queue.idle());
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        for _ in 0..100 {
+            assert!(idle.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(queue.lock().watchers.len(), 1);
+        drop(place);
+        assert!(idle.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]

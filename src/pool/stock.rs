@@ -217,7 +217,8 @@ impl<R: Object + Send> Stock<R> {
     }
 
     /// Takes over a child that has answered.
-    pub(super) fn retire(&self, child: Child<R>) {
+    pub(super) fn retire(&self, mut child: Child<R>) {
+        child.never_wait();
         if !self.is_in_this_process() {
             return;
         }

@@ -36,7 +36,8 @@ impl<T, W: Reactor> std::fmt::Debug for Child<T, W> {
 }
 
 impl<T: Object, W: Reactor> Child<T, W> {
-    pub(crate) fn new(child: crate::Child<T>) -> Result<Self, Error> {
+    pub(crate) fn new(mut child: crate::Child<T>) -> Result<Self, Error> {
+        child.never_wait();
         let Some((socket, end)) = child.sources() else {
             return Err(Error::AlreadyJoined);
         };

@@ -201,6 +201,14 @@ pub(crate) fn leave(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Has a function called when the program returns from `main` or calls `exit(3)`. Copies of the process
+/// that `fork` makes call it as well.
+pub(crate) fn at_exit(function: extern "C" fn()) {
+    // SAFETY: a function of the program's own executable, which stays mapped, and which is safe to call at
+    // any time. If there is no memory to remember it, it is not called.
+    unsafe { libc::atexit(function) };
+}
+
 /// Makes copies of this process be scheduled as ordinary processes, however this one is.
 pub(crate) fn reset_scheduling_on_fork() -> io::Result<()> {
     // The raw calls: musl's functions of these names do nothing.

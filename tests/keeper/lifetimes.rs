@@ -222,8 +222,10 @@ fn floods() {
 
 fn a_keeper_with_little_processor_time_left_is_replaced() {
     use nix::sys::resource::{Resource, setrlimit};
-    // For this process, and for the keeper.
-    setrlimit(Resource::RLIMIT_CPU, 4, 4).unwrap();
+    // For this process, and for the keeper. A quarter of it is for the calls in progress when the keeper
+    // is replaced: on a slow machine, one of them takes seconds.
+    let seconds = patience(Duration::from_secs(1)).as_secs().max(4);
+    setrlimit(Resource::RLIMIT_CPU, seconds, seconds).unwrap();
     let mut kept = long_sleep();
     let first = parent(kept.id().unwrap());
     let begun = std::time::Instant::now();
