@@ -25,9 +25,15 @@ fn main() {
             nothing_else_is_mounted needs Root Truncation,
             a_policy_without_paths_has_an_empty_root needs Root,
             a_folder_that_is_moved_during_the_call_is_not_mistaken needs Root Truncation,
+            no_way_leads_back_to_the_root_before needs Root Truncation,
             a_root_that_cannot_be_created_stops_the_call_or_is_reported needs Root,
+            a_root_that_is_no_mount_stops_the_call_or_is_reported needs Root,
         ],
-        cases![helper_finds_only_granted_paths, helper_without_the_right],
+        cases![
+            helper_finds_only_granted_paths,
+            helper_without_the_right,
+            helper_in_a_plain_folder,
+        ],
     );
 }
 
@@ -264,9 +270,112 @@ fn a_folder_that_is_moved_during_the_call_is_not_mistaken() {
     assert_eq!(child.join().unwrap().unwrap(), "in/file");
 }
 
+/// A file to be found from the root directory.
+const OUTSIDE: &str = "etc/group";
+
+fn no_way_leads_back_to_the_root_before() {
+    let grants = "[filesystem]\nread = [\"/proc\", \"/etc/passwd\"]\n";
+    let found = |more: &str, way: &str| {
+        let policy = policy("file-reader", grants, more);
+        let path = format!("{way}/{OUTSIDE}");
+        finds.sandbox(&policy).run(path).unwrap()
+    };
+    let ways = [
+        "",
+        "/..",
+        "/etc/../../../..",
+        "/proc/../..",
+        "/proc/self/root",
+        "/proc/self/root/..",
+        "/proc/thread-self/root/../..",
+        "/proc/self/cwd",
+        "/proc/self/cwd/..",
+        "/proc/self/task/../root/../..",
+    ];
+    for way in ways {
+        // The control: Landlock does not keep it from being looked at.
+        assert!(found("", way).is_ok(), "{way}");
+        assert_eq!(found(OWN, way), Err(libc::ENOENT), "{way}");
+    }
+    // Who lists mounts sees none beneath its own root.
+    let policy = policy("file-reader", grants, OWN);
+    let list = reads
+        .sandbox(&policy)
+        .run("/proc/self/mountinfo".to_owned());
+    let list = list.unwrap().unwrap();
+    let roots = list
+        .lines()
+        .filter(|line| line.split(' ').nth(4) == Some("/"));
+    let kinds: Vec<_> = roots
+        .map(|line| line.split(" - ").nth(1).unwrap().split(' ').next())
+        .collect();
+    assert_eq!(kinds, [Some("tmpfs")], "{list}");
+}
+
 fn a_root_that_cannot_be_created_stops_the_call_or_is_reported() {
     let user = || enter::become_user(4242);
     assert!(inside(user, "helper_without_the_right").success());
+}
+
+/// Goes into a folder with everything in it, as `chroot(1)` does.
+fn enter_a_plain_folder() {
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+    let root = Path::new("/run/crossmist-root");
+    std::fs::create_dir_all("/run").unwrap();
+    mount(
+        Some("tmpfs"),
+        "/run",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .unwrap();
+    std::fs::create_dir(root).unwrap();
+    for entry in std::fs::read_dir("/").unwrap() {
+        let entry = entry.unwrap();
+        let (path, place) = (entry.path(), root.join(entry.file_name()));
+        if let Ok(target) = std::fs::read_link(&path) {
+            std::os::unix::fs::symlink(target, place).unwrap();
+        } else if path.is_dir() && path != Path::new("/run") {
+            std::fs::create_dir(&place).unwrap();
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(&path), &place, None::<&str>, flags, None::<&str>).unwrap();
+        }
+    }
+    nix::unistd::chroot(root).unwrap();
+    std::env::set_current_dir("/").unwrap();
+}
+
+fn a_root_that_is_no_mount_stops_the_call_or_is_reported() {
+    assert!(inside(enter_a_plain_folder, "helper_in_a_plain_folder").success());
+}
+
+fn helper_in_a_plain_folder() {
+    let run = |wish: &str| {
+        let more = format!("[namespaces]\nmount = \"{wish}\"\n");
+        let policy = policy(
+            "file-reader",
+            "[filesystem]\nread = [\"/etc/passwd\"]\n",
+            &more,
+        );
+        let mut child = finds.sandbox(&policy).spawn("/etc/group".to_owned())?;
+        Ok::<_, Error>((child.confinement()?.unwrap(), child.join()?))
+    };
+    // The control.
+    let (status, found) = run("shared").unwrap();
+    assert!(status.missing_namespaces.is_empty() && found.is_ok());
+    let error = run("own").unwrap_err();
+    assert!(matches!(error, Error::Confine { .. }), "{error:?}");
+    let text = error.to_string();
+    for part in ["root directory of its own", "chroot(2)", "if-possible"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let (status, found) = run("if-possible").unwrap();
+    assert_eq!(status.missing_namespaces, [Namespace::Mount]);
+    assert!(status.namespaces.is_empty() && found.is_ok());
 }
 
 fn helper_without_the_right() {

@@ -46,8 +46,9 @@ impl Step {
                  `[namespaces]`, or say `ipc = \"if-possible\"` there"
             }
             Self::Mount => {
-                "that needs CAP_SYS_ADMIN, a root directory that is the root of a mount (a program that has called \
-                 chroot(2) may have none), and no filter or limit (sysctl user.max_mnt_namespaces) that forbids it: \
+                "that needs CAP_SYS_ADMIN (and CAP_SYS_CHROOT if the root directory is an initramfs), a root \
+                 directory that is the root of a mount (a program that has called chroot(2) may have none), and no \
+                 filter or limit (sysctl user.max_mnt_namespaces) that forbids it: \
                  let the keeper use a user namespace, by `user = \"if-needed\"` in `[namespaces]`, or say \
                  `mount = \"if-possible\"` there"
             }

@@ -73,7 +73,7 @@ impl fmt::Display for Step {
             Self::Ipc => "get into an IPC namespace of its own (unshare, CLONE_NEWIPC)",
             Self::Mount => {
                 "get a root directory of its own (unshare, CLONE_NEWNS; open_tree, mount_setattr, move_mount, \
-                 pivot_root)"
+                 pivot_root or chroot)"
             }
             Self::Namespaces => "find itself in every namespace that its policy requires",
             Self::Limits => "set a resource limit (prlimit)",

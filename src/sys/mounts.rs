@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{chdir, fchdir, pivot_root};
+use nix::unistd::{chdir, chroot, fchdir, pivot_root};
+
+use super::system_files;
 
 // From the kernel's uapi/linux/mount.h, which `libc` has only for some C libraries.
 const OPEN_TREE_CLONE: libc::c_int = 1;
@@ -39,6 +41,8 @@ pub(crate) struct Tree(OwnedFd);
 
 /// Moves this process into a mount namespace of its own. A file system that is mounted there is seen nowhere
 /// else, nor the other way round.
+///
+/// Fails with EINVAL if the root directory is not that of a mount, as in a program that has called `chroot(2)`.
 pub(crate) fn begin_mounts() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -147,14 +151,39 @@ impl Tree {
         check(result)
     }
 
-    /// Makes it the root directory, and lets go of the one before.
+    /// Makes it, which lies over the root directory, the root directory, and lets go of the one before.
+    ///
+    /// The first mount of all, an initramfs as a rule, can neither be moved nor let go of. It stays beneath this
+    /// one. No path leads to it: whoever goes up from a root directory that lies over the first mount stays there,
+    /// even with CAP_SYS_CHROOT.
     pub(crate) fn enter(&self) -> io::Result<()> {
         fchdir(&self.0)?;
         // The old root is put over the new one (pivot_root(2)).
-        pivot_root(".", ".")?;
-        nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
+        match pivot_root(".", ".") {
+            Ok(()) => nix::mount::umount2(".", MntFlags::MNT_DETACH)?,
+            Err(nix::Error::EINVAL) if root_is_first_mount() => chroot(".")?,
+            Err(error) => return Err(error.into()),
+        }
         Ok(chdir("/")?)
     }
+}
+
+/// Whether this process's root directory is that of the first mount in its namespace. If `/proc` doesn't tell, it
+/// is taken for another one.
+fn root_is_first_mount() -> bool {
+    let mounts = system_files::read_bytes("thread-self/mountinfo");
+    mounts.is_ok_and(|mounts| shows_first_mount(&mounts))
+}
+
+/// Whether a list of mounts (proc_pid_mountinfo(5)) begins at the first one, which has itself as its parent.
+/// What the process's root directory does not lead to is not on its list.
+fn shows_first_mount(mounts: &[u8]) -> bool {
+    mounts.split(|byte| *byte == b'\n').any(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (id, parent) = (fields.next(), fields.next());
+        let point = fields.nth(2);
+        id == parent && point == Some(b"/")
+    })
 }
 
 impl AsFd for Tree {
@@ -175,4 +204,34 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     let number = libc::c_int::try_from(result).map_err(io::Error::other)?;
     // SAFETY: the call that returned it has opened it, and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_mount_is_its_own_parent() {
+        let first = b"1 1 0:1 / / rw - rootfs rootfs rw\n22 1 0:20 / /proc rw - proc proc rw\n";
+        assert!(shows_first_mount(first));
+        // With another one over it.
+        let covered = b"70 70 0:1 / / rw - rootfs rootfs rw\n84 70 0:33 / / ro - tmpfs tmpfs ro\n";
+        assert!(shows_first_mount(covered));
+        let other = b"29 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
+            30 29 0:20 / /proc rw - proc proc rw\n";
+        assert!(!shows_first_mount(other));
+        // A program that has called chroot(2) sees none at `/`.
+        assert!(!shows_first_mount(
+            b"30 29 0:20 / /proc rw - proc proc rw\n"
+        ));
+        for nothing in [
+            &b""[..],
+            b"\n",
+            b" ",
+            b"1 1\n",
+            b"1 1 0:1 / /proc rw - proc proc rw\n",
+        ] {
+            assert!(!shows_first_mount(nothing));
+        }
+    }
 }
