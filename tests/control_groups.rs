@@ -20,6 +20,7 @@ fn main() {
             a_group_ends_all_that_a_child_has_started needs Root ControlGroups,
             a_group_ends_with_its_program needs Root ControlGroups,
             a_child_that_cannot_begin_in_its_group_joins_it needs Root ControlGroups,
+            a_child_begins_in_its_group_however_it_is_started needs Root Controllers,
             nothing_is_left_of_groups needs Root ControlGroups,
             a_group_that_cannot_be_is_missing_from_the_status_or_an_error needs Root,
             a_group_bounds_memory_that_no_limit_counts needs Root Controllers,
@@ -161,6 +162,36 @@ fn a_child_that_cannot_begin_in_its_group_joins_it() {
     assert!(inside.contains(&child.id().unwrap()));
     child.kill().unwrap();
     assert!(matches!(child.join(), Err(Error::Killed)));
+    clean_up(&unit);
+}
+
+fn a_child_begins_in_its_group_however_it_is_started() {
+    let unit = delegate("begins");
+    // The most that there were at once: what starts a child in its group begins there as well. Before Linux 6.10 the
+    // kernel does not tell.
+    let most = |launch: &str| {
+        let more =
+            format!("[process]\nlaunch = \"{launch}\"\n[limits]\ncontrol_group = \"required\"\n");
+        let child = start(&policy(&more), 0);
+        let peak = std::fs::read_to_string(groups(&unit).pop().unwrap().join("pids.peak"));
+        child.kill().unwrap();
+        assert!(matches!(child.join(), Err(Error::Killed)));
+        support::wait_until("the group is gone", || groups(&unit).is_empty());
+        peak.map(|peak| peak.trim().to_owned()).ok()
+    };
+    if most("fork").is_some() {
+        for launch in ["fork", "exec"] {
+            // On a machine that is busy, one of them may join it instead.
+            let begins = (0..20).any(|_| most(launch).as_deref() == Some("2"));
+            assert!(begins, "{launch}");
+        }
+        // The control: these join it.
+        crossmist::keeper::end();
+        raw::play_a_kernel_without(&[raw::Refused::call(libc::SYS_clone3, libc::ENOSYS)]);
+        for launch in ["fork", "exec"] {
+            assert_eq!(most(launch).as_deref(), Some("1"), "{launch}");
+        }
+    }
     clean_up(&unit);
 }
 

@@ -76,6 +76,7 @@ fn enter_executed(socket: &OsStr, parent: &OsStr, proc: Option<&OsStr>) -> i32 {
     match (adopt(socket, proc), origin) {
         (Ok(socket), None) => run(socket, None),
         (Ok(socket), Some(origin)) => {
+            origin.await_keeper();
             // The keeper does this before it forks. If it fails, that is reported where the value
             // is needed.
             let _ = usage();

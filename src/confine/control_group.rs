@@ -17,7 +17,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::mounts;
 use crate::sys::attribute::has_attribute;
-use crate::sys::group_fork;
+use crate::sys::group_fork::{self, GroupError};
 use crate::sys::process::Process;
 use crate::sys::system_files::{self, OwnFile};
 
@@ -250,9 +250,18 @@ impl Group {
         Self(directory)
     }
 
-    /// Forks this process into the group. See [`group_fork`].
-    pub(crate) fn fork(&self) -> io::Result<Option<Process>> {
-        group_fork::fork_into(self.0.as_fd())
+    /// Forks this process into the group: see [`group_fork::fork_into`].
+    pub(crate) fn fork(&self, ending: &mut Vec<Process>) -> Result<Option<Process>, GroupError> {
+        group_fork::fork_into(self.0.as_fd(), ending)
+    }
+
+    /// Starts a process in the group: see [`group_fork::start_in`].
+    pub(crate) fn start(
+        &self,
+        ending: &mut Vec<Process>,
+        start: impl FnOnce(libc::pid_t) -> io::Result<Process>,
+    ) -> Result<Process, GroupError> {
+        group_fork::start_in(self.0.as_fd(), ending, start)
     }
 
     /// Whether the kernel has killed something in it because it used too much memory.
@@ -271,8 +280,7 @@ impl Group {
     /// Kills all that is in it, removes it, and returns whether it is gone. Killed processes take a moment to
     /// end.
     pub(crate) fn end(&self) -> bool {
-        let killed =
-            setting(self.0.as_fd(), "cgroup.kill").and_then(|mut kill| kill.write_all(b"1"));
+        let killed = group_fork::kill_all(self.0.as_fd());
         let path = system_files::read_link(&format!("self/fd/{}", self.0.as_raw_fd()));
         let Ok(path) = path else { return true };
         match std::fs::remove_dir(&path) {

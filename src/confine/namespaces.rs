@@ -8,6 +8,7 @@ use crossmist_policy::namespaces::{UserWish, Wish};
 use super::root::Root;
 use crate::error::Step;
 use crate::object::{DecodeError, Decoder, Encoder, Object, Shape};
+use crate::sys::group_fork;
 use crate::sys::mounts::begin_mounts;
 use crate::sys::namespaces::{self, Network};
 
@@ -110,22 +111,33 @@ pub(crate) struct Origin {
     pub(crate) network: Option<Network>,
     /// Whether it began in its control group.
     pub(crate) is_in_group: bool,
+    /// The process that has started it there, and ends at once. 0 if there is none any more.
+    pub(crate) between: i32,
 }
 
 impl Origin {
-    /// As an argument of a program that is executed.
-    pub(crate) fn to_word(&self) -> String {
-        format!("{}:{}", self.keeper, self.namespaces.bits())
+    /// As an argument of a program that is executed: in its control group, by the process `between`, if that
+    /// isn't 0.
+    pub(crate) fn to_word(&self, between: i32) -> String {
+        format!("{}:{}:{between}", self.keeper, self.namespaces.bits())
     }
 
     pub(crate) fn of_word(word: &str) -> Option<Self> {
-        let (keeper, namespaces) = word.split_once(':')?;
+        let (keeper, others) = word.split_once(':')?;
+        let (namespaces, between) = others.split_once(':')?;
+        let between = between.parse().ok()?;
         Some(Self {
             keeper: keeper.parse().ok()?,
             namespaces: NamespaceSet::from_bits(namespaces.parse().ok()?)?,
             network: None,
-            is_in_group: false,
+            is_in_group: between != 0,
+            between,
         })
+    }
+
+    /// Waits until this process's parent is the keeper.
+    pub(crate) fn await_keeper(&self) {
+        group_fork::await_end(self.between);
     }
 
     /// In the child: creates or enters what is wanted besides, and returns in which namespaces the child
@@ -211,10 +223,15 @@ mod tests {
                 namespaces: NamespaceSet::default().with(namespace),
                 ..Origin::default()
             };
-            let read = Origin::of_word(&origin.to_word()).unwrap();
-            assert_eq!((read.keeper, read.namespaces), (4711, origin.namespaces));
+            for between in [0, 4712] {
+                let read = Origin::of_word(&origin.to_word(between)).unwrap();
+                assert_eq!((read.keeper, read.namespaces), (4711, origin.namespaces));
+                assert_eq!((read.between, read.is_in_group), (between, between != 0));
+            }
         }
-        for word in ["", "12", "12:", ":1", "12:255", "x:1", "12:1:1"] {
+        for word in [
+            "", "12", "12:1", "12:1:", ":1:0", "12:255:0", "x:1:0", "12:1:x", "12:1:1:1",
+        ] {
             assert!(Origin::of_word(word).is_none(), "{word}");
         }
     }

@@ -1,7 +1,7 @@
 //! The steps by themselves: each enforced alone, each failing alone.
 //!
 //! A process that has confined itself is of no more use, and the runner of tests has two threads. So
-//! each of these tests runs this executable again, for the one in [`alone`] of its name, and that one
+//! each of these tests runs this executable again, for the one in `alone` of its name, and that one
 //! forks.
 
 use std::io;
@@ -14,7 +14,6 @@ use std::sync::Arc;
 use crossmist_policy::bpf::{BpfProgram, sock_filter};
 
 use super::apply::apply;
-use super::control_group::Group;
 use super::fields::Shared;
 use super::inherited::Inherited;
 use super::namespaces::Origin;
@@ -26,7 +25,6 @@ use super::users::{Ids, User};
 use crate::error::Step;
 use crate::sys::confinement as sys;
 use crate::sys::fork;
-use crate::sys::process::{self, Ended, Process};
 use crossmist_policy::steps::SecondNet;
 
 /// The variable that tells a process about its test.
@@ -35,9 +33,10 @@ const DETAIL: &str = "CROSSMIST_TEST_DETAIL";
 /// The variable that names the features that may be missing. Any other missing feature fails its test.
 const MAY_SKIP: &str = "CROSSMIST_TEST_MAY_SKIP";
 
-/// Runs the test `alone::name` in a process of its own.
+/// Runs the test `alone::name` of a module in a process of its own.
 #[track_caller]
-fn run(name: &str, detail: &str) {
+fn run(module: &str, name: &str, detail: &str) {
+    let module = module.trim_start_matches("crossmist::");
     if !nix::unistd::geteuid().is_root() {
         let may_skip = std::env::var(MAY_SKIP).unwrap_or_default();
         let is_skipped = may_skip
@@ -47,7 +46,7 @@ fn run(name: &str, detail: &str) {
         return;
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .arg(format!("confine::tests::alone::{name}"))
+        .arg(format!("{module}::alone::{name}"))
         .args(["--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .env(DETAIL, detail)
         .output()
@@ -60,7 +59,7 @@ fn run(name: &str, detail: &str) {
 /// Each function once as a test, and once as what it runs in a process of its own.
 macro_rules! alone {
     ($(fn $name:ident() $body:block)*) => {
-        $(#[test] fn $name() { run(stringify!($name), "") })*
+        $(#[test] fn $name() { run(module_path!(), stringify!($name), "") })*
 
         mod alone {
             use super::*;
@@ -74,6 +73,8 @@ macro_rules! alone {
         }
     };
 }
+
+mod groups;
 
 /// Returns what `code` does.
 fn answer(action: u32) -> sock_filter {
@@ -185,47 +186,6 @@ fn prctl_field(name: &str) -> String {
 }
 
 alone! {
-    fn a_copy_begins_in_its_control_group() {
-        use nix::mount::{MsFlags, mount};
-        // As the keeper is.
-        nix::sys::prctl::set_child_subreaper(true).unwrap();
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
-        let (nothing, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
-        mount(nothing, "/", nothing, private, nothing).unwrap();
-        let none = MsFlags::empty();
-        let own = std::process::id();
-        let name = format!("crossmist-test-begins-{own}");
-        let root = std::env::temp_dir().join(&name);
-        std::fs::create_dir(&root).unwrap();
-        mount(Some("cgroup2"), &root, Some("cgroup2"), none, nothing).unwrap();
-        let path = root.join(&name);
-        std::fs::create_dir(&path).unwrap();
-        let group = Group::new(std::fs::File::open(&path).unwrap().into());
-
-        let is_inside = || {
-            let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-            let mut groups = groups.lines();
-            groups.any(|line| line.starts_with("0::") && line.ends_with(&name))
-        };
-        let says = |forked: Option<Process>| match forked {
-            Some(copy) => copy.wait().unwrap(),
-            None => {
-                let is_own = nix::unistd::getppid().as_raw().unsigned_abs() == own;
-                process::leave(i32::from(is_inside()) + 2 * i32::from(is_own))
-            }
-        };
-        // The control: a copy is where this process is.
-        assert_eq!(says(fork::fork().unwrap()), Ended::Exited(2));
-        assert_eq!(says(group.fork().unwrap()), Ended::Exited(3));
-        // Nobody is left beside it, and none is begun where there is no group.
-        assert_eq!(std::fs::read_to_string(path.join("cgroup.procs")).unwrap(), "");
-        std::fs::remove_dir(&path).unwrap();
-        assert!(group.fork().is_err());
-        nix::mount::umount2(&root, nix::mount::MntFlags::MNT_DETACH).unwrap();
-        std::fs::remove_dir(&root).unwrap();
-        assert_eq!(nix::sys::wait::wait(), Err(nix::Error::ECHILD));
-    }
-
     // The control of all others: what applies no layer denies nothing of what they deny.
     fn nothing_takes_nothing_away() {
         confine(plan(nothing())).unwrap();
@@ -458,6 +418,6 @@ fn steps() -> Vec<(Step, i64, Option<i32>)> {
 #[test]
 fn a_step_that_fails_stops_the_rest() {
     for (step, ..) in steps() {
-        run("one_step_fails", &format!("{step:?}"));
+        run(module_path!(), "one_step_fails", &format!("{step:?}"));
     }
 }

@@ -42,7 +42,7 @@ mod undertaker;
 mod user_namespace;
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 pub(crate) use self::client::{Outcome, Supervised, generation, launch, prepare, shared_record};
 pub use self::client::{end, reload};
@@ -108,7 +108,7 @@ impl Kind {
 /// without privileges of its file. A standard descriptor that isn't given stays what it is.
 fn execute(
     program: &Program,
-    socket: OwnedFd,
+    socket: BorrowedFd<'_>,
     role: &str,
     argument: &str,
     environment: &[CString],
@@ -133,7 +133,7 @@ fn execute(
         program: program.as_fd(),
         arguments: &arguments,
         environment,
-        socket: socket.as_fd(),
+        socket,
         proc: proc.as_ref().map(AsFd::as_fd),
         standard,
         directory: Some(c"/"),

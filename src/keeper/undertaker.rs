@@ -16,7 +16,7 @@ use crate::sys::socket;
 #[derive(Default)]
 pub(super) struct Undertaker {
     waiting: Vec<OwnedFd>,
-    /// The processes that are exiting.
+    /// Processes that are exiting: those, and others of the keeper's.
     processes: Vec<Process>,
 }
 
@@ -36,6 +36,11 @@ impl Keepable for Burial {
 impl Undertaker {
     pub(super) fn take(&mut self, streams: impl IntoIterator<Item = OwnedFd>) {
         self.waiting.extend(streams);
+    }
+
+    /// The processes that are exiting, for more to be added.
+    pub(super) fn ending(&mut self) -> &mut Vec<Process> {
+        &mut self.processes
     }
 
     /// Does what there is to do, and returns whether more remains for later.

@@ -68,12 +68,13 @@ impl Keeper {
         let null = system_files::null().map_err(failed("open /dev/null"))?;
         let starter = execute(
             executable,
-            theirs,
+            theirs.as_fd(),
             KEEPER_ARGUMENT,
             &kind.word(),
             &environment::for_keeper(),
             [Some(null.as_fd()); 3],
         );
+        drop(theirs);
         let starter = starter.map_err(|error| Error::Launch {
             step: error.step,
             source: error.source,

@@ -3,6 +3,7 @@
 mod ends;
 mod requests;
 mod setup;
+mod start;
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};

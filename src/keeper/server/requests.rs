@@ -7,10 +7,9 @@ use std::time::Duration;
 use super::super::init;
 use super::super::output::Output;
 use super::super::protocol::{RETIRE, Report, Request, StartMethod, StartStep};
-use super::super::{environment, execute};
+use super::start::Forked;
 use super::{Entry, Keeper, ORDERS, STREAM, Served, TIMER, tell};
 use crate::confine::{Group, Namespace, Origin};
-use crate::executable::{CHILD_ARGUMENT, Program};
 use crate::sys::confinement;
 use crate::sys::fork::{self, ForkError, ForkStep};
 use crate::sys::poll::{self, Deadline};
@@ -48,8 +47,7 @@ impl Keeper {
         Origin {
             keeper: self.own_id,
             namespaces: self.kind.namespaces(),
-            network: None,
-            is_in_group: false,
+            ..Origin::default()
         }
     }
 
@@ -148,7 +146,7 @@ impl Keeper {
             }
         };
         let started = match request.launch {
-            StartMethod::Fork => match fork_child(group.as_ref()) {
+            StartMethod::Fork => match self.fork_child(group.as_ref()) {
                 Ok(Forked::Child { is_in_group }) => {
                     let connected = connect(standard);
                     // As for `self`, below.
@@ -170,14 +168,8 @@ impl Keeper {
                     ForkStep::OpenPidfd => (StartStep::OpenPidfd, source),
                 }),
             },
-            StartMethod::Execute => Program::open()
-                .map_err(io::Error::other)
-                .and_then(|program| {
-                    let (environment, word) = (environment::of_keeper(), origin.to_word());
-                    let role = CHILD_ARGUMENT;
-                    execute(&program, socket, role, &word, &environment, standard)
-                        .map_err(|error| error.source)
-                })
+            StartMethod::Execute => self
+                .execute_child(group.as_ref(), &origin, socket.as_fd(), standard)
                 .map_err(|error| (StartStep::Execute, error)),
         };
         if let Some(report) = report {
@@ -251,22 +243,6 @@ impl Keeper {
         }
         Served::Goes
     }
-}
-
-/// In which process a fork has returned.
-enum Forked {
-    Keeper(Process),
-    Child { is_in_group: bool },
-}
-
-/// Forks a child, into its control group if it has one. If the kernel, or a container's filter, does not let a
-/// process begin there, the child joins it.
-fn fork_child(group: Option<&Group>) -> Result<Forked, ForkError> {
-    let (forked, is_in_group) = match group.map(Group::fork) {
-        Some(Ok(forked)) => (forked, true),
-        Some(Err(_)) | None => (fork::fork()?, false),
-    };
-    Ok(forked.map_or(Forked::Child { is_in_group }, Forked::Keeper))
 }
 
 /// In a new child: makes descriptors its standard ones.
