@@ -28,7 +28,9 @@ pub struct Encoder<'a> {
     /// How many runs and descriptors of the message are set aside while a temporary is written. See
     /// [`temporary`](Self::temporary).
     aside: Aside,
-    shared: HashMap<(usize, TypeId), Shared>,
+    /// Made when it is needed: a `HashMap` draws its thread's keys, and where the keeper has drawn them, all
+    /// children have the same.
+    shared: Option<HashMap<(usize, TypeId), Shared>>,
     shared_written: u32,
     /// The greatest depth of what was written so far within the innermost shared object.
     deepest: usize,
@@ -118,7 +120,7 @@ impl<'a> Encoder<'a> {
             stack: Stack::here(),
             empty_elements: 0,
             aside: Aside::default(),
-            shared: HashMap::new(),
+            shared: None,
             shared_written: 0,
             deepest: 0,
             run_bytes: 0,
@@ -344,7 +346,7 @@ impl<'a> Encoder<'a> {
                 bulk: self.aside.bulk + self.message.bulk.len(),
                 descriptors: self.aside.descriptors + self.message.descriptors.len(),
             },
-            shared: std::mem::take(&mut self.shared),
+            shared: self.shared.take(),
             failure: self.failure.take(),
             ..*self
         };
@@ -415,7 +417,7 @@ impl<'a> Encoder<'a> {
         contents: impl FnOnce(&mut Self),
     ) {
         let key = (address, TypeId::of::<H>());
-        match self.shared.entry(key) {
+        match self.shared.get_or_insert_default().entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(Shared {
                     complete: None,
@@ -441,7 +443,7 @@ impl<'a> Encoder<'a> {
             weight: (self.written() - before).saturating_add(self.referenced),
         };
         self.referenced = self.referenced.saturating_add(referenced_outside);
-        if let Some(shared) = self.shared.get_mut(&key) {
+        if let Some(shared) = self.shared.as_mut().and_then(|all| all.get_mut(&key)) {
             shared.complete = Some(complete);
         }
         // Each takes at least a byte, and a message has less than 2³² bytes.
