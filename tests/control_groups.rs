@@ -24,6 +24,7 @@ fn main() {
             nothing_is_left_of_groups needs Root ControlGroups,
             a_group_that_cannot_be_is_missing_from_the_status_or_an_error needs Root,
             a_group_bounds_memory_that_no_limit_counts needs Root Controllers,
+            a_group_bounds_copies_of_what_was_prepared needs Root Controllers,
             a_group_bounds_threads_and_processes_together needs Root Controllers,
         ],
         cases![helper_leaves_processes],
@@ -256,6 +257,40 @@ fn a_group_bounds_memory_that_no_limit_counts() {
     assert!(group.memory && group.tasks);
     assert_eq!(child.join().unwrap(), 2);
     let ended = hoards.sandbox(&with("required")).run(20);
+    let Err(Error::Limit { resource, .. }) = ended else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(resource, crossmist::Resource::Memory);
+    clean_up(&unit);
+}
+
+static PREPARED: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+
+fn prepare_much() {
+    *PREPARED.lock().unwrap() = vec![1; 200 << 20];
+}
+
+/// Writes to its copy of every page.
+#[func(sandbox = dynamic, preload = prepare_much)]
+fn copies() -> usize {
+    let mut prepared = PREPARED.lock().unwrap();
+    prepared
+        .iter_mut()
+        .step_by(4096)
+        .for_each(|byte| *byte += 1);
+    prepared.iter().filter(|byte| **byte == 2).count()
+}
+
+fn a_group_bounds_copies_of_what_was_prepared() {
+    let unit = delegate("copies");
+    let with = |group: &str| {
+        policy(&format!(
+            "[limits]\nmemory = \"64MiB\"\ncontrol_group = \"{group}\"\n"
+        ))
+    };
+    // The control: `memory` doesn't count them.
+    assert_eq!(copies.sandbox(&with("none")).run().unwrap(), 200 << 8);
+    let ended = copies.sandbox(&with("required")).run();
     let Err(Error::Limit { resource, .. }) = ended else {
         panic!("{ended:?}")
     };

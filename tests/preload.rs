@@ -1,4 +1,5 @@
 //! Prepared state: a function that runs once, in a process whose forks run the calls.
+#![expect(unsafe_code, reason = "what is prepared maps memory as C libraries do")]
 
 use std::fs::File;
 use std::os::fd::IntoRawFd;
@@ -257,6 +258,108 @@ fn memory_counts_from_the_prepared_state() {
     assert!(matches!(result, Err(Error::Limit { .. })), "{result:?}");
 }
 
+/// Maps a page of a file, or of none, and leaves it mapped.
+fn maps(file: Option<&File>, protection: i32, shared: bool) -> *mut libc::c_void {
+    use std::os::fd::AsRawFd;
+    let kind = if shared {
+        libc::MAP_SHARED
+    } else {
+        libc::MAP_PRIVATE
+    };
+    let (flags, fd) = match file {
+        Some(file) => (kind, file.as_raw_fd()),
+        None => (kind | libc::MAP_ANONYMOUS, -1),
+    };
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, fd, 0) };
+    assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+    at
+}
+
+/// Of this program, as nothing else has written to it.
+fn file(write: bool) -> File {
+    let path = std::env::temp_dir().join(format!("crossmist-mapped-{}", std::process::id()));
+    std::fs::write(&path, vec![b'x'; 4096]).unwrap();
+    let mut options = File::options();
+    let file = options.read(true).write(write).open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file
+}
+
+fn maps_shared_memory() {
+    maps(None, libc::PROT_READ | libc::PROT_WRITE, true);
+}
+
+#[func(sandbox = "parser", preload = maps_shared_memory)]
+fn beside_shared_memory() {}
+
+/// It can't be written to until `mprotect`.
+fn maps_a_file_for_reading() {
+    maps(Some(&file(true)), libc::PROT_READ, true);
+}
+
+#[func(sandbox = "parser", preload = maps_a_file_for_reading)]
+fn beside_a_file() {}
+
+fn maps_what_nobody_shares() {
+    let both = libc::PROT_READ | libc::PROT_WRITE;
+    maps(None, both, false);
+    maps(Some(&file(true)), both, false);
+    maps(Some(&file(false)), libc::PROT_READ, true);
+    let kept = maps(None, both, true);
+    // SAFETY: the mapping that was just made.
+    assert_eq!(unsafe { libc::madvise(kept, 4096, libc::MADV_DONTFORK) }, 0);
+    let gone = maps(None, both, true);
+    // SAFETY: nobody uses the mapping.
+    assert_eq!(unsafe { libc::munmap(gone, 4096) }, 0);
+}
+
+#[func(sandbox = "parser", preload = maps_what_nobody_shares)]
+fn beside_nothing_shared() -> bool {
+    true
+}
+
+fn memory_that_children_would_share_is_refused() {
+    for failed in [
+        reason(beside_shared_memory.run()),
+        reason(beside_a_file.run()),
+    ] {
+        for part in [
+            "as shared",
+            "MAP_PRIVATE",
+            "MADV_DONTFORK",
+            "before it returns",
+        ] {
+            assert!(failed.contains(part), "{part}: {failed}");
+        }
+    }
+    assert!(reason(beside_a_file.run()).contains("crossmist-mapped-"));
+    assert!(beside_nothing_shared.run().unwrap());
+}
+
+#[func(sandbox = "parser")]
+fn hashes() -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(0)
+}
+
+#[func(sandbox = "parser", preload = prepare_numbers)]
+fn hashes_beside_state() -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(0)
+}
+
+fn every_child_has_hash_keys_of_its_own() {
+    let pool = Pool::of(hashes).workers(1).spares(2).build().unwrap();
+    let mut all = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        all.insert(hashes.run().unwrap());
+        all.insert(hashes_beside_state.run().unwrap());
+        all.insert(pool.run().unwrap());
+    }
+    assert_eq!(all.len(), 9);
+}
+
 const CASES: &[Case] = cases![
     state_is_prepared_once_and_shared,
     descriptors_that_preload_leaves_open_are_closed_in_the_children,
@@ -268,6 +371,8 @@ const CASES: &[Case] = cases![
     a_failure_is_not_repeated_by_every_call,
     memory_counts_from_the_prepared_state,
     a_fresh_image_cannot_share_it,
+    memory_that_children_would_share_is_refused,
+    every_child_has_hash_keys_of_its_own,
 ];
 
 #[crossmist::main]

@@ -15,8 +15,8 @@ use std::time::Duration;
 use crossmist::{Error, func};
 use support::{Directory, patience, raw, stays, this_program};
 
-/// Runs when a library that starts threads is loaded: two, if the program is called so, unless a variable
-/// says otherwise.
+/// Does what libraries do when they are loaded, if the program is called so: one starts two threads, unless a
+/// variable says otherwise, and one maps shared memory.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static LOAD: extern "C" fn() = load;
@@ -24,6 +24,13 @@ static LOAD: extern "C" fn() = load;
 extern "C" fn load() {
     if let Ok(seconds) = std::env::var("MYLIB_LOADS_FOR") {
         std::thread::sleep(Duration::from_secs(seconds.parse().unwrap_or(0)));
+    }
+    if std::env::args().next().as_deref() == Some(WITH_MEMORY) {
+        let both = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, both, flags, -1, 0) };
+        assert_ne!(at, libc::MAP_FAILED);
     }
     let is_wanted = std::env::args().next().as_deref() == Some(WITH_THREADS);
     if is_wanted && std::env::var("MYLIB_THREADS").as_deref() != Ok("0") {
@@ -44,12 +51,14 @@ extern "C" fn load() {
 }
 
 const WITH_THREADS: &str = "with-threads";
+const WITH_MEMORY: &str = "with-memory";
 
 fn main() {
     crossmist::init();
     support::main(
         cases![
             threads_before_main_are_named_with_their_cure,
+            shared_memory_before_main_is_named_with_its_cure,
             a_variable_of_the_keepers_stops_threads_before_main,
             the_keepers_variables_are_in_no_function,
             threads_that_wait_for_the_keepers_start_use_no_processor,
@@ -61,6 +70,7 @@ fn main() {
         ],
         cases![
             helper_calls_beside_threads,
+            helper_calls_beside_shared_memory,
             helper_calls_with_a_variable,
             helper_calls_behind_another_root,
             helper_calls,
@@ -132,6 +142,24 @@ fn helper_calls_beside_threads() {
             ] {
                 assert!(text.contains(part), "{part}: {text}");
             }
+        }
+    }
+}
+
+fn shared_memory_before_main_is_named_with_its_cure() {
+    let mut command = this_program("helper_calls_beside_shared_memory");
+    command.arg0(WITH_MEMORY);
+    assert_succeeded(&output_of(command));
+}
+
+fn helper_calls_beside_shared_memory() {
+    // The control: a child without a sandbox may have what it likes.
+    assert_eq!(plain.run(1).unwrap(), 2);
+    for error in [forked.run(1).unwrap_err(), executed.run(1).unwrap_err()] {
+        let text = with_causes(&error);
+        assert!(matches!(error, Error::Launch { .. }), "{error:?}");
+        for part in ["start the keeper", "as shared", "MADV_DONTFORK"] {
+            assert!(text.contains(part), "{part}: {text}");
         }
     }
 }

@@ -204,9 +204,18 @@ use proc_macro::TokenStream;
 ///
 /// It runs with the rights of the program, no_new_privs, the environment of the keeper
 /// (`crossmist::keeper::env`), and `/` as its working directory. Descriptors that it leaves open are closed
-/// in the children, so no static that a call uses may own one. It must leave no thread behind. If it panics,
-/// fails or exits, or takes longer than a minute, calls fail with `crossmist::Error::Preload`. If the files
+/// in the children, so no static that a call uses may own one. It must leave no thread behind, and no
+/// shared mapping that can be made writable, as that of a `BlobBuf` is: each call could write there what the next
+/// one reads. Copy what is to stay into ordinary memory, map files by MAP_PRIVATE or open them for reading only, or
+/// keep a mapping from the children by `madvise(MADV_DONTFORK)`. If it panics, fails or exits, or takes longer than a minute, calls fail with `crossmist::Error::Preload`. If the files
 /// that it has read change later, `crossmist::keeper::reload` runs it again.
+///
+/// Each call may write to its copy of what was prepared, beyond `limits.memory`: at worst, each child takes that much
+/// memory again. `[limits] control_group` bounds that as well.
+///
+/// All children have the keys and random numbers that were drawn here. Std draws the keys of hash maps once for each
+/// thread, so create the `HashMap`s of prepared state on a thread of their own, which has ended when this returns. Or
+/// use a `BTreeMap`.
 ///
 /// # Direct calls
 ///

@@ -478,6 +478,17 @@ impl Policy {
                 },
             ),
             one(
+                "memory that was prepared",
+                !fresh && !grouped,
+                "what `preload` has written doesn't count towards `limits.memory`, nor does a child's copy of it: \
+                 a child may write to all of it",
+                if grouped {
+                    "copies of it count (memory.max)"
+                } else {
+                    "there is none (execve)"
+                },
+            ),
+            one(
                 "the kernel's memory",
                 any(&["epoll_create1", "socketpair", "socket", "pipe2"]) && !grouped,
                 "sockets, pipes and the watches of epolls don't count towards `limits.memory`; \

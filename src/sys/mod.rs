@@ -23,6 +23,7 @@ pub(crate) mod group_fork;
 pub(crate) mod image;
 pub(crate) mod inherited;
 pub(crate) mod kind;
+pub(crate) mod mappings;
 pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;

@@ -19,6 +19,7 @@ use crate::sys::closing;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork;
 use crate::sys::image;
+use crate::sys::mappings;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::privileges;
 use crate::sys::process::{self, Process};
@@ -107,10 +108,12 @@ impl Keeper {
         confine::prepare_copies();
         if let Some(reference) = kind.preload
             && let Err(reason) = prepare(reference, preload)
+                .and_then(|()| share_nothing("unmap it before it returns"))
         {
             Handshake::NotPrepared(reason.clone()).send(program);
             return Err(io::Error::other(reason));
         }
+        share_nothing("unmap it before `main`").map_err(io::Error::other)?;
         // It is as long as the program that counts, and SIGXCPU would end the keeper at the lower limit.
         getrlimit(Resource::RLIMIT_CPU)
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CPU, hard, hard))
@@ -191,6 +194,22 @@ fn prepare(reference: u64, preload: Preload) -> Result<(), String> {
             threads::others()
         )),
         Err(error) => Err(format!("its threads can't be counted: {error}")),
+    }
+}
+
+/// Checks that copies of this process share no memory that they can write to, and no file by a mapping: whatever
+/// their policies are, they would be ways from one call to another.
+fn share_nothing(cure: &str) -> Result<(), String> {
+    match mappings::shared_and_writable() {
+        Ok(None) => Ok(()),
+        Ok(Some(mapping)) => Err(format!(
+            "it has mapped {mapping} as shared, so that every child could write there: map it by MAP_PRIVATE, \
+             open its file for reading only, keep it from children by madvise(MADV_DONTFORK), or {cure}"
+        )),
+        Err(error) => Err(format!(
+            "what it has mapped can't be read from /proc/self/maps: {error}; mount /proc, or call \
+             `crossmist::init` before the program changes its root directory"
+        )),
     }
 }
 
