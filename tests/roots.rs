@@ -27,7 +27,7 @@ fn main() {
             a_folder_that_is_moved_during_the_call_is_not_mistaken needs Root Truncation,
             no_way_leads_back_to_the_root_before needs Root Truncation,
             a_root_that_cannot_be_created_stops_the_call_or_is_reported needs Root,
-            a_root_that_is_no_mount_stops_the_call_or_is_reported needs Root,
+            a_root_that_is_no_mount_stops_the_call_or_is_reported needs Root Truncation,
         ],
         cases![
             helper_finds_only_granted_paths,
