@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,12 @@ fn assert_not_held_up() -> Duration {
         let call = begun.elapsed();
         let begun = Instant::now();
         let result = spins.builder().deadline(DEADLINE).run();
-        assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
+        match result {
+            Err(Error::Deadline { .. }) => (),
+            // On a busy machine, the time may be over before the keeper has started the child.
+            Err(Error::Launch { source, .. }) if source.kind() == ErrorKind::TimedOut => (),
+            other => panic!("{other:?}"),
+        }
         call.max(begun.elapsed().saturating_sub(DEADLINE))
     });
     let worst = delays.max().unwrap();
