@@ -190,7 +190,7 @@ pub use crate::object::{
     Blob, BlobBuf, DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object,
     Serde, Shape, TrustedHasher,
 };
-pub use crate::pool::{Latency, Map, MapUnordered, Pool, PoolBuilder, PoolStats};
+pub use crate::pool::{Latency, Map, MapUnordered, Pool, PoolBuilder, PoolStats, Reuse};
 pub use crate::wire::{BytesError, ProtocolError, encode_into, from_bytes, to_bytes};
 pub use crossmist_macros::{Object, func, main, object};
 

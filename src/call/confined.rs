@@ -52,6 +52,7 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
         plan = plan.watched().map_err(failed)?;
     }
     plan.set_variables(&options.environment);
+    plan.allow_calls(options.calls.max(1));
     let piped = connect(&mut plan, policy.compiled(), options).map_err(|source| Error::Launch {
         step: "set up the standard descriptors",
         source,
@@ -59,7 +60,9 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
     // Nobody else can have them honestly, and whoever hides them is not to keep the program waiting.
     let takes_ends_along = plan.sends_descriptors() && sends < Sends::Ends;
     let group = plan.add_control_group(policy.compiled()).map_err(failed)?;
-    let confined = Confined::new(F::NAME, policy, piped, takes_ends_along).in_group(group);
+    let confined = Confined::new(F::NAME, policy, piped, takes_ends_along)
+        .in_group(group)
+        .for_calls(options.calls.max(1));
     Ok(Some((confined, plan)))
 }
 

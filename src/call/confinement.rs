@@ -30,6 +30,8 @@ pub(crate) struct Confined {
     piped: Piped,
     /// The channels that it was passed end with it, wherever it has put their ends.
     takes_ends_along: bool,
+    /// How many calls the child may answer, each in the processor time of the policy.
+    calls: u32,
     /// The child's control group, until the keeper has it.
     group: Option<NewGroup>,
     /// The child's report on its confinement.
@@ -50,6 +52,7 @@ impl Confined {
             policy: policy.clone(),
             piped,
             takes_ends_along,
+            calls: 1,
             group: None,
             status: None,
             note: None,
@@ -60,6 +63,26 @@ impl Confined {
     /// Gives the child a control group.
     pub(crate) fn in_group(self, group: Option<NewGroup>) -> Self {
         Self { group, ..self }
+    }
+
+    /// Lets the child answer several calls.
+    pub(crate) fn for_calls(self, calls: u32) -> Self {
+        Self { calls, ..self }
+    }
+
+    /// Returns the processor time that the child may take for a call, and for all of its calls.
+    pub(crate) fn cpu_times(&self) -> Option<(Duration, Duration)> {
+        let call = self.policy.compiled().limits.cpu_time?;
+        Some((call, call.saturating_mul(self.calls)))
+    }
+
+    /// Returns the error for a call that has taken too much of a resource.
+    pub(crate) fn limit(&self, resource: Resource) -> Error {
+        Error::Limit {
+            function: self.function,
+            policy: self.policy.name().to_owned(),
+            resource,
+        }
     }
 
     /// The child's control group, for the keeper.
@@ -177,6 +200,11 @@ impl Confined {
         self.status.as_ref()
     }
 
+    /// Returns whether the child has reported that it is confined.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.status.is_some()
+    }
+
     /// Takes in what the child sends, and returns it if it is an answer.
     pub(crate) fn hear<T>(&mut self, reply: Reply<T>) -> Result<Option<Reply<T>>, Error> {
         match (reply, &self.status) {
@@ -284,13 +312,7 @@ impl Confined {
                     traffic: Traffic::Output,
                 });
             }
-            Some(Cause::Memory) => {
-                return Some(Error::Limit {
-                    function: self.function,
-                    policy: self.policy.name().to_owned(),
-                    resource: Resource::Memory,
-                });
-            }
+            Some(Cause::Memory) => return Some(self.limit(Resource::Memory)),
             Some(Cause::OutputDescriptors) => return Some(Error::Malformed(ProtocolError::Output)),
         }
         if self.status.is_none() {
@@ -307,22 +329,18 @@ impl Confined {
         let Ended::Signalled { signal, .. } = *ended else {
             return None;
         };
-        let limits = &self.policy.compiled().limits;
         let used = Duration::from_nanos(departure.cpu_time);
-        let limit = |resource| Error::Limit {
-            function: self.function,
-            policy: self.policy.name().to_owned(),
-            resource,
-        };
         match signal {
             libc::SIGSYS => Some(Error::Violation(Box::new(self.violation(process)))),
             // No filter lets a process send this signal.
-            libc::SIGXCPU => Some(limit(Resource::CpuTime)),
+            libc::SIGXCPU => Some(self.limit(Resource::CpuTime)),
             // A child that ignores it is killed a second later.
-            libc::SIGKILL if limits.cpu_time.is_some_and(|most| used >= most) => {
-                Some(limit(Resource::CpuTime))
+            libc::SIGKILL if self.cpu_times().is_some_and(|(_, most)| used >= most) => {
+                Some(self.limit(Resource::CpuTime))
             }
-            libc::SIGABRT if says_out_of_memory(&departure.stderr) => Some(limit(Resource::Memory)),
+            libc::SIGABRT if says_out_of_memory(&departure.stderr) => {
+                Some(self.limit(Resource::Memory))
+            }
             _ => None,
         }
     }

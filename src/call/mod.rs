@@ -9,6 +9,7 @@ mod options;
 #[cfg(crossmist_learn)]
 mod outcomes;
 mod process;
+mod processor;
 mod progress;
 mod reaper;
 mod spare;
@@ -29,7 +30,7 @@ pub(crate) use self::options::Options;
 pub use self::options::Stdio;
 use self::process::ChildProcess;
 use self::progress::CallSettings;
-pub(crate) use self::spare::Spare;
+pub(crate) use self::spare::{Remainder, Spare};
 use crate::child::Launch;
 use crate::error::{Error, UnsupportedKind};
 #[cfg(feature = "tracing")]

@@ -47,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) privileged: bool,
     /// Whether memory is shared with the child, for long values.
     pub(crate) bulk: bool,
+    /// How many calls a child in a pool may answer, or 0 for one. Each may take the processor time of the policy.
+    pub(crate) calls: u32,
     /// The policy of a function that has none of its own.
     pub(crate) policy: Option<SandboxPolicy>,
     /// The values of the policy's variables.

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::confinement::Confined;
 use super::process::{ChildProcess, StillRunning};
+use super::processor::ProcessorTime;
 use super::reaper;
-use crate::child::Reply;
-use crate::error::{Error, ResultLimit, Traffic};
+use crate::child::{Numbered, Reply};
+use crate::error::{Error, Resource, ResultLimit, Traffic};
 #[cfg(feature = "tracing")]
 use crate::events;
 use crate::keeper::Outcome;
@@ -40,6 +41,10 @@ pub(crate) struct Running {
     /// Whether the thread that drops it may wait a moment. A thread of a runtime or of a pool may not,
     /// because others wait for that thread.
     may_wait: bool,
+    /// The number that an answer must have, of a child that answers several calls.
+    number: Option<u64>,
+    /// The processor time of such a call, if that is bounded.
+    processor: Option<ProcessorTime>,
     /// For a child that confines itself.
     pub(crate) confined: Option<Confined>,
     /// Its process is known to have ended.
@@ -133,6 +138,8 @@ impl Running {
             time,
             kill_on_drop,
             may_wait: true,
+            number: None,
+            processor: None,
             has_ended: false,
             rest: Rest::default(),
             is_over: false,
@@ -185,18 +192,30 @@ impl Running {
         Step::Wait(WaitFor {
             socket,
             end: true,
-            until: until.min(self.deadline),
+            until: until.min(self.deadline).min(self.look_at()),
         })
     }
 
     /// Receives what has arrived, without waiting.
     pub(crate) fn look<T: Object>(&mut self) -> Result<Progress<T>, Error> {
         let (limits, socket) = (self.limits, self.socket.as_fd());
+        // Its report on its confinement has none.
+        let is_confined = self.confined.as_ref().is_some_and(Confined::is_confirmed);
+        let (number, mut is_foreign) = (self.number.filter(|_| is_confined), false);
         let arrival = self
             .inbox
             .advance(socket, &limits, Trust::Data, Wait::Never, |message| {
-                message.decode::<Reply<T>>(limits, Trust::Data)
+                let Some(number) = number else {
+                    return message.decode::<Reply<T>>(limits, Trust::Data);
+                };
+                let answer = message.decode::<Numbered<T>>(limits, Trust::Data)?;
+                is_foreign = answer.number != number;
+                Ok(answer.reply)
             });
+        if is_foreign {
+            // It answers another call, or was sent before this one was asked.
+            return Err(Error::Malformed(ProtocolError::Surplus));
+        }
         match (arrival, &mut self.confined) {
             (Ok(Arrival::Message(Ok(reply))), None) => match reply.is_report() {
                 true => Err(Error::Malformed(ProtocolError::Surplus)),
@@ -205,8 +224,9 @@ impl Running {
             (Ok(Arrival::Message(Ok(reply))), Some(confined)) => match confined.hear(reply)? {
                 Some(answer) => Ok(Progress::Done(Answer::Given(answer))),
                 None => {
+                    self.start_clock()?;
                     #[cfg(feature = "tracing")]
-                    if let Some(status) = confined.status() {
+                    if let Some(status) = self.confined.as_ref().and_then(Confined::status) {
                         events::confined(self.process.id(), status);
                     }
                     Ok(Progress::Noted)
@@ -273,7 +293,10 @@ impl Running {
             (false, false) => Step::Wait(WaitFor {
                 socket: Some(Interest::Readable),
                 end: true,
-                until: until.min(self.deadline).min(self.process.start_by()),
+                until: until
+                    .min(self.deadline)
+                    .min(self.look_at())
+                    .min(self.process.start_by()),
             }),
         })
     }
@@ -309,12 +332,66 @@ impl Running {
         self.limits = self.limits.min(limits);
     }
 
-    /// Fails once the deadline has passed.
-    pub(crate) fn check_deadline(&self) -> Result<(), Error> {
+    /// Fails once the deadline has passed, or the processor time of the call is used up.
+    fn check_deadline(&mut self) -> Result<(), Error> {
         if self.deadline.has_passed() {
             return Err(Error::Deadline { after: self.time });
         }
+        if let (Some(processor), Some(confined)) = (&mut self.processor, &self.confined)
+            && processor.is_used_up()
+        {
+            return Err(confined.limit(Resource::CpuTime));
+        }
         Ok(())
+    }
+
+    /// Returns when to look at the processor time of the call.
+    fn look_at(&self) -> Deadline {
+        self.processor
+            .as_ref()
+            .map_or(Deadline::NEVER, ProcessorTime::look_at)
+    }
+
+    /// Begins a call of a child that answers several.
+    pub(super) fn begin_numbered(&mut self, number: u64) -> Result<(), Error> {
+        self.number = Some(number);
+        self.start_clock()
+    }
+
+    /// Measures the processor time of such a call, from when the child is known to be confined.
+    fn start_clock(&mut self) -> Result<(), Error> {
+        let Some(confined) = self.confined.as_ref().filter(|it| it.is_confirmed()) else {
+            return Ok(());
+        };
+        if let (Some(_), Some((time, _)), Some(process)) =
+            (self.number, confined.cpu_times(), self.process.id())
+        {
+            let begun = ProcessorTime::begin(process, time).map_err(|source| Error::Launch {
+                step: "look at the processor time of the child (clock_gettime)",
+                source,
+            })?;
+            self.processor = Some(begun);
+        }
+        Ok(())
+    }
+
+    /// Forgets a call that was answered, and returns whether the child can have another one: it runs, has sent
+    /// nothing else, and has as much processor time left as a call may take.
+    pub(super) fn end_numbered(&mut self) -> bool {
+        if self.note_end() || self.inbox.is_mid_message() {
+            return false;
+        }
+        let times = self.confined.as_ref().and_then(Confined::cpu_times);
+        let has_time = match (times, self.processor.take()) {
+            (Some((call, in_all)), Some(processor)) => processor
+                .in_all()
+                .is_some_and(|used| used.saturating_add(call) <= in_all),
+            (None, None) => true,
+            _ => false,
+        };
+        self.number = None;
+        self.inbox.forget_costs();
+        has_time
     }
 
     /// Returns the result of a child that has answered and ended.

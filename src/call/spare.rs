@@ -10,7 +10,7 @@ use super::options::Options;
 use super::process::ChildProcess;
 use super::progress::CallSettings;
 use super::{Passed, failed, may_start, prepared, sockets};
-use crate::child::Preparation;
+use crate::child::{Calls, Preparation};
 use crate::error::{Error, UnsupportedKind};
 use crate::executable;
 use crate::func::Func;
@@ -28,6 +28,13 @@ pub(crate) struct Spare<R: Object> {
     /// The keeper kills the child when it ends.
     timer: Timer,
     /// The time that the policy and the options give to a call.
+    time: Option<Duration>,
+}
+
+/// What remains of a spare whose child has got a call.
+#[derive(Debug)]
+pub(crate) struct Remainder {
+    timer: Timer,
     time: Option<Duration>,
 }
 
@@ -50,6 +57,10 @@ impl<R: Object> Spare<R> {
         may_start::<F>(options, true)?;
         let program = executable::own()?;
         let preparation = Preparation::<F> {
+            calls: match options.calls {
+                0 | 1 => Calls::One,
+                _ => Calls::Many,
+            },
             limits: options.limits.min(confined.limits::<R>()),
             plan,
             function: std::marker::PhantomData,
@@ -116,19 +127,23 @@ impl<R: Object> Spare<R> {
         self.child.end_entry()
     }
 
-    /// Gives it the arguments, which have the form of a [`Call`](crate::child::Call). The part that does not
-    /// fit its socket must still be sent. The time of the call counts from now.
+    /// Gives it the arguments, which have the form of a [`Call`](crate::child::Call), and the number of that. The
+    /// part that does not fit its socket must still be sent. The time of the call counts from now.
     pub(crate) fn call(
         mut self,
         outbox: &mut Outbox<'_>,
         limits: Limits,
-    ) -> Result<Child<R>, Error> {
+        number: Option<u64>,
+    ) -> Result<(Child<R>, Remainder), Error> {
         let time = self.time;
         let deadline = time.map_or(Deadline::NEVER, Deadline::after);
         // Before the child has anything to do.
         self.timer.set(deadline).map_err(failed(SET_TIMER))?;
         self.child.set_deadline(deadline, time.unwrap_or_default());
         self.child.lower_limits(limits);
+        if let Some(number) = number {
+            self.child.begin_numbered(number)?;
+        }
         if let (Some(confined), Some(process)) = (self.child.confined(), self.child.process())
             && let Some(passed) = Passed::new(outbox.links(), confined)
         {
@@ -137,7 +152,18 @@ impl<R: Object> Spare<R> {
         self.child
             .begin_send(outbox)
             .map_err(failed("send the arguments"))?;
-        Ok(self.child)
+        let (timer, time) = (self.timer, self.time);
+        Ok((self.child, Remainder { timer, time }))
+    }
+
+    /// Makes a spare of a child that has answered a call, if it can have another one. Returns the child otherwise.
+    pub(crate) fn again(mut child: Child<R>, remainder: Remainder) -> Result<Self, Box<Child<R>>> {
+        let Remainder { timer, time } = remainder;
+        if !child.end_numbered() || timer.set(Deadline::NEVER).is_err() {
+            return Err(Box::new(child));
+        }
+        child.set_deadline(Deadline::NEVER, Duration::ZERO);
+        Ok(Self { child, timer, time })
     }
 }
 

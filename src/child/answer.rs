@@ -4,13 +4,13 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::panic;
-use super::reply::Reply;
+use super::reply::{Numbered, Reply};
 use crate::error::ChildText;
 use crate::func::{Arguments, Func};
-use crate::object::{Limits, Object, Trust};
+use crate::object::{EncodeError, Limits, Object, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::signals;
 use crate::transport::{self, Outbox};
@@ -26,24 +26,29 @@ pub(crate) enum Ending {
 /// The launch socket, to which the answer is sent.
 pub(super) static SOCKET: OnceLock<OwnedFd> = OnceLock::new();
 
+/// The number of the call that is running, or 0 if calls have none.
+pub(super) static NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// Runs a function on its arguments and sends the answer.
 pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending {
     panic::watch(move |panic| {
-        answer(&Reply::<()>::Panicked(panic), limits);
+        answer(&numbered(Reply::<()>::Panicked(panic)), limits);
         flush();
     });
-    let reply = match catch_unwind(AssertUnwindSafe(|| F::enter(arguments))) {
-        Ok(Ok(value)) => Reply::Returned(value),
-        Ok(Err(error)) => Reply::BadArguments(ChildText::new(error.to_string())),
-        Err(payload) => Reply::Panicked(panic::panic_seen(Some(payload))),
-    };
+    let reply = numbered(
+        match catch_unwind(AssertUnwindSafe(|| F::enter(arguments))) {
+            Ok(Ok(value)) => Reply::Returned(value),
+            Ok(Err(error)) => Reply::BadArguments(ChildText::new(error.to_string())),
+            Err(payload) => Reply::Panicked(panic::panic_seen(Some(payload))),
+        },
+    );
     // The result's own `encode` may panic, before anything is sent.
     let ending = match catch_unwind(AssertUnwindSafe(|| answer(&reply, limits))) {
         Ok(ending) => ending,
-        Err(payload) => answer(
-            &Reply::<()>::Panicked(panic::panic_seen(Some(payload))),
-            Limits::default(),
-        ),
+        Err(payload) => {
+            let panic = panic::panic_seen(Some(payload));
+            answer(&numbered(Reply::<()>::Panicked(panic)), Limits::default())
+        }
     };
     // After the answer, since another thread may hold the lock of stdout for ever. In that case the
     // caller has the answer and ends this process. The caller waits for the process to exit, so
@@ -53,21 +58,31 @@ pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending
     ending
 }
 
-fn answer<T: Object>(reply: &Reply<T>, limits: Limits) -> Ending {
-    let sent = match Outbox::encode(reply, limits, Trust::Data) {
-        Ok(mut outbox) => send(&mut outbox),
-        Err(error) => {
-            let reply = Reply::<()>::from(error);
-            Outbox::encode(&reply, Limits::default(), Trust::Data)
-                .is_ok_and(|mut outbox| send(&mut outbox))
-        }
-    };
-    match reply {
+fn answer<T: Object>(answer: &Numbered<T>, limits: Limits) -> Ending {
+    let sent = send_numbered(answer, limits).unwrap_or_else(|error| {
+        send_numbered(&numbered(Reply::<()>::from(error)), Limits::default()).unwrap_or(false)
+    });
+    match answer.reply {
         _ if !sent => Ending::Failed,
         Reply::Returned(_) => Ending::Returned,
         Reply::Panicked(_) => Ending::Panicked,
         _ => Ending::Failed,
     }
+}
+
+/// Adds the number of the call that is running.
+fn numbered<T>(reply: Reply<T>) -> Numbered<T> {
+    let number = NUMBER.load(Ordering::Relaxed);
+    Numbered { number, reply }
+}
+
+/// Sends an answer, with its number if calls have one.
+fn send_numbered<T: Object>(answer: &Numbered<T>, limits: Limits) -> Result<bool, EncodeError> {
+    let mut outbox = match answer.number {
+        0 => Outbox::encode(&answer.reply, limits, Trust::Data)?,
+        _ => Outbox::encode(answer, limits, Trust::Data)?,
+    };
+    Ok(send(&mut outbox))
 }
 
 /// Sends an answer, and returns whether somebody was there to receive it.

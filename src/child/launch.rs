@@ -34,9 +34,21 @@ impl<F: Func> Launch<F> {
     });
 }
 
+/// How a child gets its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calls {
+    /// In its launch message.
+    Launch,
+    /// In a message of their own.
+    One,
+    /// The same, for any number of calls. Each has a number, and so has its answer.
+    Many,
+}
+
 /// The launch message of a spare child: everything but the arguments, which follow as a [`Call`].
 #[derive(Debug)]
 pub(crate) struct Preparation<F: Func> {
+    pub(crate) calls: Calls,
     pub(crate) limits: Limits,
     pub(crate) plan: Plan,
     pub(crate) function: PhantomData<fn(F)>,
@@ -44,18 +56,27 @@ pub(crate) struct Preparation<F: Func> {
 
 /// The arguments of a call, for a spare child.
 #[derive(Debug)]
-pub(crate) struct Call<A>(pub(crate) A);
+pub(crate) struct Call<A> {
+    /// For a child that answers several calls. Nobody can guess it, so an answer with this number is not older
+    /// than the call.
+    pub(crate) number: Option<u64>,
+    pub(crate) arguments: A,
+}
 
 /// The rest of a launch message, after the limits.
 const UNCONFINED: u8 = 0;
 const CONFINED: u8 = 1;
 const PREPARED: u8 = 2;
+const REUSED: u8 = 3;
 
 impl<F: Func> Object for Preparation<F> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
         encoder.code(Launch::<F>::ENTRY.reference(), Auto::NONE, "the function");
         self.limits.encode(encoder);
-        encoder.put(&[PREPARED]);
+        encoder.put(&[match self.calls {
+            Calls::Many => REUSED,
+            Calls::One | Calls::Launch => PREPARED,
+        }]);
         self.plan.encode(encoder);
     }
 
@@ -68,8 +89,11 @@ impl<F: Func> Object for Preparation<F> {
 
 impl<A: Object> Object for Call<A> {
     fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        if let Some(number) = self.number {
+            encoder.put(&number.to_le_bytes());
+        }
         encoder.for_confined();
-        self.0.encode(encoder);
+        self.arguments.encode(encoder);
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -114,8 +138,7 @@ pub(crate) struct Opened<'m> {
     pub(crate) limits: Limits,
     pub(crate) plan: Option<Plan>,
     pub(crate) arguments: Arguments<'m>,
-    /// The arguments follow in a message of their own.
-    pub(crate) is_spare: bool,
+    pub(crate) calls: Calls,
 }
 
 /// Reads everything but the arguments from a launch message.
@@ -128,8 +151,8 @@ pub(crate) fn open(mut decoder: Decoder<'_>) -> Result<Opened<'_>, DecodeError> 
     let tag = decoder.byte()?;
     let plan = match tag {
         UNCONFINED => None,
-        CONFINED | PREPARED => Some(Plan::decode(&mut decoder)?),
-        tag => return Err(decoder.error("how a child is confined, 0 to 2", tag)),
+        CONFINED | PREPARED | REUSED => Some(Plan::decode(&mut decoder)?),
+        tag => return Err(decoder.error("how a child is confined, 0 to 3", tag)),
     };
     decoder.raise(&limits);
     Ok(Opened {
@@ -137,6 +160,10 @@ pub(crate) fn open(mut decoder: Decoder<'_>) -> Result<Opened<'_>, DecodeError> 
         limits,
         plan,
         arguments: Arguments::new(decoder),
-        is_spare: tag == PREPARED,
+        calls: match tag {
+            PREPARED => Calls::One,
+            REUSED => Calls::Many,
+            _ => Calls::Launch,
+        },
     })
 }

@@ -13,16 +13,16 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-use self::answer::{Ending, IS_CONFINED, SOCKET, flush, send};
+use self::answer::{Ending, IS_CONFINED, NUMBER, SOCKET, flush, send};
 use self::launch::Opened;
-pub(crate) use self::launch::{Call, Launch, Preparation};
+pub(crate) use self::launch::{Call, Calls, Launch, Preparation};
 pub use self::preload::{Preload, PreloadPoint, Prepared};
-pub(crate) use self::reply::Reply;
+pub(crate) use self::reply::{Numbered, Reply};
 use crate::confine::{self, Origin, Plan};
 use crate::executable::{self, CHILD_ARGUMENT, KEEPER_ARGUMENT, VERSION};
 use crate::func::Arguments;
 use crate::keeper;
-use crate::object::{Decoder, Limits, Trust};
+use crate::object::{Decoder, Limits, Object, Trust};
 use crate::sys::closing;
 use crate::sys::poll::Deadline;
 use crate::sys::privileges;
@@ -181,7 +181,7 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> 
         limits,
         plan,
         arguments,
-        is_spare,
+        calls,
     } = opened;
     if let Ok(name) = CString::new(short_name(entry.name)) {
         process::set_name(&name);
@@ -198,19 +198,36 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> 
         (None, Some(_)) => return fail("was to be confined, and not told how"),
         (Some(_), None) => return fail("was to be confined, and has no keeper to end with"),
     }
-    match is_spare {
-        false => (entry.enter)(arguments, limits) as i32,
-        true => wait_for_call(socket, |arguments| (entry.enter)(arguments, limits) as i32),
+    let enter = |arguments: Arguments<'_>| (entry.enter)(arguments, limits) as i32;
+    match calls {
+        Calls::Launch => enter(arguments),
+        Calls::One => wait_for_call(socket, false, enter).0,
+        Calls::Many => loop {
+            if let (status, false) = wait_for_call(socket, true, enter) {
+                return status;
+            }
+        },
     }
 }
 
-/// A spare child waits for its call, confined already.
-fn wait_for_call(socket: BorrowedFd<'_>, enter: impl Fn(Arguments<'_>) -> i32) -> i32 {
+/// A spare child waits for its call, confined already. Returns its status, and whether another call may follow.
+fn wait_for_call(
+    socket: BorrowedFd<'_>,
+    is_numbered: bool,
+    enter: impl Fn(Arguments<'_>) -> i32,
+) -> (i32, bool) {
     let limits = launch_limits();
     let enter = |message: Message<'_>| {
         let mut code = Vec::new();
-        match message.parts(&mut code) {
-            Ok(parts) => enter(Arguments::new(Decoder::new(parts, limits, Trust::Code))),
+        let arguments = message.parts(&mut code).and_then(|parts| {
+            let mut decoder = Decoder::new(parts, limits, Trust::Code);
+            if is_numbered {
+                NUMBER.store(u64::decode(&mut decoder)?, Ordering::Relaxed);
+            }
+            Ok(Arguments::new(decoder))
+        });
+        match arguments {
+            Ok(arguments) => enter(arguments),
             Err(error) => fail(&format!("got a malformed call: {error}")),
         }
     };
@@ -218,14 +235,26 @@ fn wait_for_call(socket: BorrowedFd<'_>, enter: impl Fn(Arguments<'_>) -> i32) -
     match inbox.receive(socket, &limits, Trust::Code, Deadline::NEVER, enter) {
         Ok(Arrival::Message(status)) => {
             flush();
-            if status == Ending::Returned as i32 {
+            let has_returned = status == Ending::Returned as i32;
+            if has_returned && !is_numbered {
                 wait_until_dismissed(socket);
             }
-            status
+            (status, has_returned && is_numbered)
         }
-        // It was not needed.
-        Ok(Arrival::End | Arrival::Partly | Arrival::DenialReport(_)) => Ending::Failed as i32,
-        Err(fault) => fail(&format!("could not receive its call: {fault:?}")),
+        // It is not needed.
+        Ok(Arrival::End | Arrival::Partly | Arrival::DenialReport(_)) => {
+            let has_answered = NUMBER.load(Ordering::Relaxed) != 0;
+            let status = if has_answered {
+                Ending::Returned
+            } else {
+                Ending::Failed
+            };
+            (status as i32, false)
+        }
+        Err(fault) => (
+            fail(&format!("could not receive its call: {fault:?}")),
+            false,
+        ),
     }
 }
 

@@ -26,6 +26,13 @@ pub(crate) enum Reply<T> {
     Watched(std::os::fd::OwnedFd),
 }
 
+/// The answer of a child that answers several calls, with the number of its call.
+#[derive(Debug)]
+pub(crate) struct Numbered<T> {
+    pub(crate) number: u64,
+    pub(crate) reply: Reply<T>,
+}
+
 impl<T> Reply<T> {
     /// Returns whether it is a report on the child's confinement, not an answer.
     pub(crate) fn is_report(&self) -> bool {
@@ -124,6 +131,24 @@ impl<T: Object> Object for Reply<T> {
             }
             tag => Err(decoder.error("the kind of an answer, 0 to 5 or 7", tag)),
         }
+    }
+
+    fn describe(shape: &mut Shape) {
+        shape.part::<T>("result");
+    }
+}
+
+impl<T: Object> Object for Numbered<T> {
+    fn encode<'a>(&'a self, encoder: &mut Encoder<'a>) {
+        encoder.put(&self.number.to_le_bytes());
+        self.reply.encode(encoder);
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            number: u64::decode(decoder)?,
+            reply: Reply::decode(decoder)?,
+        })
     }
 
     fn describe(shape: &mut Shape) {

@@ -227,6 +227,19 @@ impl Plan {
         }
     }
 
+    /// Lets the child answer several calls, each with the processor time of the policy.
+    pub(crate) fn allow_calls(&mut self, calls: u32) {
+        if calls <= 1 {
+            return;
+        }
+        for (resource, soft, hard) in &mut Arc::make_mut(&mut self.fixed.0).limits {
+            if *resource == libc::RLIMIT_CPU {
+                *soft = soft.saturating_mul(calls.into());
+                *hard = soft.saturating_add(1);
+            }
+        }
+    }
+
     /// Whether the child tells where in the program it panicked.
     pub(crate) fn tells_places(&self) -> bool {
         self.fixed.tells_places

@@ -6,9 +6,9 @@ use std::iter::FusedIterator;
 use std::time::Instant;
 
 use super::Pool;
+use super::loan::Loan;
 use super::queue::Place;
 use crate::call::Child;
-use crate::child::Call;
 use crate::error::Error;
 use crate::object::Object;
 use crate::sys::poll::{self, Deadline};
@@ -61,7 +61,7 @@ struct Item<R: Object> {
 }
 
 enum State<R: Object> {
-    Running(Box<Child<R>>, Place),
+    Running(Box<Child<R>>, Box<Loan>, Place),
     Done(Result<R, Error>),
 }
 
@@ -92,7 +92,9 @@ impl<A: Object, R: Object + Send, I: Iterator<Item = A>> Running<A, R, I> {
             };
             let begun = Instant::now();
             let state = match place.and_then(|place| Ok((inner.start(item)?, place))) {
-                Ok((child, place)) => State::Running(Box::new(child), place),
+                Ok(((child, loan), place)) => {
+                    State::Running(Box::new(child), Box::new(loan), place)
+                }
                 Err(error) => State::Done(Err(error)),
             };
             self.calls.push_back(Item {
@@ -111,15 +113,16 @@ impl<A: Object, R: Object + Send, I: Iterator<Item = A>> Running<A, R, I> {
         let mut entries = Vec::new();
         let mut has_changed = false;
         for call in &mut self.calls {
-            let State::Running(child, _) = &mut call.state else {
+            let State::Running(child, ..) = &mut call.state else {
                 continue;
             };
             match child.next_result() {
                 Step::Done(result) => {
                     inner.note(call.begun, &result);
+                    let has_answered = result.is_ok();
                     let done = std::mem::replace(&mut call.state, State::Done(result));
-                    if let State::Running(child, place) = done {
-                        inner.stock.retire(*child);
+                    if let State::Running(child, loan, place) = done {
+                        inner.stock.take_back(*child, *loan, has_answered);
                         drop(place);
                     }
                     has_changed = true;
@@ -137,7 +140,7 @@ impl<A: Object, R: Object + Send, I: Iterator<Item = A>> Running<A, R, I> {
         // A failure shows at the next step.
         let _ = poll::poll(&mut entries, until);
         for call in &mut self.calls {
-            if let State::Running(child, _) = &mut call.state {
+            if let State::Running(child, ..) = &mut call.state {
                 child.note_end();
             }
         }
@@ -229,10 +232,10 @@ impl<A: Object, R: Object + Send> super::Inner<(A,), R> {
     }
 
     /// Gives an item to a child that reads all of it.
-    fn start(&self, item: A) -> Result<Child<R>, Error> {
-        let call = Call((item,));
-        let (mut child, mut outbox) = self.begin(&call)?;
+    fn start(&self, item: A) -> Result<(Child<R>, Loan), Error> {
+        let call = self.call((item,))?;
+        let (mut child, loan, mut outbox) = self.begin(&call)?;
         child.send(&mut outbox)?;
-        Ok(child)
+        Ok((child, loan))
     }
 }

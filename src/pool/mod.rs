@@ -1,7 +1,10 @@
 //! `Pool`: confined children that wait for calls of a function.
 
+mod caller;
+mod loan;
 mod map;
 mod queue;
+mod reuse;
 mod run;
 #[cfg(feature = "tower")]
 mod service;
@@ -13,8 +16,10 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::loan::Loan;
 pub use self::map::{Map, MapUnordered};
 use self::queue::{NoPlace, Place, Queue};
+pub use self::reuse::Reuse;
 pub use self::spares::Spares;
 use self::stats::count;
 pub use self::stats::{Latency, PoolStats};
@@ -26,6 +31,7 @@ use crate::error::Error;
 use crate::func::Func;
 use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
+use crate::sys::random;
 use crate::transport::Outbox;
 
 /// A pool of confined children that have already started, and wait for calls of one function.
@@ -118,6 +124,7 @@ pub struct PoolBuilder<A: Object, R: Object + Send> {
     options: Options,
     workers: usize,
     spares: usize,
+    reuse: Reuse,
     idle_time: Duration,
     arguments: std::marker::PhantomData<fn(A)>,
 }
@@ -137,6 +144,7 @@ impl<A: Object, R: Object + Send> Pool<A, R> {
             },
             workers: processors,
             spares: processors,
+            reuse: Reuse::Never,
             idle_time: IDLE_TIME,
             arguments: std::marker::PhantomData,
         }
@@ -235,23 +243,32 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
     }
 
     /// Gives a call to a child.
-    fn begin<'a>(&self, call: &'a Call<A>) -> Result<(Child<R>, Outbox<'a>), Error> {
-        let limits = self.stock.options.limits;
-        let mut outbox = Outbox::encode(call, limits, Trust::Code)?;
-        let child = self.stock.take()?.call(&mut outbox, limits)?;
-        Ok((child, outbox))
+    fn begin<'a>(&self, call: &'a Call<A>) -> Result<(Child<R>, Loan, Outbox<'a>), Error> {
+        let mut outbox = Outbox::encode(call, self.stock.options.limits, Trust::Code)?;
+        let (child, loan) = self.stock.lend(&mut outbox, call.number)?;
+        Ok((child, loan, outbox))
+    }
+
+    /// Makes a call of arguments.
+    fn call(&self, arguments: A) -> Result<Call<A>, Error> {
+        let number = match self.stock.options.calls {
+            0 => None,
+            // It is never 0.
+            _ => Some(random::number().map_err(no_number)?.max(1)),
+        };
+        Ok(Call { number, arguments })
     }
 
     /// Runs a call in the thread.
     fn run(&self, place: Place, arguments: A) -> Result<R, Error> {
         let begun = Instant::now();
-        let call = Call(arguments);
+        let call = self.call(arguments)?;
         let mut tries = Tries::default();
         let result = loop {
-            let result = self.begin(&call).and_then(|(mut child, mut outbox)| {
+            let result = self.begin(&call).and_then(|(mut child, loan, mut outbox)| {
                 let result = child.send(&mut outbox).and_then(|()| child.result());
                 tries.note(&child, &outbox);
-                self.stock.retire(child);
+                self.stock.take_back(child, loan, result.is_ok());
                 result
             });
             if !tries.is_one_left(&result) {
@@ -272,6 +289,13 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
     }
 }
 
+fn no_number(source: std::io::Error) -> Error {
+    Error::Launch {
+        step: "draw a number for the call (getrandom)",
+        source,
+    }
+}
+
 impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
     /// Sets how many calls run at once. The default is the number of processors. Further calls wait, in
     /// order.
@@ -288,6 +312,13 @@ impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
     /// and four descriptors of the program.
     pub fn spares(mut self, spares: usize) -> Self {
         self.spares = spares;
+        self
+    }
+
+    /// Sets how many calls a child answers before it is replaced. The default is one: see [`Reuse`] for what more
+    /// of them cost in safety. Only as many children are reused as there are [`spares`](Self::spares).
+    pub fn reuse(mut self, reuse: Reuse) -> Self {
+        self.reuse = reuse;
         self
     }
 
@@ -347,11 +378,13 @@ impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
     ///
     /// [`Error::Unsupported`] if the function has no sandbox. [`Error::Policy`], [`Error::Confine`] or
     /// [`Error::Launch`] if a child cannot be started or confined.
-    pub fn build(self) -> Result<Pool<A, R>, Error> {
+    pub fn build(mut self) -> Result<Pool<A, R>, Error> {
+        self.options.calls = self.reuse.budget();
         let stock = Stock::new(
             self.start,
             self.options,
             self.spares,
+            self.reuse.answers(),
             self.workers,
             self.idle_time,
         )?;

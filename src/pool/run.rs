@@ -103,7 +103,7 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
         arguments: A,
     ) -> Result<R, Error> {
         let begun = std::time::Instant::now();
-        let call = crate::child::Call(arguments);
+        let call = self.call(arguments)?;
         let mut tries = super::Tries::default();
         let result = loop {
             let result = self.run_waiting::<W>(&call, &mut tries).await;
@@ -121,7 +121,7 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
         call: &crate::child::Call<A>,
         tries: &mut super::Tries,
     ) -> Result<R, Error> {
-        let (child, mut outbox) = self.begin(call)?;
+        let (child, loan, mut outbox) = self.begin(call)?;
         let mut child = crate::runtime::Child::<R, W>::new(child)?;
         let result = match child.send(&mut outbox).await {
             Ok(()) => child.result().await,
@@ -129,7 +129,7 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
         };
         let child = child.into_child();
         tries.note(&child, &outbox);
-        self.stock.retire(child);
+        self.stock.take_back(child, loan, result.is_ok());
         result
     }
 }

@@ -13,6 +13,8 @@ pub struct PoolStats {
     pub hits: u64,
     /// Calls for which a child had to be started.
     pub misses: u64,
+    /// Calls that were given to a child that had answered others. See [`Reuse`](crate::Reuse).
+    pub reused: u64,
     /// Calls that waited because all workers were busy.
     pub waited: u64,
     /// Calls that gave up, or did not wait, because all workers were busy.
@@ -54,6 +56,7 @@ pub(super) struct Counters {
     pub(super) calls: AtomicU64,
     pub(super) hits: AtomicU64,
     pub(super) misses: AtomicU64,
+    pub(super) reused: AtomicU64,
     pub(super) waited: AtomicU64,
     pub(super) busy: AtomicU64,
     pub(super) failed: AtomicU64,
@@ -75,6 +78,7 @@ impl Counters {
             calls: get(&self.calls),
             hits: get(&self.hits),
             misses: get(&self.misses),
+            reused: get(&self.reused),
             waited: get(&self.waited),
             busy: get(&self.busy),
             failed: get(&self.failed),

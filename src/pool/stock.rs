@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::caller::Caller;
 use super::stats::{Counters, count};
 use crate::call::{Child, Options, Spare};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
-use crate::keeper::{self, Credentials};
 use crate::object::Object;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::timer::{self, Timer};
-use crate::sys::{background, event, inherited};
+use crate::sys::{background, event};
 
 /// Starts a spare child of the pool's function.
 pub(super) type Start<R> = fn(&Options) -> Result<Spare<R>, Error>;
@@ -26,10 +26,14 @@ pub(super) struct Stock<R: Object> {
     /// The process that built the pool. A copy of it made by `fork` has no thread, and perhaps a lock that
     /// nobody will open.
     process: u32,
-    start: Start<R>,
+    pub(super) start: Start<R>,
     pub(super) options: Options,
     /// How many spares there are to be.
-    wanted: usize,
+    pub(super) wanted: usize,
+    /// How many calls a child answers.
+    pub(super) answers: u32,
+    /// For children that come back: those that have a call hold a copy of it.
+    pub(super) lent: Arc<()>,
     /// How long they stay when nobody calls.
     idle_time: Duration,
     /// How many children may linger after their answer.
@@ -42,17 +46,17 @@ pub(super) struct Stock<R: Object> {
 }
 
 #[derive(Debug)]
-struct State<R: Object> {
-    spares: VecDeque<Stocked<R>>,
+pub(super) struct State<R: Object> {
+    pub(super) spares: VecDeque<Stocked<R>>,
     /// Children that have answered.
     leaving: Vec<Leaving<R>>,
     /// Spares that are of no use, to be dropped by the thread, since that can take a moment.
-    useless: Vec<Spare<R>>,
+    pub(super) useless: Vec<Spare<R>>,
     /// When the spares are given up if nobody calls before.
     idle_until: Deadline,
     /// When the thread wakes up by itself.
     wake_at: Deadline,
-    is_closed: bool,
+    pub(super) is_closed: bool,
 }
 
 /// A child that has answered. It exits when it hears that it may.
@@ -66,33 +70,11 @@ struct Leaving<R: Object> {
 }
 
 #[derive(Debug)]
-struct Stocked<R: Object> {
-    spare: Spare<R>,
-    made_by: Caller,
-}
-
-/// The properties of a thread that decide whether it may use a spare that another one has started: the rights
-/// that a child must not exceed, and the processors that it runs on.
-#[derive(Debug, PartialEq, Eq)]
-struct Caller {
-    /// Of prepared state.
-    generation: u64,
-    credentials: Credentials,
-    processors: Option<Vec<u8>>,
-}
-
-impl Caller {
-    fn now() -> Result<Self, Error> {
-        let credentials = Credentials::of_this_thread().map_err(|source| Error::Launch {
-            step: "read its own credentials",
-            source,
-        })?;
-        Ok(Self {
-            generation: keeper::generation(),
-            credentials,
-            processors: inherited::processors(),
-        })
-    }
+pub(super) struct Stocked<R: Object> {
+    pub(super) spare: Spare<R>,
+    pub(super) made_by: Caller,
+    /// How many calls it has answered.
+    pub(super) answered: u32,
 }
 
 /// How long a child may take to exit after it has answered.
@@ -103,7 +85,7 @@ const REFILL_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long after an answer the thread looks after the child. By then the caller has the answer, even if there
 /// is one processor for all of them.
-const RETIRE_PAUSE: Duration = Duration::from_micros(50);
+pub(super) const RETIRE_PAUSE: Duration = Duration::from_micros(50);
 
 /// So many may linger even if there are few workers.
 const LEAST_LEAVING: usize = 4;
@@ -124,6 +106,7 @@ impl<R: Object + Send> Stock<R> {
         start: Start<R>,
         options: Options,
         wanted: usize,
+        answers: u32,
         workers: usize,
         idle_time: Duration,
     ) -> Result<Arc<Self>, Error> {
@@ -133,13 +116,19 @@ impl<R: Object + Send> Stock<R> {
             let made_by = Caller::now()?;
             let mut spare = start(&options)?;
             spare.wait_until_ready()?;
-            spares.push_back(Stocked { spare, made_by });
+            spares.push_back(Stocked {
+                spare,
+                made_by,
+                answered: 0,
+            });
         }
         let stock = Arc::new(Self {
             process: std::process::id(),
             start,
             options,
             wanted,
+            answers,
+            lent: Arc::new(()),
             idle_time,
             most_leaving: workers.clamp(LEAST_LEAVING, MOST_LEAVING),
             state: Mutex::new(State {
@@ -160,41 +149,29 @@ impl<R: Object + Send> Stock<R> {
         Ok(stock)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<R>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_in_this_process(&self) -> bool {
+    pub(super) fn is_in_this_process(&self) -> bool {
         self.process == std::process::id()
     }
 
-    /// Returns a child for a call: a spare, or else one that is being started.
-    pub(super) fn take(&self) -> Result<Spare<R>, Error> {
-        if self.is_in_this_process()
-            && let Some(spare) = self.take_spare(&Caller::now()?)
-        {
-            count(&self.counters.hits);
-            return Ok(spare);
-        }
-        count(&self.counters.misses);
-        (self.start)(&self.options)
-    }
-
-    fn take_spare(&self, caller: &Caller) -> Option<Spare<R>> {
+    pub(super) fn take_spare(&self, caller: &Caller) -> Option<Stocked<R>> {
         let mut state = self.lock();
         state.idle_until = Deadline::after(self.idle_time);
         let mut found = None;
         while found.is_none()
-            && let Some(Stocked { mut spare, made_by }) = state.spares.pop_front()
+            && let Some(mut stocked) = state.spares.pop_front()
         {
-            if made_by != *caller {
+            if stocked.made_by != *caller {
                 count(&self.counters.released);
-                state.useless.push(spare);
-            } else if spare.is_waiting() {
-                found = Some(spare);
+                state.useless.push(stocked.spare);
+            } else if stocked.spare.is_waiting() {
+                found = Some(stocked);
             } else {
                 count(&self.counters.died_idle);
-                state.useless.push(spare);
+                state.useless.push(stocked.spare);
             }
         }
         // Otherwise it is enough that the end of the call does. A short call is to be over before the
@@ -206,7 +183,7 @@ impl<R: Object + Send> Stock<R> {
     }
 
     /// Has the thread wake up after a time at the latest.
-    fn wake_in(&self, state: &mut State<R>, pause: Duration) {
+    pub(super) fn wake_in(&self, state: &mut State<R>, pause: Duration) {
         let at = Deadline::after(pause);
         if at.min(state.wake_at) == at {
             state.wake_at = at;
@@ -338,7 +315,12 @@ impl<R: Object + Send> Stock<R> {
         let state = self.lock();
         match state.is_closed || state.idle_until.has_passed() {
             true => 0,
-            false => self.wanted.saturating_sub(state.spares.len()),
+            false => {
+                // Those that have a call come back.
+                let lent = Arc::strong_count(&self.lent).saturating_sub(1);
+                self.wanted
+                    .saturating_sub(state.spares.len().saturating_add(lent))
+            }
         }
     }
 
@@ -347,7 +329,11 @@ impl<R: Object + Send> Stock<R> {
         for _ in 0..missing {
             let made_by = Caller::now()?;
             let spare = (self.start)(&self.options)?;
-            started.push(Stocked { spare, made_by });
+            started.push(Stocked {
+                spare,
+                made_by,
+                answered: 0,
+            });
         }
         for mut stocked in started {
             stocked.spare.wait_until_ready()?;

@@ -14,6 +14,7 @@ pub(crate) mod closing;
 pub(crate) mod confinement;
 pub(crate) mod connection;
 pub(crate) mod contested;
+pub(crate) mod cpu_clock;
 pub(crate) mod emulate;
 pub(crate) mod epoll;
 pub(crate) mod event;

@@ -151,6 +151,11 @@ impl Inbox {
         self.slots = slots;
     }
 
+    /// Counts what messages cost from now on.
+    pub(crate) fn forget_costs(&mut self) {
+        self.cost = Cost::default();
+    }
+
     /// Returns whether part of a message has arrived.
     pub(crate) fn is_mid_message(&self) -> bool {
         self.under_way.is_some() || self.contested.as_ref().is_some_and(Contested::is_under_way)

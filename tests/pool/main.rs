@@ -6,11 +6,12 @@ mod support;
 mod calls;
 mod hostile;
 mod life;
+mod reuse;
 
 #[crossmist::main]
 fn main() {
     support::main(
-        support::all(&[calls::CASES, hostile::CASES, life::CASES]),
+        support::all(&[calls::CASES, hostile::CASES, life::CASES, reuse::CASES]),
         life::HELPERS,
     );
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::super::confinement::Confined;
-use super::super::progress::{Answer, Progress};
+use super::super::progress::{Answer, Progress, Running};
 use super::Child;
 use crate::child::Reply;
 use crate::error::Error;
@@ -27,6 +27,18 @@ impl<T: Object> Child<T> {
         if let Some(running) = &mut self.running {
             (running.deadline, running.time) = (deadline, time);
         }
+    }
+
+    /// Begins a call of a child that answers several.
+    pub(in crate::call) fn begin_numbered(&mut self, number: u64) -> Result<(), Error> {
+        self.running
+            .as_mut()
+            .map_or(Ok(()), |running| running.begin_numbered(number))
+    }
+
+    /// Ends a call that was answered, and returns whether the child can have another one.
+    pub(in crate::call) fn end_numbered(&mut self) -> bool {
+        self.said.is_none() && self.running.as_mut().is_some_and(Running::end_numbered)
     }
 
     pub(in crate::call) fn lower_limits(&mut self, limits: Limits) {
