@@ -66,7 +66,7 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
     ("network", "Ports and kinds of sockets that may be used."),
     (
         "scope",
-        "What may be reached in other processes of the same user, if a call that tries is allowed.",
+        "Whether other processes of the same user can be reached, if a call that does so is allowed.",
     ),
     (
         "syscalls",
@@ -76,7 +76,7 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
         "capabilities",
         "Capabilities that the child keeps. By default none.",
     ),
-    ("limits", "What the process may use."),
+    ("limits", "Limits on the resources of the process."),
     (
         "limits.channel",
         "Limits on the answer and on the channels that the call is passed. The parent enforces them.",
@@ -90,7 +90,7 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
         "namespaces",
         "Namespaces that the child has for itself, beside the other layers.",
     ),
-    ("kernel", "What the kernel must have."),
+    ("kernel", "Requirements on the kernel."),
 ];
 
 const fn key(table: &'static str, name: &'static str, shape: Shape, about: &'static str) -> Key {
@@ -106,11 +106,11 @@ const fn key(table: &'static str, name: &'static str, shape: Shape, about: &'sta
 pub(crate) static KEYS: &[Key] = &[
     key("", "format", Shape::Format, "The version of the format: 1."),
     key("", "description", Shape::Text, "What the policy is for, in one line."),
-    key("", "extends", Shape::Policies, "Policies whose grants this one has as well. Single values are those of the nearest file. If two parents disagree, this file must set the value."),
+    key("", "extends", Shape::Policies, "Policies whose grants this one has as well. A single value is taken from the nearest file that sets it. If two parents disagree, this file must set the value."),
     key("", "within", Shape::Policy, "A ceiling: it is an error unless the policy provably allows no more, whatever the caller binds to variables. It also holds for every policy that extends this one, in addition to that policy's own ceiling."),
-    key("", "expires", Shape::Date, "When somebody should review the policy again. A reminder for people."),
+    key("", "expires", Shape::Date, "The date by which somebody should review the policy again. It is only a reminder."),
     key("", "variables", Shape::Variables, "Declarations. See below."),
-    key("", "expect", Shape::Expectations, "What a call or a path is expected to result in, checked whenever the policy is compiled: `syscall`, or `path` with `access`, or `probe`; and what it `is`: `allowed`, `violation`, `killed`, `emulated`, or an error number."),
+    key("", "expect", Shape::Expectations, "The expected results of calls and paths, which are checked whenever the policy is compiled. Each names a `syscall`, a `path` with `access`, or a `probe`, and its result as `is`: `allowed`, `violation`, `killed`, `emulated`, or an error number."),
     key("filesystem", "read", Shape::Paths, "Files may be read, and directories listed."),
     key("filesystem", "write", Shape::Paths, "Files may be written and truncated."),
     key("filesystem", "create", Shape::Paths, "Files, directories and links may be created, renamed and removed."),
