@@ -161,7 +161,7 @@ fn a_child_that_makes_its_output_costly_is_ended_and_holds_up_no_other() {
         "{result:?}"
     );
     let text = result.unwrap_err().to_string();
-    assert!(text.contains("to receive what it prints took"), "{text}");
+    assert!(text.contains("receiving its output took"), "{text}");
 }
 
 #[func(sandbox = "worker")]

@@ -309,7 +309,7 @@ fn what_was_proposed_wrongly_is_proposed_rightly() {
             "mkdir(0x1000, 0o755)",
             Some("/srv/out/a"),
             "[filesystem]\ncreate = [\"/srv/out\"]",
-            "return what is to be made",
+            "return what to create",
         ),
         (
             "parser",
@@ -327,7 +327,7 @@ fn what_was_proposed_wrongly_is_proposed_rightly() {
             None,
             "[process]\ndeny_write_execute = false\n[syscalls]\nallow = [{ call = \"mprotect(prot == \
              PROT_READ|PROT_EXEC)\", why = \"…\" }]",
-            "can be run",
+            "can run code",
         ),
         // The language refuses netlink.
         (
@@ -361,7 +361,7 @@ fn what_was_proposed_wrongly_is_proposed_rightly() {
             "connect(3, 0x1000, 110)",
             None,
             "[filesystem]\nconnect_unix = [\"/the/socket\"]",
-            "sent away",
+            "send away",
         ),
         (
             "parser",

@@ -70,8 +70,8 @@ pub enum ChannelError {
     /// Receiving what the peer sends, or sending to it, repeatedly took much more processor time than it should.
     /// Nothing more is received or sent. If the peer is a confined function to which the other end was passed, its process was killed.
     #[error(
-        "exchanging messages with the peer took {:?} of processor time more than it should, which a process brings \
-         about only on purpose",
+        "exchanging messages with the peer took {:?} more processor time than it should, which a process causes \
+         only on purpose",
         crate::transport::EXCESS_TIME
     )]
     TooCostly,

@@ -126,7 +126,7 @@ pub enum Error {
     },
     /// The state that the function's children share could not be prepared (`preload`). No child was started.
     /// A later call tries again, after pauses that grow from a tenth of a second to half a minute.
-    #[error("what the function's processes share could not be prepared: {reason}")]
+    #[error("the state that the function's processes share could not be prepared: {reason}")]
     #[non_exhaustive]
     Preload {
         /// A description of the failure.
@@ -194,7 +194,7 @@ pub enum Error {
     )]
     StatusTaken,
     /// The result of this call was returned before.
-    #[error("the result of this call was returned before, by another `join`")]
+    #[error("another `join` has already returned the result of this call")]
     AlreadyJoined,
     /// The child closed its end of the socket without returning a result, and did not exit. It was
     /// killed.
@@ -219,8 +219,8 @@ pub enum Error {
     /// A receiver wakes up the processes that wait at the other end. A hostile child can make tens
     /// of thousands of them wait, so that each packet costs milliseconds.
     #[error(
-        "the child process was killed: to receive {traffic} took {:?} of processor time more than it \
-         should, which a process brings about only on purpose",
+        "the child process was killed: receiving {traffic} took {:?} more processor time \
+         than it should, which a process causes only on purpose",
         crate::transport::EXCESS_TIME
     )]
     #[non_exhaustive]

@@ -39,7 +39,7 @@ impl std::fmt::Display for Traffic {
         f.write_str(match self {
             Self::Answer => "its answer",
             Self::Channel => "its messages on a channel",
-            Self::Output => "what it prints",
+            Self::Output => "its output",
         })
     }
 }

@@ -205,7 +205,7 @@ pub enum EncodeErrorKind {
     /// Keys of maps and sets refer to the same `Rc` or `Arc` again and again. See
     /// [`Decoder::key`](crate::Decoder::key).
     #[error(
-        "the keys refer to {weight} bytes of what is shared, {limit} are allowed; send them as values, or without `Rc`"
+        "the keys refer to {weight} bytes of shared values, {limit} are allowed; send them as values, or without `Rc`"
     )]
     KeysShareTooMuch {
         /// The total length of what the references in keys refer to.

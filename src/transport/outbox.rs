@@ -313,8 +313,7 @@ pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(1);
 /// Why nothing more is sent: the peer has made that too costly.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "sending took {EXCESS_TIME:?} of processor time more than it should, which a process brings about only on \
-     purpose"
+    "sending took {EXCESS_TIME:?} more processor time than it should, which a process causes only on purpose"
 )]
 struct TooCostly;
 

@@ -78,7 +78,7 @@ pub enum ProtocolError {
     },
     /// A packet refers to a slot of shared memory, and this end shares no memory with the peer for this
     /// message, or has fewer slots.
-    #[error("a piece in slot {slot} of shared memory, which is not one that this end looks into")]
+    #[error("a piece in slot {slot} of shared memory, which this end does not use")]
     Slot {
         /// The number of the slot.
         slot: u8,

@@ -54,7 +54,7 @@ fn a_violation_says_what_would_allow_it() {
     // A line that this kernel can't enforce is not proposed.
     if !Need::Ports.is_excused() {
         assert!(
-            text.contains("\n  careful: what it has been given can be sent away\n"),
+            text.contains("\n  careful: the function can send away everything that it was given\n"),
             "{text}"
         );
     }

@@ -8,30 +8,30 @@ use crate::syscalls::groups::{NEVER, is_dangerous};
 pub(super) fn caution(name: &str, lines: &str) -> Option<&'static str> {
     let has = |part: &str| lines.contains(part);
     Some(match name {
-        _ if has("PROT_EXEC") => "what an attacker writes into such memory can be run",
+        _ if has("PROT_EXEC") => "an attacker can run code that it writes into such memory",
         "execve" | "execveat" => "it runs other programs, with all that the policy allows",
         "fork" | "vfork" | "clone" if has("@process") => {
-            "processes multiply, and outlive the function"
+            "processes can multiply, and outlive the function"
         }
         "kill" => "signals reach other processes of the same user",
         "socket" | "connect" | "sendto" | "sendmsg" | "sendmmsg" => {
-            "what it has been given can be sent away"
+            "the function can send away everything that it was given"
         }
-        "bind" | "listen" | "accept" | "accept4" => "whoever reaches the port can talk to it",
+        "bind" | "listen" | "accept" | "accept4" => {
+            "anybody who reaches the port can talk to the function"
+        }
         "open" | "openat" | "creat" | "truncate" if has("write = ") || has("create = ") => {
-            "what it writes there is whatever its input makes it write"
+            "hostile input decides what is written there"
         }
-        _ if has("create = ") => {
-            "what it makes, moves and removes there is whatever its input makes it choose"
-        }
+        _ if has("create = ") => "hostile input decides what is created, moved and removed there",
         _ if has("metadata = ") => {
-            "it shows whether any path exists, and its size and times: Landlock doesn't restrict that"
+            "it reveals for every path whether it exists, its size and its times: Landlock doesn't restrict that"
         }
         name if changes_attributes(name) => {
             "it reaches every file that the child's user owns: Landlock doesn't restrict it"
         }
         "inotify_add_watch" | "fanotify_mark" => {
-            "it sees what happens at any path: Landlock doesn't restrict that"
+            "it reveals what happens at every path: Landlock doesn't restrict that"
         }
         "memfd_create" => "memory objects don't count towards `limits.memory`",
         "flock" => "a lock on a lent file holds for everybody who has it",
@@ -63,21 +63,18 @@ pub(super) fn instead(denied: &Denied<'_>) -> Option<&'static str> {
             "no policy may allow it: no child looks into other processes"
         }
         _ if NEVER.contains(&name) => {
-            "no policy may allow it: do it in the program, and pass what comes of it"
+            "no policy may allow it: do it in the program, and pass the result"
         }
         "open" | "openat" | "openat2" | "creat" => {
             "open the file in the program, and pass it as a `File`"
         }
         "mkdir" | "mkdirat" | "mknod" | "mknodat" | "rename" | "renameat" | "renameat2"
         | "link" | "linkat" | "symlink" | "symlinkat" | "unlink" | "unlinkat" | "rmdir"
-        | "truncate" => "return what is to be made or removed, and do it in the program",
+        | "truncate" => "return what to create or remove, and do it in the program",
         "execve" | "execveat" | "fork" | "vfork" | "clone" | "clone3" => {
             "start it in the program, and pass its pipes"
         }
-        "socket" if first == AF_NETLINK => {
-            "names and addresses of the machine are for the program: resolve the name there, and pass \
-             the address"
-        }
+        "socket" if first == AF_NETLINK => "resolve the name in the program, and pass the address",
         "socket" if second & SOCK_TYPE != SOCK_STREAM => {
             "resolve names in the program, and pass the address, or a connected socket"
         }
@@ -87,9 +84,9 @@ pub(super) fn instead(denied: &Denied<'_>) -> Option<&'static str> {
         "bind" | "listen" | "accept" | "accept4" => {
             "accept in the program, and pass the accepted socket"
         }
-        "kill" => "to end itself it can abort; end others in the program",
+        "kill" => "a child can abort to end itself; end other processes in the program",
         "mprotect" | "pkey_mprotect" => {
-            "many libraries run without their JIT, more slowly: turn it off"
+            "turn off the JIT: many libraries work without it, more slowly"
         }
         "mmap" => {
             "map it with MAP_PRIVATE (`@file-map`); for memory of its own to be shared, `@shared-memory` \
