@@ -19,7 +19,7 @@ use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::socket::Wait;
 use crate::sys::timer::Timer;
-use crate::transport::{Outbox, Sent};
+use crate::transport::{Outbox, Sent, Slots};
 
 /// A child that has been started, confines itself, and waits for the arguments of a call.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Spare<R: Object> {
     timer: Timer,
     /// The time that the policy and the options give to a call.
     time: Option<Duration>,
+    /// Memory that the child shares with this process.
+    slots: Option<Slots>,
 }
 
 /// What remains of a spare whose child has got a call.
@@ -36,6 +38,7 @@ pub(crate) struct Spare<R: Object> {
 pub(crate) struct Remainder {
     timer: Timer,
     time: Option<Duration>,
+    slots: Option<Slots>,
 }
 
 /// How long a spare may take until it is confined.
@@ -67,6 +70,11 @@ impl<R: Object> Spare<R> {
         };
         let mut outbox = Outbox::encode(&preparation, Limits::default(), Trust::Code)?;
         let (ours, theirs) = sockets::<R>()?;
+        let slots = match options.bulk {
+            // Without them, everything goes through the socket.
+            true => Slots::offer(ours.as_fd()).ok(),
+            false => None,
+        };
         let sent = outbox.advance(ours.as_fd(), Wait::Never);
         match sent.map_err(failed("send the policy"))? {
             Sent::All => {}
@@ -107,7 +115,13 @@ impl<R: Object> Spare<R> {
         let mut child = Child::new(process, ours, settings, Some(confined));
         // The pool's callers wait for each other.
         child.never_wait();
-        Ok(Self { child, timer, time })
+        child.use_slots(slots.clone());
+        Ok(Self {
+            child,
+            timer,
+            time,
+            slots,
+        })
     }
 
     /// Waits until it is confined. From then on it may wait for its call as long as it likes.
@@ -141,6 +155,11 @@ impl<R: Object> Spare<R> {
         self.timer.set(deadline).map_err(failed(SET_TIMER))?;
         self.child.set_deadline(deadline, time.unwrap_or_default());
         self.child.lower_limits(limits);
+        outbox.use_slots(self.slots.as_ref());
+        if let Some(slots) = &self.slots {
+            let links = outbox.links().iter();
+            links.for_each(|link| link.share(slots.memory()));
+        }
         if let Some(number) = number {
             self.child.begin_numbered(number)?;
         }
@@ -152,18 +171,27 @@ impl<R: Object> Spare<R> {
         self.child
             .begin_send(outbox)
             .map_err(failed("send the arguments"))?;
-        let (timer, time) = (self.timer, self.time);
-        Ok((self.child, Remainder { timer, time }))
+        let remainder = Remainder {
+            timer: self.timer,
+            time: self.time,
+            slots: self.slots,
+        };
+        Ok((self.child, remainder))
     }
 
     /// Makes a spare of a child that has answered a call, if it can have another one. Returns the child otherwise.
     pub(crate) fn again(mut child: Child<R>, remainder: Remainder) -> Result<Self, Box<Child<R>>> {
-        let Remainder { timer, time } = remainder;
+        let Remainder { timer, time, slots } = remainder;
         if !child.end_numbered() || timer.set(Deadline::NEVER).is_err() {
             return Err(Box::new(child));
         }
         child.set_deadline(Deadline::NEVER, Duration::ZERO);
-        Ok(Self { child, timer, time })
+        Ok(Self {
+            child,
+            timer,
+            time,
+            slots,
+        })
     }
 }
 

@@ -31,7 +31,7 @@ use crate::sys::signals;
 use crate::sys::socket::{Wait, receive};
 use crate::sys::system_files;
 use crate::sys::usage::usage;
-use crate::transport::{Arrival, Inbox, Outbox};
+use crate::transport::{self, Arrival, Inbox, Outbox};
 use crate::wire::Message;
 
 /// Branches off if this process is a child, and returns in the parent.
@@ -232,6 +232,7 @@ fn wait_for_call(
         }
     };
     let mut inbox = Inbox::of_the_program();
+    inbox.use_slots(transport::given_slots().cloned());
     match inbox.receive(socket, &limits, Trust::Code, Deadline::NEVER, enter) {
         Ok(Arrival::Message(status)) => {
             flush();

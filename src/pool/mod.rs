@@ -322,6 +322,14 @@ impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
         self
     }
 
+    /// Sets whether each child shares memory with this program, for long arguments, answers and messages. See
+    /// [`Builder::bulk`](crate::Builder::bulk). The memory of a child is new with it, so this pays if a call sends
+    /// many long values over channels, or if children are [reused](Self::reuse).
+    pub fn bulk(mut self, bulk: bool) -> Self {
+        self.options.bulk = bulk;
+        self
+    }
+
     /// Sets the time without a call after which the spares are ended. The default is 60 seconds. The next
     /// call starts its own child, and brings back the spares.
     pub fn idle_time(mut self, time: Duration) -> Self {

@@ -5,9 +5,13 @@
 mod support;
 
 mod hostile;
+mod pools;
 mod values;
 
 fn main() {
     crossmist::init();
-    support::main(support::all(&[values::CASES, hostile::CASES]), &[]);
+    support::main(
+        support::all(&[values::CASES, pools::CASES, hostile::CASES]),
+        &[],
+    );
 }

@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 /// A value with runs of every kind, which the seed decides.
-type Mixed = (
+pub(crate) type Mixed = (
     Vec<u8>,
     Vec<String>,
     Vec<u64>,
@@ -29,7 +29,7 @@ type Mixed = (
     Option<Vec<Vec<u8>>>,
 );
 
-fn mixed(seed: u64) -> Mixed {
+pub(crate) fn mixed(seed: u64) -> Mixed {
     let mut state = seed;
     let mut next = |most: u64| {
         state = state
@@ -54,7 +54,7 @@ fn mixed(seed: u64) -> Mixed {
     )
 }
 
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits::new().message_bytes(1 << 30)
 }
 
@@ -64,19 +64,19 @@ fn same(value: Mixed) -> Mixed {
 }
 
 #[func(sandbox = dynamic)]
-fn same_confined(value: Mixed) -> Mixed {
+pub(crate) fn same_confined(value: Mixed) -> Mixed {
     value
 }
 
 /// `pure` with more memory, and no call that maps memory for sharing.
-fn policy() -> SandboxPolicy {
+pub(crate) fn policy() -> SandboxPolicy {
     let text = "format = 1\nextends = [\"pure\"]\n[limits]\nmemory = \"1GiB\"\nwall_time = \"600s\"\n\
                 cpu_time = \"600s\"\n[limits.channel]\nmessage_bytes = \"512MiB\"\n";
     SandboxPolicy::from_toml("ample", text).unwrap()
 }
 
 /// How much of the memory that this process shares with its children is in use.
-fn shared_resident() -> usize {
+pub(crate) fn shared_resident() -> usize {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let mut resident = 0;
     let mut is_shared = false;
