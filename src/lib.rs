@@ -52,8 +52,9 @@
 //! channels. [`trusted`] channels carry code as well: callbacks, and boxes of traits that are marked with
 //! [`#[object]`](object). A [`Blob`] shares memory instead of copying it.
 //!
-//! A [`Pool`] keeps children ready that have already started and confined themselves. Each child answers one
-//! call. With [`preload`](macro@func#prepared-state), children share state that was prepared once.
+//! A [`Pool`] keeps children ready that have already started and confined themselves. By default, each child
+//! answers one call. With [`preload`](macro@func#prepared-state), children share state that was prepared
+//! once.
 //!
 //! # What happens in a call
 //!

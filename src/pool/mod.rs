@@ -37,8 +37,8 @@ use crate::transport::Outbox;
 /// A pool of confined children that have already started, and wait for calls of one function.
 ///
 /// Starting a confined child takes a few tenths of a millisecond. A child that waits answers in a few tens of
-/// microseconds. Each child answers one call and is then replaced in the background, so no process ever sees
-/// two inputs.
+/// microseconds. By default, each child answers one call and is then replaced in the background, so no
+/// process ever sees two inputs. [`PoolBuilder::reuse`] changes that.
 ///
 /// `A` are the function's arguments as a tuple, `R` is its result. Clones share one pool. When the last one is
 /// dropped, its children end.
