@@ -4,12 +4,15 @@
 
 #![expect(unsafe_code, reason = "native code of an attacker")]
 
+#[path = "support/starts.rs"]
+mod starts;
 mod support;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossmist::{Child, Error, SandboxPolicy, Sender, channel, func};
+use crossmist::{Error, SandboxPolicy, func};
+use starts::{STAY, fork, start};
 use support::groups::{clean_up, delegate, groups, members};
 use support::{raw, within};
 
@@ -42,33 +45,6 @@ fn forker(group: &str) -> SandboxPolicy {
         "[process]\nuser = \"same\"\n[syscalls]\nallow = [{{ call = \"@process\", why = \"a storm\" }}]\n\
          [limits]\nprocesses = 64\ncontrol_group = \"{group}\"\n"
     ))
-}
-
-fn fork() -> i64 {
-    // SAFETY: a copy of this process, as by `fork(2)`; it has one thread.
-    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
-}
-
-/// How long the processes stay if nobody ends them.
-const STAY: Duration = Duration::from_secs(60);
-
-#[func(sandbox = dynamic)]
-fn starts(count: usize, mut begun: Sender<()>) {
-    for _ in 0..count {
-        if fork() == 0 {
-            std::thread::sleep(STAY);
-            raw::exit(0);
-        }
-    }
-    begun.send(&()).unwrap();
-    std::thread::sleep(STAY);
-}
-
-fn start(policy: &SandboxPolicy, count: usize) -> Child<()> {
-    let (tx, mut rx) = channel().unwrap();
-    let child = starts.sandbox(policy).spawn(count, tx).unwrap();
-    rx.recv().unwrap().unwrap();
-    child
 }
 
 fn a_group_ends_all_that_a_child_has_started() {

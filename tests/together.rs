@@ -6,14 +6,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossmist::{Child, Error, Namespace, Pool, SandboxPolicy, Sender, channel, func};
+use crossmist::{Error, Namespace, Pool, SandboxPolicy, func};
 
 #[macro_use]
 mod support;
 #[path = "containers/enter.rs"]
 #[expect(dead_code, reason = "another test uses the rest")]
 mod enter;
+#[path = "support/starts.rs"]
+mod starts;
 
+use starts::{STAY, start};
 use support::groups::{clean_up, delegate, groups, members};
 use support::raw::{self, Refused};
 use support::{this_program, wait_until, wait_until_gone, within};
@@ -124,32 +127,6 @@ fn starter(more: &str) -> SandboxPolicy {
              processes = 64\n{more}"
         ),
     )
-}
-
-fn fork() -> i64 {
-    // SAFETY: a copy of this process, as by `fork(2)`; it has one thread.
-    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
-}
-
-const STAY: Duration = Duration::from_secs(600);
-
-#[func(sandbox = dynamic)]
-fn starts(count: usize, mut begun: Sender<()>) {
-    for _ in 0..count {
-        if fork() == 0 {
-            std::thread::sleep(STAY);
-            raw::exit(0);
-        }
-    }
-    begun.send(&()).unwrap();
-    std::thread::sleep(STAY);
-}
-
-fn start(policy: &SandboxPolicy, count: usize) -> Child<()> {
-    let (tx, mut rx) = channel().unwrap();
-    let child = starts.sandbox(policy).spawn(count, tx).unwrap();
-    rx.recv().unwrap().unwrap();
-    child
 }
 
 fn all_that_was_started_in_both_is_gone_with_its_call() {
