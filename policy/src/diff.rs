@@ -192,3 +192,43 @@ fn origins(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BuiltinOnly;
+
+    #[test]
+    fn datagrams_to_any_port_are_more_than_those_to_one() {
+        let policy = |rest: &str| {
+            let text = format!("format = 1\ndescription = \"x\"\nextends = [\"parser\"]\n{rest}");
+            Policy::from_toml(&BuiltinOnly, "udp", &text)
+                .unwrap_or_else(|report| panic!("{report}"))
+        };
+        let port = policy("[network]\nudp_connect = [53]\n");
+        let all = policy("[syscalls]\nallow = [{ call = \"@net-udp\", why = \"x\" }]\n");
+        let none = policy("");
+        let shown = |old: &Policy, new: &Policy| {
+            let changes = between(old, new).into_iter();
+            let changes = changes.map(|change| format!("{}: {change}", change.direction));
+            changes.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            shown(&port, &all),
+            ["wider: datagrams to every port (udp:5)"]
+        );
+        assert_eq!(
+            shown(&all, &port),
+            ["narrower: datagrams to every port (udp:5)"]
+        );
+        // The control: where there were none, both are more.
+        for new in [&port, &all] {
+            let changes = shown(&none, new);
+            assert!(
+                changes.iter().all(|change| change.starts_with("wider")),
+                "{changes:?}"
+            );
+            assert!(!changes.is_empty());
+        }
+    }
+}

@@ -106,7 +106,10 @@ fn new_record(folder: &Path) -> (PathBuf, io::Result<File>) {
 }
 
 /// The parts of a call by which it is told from others.
-type Key = (&'static str, [u64; 6], Option<Vec<u8>>, Option<u16>);
+type Key = (&'static str, [u64; 6], Option<Vec<u8>>, Option<Port>);
+
+/// A port, and whether it is one of UDP.
+type Port = (u16, bool);
 
 struct Watch {
     function: &'static str,
@@ -165,7 +168,9 @@ impl Watch {
         let path = learn::path_argument(call)
             .and_then(|(path, folder)| path_of(memory?, asked, path, folder));
         let port = match call.name {
-            "connect" | "bind" => memory.and_then(|memory| port_of(memory, asked)),
+            "connect" | "bind" | "sendto" | "sendmsg" => {
+                memory.and_then(|memory| port_of(memory, asked, call.name))
+            }
             _ => None,
         };
         let (path, exists) = match path {
@@ -199,10 +204,11 @@ impl Watch {
         let text = |text: Option<&str>| text.map_or_else(|| "null".to_owned(), quoted);
         let path = path.as_deref().map(String::from_utf8_lossy);
         let arguments = arguments.map(|argument| format!("\"{argument:#x}\""));
-        let port = port.map_or_else(|| "null".to_owned(), |port| port.to_string());
+        let is_udp = port.is_some_and(|(_, is_udp)| is_udp);
+        let port = port.map_or_else(|| "null".to_owned(), |(port, _)| port.to_string());
         format!(
             "{{\"function\":{},\"policy\":{},\"call\":{},\"arguments\":[{}],\"path\":{},\"exists\":{},\
-             \"port\":{port},\"count\":{},\"seen_at\":{}}}\n",
+             \"port\":{port},\"udp\":{is_udp},\"count\":{},\"seen_at\":{}}}\n",
             quoted(self.function),
             quoted(&self.policy),
             quoted(call),
@@ -279,16 +285,40 @@ fn settled(path: &Path) -> (Option<Vec<u8>>, bool) {
     }
 }
 
-/// Returns the port of the address that a call names.
-fn port_of(memory: &File, asked: &Asked) -> Option<u16> {
-    let [_, address, ..] = asked.arguments;
+/// Returns the port of the address that a call names, if a policy decides about it.
+fn port_of(memory: &File, asked: &Asked, call: &str) -> Option<Port> {
+    let [socket, address, _, _, to, _] = asked.arguments;
+    let address = match call {
+        "sendto" => to,
+        // A message begins with the address of its destination.
+        "sendmsg" => {
+            let mut name = [0; 8];
+            memory.read_exact_at(&mut name, address).ok()?;
+            u64::from_ne_bytes(name)
+        }
+        _ => address,
+    };
+    // A connected socket sends without one.
+    if address == 0 {
+        return None;
+    }
     let mut head = [0; 4];
     memory.read_exact_at(&mut head, address).ok()?;
     let [f0, f1, p0, p1] = head;
     let family = i32::from(u16::from_ne_bytes([f0, f1]));
-    [libc::AF_INET, libc::AF_INET6]
-        .contains(&family)
-        .then(|| u16::from_be_bytes([p0, p1]))
+    if ![libc::AF_INET, libc::AF_INET6].contains(&family) {
+        return None;
+    }
+    let port = u16::from_be_bytes([p0, p1]);
+    let is_udp = notify::sends_datagrams(asked, socket as i32).unwrap_or(false);
+    let decides = match (call, is_udp) {
+        // The kernel chooses one.
+        ("bind", true) => port != 0,
+        ("connect" | "bind", _) => true,
+        // A stream is connected already.
+        (_, is_udp) => is_udp,
+    };
+    decides.then_some((port, is_udp))
 }
 
 /// Returns the innermost line of the program on a thread's stack: one that something that looks

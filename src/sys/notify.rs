@@ -8,6 +8,8 @@ use seccompiler::BpfProgramRef;
 
 use super::confinement::set_filter;
 use super::poll::{self, Deadline};
+use super::process::open_pidfd;
+use super::system_files;
 
 /// A call that waits for an answer.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +98,23 @@ pub(crate) fn still_waits(listener: BorrowedFd<'_>, asked: &Asked) -> bool {
     result == 0
 }
 
+/// Returns whether a descriptor of the process that asks is a socket for datagrams.
+pub(crate) fn sends_datagrams(asked: &Asked, fd: c_int) -> io::Result<bool> {
+    let status = system_files::read(&format!("{}/status", asked.thread))?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    let process = process.and_then(|id| id.trim().parse().ok());
+    let pidfd = open_pidfd(process.ok_or(io::ErrorKind::InvalidData)?)?;
+    // SAFETY: takes numbers.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+    let socket = match c_int::try_from(copy) {
+        // SAFETY: a new descriptor, close-on-exec, that nobody else owns.
+        Ok(fd) if fd >= 0 => unsafe { OwnedFd::from_raw_fd(fd) },
+        _ => return Err(io::Error::last_os_error()),
+    };
+    let kind = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::SockType)?;
+    Ok(kind == nix::sys::socket::SockType::Datagram)
+}
+
 /// Answers a call. That its process has been killed meanwhile is no error.
 pub(crate) fn answer(listener: BorrowedFd<'_>, asked: &Asked, answer: Answer) -> io::Result<()> {
     let (error, flags) = match answer {
@@ -122,5 +141,30 @@ pub(crate) fn answer(listener: BorrowedFd<'_>, asked: &Asked, answer: Answer) ->
             error if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             error => Err(error),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_for_datagrams_are_told_from_others() {
+        use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+        let local = (Ipv4Addr::LOCALHOST, 0);
+        let asked = Asked {
+            id: 0,
+            // Not the first thread of the process.
+            thread: nix::unistd::gettid().as_raw().unsigned_abs(),
+            number: 0,
+            arguments: [0; 6],
+        };
+        let udp = UdpSocket::bind(local).unwrap();
+        let tcp = TcpListener::bind(local).unwrap();
+        assert!(sends_datagrams(&asked, udp.as_raw_fd()).unwrap());
+        assert!(!sends_datagrams(&asked, tcp.as_raw_fd()).unwrap());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(sends_datagrams(&asked, file.as_raw_fd()).is_err());
+        assert!(sends_datagrams(&asked, -1).is_err());
     }
 }

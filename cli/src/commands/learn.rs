@@ -420,6 +420,7 @@ fn read(file: &Path) -> Result<Vec<Found>, Failure> {
             found.2.arguments,
             found.2.path.clone(),
             found.2.port,
+            found.2.is_udp,
         );
         last.insert(key, found);
     }
@@ -440,6 +441,7 @@ fn record(value: &Value) -> Option<Found> {
         port: value["port"]
             .as_u64()
             .and_then(|port| u16::try_from(port).ok()),
+        is_udp: value["udp"].as_bool().unwrap_or(false),
         count: value["count"].as_u64()?,
         seen_at: text("seen_at").map(|place| near(&place)),
     };

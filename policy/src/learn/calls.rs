@@ -7,7 +7,7 @@ use crate::Arch;
 use crate::bpf::Action;
 use crate::bpf::interpret::{Call, answer};
 use crate::condition::Condition;
-use crate::file::{Target, known_entry};
+use crate::file::{PortUse, Target, known_entry};
 use crate::policy::Policy;
 use crate::propose::entry as proposed;
 use crate::syscalls::groups::{self, ALWAYS, DANGEROUS, EVERYTHING, Group, NEVER};
@@ -47,8 +47,11 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
             continue;
         };
         // Ports stand for the calls of their group.
-        let is_networked =
-            !proposal.ports.is_empty() && of_group("@net-tcp-client", call, record, arch);
+        let mut groups = PortUse::ALL
+            .iter()
+            .filter(|used_for| proposal.ports.contains_key(used_for.key()))
+            .map(|used_for| used_for.group());
+        let is_networked = groups.any(|group| of_group(group, call, record, arch));
         match answer(&program.code, &Call::new(arch, number, record.arguments)) {
             Action::Allow => {}
             _ if is_networked => {}

@@ -34,12 +34,26 @@ pub struct Record {
     pub path: Option<String>,
     /// Whether there was something at that path.
     pub exists: bool,
-    /// The TCP port that it connects to or binds.
+    /// The port that it connects to, sends to or binds.
     pub port: Option<u16>,
+    /// Whether that is a port of UDP, and not of TCP.
+    pub is_udp: bool,
     /// How often.
     pub count: u64,
     /// The place in the program at which it was first seen, such as `src/text.rs:88`.
     pub seen_at: Option<String>,
+}
+
+impl Record {
+    /// What it uses its port for, if it has one.
+    fn port_use(&self) -> PortUse {
+        match (self.call.as_str(), self.is_udp) {
+            ("bind", false) => PortUse::TcpBind,
+            ("bind", true) => PortUse::UdpBind,
+            (_, false) => PortUse::TcpConnect,
+            (_, true) => PortUse::UdpConnect,
+        }
+    }
 }
 
 /// The results of learning.
@@ -297,10 +311,7 @@ fn happens(policy: &Policy, record: &Record) -> bool {
         _ => true,
     };
     let by_port = record.port.is_none_or(|port| {
-        let used_for = match record.call.as_str() {
-            "bind" => PortUse::TcpBind,
-            _ => PortUse::TcpConnect,
-        };
+        let used_for = record.port_use();
         policy.network_unconfined.is_some() || policy.ports.iter().any(|grant| {
             grant.used_for == used_for && matches!(grant.ports.value, Ports::Range(from, to) if (from..=to).contains(&port))
         })
@@ -398,6 +409,7 @@ fn merge(records: &[Record]) -> Vec<Record> {
             record.arguments,
             record.path.clone(),
             record.port,
+            record.is_udp,
         );
         let known = merged.entry(key).or_insert_with(|| Record {
             count: 0,

@@ -141,19 +141,17 @@ pub(super) fn take<'r>(
             }
             "newfstatat" | "statx" | "stat" | "lstat" | "access" | "faccessat" | "faccessat2"
             | "readlink" | "readlinkat" | "getcwd" | "statfs" => looked.push(record),
-            "connect" | "bind" if record.port.is_some() => {
-                let key = if record.call == "bind" {
-                    "tcp_bind"
-                } else {
-                    "tcp_connect"
-                };
+            "connect" | "bind" | "sendto" | "sendmsg" if record.port.is_some() => {
                 if let Some(port) = record.port {
-                    let evidence = evidence(&[record]);
-                    proposal
-                        .ports
-                        .entry(key)
-                        .or_default()
-                        .insert(port, evidence);
+                    let ports = proposal.ports.entry(record.port_use().key()).or_default();
+                    ports
+                        .entry(port)
+                        .and_modify(|known| *known = format!("{known}, {}", evidence(&[record])))
+                        .or_insert_with(|| evidence(&[record]));
+                }
+                // No port brings this with it.
+                if record.call == "sendmsg" {
+                    rest.push(record);
                 }
             }
             // The grants above bring these with them.

@@ -10,6 +10,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
         path: path.map(str::to_owned),
         exists: true,
         port: None,
+        is_udp: false,
         count: 2,
         seen_at: Some("src/x.rs:7".to_owned()),
     }
@@ -183,22 +184,58 @@ fn what_is_dangerous_is_for_a_person_to_allow() {
     );
 }
 
+#[test]
+fn ports_of_datagrams_are_ports_of_udp() {
+    let with_port = |call: &str, port, is_udp| Record {
+        port: Some(port),
+        is_udp,
+        ..record(call, [0; 6], None)
+    };
+    let seen = [
+        record("socket", [2, 2 | 0x8_0000, 0, 0, 0, 0], None),
+        record("bind", [0; 6], None),
+        with_port("connect", 53, true),
+        with_port("sendto", 123, true),
+        with_port("bind", 5353, true),
+        with_port("connect", 443, false),
+        record("recvfrom", [0; 6], None),
+    ];
+    let (learned, policy) = learned("parser", &seen);
+    for grant in [
+        "tcp_connect = [\n    443, #",
+        "udp_bind = [\n    5353, #",
+        "udp_connect = [\n    53, #",
+        "    123, #",
+    ] {
+        assert!(learned.toml.contains(grant), "{grant}: {}", learned.toml);
+    }
+    assert!(!learned.toml.contains("allow = ["), "{}", learned.toml);
+    assert!(learned.left_out.is_empty(), "{:?}", learned.left_out);
+    // What was seen is what it allows, and not the same port of the other protocol.
+    for record in &seen {
+        assert!(happens(&policy, record), "{record:?}");
+    }
+    assert!(!happens(&policy, &with_port("connect", 53, false)));
+    assert!(!happens(&policy, &with_port("connect", 443, true)));
+}
+
 proptest! {
     #[test]
     fn whatever_is_recorded_becomes_a_policy(
         records in proptest::collection::vec(
-            (0usize..700, any::<[u64; 6]>(), proptest::option::of(".{0,40}"), any::<bool>(), proptest::option::of(any::<u16>()), ".{0,20}"),
+            (0usize..700, any::<[u64; 6]>(), proptest::option::of(".{0,40}"), any::<bool>(), proptest::option::of(any::<u16>()), any::<bool>(), ".{0,20}"),
             0..12,
         ),
         small: bool,
     ) {
         let all = syscalls::all();
-        let records: Vec<_> = records.into_iter().map(|(call, arguments, path, exists, port, from)| Record {
+        let records: Vec<_> = records.into_iter().map(|(call, arguments, path, exists, port, is_udp, from)| Record {
             call: all.get(call).map_or("nothing", |call| call.name).to_owned(),
             arguments: if small { arguments.map(|value| value % 70) } else { arguments },
             path: path.map(|path| format!("/{path}")),
             exists,
             port,
+            is_udp,
             count: 1,
             seen_at: Some(from),
         }).collect();

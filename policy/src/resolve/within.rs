@@ -365,7 +365,11 @@ fn ports(policy: &Policy, ceiling: &Policy, excesses: &mut Excesses) {
         let place = grant.origin.place.unwrap_or(policy.root);
         excesses.push((place, "datagrams to every port".to_owned()));
     }
+    let all_datagrams = !ceiling.confines_udp() && ceiling.makes_udp_sockets().is_some();
     for grant in &policy.ports {
+        if all_datagrams && grant.used_for.is_udp() {
+            continue;
+        }
         let covers = |wide: &&PortGrant| {
             wide.used_for == grant.used_for
                 && match (&grant.ports.value, &wide.ports.value) {

@@ -322,11 +322,16 @@ fn datagrams_go_to_the_ceilings_ports_only() {
         "network.udp_connect = [53]",
         "syscalls.allow = ['@net-udp']",
     );
-    // Without ports, the same calls reach every one.
     assert_eq!(told(ports, ports), "");
-    let without = told(calls, ports);
-    assert!(without.contains("this port"), "{without}");
+    // Without ports, the same calls reach every one, which is more than any list of them.
+    assert_eq!(told(calls, ports), "");
     assert_eq!(told(calls, calls), "");
+    let other = told(ports, "network.udp_connect = [54]");
+    assert!(other.contains("this port"), "{other}");
+    let bound = told(ports, "network.udp_bind = [53]");
+    assert!(bound.contains("this port"), "{bound}");
+    let stream = told(calls, "network.tcp_connect = [53]");
+    assert!(stream.contains("this port"), "{stream}");
     let told = told(ports, calls);
     assert!(told.contains("datagrams to every port"), "{told}");
 }
