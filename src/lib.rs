@@ -170,7 +170,7 @@ pub mod tokio;
 mod transport;
 mod wire;
 
-pub use crate::call::{Builder, Child, KillHandle, Stdio, prepare};
+pub use crate::call::{Builder, Child, KillHandle, RequestTimer, Stdio, prepare};
 pub use crate::callback::{
     BindMut, BindRef, BindValue, BoundMut, BoundRef, BoundValue, Delayed, FnMutObject, FnObject,
     FnOnceObject, StaticRef,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::child::Child;
 use super::options::{Options, Stdio};
+use super::request_timer::RequestTimer;
 use crate::confine::SandboxPolicy;
 use crate::error::Error;
 use crate::func::Func;
@@ -61,6 +62,15 @@ impl<F: Func> Builder<F, F::Args> {
     /// as well, the shorter of the two applies.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.options.deadline = Some(time);
+        self
+    }
+
+    /// Has the child killed if a request takes longer than `timer` allows. See [`RequestTimer`].
+    ///
+    /// Only sandboxed functions have request timers, and a timer works for one child. Otherwise the call fails
+    /// with [`Error::Unsupported`].
+    pub fn request_timer(mut self, timer: &RequestTimer) -> Self {
+        self.options.timer = Some(timer.clone());
         self
     }
 

@@ -1,6 +1,7 @@
 //! The parent's knowledge of a call whose child confines itself: the policy, how the confinement went, and
 //! what the child's end means.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crossmist_policy::Arch;
 use super::denials::AnsweredCalls;
 use super::options::Options;
 use super::process::StillRunning;
+use super::request_timer::RequestTimer;
 use super::stderr;
 use crate::child::Reply;
 use crate::confine::{ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
@@ -32,6 +34,8 @@ pub(crate) struct Confined {
     takes_ends_along: bool,
     /// How many calls the child may answer, each in the processor time of the policy.
     calls: u32,
+    /// The deadline of each request that the child serves, if it has one.
+    timer: Option<RequestTimer>,
     /// The child's control group, until the keeper has it.
     group: Option<NewGroup>,
     /// The child's report on its confinement.
@@ -53,6 +57,7 @@ impl Confined {
             piped,
             takes_ends_along,
             calls: 1,
+            timer: None,
             group: None,
             status: None,
             note: None,
@@ -68,6 +73,23 @@ impl Confined {
     /// Lets the child answer several calls.
     pub(crate) fn for_calls(self, calls: u32) -> Self {
         Self { calls, ..self }
+    }
+
+    /// Bounds the time of each request.
+    pub(crate) fn timed_by(self, timer: Option<&RequestTimer>) -> Self {
+        // Being watched takes time.
+        let timer = timer.filter(|_| !is_watched()).cloned();
+        Self { timer, ..self }
+    }
+
+    /// Returns the timer of its requests, for the keeper.
+    pub(crate) fn timer(&self) -> Option<BorrowedFd<'_>> {
+        self.timer.as_ref().map(RequestTimer::descriptor)
+    }
+
+    /// Returns the time that its last request was given, if that ends before the call has to.
+    pub(crate) fn time_of_request(&self, of_call: Deadline) -> Option<Duration> {
+        self.timer.as_ref()?.time_of_request(of_call)
     }
 
     /// Returns the processor time that the child may take for a call, and for all of its calls.
@@ -184,7 +206,7 @@ impl Confined {
         let compiled = self.policy.compiled();
         Request {
             deadline: deadline.monotonic_nanos(),
-            has_timer: false,
+            has_timer: self.timer.is_some(),
             launch: match compiled.process.fresh_image {
                 true => StartMethod::Execute,
                 false => StartMethod::Fork,

@@ -12,6 +12,7 @@ mod process;
 mod processor;
 mod progress;
 mod reaper;
+mod request_timer;
 mod spare;
 mod starter;
 mod stderr;
@@ -30,6 +31,7 @@ pub(crate) use self::options::Options;
 pub use self::options::Stdio;
 use self::process::ChildProcess;
 use self::progress::CallSettings;
+pub use self::request_timer::RequestTimer;
 pub(crate) use self::spare::{Remainder, Spare};
 use crate::child::Launch;
 use crate::error::{Error, UnsupportedKind};
@@ -109,6 +111,9 @@ pub(crate) fn start_child<'a, F: Func>(
     let deadline = time.map_or(Deadline::NEVER, Deadline::after);
     may_start::<F>(options, confined.is_some())?;
     let program = executable::own()?;
+    if let Some(timer) = &options.timer {
+        timer.give(F::NAME, confined.is_some())?;
+    }
 
     let mut outbox = Outbox::encode(launch, options.limits, Trust::Code)?;
     let (ours, theirs) = sockets::<F::Output>()?;
@@ -143,12 +148,19 @@ pub(crate) fn start_child<'a, F: Func>(
             let process = unconfined::start::<F>(program, theirs, options)?;
             Child::new(ChildProcess::own(process), ours, hold, None)
         }
-        Some(mut confined) => {
+        Some(confined) => {
+            let mut confined = confined.timed_by(options.timer.as_ref());
             let group = confined.take_group();
             let passed = Passed::new(outbox.links(), &confined);
             let request = confined.request(deadline);
             let supervised = ChildProcess::supervised(keeper::launch(
-                program, preload, request, theirs, None, group, deadline,
+                program,
+                preload,
+                request,
+                theirs,
+                confined.timer(),
+                group,
+                deadline,
             )?);
             let child = Child::new(supervised, ours, hold, Some(confined));
             if let (Some(passed), Some(process)) = (passed, child.process()) {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::request_timer::RequestTimer;
 use crate::confine::SandboxPolicy;
 use crate::object::Limits;
 use crate::sys::system_files;
@@ -47,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) privileged: bool,
     /// Whether memory is shared with the child, for long values.
     pub(crate) bulk: bool,
+    /// The deadline of each request that the child serves.
+    pub(crate) timer: Option<RequestTimer>,
     /// How many calls a child in a pool may answer, or 0 for one. Each may take the processor time of the policy.
     pub(crate) calls: u32,
     /// The policy of a function that has none of its own.

@@ -466,7 +466,12 @@ impl Running {
         let process = self.process.id().unwrap_or_default();
         if let Some(confined) = &self.confined
             && !self.process.was_killed()
-            && let Some(error) = confined.verdict(&ended, self.process.parting(), process, after)
+            && let Some(error) = confined.verdict(
+                &ended,
+                self.process.parting(),
+                process,
+                confined.time_of_request(self.deadline).unwrap_or(after),
+            )
         {
             return error;
         }

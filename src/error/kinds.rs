@@ -37,6 +37,8 @@ pub enum UnsupportedKind {
     MergedExamples,
     /// The function has no sandbox, and the operation needs one.
     NoSandbox,
+    /// The [`RequestTimer`](crate::RequestTimer) belongs to another child.
+    TimerTaken,
 }
 
 /// Why a policy cannot be used.
