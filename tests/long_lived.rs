@@ -1,10 +1,11 @@
-//! Confined children that live for many requests: the deadline of each.
+//! Confined children that live for many requests: the deadline of each, and what the program learns of their
+//! ends.
 
 use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crossmist::{Child, Duplex, Error, RequestTimer, UnsupportedKind, duplex, func};
+use crossmist::{ChannelError, Child, Duplex, Error, RequestTimer, UnsupportedKind, duplex, func};
 use support::{
     Case, builtin, first_line, in_time, patience, state, stays, this_program, wait_until,
     wait_until_gone,
@@ -22,6 +23,8 @@ const CASES: &[Case] = cases![
     a_timer_serves_one_child,
     a_function_without_a_sandbox_has_no_request_timer,
     every_front_learns_that_a_request_was_late,
+    every_front_learns_why_a_channel_has_failed,
+    a_channel_that_has_not_failed_by_the_childs_end_is_the_reason_itself,
 ];
 
 const HELPERS: &[Case] = cases![asks_and_is_stopped];
@@ -277,4 +280,102 @@ fn every_front_learns_that_a_request_was_late() {
     assert_late(late, time);
     let late = async_io::block_on(late_in!(smol, spawn_smol, time));
     assert_late(late, time);
+}
+
+/// Ends in the way that it is asked to.
+#[func(sandbox = dynamic)]
+fn ends(mut requests: Duplex<u64, u64>) {
+    match requests.recv().unwrap() {
+        Some(0) => drop(std::fs::create_dir("/nowhere/at/all")),
+        Some(1) => panic!("no such request"),
+        Some(2) => std::process::exit(3),
+        Some(3) => hang(),
+        // It returns, without an answer.
+        Some(4) | None => {}
+        // It closes the channel, and stays.
+        Some(5) => {
+            drop(requests);
+            hang();
+        }
+        Some(number) => requests.send(&number).unwrap(),
+    }
+}
+
+fn is_the_reason(request: u64, error: &Error, time: Duration) -> bool {
+    match request {
+        0 => matches!(error, Error::Violation(_)),
+        1 => {
+            matches!(error, Error::Panicked(panic) if panic.message.as_raw() == "no such request")
+        }
+        2 => matches!(error, Error::Exited { status: 3, .. }),
+        3 => matches!(error, Error::Deadline { after, .. } if *after == time),
+        _ => matches!(error, Error::Channel(ChannelError::NoAnswer)),
+    }
+}
+
+/// The reason why a request got no answer, through a runtime's front.
+macro_rules! reason_in {
+    ($runtime:ident, $spawn:ident, $request:expr, $time:expr) => {
+        async {
+            let timer = RequestTimer::new().unwrap();
+            let (mut ours, theirs) = crossmist::$runtime::duplex::<u64, u64>().unwrap();
+            let call = ends.sandbox(&builtin("worker")).request_timer(&timer);
+            let child = call.$spawn(theirs.into()).await.unwrap();
+            if $request == 3 {
+                timer.start($time).unwrap();
+            }
+            let error = ours.request(&$request).await.unwrap_err();
+            child.explain(error).await
+        }
+    };
+}
+
+fn every_front_learns_why_a_channel_has_failed() {
+    let time = Duration::from_millis(300);
+    for request in 0..=5 {
+        let timer = RequestTimer::new().unwrap();
+        let (mut ours, theirs) = duplex().unwrap();
+        let call = ends.sandbox(&builtin("worker")).request_timer(&timer);
+        let child = call.spawn(theirs).unwrap();
+        let id = child.id().unwrap();
+        if request == 3 {
+            timer.start(time).unwrap();
+        }
+        let error = ours.request(&request).unwrap_err();
+        let reasons = [
+            child.explain(error),
+            tokio_runtime().block_on(reason_in!(tokio, spawn_tokio, request, time)),
+            async_io::block_on(reason_in!(smol, spawn_smol, request, time)),
+        ];
+        for error in reasons {
+            assert!(is_the_reason(request, &error, time), "{request}: {error:?}");
+        }
+        wait_until_gone(id);
+    }
+}
+
+fn a_channel_that_has_not_failed_by_the_childs_end_is_the_reason_itself() {
+    // The other end takes the answer for a text.
+    let (ours, theirs) = duplex::<u64, u64>().unwrap();
+    let child = ends.sandbox(&builtin("worker")).spawn(theirs).unwrap();
+    let id = child.id().unwrap();
+    let mut ours: Duplex<u64, String> = std::os::fd::OwnedFd::from(ours).try_into().unwrap();
+    let error = ours.request(&u64::MAX).unwrap_err();
+    assert!(matches!(error, ChannelError::Decode(_)), "{error:?}");
+    let reason = child.explain(error);
+    assert!(
+        matches!(reason, Error::Channel(ChannelError::Decode(_))),
+        "{reason:?}"
+    );
+    wait_until_gone(id);
+    // A child that has been waited for has nothing more to say.
+    let (ours, theirs) = duplex::<u64, u64>().unwrap();
+    let mut child = ends.sandbox(&builtin("worker")).spawn(theirs).unwrap();
+    drop(ours);
+    assert!(matches!(child.join_timeout(stays()), Ok(Some(()))));
+    let reason = child.explain(ChannelError::Closed);
+    assert!(
+        matches!(reason, Error::Channel(ChannelError::Closed)),
+        "{reason:?}"
+    );
 }

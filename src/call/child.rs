@@ -1,5 +1,6 @@
 //! `Child`: waits for a child's answer and for its end.
 
+mod explain;
 mod pooled;
 
 use std::io;
@@ -7,6 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "__runtime")]
+pub(crate) use self::explain::time_to_end;
 use super::confinement::Confined;
 use super::process::{ChildProcess, StillRunning};
 use super::progress::{Answer, CallSettings, Running};

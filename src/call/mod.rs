@@ -25,6 +25,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 pub use self::builder::Builder;
+#[cfg(feature = "__runtime")]
+pub(crate) use self::child::time_to_end;
 pub use self::child::{Child, KillHandle};
 pub(crate) use self::confinement::Confined;
 pub(crate) use self::options::Options;

@@ -31,7 +31,8 @@ pub enum ChannelError {
     /// The peer sent something that is not a message. The channel can no longer be used.
     #[error("the peer sent a malformed message, so the channel can't be used any more")]
     Malformed(#[source] ProtocolError),
-    /// Nobody holds the other end any more.
+    /// Nobody holds the other end any more. If a child had it, [`Child::explain`](crate::Child::explain) returns
+    /// how the child ended.
     #[error("the other end of the channel is closed")]
     Closed,
     /// The timeout has passed. A message that was received in part is continued by the next
@@ -45,7 +46,8 @@ pub enum ChannelError {
     /// `try_send` was called with a message that does not fit in one packet.
     #[error("a message of more than one packet can't be sent without waiting; use `send`")]
     TooLongToTry,
-    /// `request` reached the end of the channel instead of an answer.
+    /// `request` reached the end of the channel instead of an answer. If a child had the other end,
+    /// [`Child::explain`](crate::Child::explain) returns how the child ended.
     #[error("the other end was closed before it answered")]
     NoAnswer,
     /// The descriptor is not the end of a channel.

@@ -248,8 +248,8 @@ pub enum Error {
         /// The operating system's error.
         source: io::Error,
     },
-    /// A channel failed. No call returns this variant; it lets functions that use both calls and
-    /// channels return one error type.
+    /// A channel failed. Of the methods of a call, only [`Child::explain`](crate::Child::explain) returns this
+    /// variant. It lets functions that use both calls and channels return one error type.
     #[error(transparent)]
     Channel(#[from] ChannelError),
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::names;
 use super::reactor::{Reactor, Woken, wait};
-use crate::call::KillHandle;
+use crate::call::{KillHandle, time_to_end};
+use crate::channel::ChannelError;
 use crate::confine::ConfinementStatus;
 use crate::error::Error;
 use crate::object::Object;
@@ -129,6 +130,18 @@ impl<T: Object, W: Reactor> Child<T, W> {
             names::look_up(error).await;
         }
         Err(self.failed.take().unwrap_or(Error::StatusTaken))
+    }
+
+    /// Ends the child, and returns why a channel to it has failed. See
+    /// [`crossmist::Child::explain`](crate::Child::explain).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the `Child`, as with [`join`](Self::join).
+    #[must_use]
+    pub async fn explain(mut self, error: ChannelError) -> Error {
+        let joined = self.join_until(time_to_end(&error)).await;
+        self.child.settle(error, joined)
     }
 
     /// Waits until the sandbox is in place, and returns what it enforces. See
