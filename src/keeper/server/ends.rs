@@ -6,19 +6,16 @@ use std::time::Duration;
 use super::super::init;
 use super::super::output::Output;
 use super::super::protocol::{Cause, ExitReport, Report};
+use super::storm::StormEnd;
 use super::{Keeper, LOOK_INTERVAL, tell};
 use crate::confine::Group;
 use crate::sys::clock;
 use crate::sys::fork;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process::{self, Ended, Process};
-use crate::sys::user_end;
+use crate::sys::process::{Ended, Process};
 
 /// How long the keeper continues after the program's end, to wait for its children.
 const BURIAL_TIME: Duration = Duration::from_secs(1);
-
-/// How long the keeper waits for the helper that ends all processes of a child's user. The child may stop it.
-const USER_END_TIME: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// Takes the status of a child that has ended, and tells of it.
@@ -30,13 +27,25 @@ impl Keeper {
         // it out.
         self.epoll.remove(entry.process.pidfd.as_fd());
         if entry.may_fork {
-            // While it isn't waited for, nobody else can take its user.
-            end_user(&entry.process);
+            let process = &entry.process;
+            let end = entry
+                .storm_end
+                .get_or_insert_with(|| StormEnd::begin(process));
+            // It takes a millisecond, unless it is held up.
+            let patience = match entry.is_pending {
+                true => Duration::ZERO,
+                false => LOOK_INTERVAL,
+            };
+            if !end.is_over(Deadline::after(patience)) {
+                entry.is_pending = true;
+                self.children.insert(number, entry);
+                return;
+            }
         }
         let (ended, cpu_time) = match entry.process.try_wait_with_time() {
             Ok(Some(status)) => status,
             Ok(None) => {
-                entry.is_traced = true;
+                entry.is_pending = true;
                 self.children.insert(number, entry);
                 return;
             }
@@ -83,11 +92,11 @@ impl Keeper {
         self.groups.extend(entry.group.filter(|group| !group.end()));
     }
 
-    /// Looks again at those whose status was not to be had.
-    pub(super) fn bury_traced(&mut self) {
-        let traced = self.children.iter().filter(|(_, entry)| entry.is_traced);
-        let traced: Vec<u32> = traced.map(|(number, _)| *number).collect();
-        traced.into_iter().for_each(|number| self.bury(number));
+    /// Looks again at those that have ended and could not be buried.
+    pub(super) fn bury_pending(&mut self) {
+        let pending = self.children.iter().filter(|(_, entry)| entry.is_pending);
+        let pending: Vec<u32> = pending.map(|(number, _)| *number).collect();
+        pending.into_iter().for_each(|number| self.bury(number));
     }
 
     /// Ends what children left behind, whose parent the keeper has become as a subreaper, and says
@@ -101,7 +110,7 @@ impl Keeper {
                 let is_witness = |witness: &Process| witness.id == *pid;
                 !self.witness.as_ref().is_some_and(is_witness)
                     && !self.undertaker.has(*pid)
-                    && !self.children.values().any(|entry| entry.process.id == *pid)
+                    && !self.children.values().any(|entry| entry.has(*pid))
             });
             if orphans.is_empty() {
                 return true;
@@ -121,7 +130,7 @@ impl Keeper {
             let is_overdue = entry
                 .deadline
                 .is_some_and(|deadline| i128::from(deadline) <= now);
-            if is_overdue && entry.killed_for.is_none() && !entry.is_traced {
+            if is_overdue && entry.killed_for.is_none() && !entry.is_pending {
                 entry.kill(Cause::Deadline);
             }
         }
@@ -138,7 +147,12 @@ impl Keeper {
             self.groups.extend(entry.group.take());
             if poll::readable(entry.process.pidfd.as_fd(), patience).is_ok() {
                 if entry.may_fork {
-                    end_user(&entry.process);
+                    let process = &entry.process;
+                    let mut end = entry
+                        .storm_end
+                        .take()
+                        .unwrap_or_else(|| StormEnd::begin(process));
+                    end.is_over(patience);
                 }
                 let _ = entry.process.try_wait();
             }
@@ -157,30 +171,4 @@ impl Keeper {
         }
         0
     }
-}
-
-/// Ends all processes of a child that has ended, at once, if it has a user of its own.
-fn end_user(child: &Process) {
-    let Ok(Some(user)) = child.user_at_end() else {
-        return;
-    };
-    let is_own = nix::unistd::getresuid().is_ok_and(|own| {
-        [own.real, own.effective, own.saved]
-            .iter()
-            .all(|id| id.as_raw() != user)
-    });
-    if !is_own || user == 0 {
-        return;
-    }
-    // In a process that has no more than that user: it reaches nobody else.
-    let Ok(helper) = fork::fork() else { return };
-    let Some(helper) = helper else {
-        let killed = user_end::become_user_and_kill_all(user);
-        process::leave(i32::from(killed.is_err()))
-    };
-    // The processes that it kills can stop it first, if their policy lets them.
-    if poll::readable(helper.pidfd.as_fd(), Deadline::after(USER_END_TIME)).is_err() {
-        let _ = helper.signal(libc::SIGKILL);
-    }
-    let _ = helper.wait();
 }

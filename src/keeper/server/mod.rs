@@ -4,12 +4,14 @@ mod ends;
 mod requests;
 mod setup;
 mod start;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use self::storm::StormEnd;
 use super::empty_network::EmptyNetwork;
 use super::oom::OomScore;
 use super::output::{Drained, Misuse, Output};
@@ -101,14 +103,23 @@ struct Entry {
     deadline: Option<u64>,
     killed_for: Option<Cause>,
     may_fork: bool,
-    /// It has ended, and its status isn't to be had: a process that traces it gets that first.
-    is_traced: bool,
+    /// It has ended, and is looked at again: what it has started is being ended, or a process that traces it gets
+    /// its status first.
+    is_pending: bool,
+    /// The end of what it has started, once that has begun.
+    storm_end: Option<StormEnd>,
     /// The socket on which the first process of its PID namespace, which is then `process`, reports how the
     /// child ended.
     ending: Option<OwnedFd>,
 }
 
 impl Entry {
+    /// Returns whether a process is the child, or is there for its end.
+    fn has(&self, process: libc::pid_t) -> bool {
+        let helps = |end: &StormEnd| end.has(process);
+        self.process.id == process || self.storm_end.as_ref().is_some_and(helps)
+    }
+
     fn kill(&mut self, cause: Cause) {
         // It has the keeper's user, or the keeper has CAP_KILL (`User::choose`).
         let _ = self.process.signal(libc::SIGKILL);
@@ -149,7 +160,7 @@ impl Keeper {
             // Each time, and not when nothing else happens: a child that never stops printing sees to
             // it that something does.
             self.kill_overdue();
-            self.bury_traced();
+            self.bury_pending();
             self.groups.retain(|group| !group.end());
             let is_burying = self.undertaker.work();
             if self.has_orphans {
@@ -283,7 +294,7 @@ impl Keeper {
             deadline.map(|at| u64::try_from(i128::from(at).saturating_sub(now)).unwrap_or(0));
         let is_ending = self.has_orphans || !self.groups.is_empty();
         let is_waiting =
-            is_burying || is_ending || self.children.values().any(|entry| entry.is_traced);
+            is_burying || is_ending || self.children.values().any(|entry| entry.is_pending);
         let interval = u64::try_from(LOOK_INTERVAL.as_nanos()).unwrap_or(u64::MAX);
         match is_waiting {
             true => Some(deadline.unwrap_or(u64::MAX).min(interval)),

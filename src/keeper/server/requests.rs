@@ -232,7 +232,8 @@ impl Keeper {
             killed_for: None,
             // Processes that it leaves behind in a namespace of its own end with that.
             may_fork: request.may_fork && ending.is_none(),
-            is_traced: false,
+            is_pending: false,
+            storm_end: None,
             ending,
         };
         self.children.insert(number, entry);
