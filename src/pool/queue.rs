@@ -114,10 +114,12 @@ impl Queue {
         let mut state = self.lock();
         state.is_closed = true;
         let line = std::mem::take(&mut state.line);
+        let wakers: Vec<_> = line
+            .iter()
+            .filter_map(|ticket| ticket.settle(TicketState::Closed))
+            .collect();
         drop(state);
-        for ticket in line {
-            ticket.settle(TicketState::Closed);
-        }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Returns once all places are free.
@@ -150,8 +152,9 @@ impl Queue {
         match state.line.pop_front() {
             // The place passes on to the next in line.
             Some(ticket) => {
+                let waker = ticket.settle(TicketState::Granted);
                 drop(state);
-                ticket.settle(TicketState::Granted);
+                waker.into_iter().for_each(Waker::wake);
             }
             None => {
                 state.taken = state.taken.saturating_sub(1);
@@ -172,11 +175,14 @@ impl Drop for Place {
 }
 
 impl Ticket {
-    fn settle(&self, settled: TicketState) {
+    /// Settles it, and returns whom to wake. The caller holds the lock of the queue: a ticket that is out of the
+    /// line is settled, so that who leaves the line knows whether it was given a place.
+    #[must_use]
+    fn settle(&self, settled: TicketState) -> Option<Waker> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let TicketState::Waiting(waker) = std::mem::replace(&mut *state, settled) {
-            drop(state);
-            waker.wake();
+        match std::mem::replace(&mut *state, settled) {
+            TicketState::Waiting(waker) => Some(waker),
+            TicketState::Granted | TicketState::Closed => None,
         }
     }
 }
@@ -242,7 +248,7 @@ impl Drop for Wait {
         let mut state = self.queue.lock();
         state.line.retain(|other| !Arc::ptr_eq(other, &ticket));
         drop(state);
-        // Nobody can settle it any more. It may have been granted a moment ago.
+        // Nobody can settle it any more. If it was out of the line, it was settled under the same lock.
         let state = ticket.state.lock().unwrap_or_else(PoisonError::into_inner);
         let was_granted = matches!(*state, TicketState::Granted);
         drop(state);
@@ -326,6 +332,27 @@ mod tests {
         }
         assert_eq!(queue.counts(), (1, 0));
         drop(place);
+        assert_eq!(queue.counts(), (0, 0));
+    }
+
+    #[test]
+    fn a_place_given_to_one_who_leaves_at_that_moment_is_not_lost() {
+        let queue = Arc::new(Queue::new(1));
+        let patience = Duration::from_secs(30);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        let mut wait = pin!(queue.wait());
+                        // If it has a place at once, it gives it back.
+                        drop(poll(wait.as_mut()));
+                    }
+                });
+            }
+            for _ in 0..20_000 {
+                drop(queue.take(Deadline::after(patience)).unwrap());
+            }
+        });
         assert_eq!(queue.counts(), (0, 0));
     }
 
