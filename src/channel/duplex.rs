@@ -128,6 +128,40 @@ impl<S: Object, R: Object> Duplex<S, R> {
         Receiver::new(self.endpoint)
     }
 
+    /// Splits the end into a [`Sender`] and a [`Receiver`], for two threads.
+    ///
+    /// The two share the connection. When one of them is dropped, that direction ends for the other side: its
+    /// `recv` returns `None`, or its `send` returns [`ChannelError::Closed`]. When both are dropped, the
+    /// connection is closed. Limits, the part of a message that has arrived, and shared memory
+    /// ([`Builder::bulk`](crate::Builder::bulk)) stay in effect. Neither of the two can be sent to another
+    /// process; split an end after it has arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Io`] if this process cannot have two more descriptors. The end is then closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (ours, mut theirs) = crossmist::duplex::<u64, String>().unwrap();
+    /// let (mut numbers, mut texts) = ours.into_split().unwrap();
+    /// let sending = std::thread::spawn(move || {
+    ///     for number in 0..3 {
+    ///         numbers.send(&number).unwrap();
+    ///     }
+    /// });
+    /// while let Some(number) = theirs.recv().unwrap() {
+    ///     theirs.send(&format!("number {number}")).unwrap();
+    /// }
+    /// drop(theirs);
+    /// sending.join().unwrap();
+    /// assert_eq!(texts.recv().unwrap().as_deref(), Some("number 0"));
+    /// ```
+    pub fn into_split(self) -> Result<(Sender<S>, Receiver<R>), ChannelError> {
+        let (sender, receiver) = self.endpoint.split()?;
+        Ok((Sender::new(sender), Receiver::new(receiver)))
+    }
+
     /// Sets the limits on later messages, in both directions.
     pub fn set_limits(&mut self, limits: Limits) {
         self.endpoint.limits = limits;

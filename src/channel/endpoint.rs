@@ -105,6 +105,33 @@ impl Endpoint {
         }
     }
 
+    /// Splits it into one end that sends and one that receives. The connection is closed with the last of them.
+    pub(crate) fn split(self) -> Result<(Self, Self), ChannelError> {
+        let halves = Connection::split(&self.socket).map_err(|source| ChannelError::Io {
+            operation: "split the channel",
+            source,
+        })?;
+        let (receives, sends) = halves;
+        let sender = Self {
+            socket: Arc::new(sends),
+            link: self.link.clone(),
+            slots: self.slots.clone(),
+            limits: self.limits,
+            trust: self.trust,
+            inbox: Inbox::default(),
+            send_cost: self.send_cost,
+            fault: self.fault.clone(),
+            half_sent: self.half_sent,
+        };
+        let receiver = Self {
+            socket: Arc::new(receives),
+            send_cost: Cost::default(),
+            half_sent: false,
+            ..self
+        };
+        Ok((sender, receiver))
+    }
+
     pub(super) fn link(&self) -> Option<&Link> {
         self.link.as_ref()
     }
@@ -122,7 +149,9 @@ impl Endpoint {
     /// Why this end cannot be sent to another process, if it cannot: the message in progress would
     /// be lost.
     pub(crate) fn unsendable(&self) -> Option<&'static str> {
-        if self.half_sent {
+        if self.socket.is_half() {
+            Some("half of a channel end that was split")
+        } else if self.half_sent {
             Some("a channel end that has sent part of a message")
         } else if self.inbox.is_mid_message() {
             Some("a channel end that has received part of a message")

@@ -154,6 +154,25 @@ impl<S: Object, R: Object, W: Reactor> Duplex<S, R, W> {
             objects: PhantomData,
         }
     }
+
+    /// Splits the end into a [`Sender`] and a [`Receiver`], for two tasks. See
+    /// [`crossmist::Duplex::into_split`](crate::Duplex::into_split).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crossmist::Duplex::into_split`](crate::Duplex::into_split).
+    pub fn into_split(self) -> Result<(Sender<S, W>, Receiver<R, W>), ChannelError> {
+        let (sender, receiver) = self.endpoint.into_inner().split()?;
+        let sender = Sender {
+            endpoint: AsyncEndpoint::new(sender),
+            objects: PhantomData,
+        };
+        let receiver = Receiver {
+            endpoint: AsyncEndpoint::new(receiver),
+            objects: PhantomData,
+        };
+        Ok((sender, receiver))
+    }
 }
 
 /// Implements the operations of a sending end that need no runtime.

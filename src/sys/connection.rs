@@ -3,6 +3,9 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::socket::Shutdown;
 
 use super::closing::{self, Dying, disarm_linger};
 use super::poll;
@@ -20,6 +23,16 @@ pub(crate) struct Connection {
     socket: ManuallyDrop<OwnedFd>,
     /// A stranger has sent it and may still hold it, with its lock.
     is_foreign: bool,
+    /// This is one direction of a connection.
+    half: Option<Half>,
+}
+
+/// One direction of a connection, with a descriptor of its own.
+#[derive(Debug)]
+struct Half {
+    direction: Shutdown,
+    /// The connection, which is closed with the last of its halves.
+    whole: Arc<Connection>,
 }
 
 impl Connection {
@@ -27,6 +40,7 @@ impl Connection {
         Self {
             socket: ManuallyDrop::new(socket),
             is_foreign: false,
+            half: None,
         }
     }
 
@@ -35,19 +49,52 @@ impl Connection {
         Self {
             socket: ManuallyDrop::new(socket),
             is_foreign: true,
+            half: None,
         }
     }
 
     /// Ends it for all who hold it and for the peer. Packets in its queue can still be received.
     pub(crate) fn shut_down(&self) {
-        let both = nix::sys::socket::Shutdown::Both;
+        self.shut(Shutdown::Both);
+    }
+
+    fn shut(&self, direction: Shutdown) {
         // It fails if there is no peer any more.
-        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), both);
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), direction);
+    }
+
+    /// Splits a connection into one that receives and one that sends. When one of them is dropped, its direction
+    /// ends for all who hold the socket, and for the peer.
+    pub(crate) fn split(whole: &Arc<Self>) -> io::Result<(Self, Self)> {
+        let half = |direction| -> io::Result<Self> {
+            // A runtime watches a descriptor only once.
+            let socket = whole.socket.as_fd().try_clone_to_owned()?;
+            let whole = Arc::clone(whole);
+            Ok(Self {
+                socket: ManuallyDrop::new(socket),
+                is_foreign: false,
+                half: Some(Half { direction, whole }),
+            })
+        };
+        Ok((half(Shutdown::Read)?, half(Shutdown::Write)?))
+    }
+
+    /// Returns whether this is one direction of a connection.
+    pub(crate) fn is_half(&self) -> bool {
+        self.half.is_some()
     }
 
     /// Gives up the protection.
     pub(crate) fn into_owned(self) -> OwnedFd {
         let mut this = ManuallyDrop::new(self);
+        if let Some(whole) = this
+            .half
+            .take()
+            .and_then(|half| Arc::into_inner(half.whole))
+        {
+            // What is in its queue is for whoever gets this.
+            drop(whole.into_owned());
+        }
         // SAFETY: `this` is never dropped nor used again, so the descriptor has one owner.
         unsafe { ManuallyDrop::take(&mut this.socket) }
     }
@@ -61,9 +108,14 @@ impl AsFd for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let half = self.half.take();
+        if let Some(half) = &half {
+            self.shut(half.direction);
+        }
         // SAFETY: this is `drop`, after which nothing uses the field.
         let fd = unsafe { ManuallyDrop::take(&mut self.socket) };
-        if self.is_foreign || has_packets(fd.as_fd()) {
+        // The last half closes the connection, and with it the queue.
+        if half.is_none() && (self.is_foreign || has_packets(fd.as_fd())) {
             let prepare = disarm_queue;
             closing::close(Dying { fd, prepare });
         }

@@ -3,8 +3,9 @@
 use crossmist::{Pool, Receiver, Reuse, Sender, channel, func};
 
 use crate::cases;
+use crate::support::memory::shared_resident;
 use crate::support::{Case, wait_until};
-use crate::values::{Mixed, limits, mixed, policy, same_confined, shared_resident};
+use crate::values::{Mixed, limits, mixed, policy, same_confined};
 
 fn pool(bulk: bool, reuse: Reuse) -> Pool<(Mixed,), Mixed> {
     Pool::of(same_confined)

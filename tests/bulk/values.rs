@@ -5,6 +5,7 @@ use crossmist::{
 };
 
 use crate::cases;
+use crate::support::memory::shared_resident;
 use crate::support::{Case, Holdings, memory, raw};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -73,30 +74,6 @@ pub(crate) fn policy() -> SandboxPolicy {
     let text = "format = 1\nextends = [\"pure\"]\n[limits]\nmemory = \"1GiB\"\nwall_time = \"600s\"\n\
                 cpu_time = \"600s\"\n[limits.channel]\nmessage_bytes = \"512MiB\"\n";
     SandboxPolicy::from_toml("ample", text).unwrap()
-}
-
-/// How much of the memory that this process shares with its children is in use.
-pub(crate) fn shared_resident() -> usize {
-    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let mut resident = 0;
-    let mut is_shared = false;
-    for line in maps.lines() {
-        if line
-            .split(' ')
-            .next()
-            .is_some_and(|range| range.contains('-'))
-        {
-            is_shared = line.contains("memfd:crossmist-slots");
-        } else if is_shared && let Some(size) = line.strip_prefix("Rss:") {
-            resident += size
-                .trim()
-                .trim_end_matches(" kB")
-                .parse::<usize>()
-                .unwrap()
-                << 10;
-        }
-    }
-    resident
 }
 
 fn values_through_slots_equal_those_through_packets() {

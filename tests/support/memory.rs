@@ -23,3 +23,27 @@ pub(crate) fn fill_without_a_doubt(most: usize) -> usize {
         .collect();
     parts.len() * MIB
 }
+
+/// How much of the memory that this process shares with its children is in use.
+pub(crate) fn shared_resident() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut resident = 0;
+    let mut is_shared = false;
+    for line in maps.lines() {
+        if line
+            .split(' ')
+            .next()
+            .is_some_and(|range| range.contains('-'))
+        {
+            is_shared = line.contains("memfd:crossmist-slots");
+        } else if is_shared && let Some(size) = line.strip_prefix("Rss:") {
+            resident += size
+                .trim()
+                .trim_end_matches(" kB")
+                .parse::<usize>()
+                .unwrap()
+                << 10;
+        }
+    }
+    resident
+}
