@@ -62,6 +62,8 @@ use crate::transport::Outbox;
 /// }
 /// ```
 ///
+/// The [essay](crate#calls-pools-and-workers) compares pools with single calls and long-lived workers.
+///
 /// # What is fixed
 ///
 /// The policy, the values of its variables, the environment and the standard descriptors are those that the
