@@ -270,6 +270,11 @@ impl Confined {
         }
     }
 
+    /// Returns whether the child has reported a call that ends it.
+    pub(crate) fn tells_of_violation(&self) -> bool {
+        self.note.is_some()
+    }
+
     /// Tells of the calls that the policy has answered with an error number, if anybody wants to know.
     pub(crate) fn tell_answered(&mut self) {
         self.answered.tell();

@@ -378,7 +378,12 @@ impl Running {
     /// Forgets a call that was answered, and returns whether the child can have another one: it runs, has sent
     /// nothing else, and has as much processor time left as a call may take.
     pub(super) fn end_numbered(&mut self) -> bool {
-        if self.note_end() || self.inbox.is_mid_message() {
+        // A violation ends a child, so one that tells of it and goes on has made it up, or is about to end.
+        let tells_of_violation = self
+            .confined
+            .as_ref()
+            .is_some_and(Confined::tells_of_violation);
+        if self.note_end() || self.inbox.is_mid_message() || tells_of_violation {
             return false;
         }
         let times = self.confined.as_ref().and_then(Confined::cpu_times);

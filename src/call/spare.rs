@@ -185,6 +185,10 @@ impl<R: Object> Spare<R> {
         if !child.end_numbered() || timer.set(Deadline::NEVER).is_err() {
             return Err(Box::new(child));
         }
+        // After that: if it has passed, the keeper may be about to kill the child.
+        if child.is_past_deadline() {
+            return Err(Box::new(child));
+        }
         child.set_deadline(Deadline::NEVER, Duration::ZERO);
         Ok(Self {
             child,

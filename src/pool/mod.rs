@@ -11,6 +11,7 @@ mod service;
 mod spares;
 mod stats;
 mod stock;
+mod tries;
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use self::spares::Spares;
 use self::stats::count;
 pub use self::stats::{Latency, PoolStats};
 use self::stock::{Start, Stock};
+use self::tries::Tries;
 use crate::call::{Child, Options, Spare, Stdio};
 use crate::child::Call;
 use crate::confine::SandboxPolicy;
@@ -179,38 +181,6 @@ impl<A: Object, R: Object + Send> Pool<A, R> {
     pub async fn shutdown(&self) {
         self.close();
         self.inner.queue.idle().await;
-    }
-}
-
-/// The attempts to give a call to a spare. A spare that dies before it has read the arguments was killed by
-/// somebody else, and nobody has seen them, so another one gets them.
-#[derive(Debug, Default)]
-struct Tries {
-    failed: u32,
-    was_unread: bool,
-}
-
-impl Tries {
-    const MOST: u32 = 4;
-
-    /// Notes how the last attempt went.
-    fn note<R: Object>(&mut self, child: &Child<R>, outbox: &Outbox<'_>) {
-        let was_unread = outbox.is_one_packet() && child.left_unread();
-        self.was_unread = outbox.is_untouched() || was_unread;
-    }
-
-    /// Returns whether to try again after a result.
-    fn is_one_left<R>(&mut self, result: &Result<R, Error>) -> bool {
-        self.failed = self.failed.saturating_add(1);
-        // A child that its own call has ended, by its deadline say, has had its chance.
-        let is_killed = matches!(
-            result,
-            Err(Error::Signalled { .. }
-                | Error::Exited { .. }
-                | Error::StatusTaken
-                | Error::KeeperDied)
-        );
-        std::mem::take(&mut self.was_unread) && is_killed && self.failed < Self::MOST
     }
 }
 

@@ -14,7 +14,8 @@
 /// * read their inputs, and put them into later answers, where another caller sees them,
 /// * return wrong answers,
 /// * keep the descriptors and channels that they were passed, and use them,
-/// * run on between calls, and use up memory and descriptors, so that they fail.
+/// * run on between calls, and use up memory and descriptors, so that they fail,
+/// * end as if they had not read their arguments, so that another child gets the call as well.
 ///
 /// Later calls also see what an honest call leaves behind: statics, caches, leaked memory, threads. So reuse children
 /// only for inputs of one origin, which may know of each other.

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod between;
 mod calls;
 mod hostile;
 mod life;
@@ -11,7 +12,13 @@ mod reuse;
 #[crossmist::main]
 fn main() {
     support::main(
-        support::all(&[calls::CASES, hostile::CASES, life::CASES, reuse::CASES]),
+        support::all(&[
+            between::CASES,
+            calls::CASES,
+            hostile::CASES,
+            life::CASES,
+            reuse::CASES,
+        ]),
         life::HELPERS,
     );
 }

@@ -5,28 +5,37 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::super::confinement::Confined;
-use super::super::progress::{Answer, Progress, Running};
+use super::super::progress::{Answer, Running};
 use super::Child;
 use crate::child::Reply;
 use crate::error::Error;
 use crate::object::{Limits, Object};
-use crate::sys::poll::Deadline;
+use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::Wait;
 use crate::transport::{Outbox, Step};
 
 impl<T: Object> Child<T> {
-    /// Returns whether it runs, and has said nothing since it was confined.
+    /// Returns whether it runs, and has said nothing since it was confined or has answered. Reads nothing of
+    /// what it says: to receive and decode that can take a while, and the pool is locked.
     pub(in crate::call) fn is_waiting(&mut self) -> bool {
         let Some(running) = &mut self.running else {
             return false;
         };
-        !running.note_end() && matches!(running.look::<T>(), Ok(Progress::Nothing))
+        let now = Deadline::after(Duration::ZERO);
+        let said = poll::readable(running.socket.as_fd(), now);
+        !running.note_end() && said.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
     }
 
     pub(in crate::call) fn set_deadline(&mut self, deadline: Deadline, time: Duration) {
         if let Some(running) = &mut self.running {
             (running.deadline, running.time) = (deadline, time);
         }
+    }
+
+    pub(in crate::call) fn is_past_deadline(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.deadline.has_passed())
     }
 
     /// Begins a call of a child that answers several.
