@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossmist_policy::Arch;
+use crossmist_policy::namespaces::{Namespace, Wish};
 
 use super::denials::AnsweredCalls;
 use super::options::Options;
@@ -96,6 +97,12 @@ impl Confined {
     pub(crate) fn cpu_times(&self) -> Option<(Duration, Duration)> {
         let call = self.policy.compiled().limits.cpu_time?;
         Some((call, call.saturating_mul(self.calls)))
+    }
+
+    /// Returns whether the child is one process, which the program sees.
+    pub(crate) fn is_one_process(&self) -> bool {
+        let policy = self.policy.compiled();
+        policy.limits.processes == 0 && policy.namespaces.wish(Namespace::Pid) == Wish::Shared
     }
 
     /// Returns the error for a call that has taken too much of a resource.

@@ -58,6 +58,17 @@ impl<R: Object> Spare<R> {
             });
         };
         may_start::<F>(options, true)?;
+        if options.calls > 1 && confined.cpu_times().is_some() && !confined.is_one_process() {
+            return Err(Error::Unsupported {
+                kind: UnsupportedKind::UnmeasuredCalls,
+                reason: format!(
+                    "a child of `{}` can't answer several calls, since the processor time of each could not be \
+                     measured: let the pool reuse no children, or have the policy say `processes = 0`, \
+                     `namespaces.pid = \"shared\"`, or `cpu_time = \"none\"`",
+                    F::NAME
+                ),
+            });
+        }
         let program = executable::own()?;
         let preparation = Preparation::<F> {
             calls: match options.calls {

@@ -66,14 +66,15 @@ pub(crate) fn print_later(text: &[u8]) {
 }
 
 /// Waits a moment until everything is printed.
-pub(crate) fn flush() {
-    if let Some(printer) = Printer::get() {
+extern "C" fn flush_at_exit() {
+    // A copy that `fork` has made may have got this locked, and nobody unlocks it there.
+    let current = match CURRENT.try_lock() {
+        Ok(current) => current.clone(),
+        Err(_) => return,
+    };
+    if let Some(printer) = current.filter(|printer| printer.is_own()) {
         printer.wait();
     }
-}
-
-extern "C" fn flush_at_exit() {
-    flush();
 }
 
 fn current() -> MutexGuard<'static, Option<Arc<Printer>>> {
@@ -83,8 +84,11 @@ fn current() -> MutexGuard<'static, Option<Arc<Printer>>> {
 impl Printer {
     /// Returns this process's printer, if there is one.
     fn get() -> Option<Arc<Self>> {
-        let is_own = |printer: &&Arc<Self>| printer.process == std::process::id();
-        current().as_ref().filter(is_own).map(Arc::clone)
+        current().clone().filter(|printer| printer.is_own())
+    }
+
+    fn is_own(&self) -> bool {
+        self.process == std::process::id()
     }
 
     fn get_or_start() -> Option<Arc<Self>> {
@@ -93,7 +97,7 @@ impl Printer {
         }
         let mut current = current();
         match &*current {
-            Some(printer) if printer.process == std::process::id() => Some(Arc::clone(printer)),
+            Some(printer) if printer.is_own() => Some(Arc::clone(printer)),
             _ => Some(Arc::clone(current.insert(Self::start()?))),
         }
     }

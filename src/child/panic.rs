@@ -16,7 +16,15 @@ static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
 
 /// Records the panics of the calling thread. If they abort, `last_word` runs first: nothing will
 /// catch the panic.
+///
+/// A child that answers several calls does this for all of them: hooks would nest.
 pub(super) fn watch(last_word: impl Fn(Panic) + Send + Sync + 'static) {
+    static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+    // One that the function caught in the call before.
+    *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    if IS_WATCHED.swap(true, Ordering::Relaxed) {
+        return;
+    }
     let thread = std::thread::current().id();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -37,6 +37,9 @@ pub enum UnsupportedKind {
     MergedExamples,
     /// The function has no sandbox, and the operation needs one.
     NoSandbox,
+    /// The policy lets the child start processes, or has a PID namespace of its own for it, so that the processor
+    /// time of one of several calls could not be measured ([`Reuse`](crate::Reuse)).
+    UnmeasuredCalls,
     /// The [`RequestTimer`](crate::RequestTimer) belongs to another child.
     TimerTaken,
 }

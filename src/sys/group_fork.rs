@@ -16,12 +16,15 @@ use nix::sys::stat::Mode;
 use super::event;
 use super::fork::{fork, is_single_threaded, kill_child};
 use super::poll::{self, Deadline};
-use super::process::{Process, leave, open_pidfd};
+use super::process::{Ended, Process, leave, open_pidfd};
 
 /// How long the process in between may take, since this process does nothing else until then. It takes less than a
 /// millisecond, unless the machine is busy, or the group, or one above it, is frozen or has no memory left. What
 /// begins outside the group and joins it takes 20 ms at most, so it is not worth waiting longer.
 pub(crate) const TIME: Duration = Duration::from_millis(50);
+
+/// How the process in between ends if it could not begin anything.
+const FAILED: i32 = 1;
 
 /// Why no process has begun in a group.
 #[derive(Debug)]
@@ -95,7 +98,7 @@ fn begin_in(
                 event::tell(told.as_fd(), u64::from(process.id.unsigned_abs()));
                 leave(0)
             }
-            Err(_) => leave(1),
+            Err(_) => leave(FAILED),
         };
     };
     let ends = |deadline| poll::readable(between.pidfd.as_fd(), deadline).is_ok();
@@ -112,13 +115,20 @@ fn begin_in(
         // It may have told, and not ended yet.
         let _ = between.signal(libc::SIGKILL);
     }
-    if !matches!(between.try_wait(), Ok(Some(_))) {
+    let ended = between.try_wait();
+    let has_said_no = matches!(ended, Ok(Some(Ended::Exited(FAILED))));
+    if !matches!(ended, Ok(Some(_))) {
         ending.push(between);
     }
     match pid_t::try_from(id) {
         // If that was killed above, its end says so.
         Ok(id) if id > 0 => with_pidfd(id).map(Some).map_err(GroupError::Unfinished),
         _ if is_late => Err(GroupError::TooLate),
+        // It was killed, perhaps after it had begun something, and before it told.
+        _ if !has_said_no => {
+            kill_all(group).map_err(GroupError::Unfinished)?;
+            Err(GroupError::TooLate)
+        }
         _ => Err(GroupError::Refused),
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crossmist::{Error, Pool, ProtocolError, Resource, Reuse, SandboxPolicy, func};
+use crossmist::{
+    Error, Pool, ProtocolError, Resource, Reuse, SandboxPolicy, UnsupportedKind, func,
+};
 
 use crate::calls::until_full;
 use crate::cases;
@@ -293,7 +295,39 @@ fn calls_in_a_runtime_reuse_children() {
 #[cfg(not(feature = "tokio"))]
 fn calls_in_a_runtime_reuse_children() {}
 
+/// The program could not see what one call of them takes.
+fn children_of_several_processes_are_not_reused() {
+    let pool = |lines: &str, reuse| {
+        let text = format!("format = 1\nextends = [\"parser\"]\n{lines}");
+        let policy = SandboxPolicy::from_toml("several", &text).unwrap();
+        Pool::of(counts).sandbox(&policy).reuse(reuse).build()
+    };
+    let forks = "[syscalls]\nallow = [{ call = \"@process\", why = \"a test\" }]\n[limits]\nprocesses = 2\n";
+    for lines in [forks, "[namespaces]\npid = \"own\"\n"] {
+        // The controls: without reuse, and without a limit.
+        assert_eq!(
+            pool(lines, Reuse::Never)
+                .unwrap()
+                .run(String::new())
+                .unwrap(),
+            1
+        );
+        let unlimited = match lines.contains("[limits]") {
+            true => format!("{lines}cpu_time = \"none\"\n"),
+            false => format!("{lines}[limits]\ncpu_time = \"none\"\n"),
+        };
+        pool(&unlimited, Reuse::Times(3)).unwrap();
+        let refused = pool(lines, Reuse::Times(3)).map(drop);
+        let Err(Error::Unsupported { kind, reason, .. }) = refused else {
+            panic!("{lines}: {refused:?}");
+        };
+        assert_eq!(kind, UnsupportedKind::UnmeasuredCalls);
+        assert!(reason.contains("processes = 0"), "{reason}");
+    }
+}
+
 pub(crate) const CASES: &[Case] = cases![
+    children_of_several_processes_are_not_reused,
     what_a_call_leaves_behind_is_seen_by_the_next_only_in_a_reused_child,
     a_reused_child_whose_call_fails_is_replaced,
     an_answer_without_the_number_of_the_call_is_nobodys,
