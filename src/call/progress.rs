@@ -2,6 +2,9 @@
 //!
 //! Nothing in this module waits. It says what to wait for, so that threads and runtimes decide alike.
 
+mod ending;
+mod numbered;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -10,15 +13,13 @@ use std::time::Duration;
 use super::confinement::Confined;
 use super::process::{ChildProcess, StillRunning};
 use super::processor::ProcessorTime;
-use super::reaper;
 use crate::child::{Numbered, Reply};
-use crate::error::{Error, Resource, ResultLimit, Traffic};
+use crate::error::{Error, Resource, Traffic};
 #[cfg(feature = "tracing")]
 use crate::events;
-use crate::keeper::Outcome;
 use crate::object::{Limits, Object, Trust};
 use crate::sys::connection::Connection;
-use crate::sys::poll::{self, Deadline};
+use crate::sys::poll::Deadline;
 use crate::sys::process::Ended;
 use crate::sys::socket::Wait;
 use crate::transport::{
@@ -64,9 +65,6 @@ pub(crate) struct CallSettings {
     pub(crate) time: Duration,
     pub(crate) kill_on_drop: bool,
 }
-
-/// How long a drop waits for the end of a child that it killed. After that, the reaper takes over.
-const DROP_WAIT: Duration = Duration::from_millis(100);
 
 /// A child's answer, if there is one.
 #[derive(Debug)]
@@ -350,220 +348,5 @@ impl Running {
         self.processor
             .as_ref()
             .map_or(Deadline::NEVER, ProcessorTime::look_at)
-    }
-
-    /// Begins a call of a child that answers several.
-    pub(super) fn begin_numbered(&mut self, number: u64) -> Result<(), Error> {
-        self.number = Some(number);
-        self.start_clock()
-    }
-
-    /// Measures the processor time of such a call, from when the child is known to be confined.
-    fn start_clock(&mut self) -> Result<(), Error> {
-        let Some(confined) = self.confined.as_ref().filter(|it| it.is_confirmed()) else {
-            return Ok(());
-        };
-        if let (Some(_), Some((time, _)), Some(process)) =
-            (self.number, confined.cpu_times(), self.process.id())
-        {
-            let begun = ProcessorTime::begin(process, time).map_err(|source| Error::Launch {
-                step: "look at the processor time of the child (clock_gettime)",
-                source,
-            })?;
-            self.processor = Some(begun);
-        }
-        Ok(())
-    }
-
-    /// Forgets a call that was answered, and returns whether the child can have another one: it runs, has sent
-    /// nothing else, and has as much processor time left as a call may take.
-    pub(super) fn end_numbered(&mut self) -> bool {
-        // A violation ends a child, so one that tells of it and goes on has made it up, or is about to end.
-        let tells_of_violation = self
-            .confined
-            .as_ref()
-            .is_some_and(Confined::tells_of_violation);
-        if self.note_end() || self.inbox.is_mid_message() || tells_of_violation {
-            return false;
-        }
-        let times = self.confined.as_ref().and_then(Confined::cpu_times);
-        let has_time = match (times, self.processor.take()) {
-            (Some((call, in_all)), Some(processor)) => processor
-                .in_all()
-                .is_some_and(|used| used.saturating_add(call) <= in_all),
-            (None, None) => true,
-            _ => false,
-        };
-        self.number = None;
-        self.inbox.forget_costs();
-        has_time
-    }
-
-    /// Returns the result of a child that has answered and ended.
-    pub(crate) fn conclude<T: Object>(&mut self, reply: Reply<T>) -> Result<T, Error> {
-        if let Some(confined) = &mut self.confined {
-            confined.tell_answered();
-        }
-        match reply {
-            // Nothing may follow an answer, not even the beginning of a message.
-            Reply::Returned(value) => match self.look_past_notes() {
-                Ok(Progress::Done(Answer::Closed)) => Ok(value),
-                Ok(Progress::Nothing) | Err(Error::Io { .. }) if !self.inbox.is_mid_message() => {
-                    Ok(value)
-                }
-                _ => Err(Error::Malformed(ProtocolError::Surplus)),
-            },
-            Reply::Panicked(panic) => Err(Error::Panicked(panic)),
-            Reply::BadArguments(reason) => Err(Error::BadArguments { reason }),
-            Reply::BadResult(reason) => Err(Error::BadResult { reason }),
-            Reply::BeyondLimit(limit, amount) => Err(self.beyond::<T>(limit, amount)),
-            // Handled by `look`.
-            #[cfg(crossmist_learn)]
-            Reply::Watched(_) => Err(Error::Malformed(ProtocolError::Surplus)),
-            Reply::Confined(_) | Reply::NotConfined(_) => {
-                Err(Error::Malformed(ProtocolError::Surplus))
-            }
-        }
-    }
-
-    /// Returns the error for a result of which the child says that it is beyond a limit.
-    fn beyond<T: Object>(&self, limit: ResultLimit, amount: u64) -> Error {
-        let of = |limits: &Limits| match limit {
-            ResultLimit::Bytes => limits.message_bytes,
-            ResultLimit::Descriptors => limits.descriptors,
-            ResultLimit::Nesting => limits.nesting,
-        };
-        let allowed = of(&self.limits);
-        // Otherwise the caller is stricter.
-        let confined = self.confined.as_ref();
-        let by_policy = confined.filter(|confined| of(&confined.limits::<T>()) == allowed);
-        Error::ResultTooLarge {
-            function: self.function,
-            policy: by_policy.map(|confined| confined.policy_name().to_owned()),
-            limit,
-            amount,
-            allowed: u64::try_from(allowed).unwrap_or(u64::MAX),
-        }
-    }
-
-    /// Looks at what follows an answer. A call that was denied while the child was exiting does not
-    /// invalidate the answer.
-    fn look_past_notes(&mut self) -> Result<Progress<()>, Error> {
-        loop {
-            match self.look()? {
-                // There are only so many.
-                Progress::Noted => {}
-                glance => return Ok(glance),
-            }
-        }
-    }
-
-    /// Returns the error for a child that gave no answer.
-    pub(crate) fn verdict(&self, ended: Result<Ended, StillRunning>) -> Error {
-        let past_deadline = self.deadline.has_passed();
-        let after = self.time;
-        if self.process.was_too_costly() {
-            return Error::TooCostly {
-                traffic: Traffic::Channel,
-            };
-        }
-        // It is about a child that has started, or does not name one.
-        let process = self.process.id().unwrap_or_default();
-        if let Some(confined) = &self.confined
-            && !self.process.was_killed()
-            && let Some(error) = confined.verdict(
-                &ended,
-                self.process.parting(),
-                process,
-                confined.time_of_request(self.deadline).unwrap_or(after),
-            )
-        {
-            return error;
-        }
-        match ended {
-            Ok(Ended::Exited(status)) => Error::Exited { status },
-            Ok(Ended::Signalled {
-                signal: libc::SIGKILL,
-                ..
-            }) if self.process.was_killed() => Error::Killed,
-            // The watchdog was faster.
-            Ok(Ended::Signalled {
-                signal: libc::SIGKILL,
-                ..
-            }) if past_deadline => Error::Deadline { after },
-            Ok(Ended::Signalled {
-                signal,
-                core_dumped,
-            }) => Error::Signalled {
-                signal,
-                core_dumped,
-            },
-            // It was never started, as its kill reported.
-            Ok(Ended::Unknown) if self.process.was_killed() => Error::Killed,
-            Ok(Ended::Unknown) => Error::StatusTaken,
-            Err(StillRunning) if past_deadline => Error::Deadline { after },
-            Err(StillRunning) => Error::Silent,
-        }
-    }
-
-    /// Takes the status of a child that has ended, without waiting: if another process traces it,
-    /// that process gets the status first, and may take its time.
-    fn take_status(&mut self) -> Ended {
-        match self.process.try_wait() {
-            Ok(Some(ended)) => {
-                self.close();
-                ended
-            }
-            // The drop leaves it to the reaper.
-            _ => Ended::Unknown,
-        }
-    }
-
-    /// Records that its status was taken, and passes on what it wrote to a piped standard error.
-    fn close(&mut self) {
-        self.is_over = true;
-        if let (Some(confined), Some(Outcome::Reported(departure))) =
-            (&self.confined, self.process.parting())
-        {
-            // A child that has printed has started.
-            let process = self.process.id().unwrap_or_default();
-            confined.show_stderr(&departure.stderr, process, self.may_wait);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let process = &self.process;
-        // It has ended, or belongs to another process: a forked copy of its parent does not kill
-        // it.
-        if matches!(process.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        if self.kill_on_drop {
-            // If it has ended, it cannot be killed. If it is this program's, it may be.
-            let _ = process.signal_kill();
-            // The kernel takes a moment, or longer if the process has much memory or is stuck in a file
-            // system.
-            let patience = Deadline::after(DROP_WAIT);
-            while self.may_wait
-                && !process.has_ended()
-                && poll::readable(process.as_fd(), patience).is_ok()
-            {}
-        }
-        // The keeper reaps its own children, and enforces their deadlines. A child that it has not
-        // started yet when the handle is gone must not be started.
-        if process.is_supervised() {
-            if !self.kill_on_drop {
-                let _ = process.wait_until_started();
-            }
-            return;
-        }
-        if let Ok(None) = process.try_wait() {
-            reaper::adopt(Arc::clone(&self.process), self.deadline);
-        }
     }
 }
