@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::call::Confined;
-use crate::child::Reply;
+use crate::child::{Numbered, Reply};
 use crate::confine::SandboxPolicy;
 use crate::error::Error;
 use crate::keeper;
@@ -54,8 +54,14 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
 }
 
 /// Decodes a child's messages, each as one string of bytes: the report on its confinement, and its
-/// answer.
+/// answer. An answer is also decoded as that of a child that answers several calls.
 pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
+    for has_number in [false, true] {
+        replies_to_a_call(messages, policy, has_number);
+    }
+}
+
+fn replies_to_a_call(messages: &[&[u8]], policy: &SandboxPolicy, has_number: bool) {
     let mut call = Confined::new("fuzzed", policy, keeper::Piped::default(), false);
     let limits = Limits::default();
     let mut is_confined = false;
@@ -63,9 +69,13 @@ pub fn replies(messages: &[&[u8]], policy: &SandboxPolicy) {
         let Ok(mut assembly) = wire::split(message, &limits, Trust::Data) else {
             return;
         };
-        let reply = assembly
-            .message()
-            .decode::<Reply<Vec<String>>>(limits, Trust::Data);
+        let message = assembly.message();
+        let reply = match has_number && is_confined {
+            false => message.decode::<Reply<Vec<String>>>(limits, Trust::Data),
+            true => message
+                .decode::<Numbered<Vec<String>>>(limits, Trust::Data)
+                .map(|answer| answer.reply),
+        };
         let Ok(reply) = reply else { return };
         let announces = matches!(reply, Reply::Confined(_));
         match call.hear(reply) {
