@@ -114,8 +114,8 @@ impl Output {
         // more, and one read would continue as long.
         let waiting = stream::waiting(self.reading.as_fd())?;
         if waiting == 0 {
-            // Nothing, or descriptors alone, which a stream does not carry, or the end.
-            return stream::receive(self.reading.as_fd(), &mut [0]).map(|bytes| bytes.count);
+            // Nothing, or the end, or what has come since: that stays for the next read.
+            return stream::look(self.reading.as_fd(), &mut [0]).map(|bytes| bytes.count);
         }
         let memory = match &mut self.memory {
             Some(memory) => memory,
@@ -184,6 +184,25 @@ mod tests {
 
     fn writer(drain: &Output) -> File {
         File::from(drain.writing().try_clone_to_owned().unwrap())
+    }
+
+    #[test]
+    fn no_byte_is_lost_that_comes_while_nothing_is_there() {
+        let mut drain = Output::new().unwrap();
+        let mut writing = writer(&drain);
+        let expected: Vec<u8> = (0..STDERR_BYTES / 4).map(|at| (at % 251) as u8).collect();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for byte in &expected {
+                    writing.write_all(std::slice::from_ref(byte)).unwrap();
+                    std::thread::yield_now();
+                }
+            });
+            while !writer.is_finished() {
+                assert_eq!(drain.advance(), Drained::Open);
+            }
+        });
+        assert!(drain.finish() == expected, "some of it is missing");
     }
 
     #[test]
