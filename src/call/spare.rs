@@ -190,6 +190,11 @@ impl<R: Object> Spare<R> {
         Ok((self.child, remainder))
     }
 
+    /// Returns its child, which gets no other call.
+    pub(crate) fn into_child(self) -> Child<R> {
+        self.child
+    }
+
     /// Makes a spare of a child that has answered a call, if it can have another one. Returns the child otherwise.
     pub(crate) fn again(mut child: Child<R>, remainder: Remainder) -> Result<Self, Box<Child<R>>> {
         let Remainder { timer, time, slots } = remainder;

@@ -1,6 +1,8 @@
 //! The children of a pool that have a call, and come back afterwards if they may answer another one.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::caller::Caller;
 use super::stats::count;
@@ -8,6 +10,7 @@ use super::stock::{RETIRE_PAUSE, Stock, Stocked};
 use crate::call::{Child, Remainder, Spare};
 use crate::error::Error;
 use crate::object::Object;
+use crate::sys::event;
 use crate::transport::Outbox;
 
 /// What is kept of a spare while its child has a call.
@@ -17,7 +20,57 @@ pub(super) struct Loan {
     answered: u32,
     remainder: Remainder,
     /// Counts this child, if it is to come back.
-    _lent: Option<Arc<()>>,
+    lent: Option<Lent>,
+}
+
+/// How many children are to come back from a call, and so are not missing among the spares.
+#[derive(Debug)]
+pub(super) struct Lending {
+    count: AtomicUsize,
+    /// Wakes the thread of the pool.
+    wake: Arc<OwnedFd>,
+}
+
+/// One of these children. If the call is given up, and drops this, the thread replaces the child.
+#[derive(Debug)]
+struct Lent {
+    lending: Arc<Lending>,
+    has_come_back: bool,
+}
+
+impl Lending {
+    pub(super) fn new(wake: Arc<OwnedFd>) -> Self {
+        let count = AtomicUsize::new(0);
+        Self { count, wake }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    fn lend(self: &Arc<Self>) -> Lent {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        Lent {
+            lending: Arc::clone(self),
+            has_come_back: false,
+        }
+    }
+}
+
+/// Counts the child no more. The caller wakes the thread if there is anything to do.
+fn come_back(lent: Option<Lent>) {
+    if let Some(mut lent) = lent {
+        lent.has_come_back = true;
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.lending.count.fetch_sub(1, Ordering::SeqCst);
+        if !self.has_come_back {
+            event::set(self.lending.wake.as_fd());
+        }
+    }
 }
 
 impl<R: Object + Send> Stock<R> {
@@ -29,7 +82,7 @@ impl<R: Object + Send> Stock<R> {
     ) -> Result<(Child<R>, Loan), Error> {
         let caller = Caller::now()?;
         // Before it is missing among the spares.
-        let lent = (self.answers > 1).then(|| Arc::clone(&self.lent));
+        let lent = (self.answers > 1).then(|| self.lending.lend());
         let spare = match self.is_in_this_process() {
             true => self.take_spare(&caller),
             false => None,
@@ -60,31 +113,44 @@ impl<R: Object + Send> Stock<R> {
             made_by,
             answered,
             remainder,
-            _lent: lent,
+            lent,
         };
         Ok((child, loan))
     }
 
     /// Takes a child back after its call. It waits for another one if it may have one and is wanted.
     pub(super) fn take_back(&self, child: Child<R>, loan: Loan, has_answered: bool) {
-        let answered = loan.answered.saturating_add(1);
-        if !has_answered || answered >= self.answers || !self.is_in_this_process() {
-            return self.retire(child);
-        }
-        let spare = match Spare::again(child, loan.remainder) {
+        let Loan {
+            made_by,
+            answered,
+            remainder,
+            lent,
+        } = loan;
+        let answered = answered.saturating_add(1);
+        let may_answer = has_answered && answered < self.answers && self.is_in_this_process();
+        let again = match may_answer {
+            true => Spare::again(child, remainder),
+            false => Err(Box::new(child)),
+        };
+        let spare = match again {
             Ok(spare) => spare,
-            Err(child) => return self.retire(*child),
+            Err(child) => {
+                come_back(lent);
+                return self.retire(*child);
+            }
         };
         let stocked = Stocked {
             spare,
-            made_by: loan.made_by,
+            made_by,
             answered,
         };
         let mut state = self.lock();
+        // Now that the lock keeps the thread from counting.
+        come_back(lent);
         if !state.is_closed && state.spares.len() < self.wanted {
             state.spares.push_front(stocked);
         } else {
-            state.useless.push(stocked.spare);
+            state.give_up(stocked);
             self.wake_in(&mut state, RETIRE_PAUSE);
         }
     }

@@ -1,6 +1,7 @@
 //! `Pool`: confined children that wait for calls of a function.
 
 mod caller;
+mod leaving;
 mod loan;
 mod map;
 mod queue;
@@ -83,7 +84,7 @@ use crate::transport::Outbox;
 ///
 /// A call returns when the answer has arrived. The child exits after that, so the end of its output may
 /// arrive later. It is killed if it has not exited after two seconds, or if more children linger than there
-/// are workers (or more than four, if there are fewer workers).
+/// are workers and than there are spares (or more than four, if there are fewer of both).
 ///
 /// # Memory
 ///
@@ -116,7 +117,7 @@ struct Inner<A: Object, R: Object + Send> {
 
 impl<A: Object, R: Object + Send> Drop for Inner<A, R> {
     fn drop(&mut self) {
-        self.stock.close();
+        self.stock.end();
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::caller::Caller;
+use super::leaving::{self, Leaving};
+use super::loan::Lending;
 use super::stats::{Counters, count};
-use crate::call::{Child, Options, Spare};
+use crate::call::{Options, Spare};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
@@ -32,14 +33,14 @@ pub(super) struct Stock<R: Object> {
     pub(super) wanted: usize,
     /// How many calls a child answers.
     pub(super) answers: u32,
-    /// For children that come back: those that have a call hold a copy of it.
-    pub(super) lent: Arc<()>,
+    /// The children that come back from a call.
+    pub(super) lending: Arc<Lending>,
     /// How long they stay when nobody calls.
     idle_time: Duration,
     /// How many children may linger after their answer.
-    most_leaving: usize,
+    pub(super) most_leaving: usize,
     state: Mutex<State<R>>,
-    wake: OwnedFd,
+    wake: Arc<OwnedFd>,
     /// Wakes the thread a little later.
     wake_later: Timer,
     pub(super) counters: Counters,
@@ -49,24 +50,16 @@ pub(super) struct Stock<R: Object> {
 pub(super) struct State<R: Object> {
     pub(super) spares: VecDeque<Stocked<R>>,
     /// Children that have answered.
-    leaving: Vec<Leaving<R>>,
-    /// Spares that are of no use, to be dropped by the thread, since that can take a moment.
+    pub(super) leaving: Vec<Leaving<R>>,
+    /// Spares that have had no call and are of no use, to be dropped by the thread, since that can take a moment.
     pub(super) useless: Vec<Spare<R>>,
     /// When the spares are given up if nobody calls before.
-    idle_until: Deadline,
+    pub(super) idle_until: Deadline,
     /// When the thread wakes up by itself.
     wake_at: Deadline,
     pub(super) is_closed: bool,
-}
-
-/// A child that has answered. It exits when it hears that it may.
-#[derive(Debug)]
-struct Leaving<R: Object> {
-    child: Child<R>,
-    /// When it is killed.
-    until: Deadline,
-    /// Whether it was told.
-    may_exit: bool,
+    /// Nobody takes a spare or gives back a child any more.
+    pub(super) has_no_callers: bool,
 }
 
 #[derive(Debug)]
@@ -77,21 +70,12 @@ pub(super) struct Stocked<R: Object> {
     pub(super) answered: u32,
 }
 
-/// How long a child may take to exit after it has answered.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// How long after a spare was taken the next one is started, unless the call ends before.
 const REFILL_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long after an answer the thread looks after the child. By then the caller has the answer, even if there
 /// is one processor for all of them.
 pub(super) const RETIRE_PAUSE: Duration = Duration::from_micros(50);
-
-/// So many may linger even if there are few workers.
-const LEAST_LEAVING: usize = 4;
-
-/// No more than these, however many workers there are.
-const MOST_LEAVING: usize = 64;
 
 /// How many spares are started at a time, before others are looked after.
 const BATCH: usize = 4;
@@ -111,6 +95,8 @@ impl<R: Object + Send> Stock<R> {
         idle_time: Duration,
     ) -> Result<Arc<Self>, Error> {
         let failed = |step| move |source| Error::Launch { step, source };
+        let wake = event::new().map_err(failed("create an event (eventfd)"))?;
+        let wake = Arc::new(wake);
         let mut spares = VecDeque::new();
         if wanted > 0 {
             let made_by = Caller::now()?;
@@ -128,9 +114,9 @@ impl<R: Object + Send> Stock<R> {
             options,
             wanted,
             answers,
-            lent: Arc::new(()),
+            lending: Arc::new(Lending::new(Arc::clone(&wake))),
             idle_time,
-            most_leaving: workers.clamp(LEAST_LEAVING, MOST_LEAVING),
+            most_leaving: leaving::most(workers, wanted),
             state: Mutex::new(State {
                 spares,
                 leaving: Vec::new(),
@@ -138,8 +124,9 @@ impl<R: Object + Send> Stock<R> {
                 idle_until: Deadline::after(idle_time),
                 wake_at: Deadline::NEVER,
                 is_closed: false,
+                has_no_callers: false,
             }),
-            wake: event::new().map_err(failed("create an event (eventfd)"))?,
+            wake,
             wake_later: Timer::new().map_err(failed("create a timer (timerfd_create)"))?,
             counters: Counters::default(),
         });
@@ -166,12 +153,12 @@ impl<R: Object + Send> Stock<R> {
         {
             if stocked.made_by != *caller {
                 count(&self.counters.released);
-                state.useless.push(stocked.spare);
+                state.give_up(stocked);
             } else if stocked.spare.is_waiting() {
                 found = Some(stocked);
             } else {
                 count(&self.counters.died_idle);
-                state.useless.push(stocked.spare);
+                state.give_up(stocked);
             }
         }
         // Otherwise it is enough that the end of the call does. A short call is to be over before the
@@ -193,31 +180,20 @@ impl<R: Object + Send> Stock<R> {
         }
     }
 
-    /// Takes over a child that has answered.
-    pub(super) fn retire(&self, mut child: Child<R>) {
-        child.never_wait();
-        if !self.is_in_this_process() {
-            return;
-        }
-        let mut state = self.lock();
-        state.leaving.push(Leaving {
-            child,
-            until: Deadline::after(LINGER),
-            may_exit: false,
-        });
-        self.wake_in(&mut state, RETIRE_PAUSE);
-        let too_many = state.leaving.len() > self.most_leaving;
-        drop(state);
-        if too_many {
-            // The thread doesn't keep up.
-            self.clear_away();
-        }
-    }
-
-    /// Ends all spares, and the thread once the last child has ended.
+    /// Ends all spares. The thread stays for the children that have a call, or get one that was let in before.
     pub(super) fn close(&self) {
         if self.is_in_this_process() {
             self.lock().is_closed = true;
+            event::set(self.wake.as_fd());
+        }
+    }
+
+    /// Ends all spares, and the thread once the last child has ended. Nobody calls any more.
+    pub(super) fn end(&self) {
+        if self.is_in_this_process() {
+            let mut state = self.lock();
+            (state.is_closed, state.has_no_callers) = (true, true);
+            drop(state);
             event::set(self.wake.as_fd());
         }
     }
@@ -264,52 +240,6 @@ impl<R: Object + Send> Stock<R> {
         }
     }
 
-    /// Drops what is of no use any more. Returns whether that was the last thing to do.
-    fn clear_away(&self) -> bool {
-        let mut state = self.lock();
-        let mut leaving = std::mem::take(&mut state.leaving);
-        let useless = std::mem::take(&mut state.useless);
-        let mut unused = VecDeque::new();
-        if state.is_closed {
-            unused.append(&mut state.spares);
-        } else if state.idle_until.has_passed() {
-            self.counters
-                .released
-                .fetch_add(state.spares.len() as u64, Ordering::Relaxed);
-            unused.append(&mut state.spares);
-        } else {
-            // Those that have died.
-            let mut waiting = VecDeque::with_capacity(state.spares.len());
-            for mut stocked in state.spares.drain(..) {
-                match stocked.spare.is_waiting() {
-                    true => waiting.push_back(stocked),
-                    false => {
-                        count(&self.counters.died_idle);
-                        unused.push_back(stocked);
-                    }
-                }
-            }
-            state.spares = waiting;
-        }
-        drop(state);
-        drop((useless, unused));
-        leaving.retain_mut(|leaving| !leaving.child.is_over(leaving.until));
-        // Those that linger on purpose must not pile up: the oldest of them are killed.
-        let mut surplus = leaving.len().saturating_sub(self.most_leaving);
-        leaving.retain_mut(|leaving| {
-            let is_surplus = surplus > 0 && leaving.may_exit;
-            surplus -= usize::from(is_surplus);
-            !is_surplus
-        });
-        for leaving in leaving.iter_mut().filter(|leaving| !leaving.may_exit) {
-            leaving.child.hang_up();
-            leaving.may_exit = true;
-        }
-        let mut state = self.lock();
-        state.leaving.append(&mut leaving);
-        state.is_closed && state.leaving.is_empty() && state.spares.is_empty()
-    }
-
     /// Returns how many spares to start.
     fn missing(&self) -> usize {
         let state = self.lock();
@@ -317,7 +247,7 @@ impl<R: Object + Send> Stock<R> {
             true => 0,
             false => {
                 // Those that have a call come back.
-                let lent = Arc::strong_count(&self.lent).saturating_sub(1);
+                let lent = self.lending.count();
                 self.wanted
                     .saturating_sub(state.spares.len().saturating_add(lent))
             }

@@ -1,15 +1,20 @@
 //! What a reused child does between two calls, or at the end of one: the next call neither pays for it nor waits.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crossmist::{
-    DecodeError, Decoder, Encoder, Error, Object, Pool, Reuse, SandboxPolicy, Shape, func,
+    DecodeError, Decoder, Encoder, Error, Object, Pool, Receiver, Reuse, SandboxPolicy, Sender,
+    Shape, channel, func,
 };
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::dup2_stderr;
 
 use crate::calls::until_full;
 use crate::cases;
-use crate::support::{Case, raw, wait_until};
+use crate::hostile::{keeper, named};
+use crate::support::{Case, patience, raw, wait_until};
 
 /// How many calls this process has seen.
 static SEEN: AtomicU32 = AtomicU32::new(0);
@@ -148,8 +153,147 @@ fn a_deadline_that_passes_with_the_answer_does_not_end_the_next_call() {
     assert!(answered > 0, "no call was answered in time");
 }
 
+/// Tells that it runs, and waits until it may answer.
+#[func(sandbox = "parser")]
+fn answers_on_time(mut told: Sender<()>, mut go: Receiver<()>) {
+    told.send(&()).unwrap();
+    go.recv().unwrap();
+}
+
+type Waiting = Pool<(Sender<()>, Receiver<()>), ()>;
+
+fn pool_of_waiting(workers: usize) -> Waiting {
+    let pool = Pool::of(answers_on_time).workers(workers).spares(1);
+    let pool = pool.reuse(Reuse::Always).build().unwrap();
+    until_full(&pool, 1);
+    pool
+}
+
+fn a_call_that_ends_after_the_pool_was_closed_leaves_no_child() {
+    let pool = pool_of_waiting(1);
+    let keeper = keeper();
+    let children = || named(keeper, "answers_on_time");
+    let (tell, mut told) = channel().unwrap();
+    let (mut go, wait) = channel().unwrap();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| pool.run(tell, wait));
+        told.recv().unwrap();
+        pool.close();
+        wait_until("only the child of the call is left", || {
+            children().len() == 1
+        });
+        // The thread of the pool has nothing to do meanwhile.
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(children().len(), 1);
+        go.send(&()).unwrap();
+        call.join().unwrap().unwrap();
+    });
+    wait_until("it has ended, although the pool is still there", || {
+        children().is_empty()
+    });
+    drop(pool);
+}
+
+/// Prints something, and answers when it may.
+#[func(sandbox = "parser")]
+fn prints(text: String) {
+    eprintln!("{text}");
+}
+
+/// Does something while the standard error of this process is a file, and returns what is found there once it has so
+/// many lines.
+fn printed(lines: usize, work: impl FnOnce()) -> String {
+    let file = memfd_create(c"printed", MFdFlags::empty()).unwrap();
+    let stderr = std::io::stderr();
+    let before = stderr.as_fd().try_clone_to_owned().unwrap();
+    dup2_stderr(&file).unwrap();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let shown = || std::fs::read_to_string(&path).unwrap();
+    work();
+    let patience = Instant::now() + patience(Duration::from_secs(20));
+    while shown().lines().count() < lines && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    dup2_stderr(&before).unwrap();
+    shown()
+}
+
+fn what_a_reused_child_printed_is_shown_when_it_is_given_up() {
+    for (reuse, idle_time) in [
+        // The control: a child that is not reused.
+        (Reuse::Never, Duration::from_secs(60)),
+        (Reuse::Always, Duration::from_secs(60)),
+        // For now, the pool stays.
+        (Reuse::Always, Duration::from_millis(100)),
+    ] {
+        let pool = Pool::of(prints).workers(1).spares(1).idle_time(idle_time);
+        let pool = pool.reuse(reuse).build().unwrap();
+        let is_closed = idle_time > Duration::from_secs(1);
+        let shown = printed(2, || {
+            pool.run("first".to_owned()).unwrap();
+            pool.run("second".to_owned()).unwrap();
+            if is_closed {
+                pool.close();
+            }
+        });
+        for text in ["first", "second"] {
+            assert!(shown.contains(text), "{reuse:?}, {idle_time:?}: {shown:?}");
+        }
+    }
+}
+
+/// Calls that run at once have a child each, of which one is to stay. There are workers enough that none is killed.
+fn what_a_surplus_child_printed_is_shown() {
+    let pool = Pool::of(prints).workers(64).spares(1);
+    let pool = pool.reuse(Reuse::Always).build().unwrap();
+    let shown = printed(64, || {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..8).for_each(|_| pool.run("text".to_owned()).unwrap()));
+            }
+        });
+        pool.close();
+    });
+    let lines = shown.lines().filter(|line| line.ends_with("text"));
+    assert_eq!(lines.count(), 64, "{shown}");
+}
+
+/// Otherwise the next call would have to start one.
+#[cfg(feature = "tokio")]
+fn the_child_of_a_cancelled_call_is_replaced_at_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    let pool = pool_of_waiting(1);
+    let (tell, mut told) = channel().unwrap();
+    let (_go, wait) = channel().unwrap();
+    runtime.block_on(async {
+        let call = pool.run_tokio(tell, wait);
+        let mut call = std::pin::pin!(call);
+        let begun = async {
+            while told.try_recv().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // The thread of the pool has nothing to do by now.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        tokio::select! {
+            result = &mut call => panic!("it has ended: {result:?}"),
+            () = begun => {}
+        }
+        assert_eq!(pool.stats().spares, 0);
+    });
+    until_full(&pool, 1);
+}
+
+#[cfg(not(feature = "tokio"))]
+fn the_child_of_a_cancelled_call_is_replaced_at_once() {}
+
 pub(crate) const CASES: &[Case] = cases![
     what_an_idle_child_sends_is_never_decoded,
     a_child_that_claims_a_violation_gets_no_other_call,
     a_deadline_that_passes_with_the_answer_does_not_end_the_next_call,
+    a_call_that_ends_after_the_pool_was_closed_leaves_no_child,
+    what_a_reused_child_printed_is_shown_when_it_is_given_up,
+    what_a_surplus_child_printed_is_shown,
+    the_child_of_a_cancelled_call_is_replaced_at_once,
 ];
