@@ -1,7 +1,9 @@
 //! `Pool`: confined children that wait for calls of a function.
 
 mod caller;
+mod clearing;
 mod leaving;
+mod lending;
 mod loan;
 mod map;
 mod queue;

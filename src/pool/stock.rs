@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::caller::Caller;
 use super::leaving::{self, Leaving};
-use super::loan::Lending;
+use super::lending::Lending;
 use super::stats::{Counters, count};
 use crate::call::{Options, Spare};
 use crate::error::Error;
