@@ -126,12 +126,16 @@ impl Tracked {
             let _ = process.signal_kill();
             self.deadline = Deadline::NEVER;
         }
-        match &self.task {
+        match &mut self.task {
             // A child that cannot be waited for no longer belongs to this process.
             Task::Bury => matches!(process.try_wait(), Ok(None)),
             Task::Watch => !self.has_ended && !self.deadline.is_never(),
-            Task::EndChannels(_) if !self.has_ended && !process.has_left() => true,
             Task::EndChannels(channels) => {
+                // A child can have many calls, and live longer than their channels.
+                channels.retain(|channel| channel.strong_count() > 0);
+                if !channels.is_empty() && !self.has_ended && !process.has_left() {
+                    return true;
+                }
                 let channels = channels.iter().filter_map(Weak::upgrade);
                 channels.for_each(|channel| channel.shut_down());
                 false
@@ -197,5 +201,33 @@ impl Reaper {
                 Err(_) => std::thread::sleep(RETRY_INTERVAL),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::{Process, open_pidfd};
+    use crate::sys::socket;
+
+    /// A child that is reused can have any number of calls.
+    #[test]
+    fn channels_that_the_program_has_dropped_are_forgotten_while_their_child_runs() {
+        let id = i32::try_from(std::process::id()).unwrap();
+        let pidfd = Arc::new(open_pidfd(id).unwrap());
+        let (first, second) = socket::pair().unwrap();
+        let [first, second] = [first, second].map(|end| Arc::new(Connection::new(end)));
+        let mut tracked = Tracked {
+            child: Arc::new(ChildProcess::own(Process { id, pidfd })),
+            deadline: Deadline::NEVER,
+            task: Task::EndChannels(vec![Arc::downgrade(&first), Arc::downgrade(&second)]),
+            has_ended: false,
+        };
+        assert!(tracked.is_needed());
+        drop(first);
+        // The control: one is left.
+        assert!(tracked.is_needed());
+        drop(second);
+        assert!(!tracked.is_needed());
     }
 }

@@ -13,7 +13,8 @@
 ///
 /// * read their inputs, and put them into later answers, where another caller sees them,
 /// * return wrong answers,
-/// * keep the descriptors and channels that they were passed, and use them,
+/// * keep the descriptors and channels that they were passed, and use them: then a receive from such a channel ends with
+///   the child, not with the call,
 /// * run on between calls, and use up memory and descriptors, so that they fail,
 /// * end as if they had not read their arguments, so that another child gets the call as well.
 ///
