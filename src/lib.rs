@@ -96,9 +96,9 @@
 //!
 //! # Platforms
 //!
-//! The library runs on Linux 5.11 or newer, on x86-64. It also builds and makes calls on AArch64, where not
-//! all tests have passed yet. The program must be able to start itself again. A shared object that another
-//! program loads cannot do so, and its calls fail with [`Error::Unsupported`].
+//! The library runs on Linux 5.11 or newer, on x86-64 and AArch64. The program must be able to start itself
+//! again. A shared object that another program loads cannot do so, and its calls fail with
+//! [`Error::Unsupported`].
 //!
 //! # Features
 //!

@@ -20,11 +20,17 @@ impl Running {
         if let (Some(_), Some((time, _)), Some(process)) =
             (self.number, confined.cpu_times(), self.process.id())
         {
-            let begun = ProcessorTime::begin(process, time).map_err(|source| Error::Launch {
-                step: "look at the processor time of the child (clock_gettime)",
-                source,
-            })?;
-            self.processor = Some(begun);
+            match ProcessorTime::begin(process, time) {
+                Ok(begun) => self.processor = Some(begun),
+                // It has died in this moment, and takes no more. How it ended is still to be heard.
+                Err(error) if is_gone(&error) => {}
+                Err(source) => {
+                    return Err(Error::Launch {
+                        step: "look at the processor time of the child (clock_gettime)",
+                        source,
+                    });
+                }
+            }
         }
         Ok(())
     }
@@ -52,4 +58,10 @@ impl Running {
         self.inbox.forget_costs();
         has_time
     }
+}
+
+/// Returns whether a process had no clock because it was no more. A child whose time counts has its process id in
+/// this process's namespace ([`Confined::is_one_process`]).
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL))
 }
