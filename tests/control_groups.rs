@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crossmist::{Error, SandboxPolicy, func};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use starts::{STAY, fork, start};
 use support::groups::{clean_up, delegate, groups, members};
 use support::{raw, within};
@@ -27,6 +28,7 @@ fn main() {
             nothing_is_left_of_groups needs Root ControlGroups,
             a_group_that_cannot_be_is_missing_from_the_status_or_an_error needs Root,
             a_group_bounds_memory_that_no_limit_counts needs Root Controllers,
+            a_group_bounds_watches_of_sockets needs Root Controllers,
             a_group_bounds_copies_of_what_was_prepared needs Root Controllers,
             a_group_bounds_threads_and_processes_together needs Root Controllers,
         ],
@@ -233,6 +235,45 @@ fn a_group_bounds_memory_that_no_limit_counts() {
     assert!(group.memory && group.tasks);
     assert_eq!(child.join().unwrap(), 2);
     let ended = hoards.sandbox(&with("required")).run(20);
+    let Err(Error::Limit { resource, .. }) = ended else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(resource, crossmist::Resource::Memory);
+    clean_up(&unit);
+}
+
+/// Waits for each of many sockets by each of many epolls: 300,000 watches, which take some 60 MB of the kernel's
+/// memory.
+#[func(sandbox = dynamic)]
+fn watches_sockets() -> usize {
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let sockets: Vec<_> = (0..600).map(|_| socket.try_clone().unwrap()).collect();
+    let mut count = 0;
+    let mut kept = Vec::new();
+    for _ in 0..500 {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        for socket in &sockets {
+            let event = EpollEvent::new(EpollFlags::EPOLLPRI, 0);
+            count += usize::from(epoll.add(socket, event).is_ok());
+        }
+        kept.push(epoll);
+    }
+    count
+}
+
+fn a_group_bounds_watches_of_sockets() {
+    let unit = delegate("watches");
+    let with = |group: &str| {
+        policy(&format!(
+            "[limits]\nmemory = \"16MiB\"\nopen_files = 1200\ncontrol_group = \"{group}\"\n"
+        ))
+    };
+    // The control: `memory` doesn't count them.
+    assert_eq!(
+        watches_sockets.sandbox(&with("none")).run().unwrap(),
+        300_000
+    );
+    let ended = watches_sockets.sandbox(&with("required")).run();
     let Err(Error::Limit { resource, .. }) = ended else {
         panic!("{ended:?}")
     };

@@ -331,6 +331,53 @@ fn records_are_kept_and_merged_and_hostile_ones_refused() {
 }
 
 #[test]
+fn a_program_with_more_privileges_than_its_user_does_not_learn() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        let excused = std::env::var("CROSSMIST_TEST_MAY_SKIP").unwrap_or_default();
+        assert!(
+            excused.split(',').any(|need| need == "Root"),
+            "this test needs root"
+        );
+        return;
+    }
+    let folder = Folder::new("learn-privileges");
+    folder
+        .run(&["new", "png", "--from", "parser", "--policies", "policies"])
+        .ends(0);
+    let records = folder.0.join("records");
+    // Beside the original, since set-user-ID may mean nothing where temporary files are.
+    let program = PARSERS.with_file_name("parsers-of-root");
+    std::fs::copy(&*PARSERS, &program).unwrap();
+    let run = |mode| {
+        std::fs::create_dir(&records).unwrap();
+        let permissions = std::fs::Permissions::from_mode;
+        std::fs::set_permissions(&records, permissions(0o777)).unwrap();
+        std::fs::set_permissions(&program, permissions(mode)).unwrap();
+        let output = Command::new(&program)
+            .args(["policies", "png", "png"])
+            .current_dir(&folder.0)
+            .env("CROSSMIST_LEARN", &records)
+            .uid(4242)
+            .gid(4242)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let written = std::fs::read_dir(&records).unwrap().count();
+        std::fs::remove_dir_all(&records).unwrap();
+        (said.contains("WATCHED"), written > 0, said)
+    };
+    // The control: without the bit, it is watched.
+    let (watched, written, said) = run(0o755);
+    assert!(watched && written, "{said}");
+    let (watched, written, said) = run(0o4755);
+    assert!(!watched && !written, "{said}");
+    std::fs::remove_file(program).unwrap();
+}
+
+#[test]
 fn what_is_released_can_be_shown_not_to_learn() {
     let folder = Folder::new("learn-binary");
     folder.write("policies/x.toml", "format = 1\n");
