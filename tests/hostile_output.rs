@@ -55,15 +55,18 @@ fn assert_not_held_up() -> Duration {
         let begun = Instant::now();
         assert_eq!(add.run(1, 2).unwrap(), 3);
         let call = begun.elapsed();
-        let begun = Instant::now();
-        let result = spins.builder().deadline(DEADLINE).run();
-        match result {
-            Err(Error::Deadline { .. }) => (),
-            // On a busy machine, the time may be over before the keeper has started the child.
-            Err(Error::Launch { source, .. }) if source.kind() == ErrorKind::TimedOut => (),
-            other => panic!("{other:?}"),
+        let mut worst = call;
+        loop {
+            let begun = Instant::now();
+            let result = spins.builder().deadline(DEADLINE).run();
+            worst = worst.max(begun.elapsed().saturating_sub(DEADLINE));
+            match result {
+                Err(Error::Deadline { .. }) => break worst,
+                // On a busy machine, the time may be over before the keeper has started the child.
+                Err(Error::Launch { source, .. }) if source.kind() == ErrorKind::TimedOut => (),
+                other => panic!("{other:?}"),
+            }
         }
-        call.max(begun.elapsed().saturating_sub(DEADLINE))
     });
     let worst = delays.max().unwrap();
     println!("the greatest delay: {worst:?}");

@@ -10,7 +10,7 @@ use crossmist_svg::render::{load_fonts, render};
 use pictures::Picture;
 use service::{Answer, Service};
 
-/// What the renderer makes of a picture in this process, where nothing confines it.
+/// Renders a picture in this process, unconfined.
 fn unconfined(svg: &str) -> Vec<u8> {
     load_fonts();
     render.call_unconfined(svg.as_bytes().to_vec()).unwrap()

@@ -45,7 +45,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// What it uses its port for, if it has one.
+    /// The use of its port, if it has one.
     fn port_use(&self) -> PortUse {
         match (self.call.as_str(), self.is_udp) {
             ("bind", false) => PortUse::TcpBind,
