@@ -3,10 +3,11 @@
 use super::caller::Caller;
 use super::lending::{Lent, come_back};
 use super::stats::count;
-use super::stock::{RETIRE_PAUSE, Stock, Stocked};
+use super::stock::{REFILL_PAUSE, RETIRE_PAUSE, Stock, Stocked};
 use crate::call::{Child, Remainder, Spare};
 use crate::error::Error;
 use crate::object::Object;
+use crate::sys::poll::Deadline;
 use crate::transport::Outbox;
 
 /// What is kept of a spare while its child has a call.
@@ -95,6 +96,9 @@ impl<R: Object + Send> Stock<R> {
         come_back(lent);
         if !state.is_closed && state.spares.len() < self.wanted {
             state.spares.push_front(stocked);
+            // It is idle from now on, and the thread doesn't know it: it may be asleep, without a time to wake up.
+            state.idle_until = Deadline::after(self.idle_time);
+            self.wake_in(&mut state, REFILL_PAUSE);
         } else {
             state.give_up(stocked);
             self.wake_in(&mut state, RETIRE_PAUSE);

@@ -36,7 +36,7 @@ pub(super) struct Stock<R: Object> {
     /// The children that come back from a call.
     pub(super) lending: Arc<Lending>,
     /// How long they stay when nobody calls.
-    idle_time: Duration,
+    pub(super) idle_time: Duration,
     /// How many children may linger after their answer.
     pub(super) most_leaving: usize,
     state: Mutex<State<R>>,
@@ -70,8 +70,9 @@ pub(super) struct Stocked<R: Object> {
     pub(super) answered: u32,
 }
 
-/// How long after a spare was taken the next one is started, unless the call ends before.
-const REFILL_PAUSE: Duration = Duration::from_millis(1);
+/// How long after a spare was taken the next one is started, unless the call ends before, and how long after a child
+/// came back the thread looks after it.
+pub(super) const REFILL_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long after an answer the thread looks after the child. By then the caller has the answer, even if there
 /// is one processor for all of them.

@@ -9,11 +9,12 @@ use crossmist::{
     Shape, channel, func,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
 use nix::unistd::dup2_stderr;
 
 use crate::calls::until_full;
 use crate::cases;
-use crate::hostile::{keeper, named};
+use crate::hostile::{keeper, kill, named};
 use crate::support::{Case, patience, raw, wait_until};
 
 /// How many calls this process has seen.
@@ -194,6 +195,46 @@ fn a_call_that_ends_after_the_pool_was_closed_leaves_no_child() {
     drop(pool);
 }
 
+/// Has a child answer a call that takes longer than the thread of the pool stays awake, and returns the child.
+fn long_call(pool: &Waiting) -> u32 {
+    let (tell, mut told) = channel().unwrap();
+    let (mut go, wait) = channel().unwrap();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| pool.run(tell, wait));
+        told.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let children = named(keeper(), "answers_on_time");
+        go.send(&()).unwrap();
+        call.join().unwrap().unwrap();
+        children[0]
+    })
+}
+
+fn a_child_is_idle_from_the_end_of_its_call_on() {
+    let idle_time = Duration::from_millis(100);
+    let pool = Pool::of(answers_on_time).workers(1).spares(1);
+    let pool = { pool }.reuse(Reuse::Always).idle_time(idle_time);
+    let pool = pool.build().unwrap();
+    long_call(&pool);
+    wait_until("it has been given up", || {
+        named(keeper(), "answers_on_time").is_empty()
+    });
+    assert!(pool.stats().released >= 1);
+}
+
+fn a_child_that_dies_after_a_long_call_is_replaced_before_the_next() {
+    let pool = pool_of_waiting(1);
+    let child = long_call(&pool);
+    assert_eq!((pool.stats().spares, pool.stats().died_idle), (1, 0));
+    kill(child, Signal::SIGKILL);
+    wait_until("it has been replaced", || {
+        let stats = pool.stats();
+        (stats.spares, stats.died_idle) == (1, 1)
+    });
+    assert_ne!(long_call(&pool), child);
+    assert_eq!((pool.stats().hits, pool.stats().misses), (2, 0));
+}
+
 /// Prints something, and answers when it may.
 #[func(sandbox = "parser")]
 fn prints(text: String) {
@@ -293,6 +334,8 @@ pub(crate) const CASES: &[Case] = cases![
     a_child_that_claims_a_violation_gets_no_other_call,
     a_deadline_that_passes_with_the_answer_does_not_end_the_next_call,
     a_call_that_ends_after_the_pool_was_closed_leaves_no_child,
+    a_child_is_idle_from_the_end_of_its_call_on,
+    a_child_that_dies_after_a_long_call_is_replaced_before_the_next,
     what_a_reused_child_printed_is_shown_when_it_is_given_up,
     what_a_surplus_child_printed_is_shown,
     the_child_of_a_cancelled_call_is_replaced_at_once,
