@@ -1,19 +1,16 @@
-//! The channels that a confined call is passed: they keep to its policy, cost a bounded time, and end with
-//! its child.
+//! The channels that a confined call is passed: they keep to its policy, and end with its child.
 
 mod support;
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossmist::{
-    ChannelError, Child, Duplex, Error, Receiver, SandboxPolicy, Sender, Traffic, channel, duplex,
-    func,
+    ChannelError, Child, Duplex, Error, Receiver, SandboxPolicy, Sender, channel, duplex, func,
 };
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use support::{patience, raw, wait_until_gone, within};
+use support::{patience, raw, wait_until_gone};
 
 fn main() {
     crossmist::init();
@@ -25,10 +22,6 @@ fn main() {
             each_message_is_held_to_the_policy,
             all_messages_together_are_held_to_the_policy,
             an_end_that_is_passed_later_is_held_to_the_policy,
-            a_child_that_makes_its_messages_costly_is_ended,
-            a_child_that_makes_sending_to_it_costly_is_ended,
-            a_child_that_makes_its_answer_costly_is_ended,
-            what_is_slow_to_come_costs_nothing,
         ],
         &[],
     );
@@ -295,200 +288,4 @@ fn an_end_that_is_passed_later_is_held_to_the_policy() {
         }
         child.join().unwrap();
     }
-}
-
-// The cost of receiving.
-
-/// Has as many wait for a socket as its limit of descriptors allows.
-fn watch(socket: RawFd) -> (Vec<Epoll>, Vec<OwnedFd>) {
-    let socket = raw::copy_of(socket);
-    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
-    let mut epolls = Vec::new();
-    while let Ok(epoll) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) {
-        epolls.push(epoll);
-    }
-    epolls.truncate(epolls.len() / 2);
-    let mut copies = Vec::new();
-    while let Ok(copy) = socket.try_clone() {
-        copies.push(copy);
-    }
-    for epoll in &epolls {
-        for copy in &copies {
-            epoll.add(copy.as_fd(), EpollEvent::new(flags, 0)).unwrap();
-        }
-    }
-    (epolls, copies)
-}
-
-/// The kernel tells of room only if three quarters of a queue are free.
-fn leave_room(number: u64) {
-    if number > 50 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// A policy under which a process can have many wait.
-fn crowded() -> SandboxPolicy {
-    let text = "format = 1\nextends = [\"worker\"]\n[limits]\nopen_files = 800\n";
-    SandboxPolicy::from_toml("crowded", text).unwrap()
-}
-
-#[func(sandbox = dynamic)]
-fn sends_at_a_price(mut numbers: Sender<u64>, is_costly: bool) {
-    let _watched = is_costly.then(|| watch(numbers.as_fd().as_raw_fd()));
-    let end = Instant::now() + Duration::from_secs(30);
-    for number in 0.. {
-        if is_costly {
-            leave_room(number);
-        }
-        if numbers.send(&number).is_err() || !is_costly && number == 1000 || Instant::now() > end {
-            break;
-        }
-    }
-}
-
-fn a_child_that_makes_its_messages_costly_is_ended() {
-    let policy = crowded();
-    // The control: the same program without the watches.
-    let (end, mut numbers) = channel().unwrap();
-    let child = sends_at_a_price.sandbox(&policy).spawn(end, false).unwrap();
-    assert_eq!(numbers.iter().map(Result::unwrap).count(), 1001);
-    child.join().unwrap();
-
-    for timeout in [None, Some(patience(Duration::from_secs(30)))] {
-        let (end, mut numbers) = channel().unwrap();
-        let child = sends_at_a_price.sandbox(&policy).spawn(end, true).unwrap();
-        let error = within(Duration::from_secs(60), || {
-            loop {
-                let received = match timeout {
-                    None => numbers.recv(),
-                    Some(timeout) => numbers.recv_timeout(timeout),
-                };
-                match received {
-                    Ok(Some(_)) => {}
-                    Ok(None) => break None,
-                    Err(error) => break Some(error),
-                }
-            }
-        });
-        let Some(error) = error else {
-            panic!("it has ended otherwise: {:?}", child.join());
-        };
-        assert!(matches!(error, ChannelError::TooCostly), "{error:?}");
-        assert!(matches!(numbers.recv(), Err(ChannelError::TooCostly)));
-        let result = within(Duration::from_secs(20), || child.join());
-        let expected = Traffic::Channel;
-        assert!(
-            matches!(&result, Err(Error::TooCostly { traffic, .. }) if *traffic == expected),
-            "{result:?}"
-        );
-    }
-}
-
-#[func(sandbox = dynamic)]
-fn reads_at_a_price(mut numbers: Receiver<u64>, mut ready: Sender<()>, is_costly: bool) {
-    let _watched = is_costly.then(|| watch(numbers.as_fd().as_raw_fd()));
-    ready.send(&()).unwrap();
-    numbers.into_iter().for_each(drop);
-}
-
-fn a_child_that_makes_sending_to_it_costly_is_ended() {
-    let policy = crowded();
-    for timeout in [None, Some(patience(Duration::from_secs(30)))] {
-        let send_all = |is_costly| {
-            let (mut numbers, end) = channel().unwrap();
-            let (ready, mut is_ready) = channel().unwrap();
-            let reads = reads_at_a_price.sandbox(&policy);
-            let child = reads.spawn(end, ready, is_costly).unwrap();
-            is_ready.recv().unwrap().unwrap();
-            let mut send = |number: u64| match timeout {
-                None => numbers.send(&number),
-                Some(timeout) => numbers.send_timeout(&number, timeout),
-            };
-            let result = (0..1000).try_for_each(&mut send);
-            let again = send(1000);
-            drop(numbers);
-            (result, again, child.join())
-        };
-        // The control: the same program without the watches.
-        let (result, again, joined) = send_all(false);
-        assert!(result.is_ok() && again.is_ok() && joined.is_ok());
-
-        let (result, again, joined) = within(Duration::from_secs(60), || send_all(true));
-        assert!(matches!(result, Err(ChannelError::TooCostly)), "{result:?}");
-        assert!(matches!(again, Err(ChannelError::TooCostly)), "{again:?}");
-        let expected = Traffic::Channel;
-        assert!(
-            matches!(&joined, Err(Error::TooCostly { traffic, .. }) if *traffic == expected),
-            "{joined:?}"
-        );
-    }
-}
-
-const LENGTH: u32 = 8 << 20;
-
-/// Answers in pieces of one byte.
-#[func(sandbox = dynamic)]
-fn answers_at_a_price(is_costly: bool) -> Vec<u8> {
-    let socket = raw::launch_socket();
-    if !is_costly {
-        return vec![1];
-    }
-    let _watched = watch(socket);
-    let name = 5u64.to_le_bytes();
-    let mut first = vec![0xC1, 0, 0, 0];
-    first.extend(LENGTH.to_le_bytes());
-    first.extend([0; 16]);
-    first.extend(name);
-    first.push(0);
-    first.extend((LENGTH - 5).to_le_bytes());
-    raw::send(socket, &first).unwrap();
-    let end = Instant::now() + Duration::from_secs(30);
-    for number in 0u32.. {
-        if Instant::now() > end {
-            break;
-        }
-        leave_room(number.into());
-        let mut piece = vec![0xC2, 0, 0, 0];
-        piece.extend(number.to_le_bytes());
-        piece.extend(name);
-        piece.push(1);
-        if raw::send(socket, &piece).is_err() {
-            break;
-        }
-    }
-    raw::exit(0)
-}
-
-fn a_child_that_makes_its_answer_costly_is_ended() {
-    let policy = crowded();
-    assert_eq!(answers_at_a_price.sandbox(&policy).run(false).unwrap(), [1]);
-    let result = within(Duration::from_secs(60), || {
-        answers_at_a_price.sandbox(&policy).run(true)
-    });
-    let expected = Traffic::Answer;
-    assert!(
-        matches!(&result, Err(Error::TooCostly { traffic, .. }) if *traffic == expected),
-        "{result:?}"
-    );
-}
-
-#[func(sandbox = "pure")]
-fn sends_now_and_then(mut numbers: Sender<u64>, mut texts: Sender<Vec<u8>>) {
-    for number in 0..50 {
-        std::thread::sleep(Duration::from_millis(5));
-        numbers.send(&number).unwrap();
-    }
-    for _ in 0..5 {
-        texts.send(&vec![7; 1 << 20]).unwrap();
-    }
-}
-
-fn what_is_slow_to_come_costs_nothing() {
-    let (number, mut numbers) = channel().unwrap();
-    let (text, mut texts) = channel().unwrap();
-    let child = sends_now_and_then.spawn(number, text).unwrap();
-    assert_eq!(numbers.iter().take(50).map(Result::unwrap).count(), 50);
-    assert_eq!(texts.iter().map(Result::unwrap).count(), 5);
-    child.join().unwrap();
 }

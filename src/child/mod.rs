@@ -193,7 +193,7 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> 
                 return ending as i32;
             }
         }
-        (None, None) => {}
+        (None, None) => transport::trust_peers_until_a_child_starts(),
         // The keeper's children are confined or don't run, and so is nobody else's.
         (None, Some(_)) => return fail("was to be confined, and not told how"),
         (Some(_), None) => return fail("was to be confined, and has no keeper to end with"),

@@ -58,8 +58,8 @@ pub(crate) fn apply(
     let control_group = plan.control_group.take();
     let fixed: &StaticPlan = &plan.fixed;
 
-    // The calls that this takes may be denied from here on.
-    transport::do_without_measuring();
+    // The calls that a measurement takes may be denied from here on.
+    transport::trust_peers();
     // Landlock and seccomp are about this thread and those that it starts.
     if !fork::is_single_threaded().map_err(step(Step::Threads))? {
         return Err(Failure::threads(threads::others()));

@@ -29,30 +29,41 @@ const PACKET_BYTES: usize = 200 << 10;
 /// must not gain from that.
 const PACKETS: usize = 5;
 
-/// Whether this process may still measure how fast its machine is.
-static MAY_MEASURE: AtomicBool = AtomicBool::new(true);
+/// Whether this process bounds what its peers cost it. A program does. A child does so once it has started a child
+/// of its own: until then, it has no other peers than those that its program gave it, and on a virtual machine whose
+/// host is busy it would take the host's time for theirs.
+static BOUNDS: AtomicBool = AtomicBool::new(true);
 
-/// From now on, this process does not measure how fast its machine is, which takes calls that a policy
-/// may deny. If it has not done so yet, its receives may cost anything.
-///
-/// For a child that confines itself: its policy bounds its time.
-pub(crate) fn do_without_measuring() {
-    MAY_MEASURE.store(false, Ordering::Relaxed);
+/// Whether that may still change.
+static MAY_CHANGE: AtomicBool = AtomicBool::new(true);
+
+/// Lets receives and sends cost this process anything until it starts a child.
+pub(crate) fn trust_peers_until_a_child_starts() {
+    BOUNDS.store(false, Ordering::Relaxed);
+}
+
+/// Lets receives and sends cost this process anything, and has it measure nothing any more, which takes calls that a
+/// policy may deny. For a child that confines itself: its policy bounds its time.
+pub(crate) fn trust_peers() {
+    BOUNDS.store(false, Ordering::Relaxed);
+    MAY_CHANGE.store(false, Ordering::Relaxed);
 }
 
 /// Measures how fast the machine is, unless that is known. Before the first child is started, as a hostile one
-/// could choose a moment at which the machine is slow.
+/// could choose a moment at which the machine is slow. From then on, this process bounds what its peers cost it.
 pub(crate) fn measure_ahead() {
-    allowance();
+    if MAY_CHANGE.load(Ordering::Relaxed) {
+        BOUNDS.store(true, Ordering::Relaxed);
+        allowance();
+    }
 }
 
-/// Returns what one receive may cost on this machine, or `None` if that is not known.
+/// Returns what one receive may cost this process on this machine, or `None` if that is not bounded.
 fn allowance() -> Option<Duration> {
     static MEASURED: OnceLock<Duration> = OnceLock::new();
-    match MAY_MEASURE.load(Ordering::Relaxed) {
-        true => Some(*MEASURED.get_or_init(|| allow(measure().unwrap_or_default()))),
-        false => MEASURED.get().copied(),
-    }
+    BOUNDS
+        .load(Ordering::Relaxed)
+        .then(|| *MEASURED.get_or_init(|| allow(measure().unwrap_or_default())))
 }
 
 /// Returns what one receive may cost if these are the costs of ordinary ones.

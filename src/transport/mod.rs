@@ -15,7 +15,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-pub(crate) use self::cost::{Cost, EXCESS_TIME, do_without_measuring, measure_ahead};
+pub(crate) use self::cost::{
+    Cost, EXCESS_TIME, measure_ahead, trust_peers, trust_peers_until_a_child_starts,
+};
 pub(crate) use self::inbox::{Arrival, Fault, Inbox};
 pub(crate) use self::outbox::{CROWD_INTERVAL, Outbox, Sent, is_crowded, is_too_costly};
 pub(crate) use self::slots::{Slots, given as given_slots, given_bytes as given_slot_bytes};
