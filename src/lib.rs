@@ -127,6 +127,23 @@
 //!
 //!   The end of a child is reported when somebody waits for it. Events never contain arguments, results, or a
 //!   child's output. They do contain the paths in a denied call.
+//! * `metrics`: figures for recorders of the crate `metrics`, such as the exporter to Prometheus:
+//!
+//!   | metric | kind | labels |
+//!   |---|---|---|
+//!   | `crossmist_calls_total` | counter | `function`; `outcome`, which is `ok`, the kind of error, as in `violation` or `deadline`, or `dropped` if nobody waited for the end |
+//!   | `crossmist_call_seconds` | histogram | `function`. A call of a pool begins when it has a worker |
+//!   | `crossmist_children` | gauge | `function`. Child processes that have not ended, those of pools included |
+//!   | `crossmist_child_cpu_seconds` | histogram | `function`. What each child has used, with its threads, from its start to its end |
+//!   | `crossmist_child_memory_bytes` | histogram | `function`. The most memory that each confined child had at a time. It counts the pages that the child shares with its keeper |
+//!   | `crossmist_pool_running`, `crossmist_pool_waiting`, `crossmist_pool_spares` | gauges | `function`. Calls with a worker, calls that wait for one, children that wait for a call |
+//!   | `crossmist_pool_wait_seconds` | histogram | `function`. How long calls waited for a worker, if they had to |
+//!   | `crossmist_pool_children_total` | counter | `function`; `child`, which is `spare`, `reused`, or `new` if no spare was there |
+//!   | `crossmist_keeper_restarts_total` | counter | Keepers that were started in place of another one |
+//!
+//!   Install the recorder before the first call or pool: gauges count what begins after that.
+//!   `describe_metrics` gives it units and descriptions. A recorder must not call functions of this crate. Metrics
+//!   never contain text from a child.
 //! * `early-entry`: children branch off before `main`, in a constructor in `.init_array`. A library can then
 //!   call functions in children without the help of its users, and so can a plain `#[test]`, whose `main`
 //!   belongs to the test runner. Such a child has not run Rust's set-up before `main`, so a stack overflow ends
@@ -175,6 +192,8 @@ mod func;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod keeper;
+#[cfg(feature = "metrics")]
+mod meters;
 mod object;
 mod pool;
 #[cfg(feature = "__runtime")]
@@ -206,6 +225,8 @@ pub use crate::error::{
     BacktraceFrame, Blame, ChildText, DeniedCall, Error, Panic, Resource, ResultLimit, Step,
     Traffic, UnsupportedKind, UnusableKind, Violation,
 };
+#[cfg(feature = "metrics")]
+pub use crate::meters::describe_metrics;
 pub use crate::object::{
     Blob, BlobBuf, DecodeError, Decoder, EncodeError, EncodeErrorKind, Encoder, Limits, Object,
     Serde, Shape, TrustedHasher,

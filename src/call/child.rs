@@ -18,6 +18,8 @@ use crate::confine::ConfinementStatus;
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
+#[cfg(feature = "metrics")]
+use crate::meters::CallMeter;
 use crate::object::Object;
 #[cfg(feature = "__runtime")]
 use crate::sys::connection::Connection;
@@ -36,6 +38,9 @@ pub struct Child<T> {
     said: Option<Said<T>>,
     /// It has ended, and has not read its arguments, which were one packet.
     is_untouched: bool,
+    /// Of the call, if nobody else measures it.
+    #[cfg(feature = "metrics")]
+    meter: Option<CallMeter>,
 }
 
 // Not derived: a derive would require the objects to be `Debug`.
@@ -70,6 +75,8 @@ impl<T: Object> Child<T> {
             running: Some(Running::new(process, socket, hold, confined)),
             said: None,
             is_untouched: false,
+            #[cfg(feature = "metrics")]
+            meter: None,
         }
     }
 
@@ -78,6 +85,12 @@ impl<T: Object> Child<T> {
         if let Some(running) = &mut self.running {
             running.use_slots(slots);
         }
+    }
+
+    /// Has it measure its call, which began before it was started.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn measure_call(&mut self, meter: CallMeter) {
+        self.meter = Some(meter);
     }
 
     /// Sends the rest of the arguments while the child reads them.
@@ -330,7 +343,13 @@ impl<T: Object> Child<T> {
         }
         // If the child is still running, it is killed.
         match &result {
-            Ok(_) => self.end_now(),
+            Ok(_) => {
+                self.end_now();
+                #[cfg(feature = "metrics")]
+                if let Some(meter) = self.meter.take() {
+                    meter.end(&result);
+                }
+            }
             Err(error) => self.end_for(error),
         }
         result
@@ -338,7 +357,7 @@ impl<T: Object> Child<T> {
 
     /// Ends a child whose call has failed.
     fn end_for(&mut self, error: &Error) {
-        #[cfg(not(any(feature = "tracing", crossmist_learn)))]
+        #[cfg(not(any(feature = "metrics", feature = "tracing", crossmist_learn)))]
         let _ = error;
         #[cfg(crossmist_learn)]
         if let Some(running) = &self.running
@@ -351,6 +370,10 @@ impl<T: Object> Child<T> {
         self.end_now();
         #[cfg(feature = "tracing")]
         events::failed(id, error);
+        #[cfg(feature = "metrics")]
+        if let Some(meter) = self.meter.take() {
+            meter.fail(error);
+        }
     }
 }
 

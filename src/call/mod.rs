@@ -42,6 +42,8 @@ use crate::events;
 use crate::executable;
 use crate::func::Func;
 use crate::keeper;
+#[cfg(feature = "metrics")]
+use crate::meters::CallMeter;
 use crate::object::{Link, Object, Terms, Trust, brings_descriptors, carries};
 use crate::sys::connection::Connection;
 use crate::sys::passing;
@@ -66,6 +68,15 @@ pub(crate) fn spawn<F: Func>(
 }
 
 fn start_call<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
+    #[cfg(feature = "metrics")]
+    let meter = CallMeter::begin(F::NAME);
+    let child = begin_call::<F>(arguments, options);
+    #[cfg(feature = "metrics")]
+    let child = meter.follow(child, Child::measure_call);
+    child
+}
+
+fn begin_call<F: Func>(arguments: F::Args, options: &Options) -> Result<Child<F::Output>, Error> {
     let (launch, confined) = message::<F>(arguments, options)?;
     let (mut child, mut rest) = start_child::<F>(&launch, confined, options)?;
     child.send(&mut rest)?;

@@ -4,10 +4,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "metrics")]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::keeper::{Outcome, Supervised};
+#[cfg(feature = "metrics")]
+use crate::meters::ChildMeter;
 use crate::object::Owner;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::process::{Ended, Process};
@@ -19,6 +23,9 @@ pub(crate) struct ChildProcess {
     requested: AtomicBool,
     /// It was killed for what its messages on a channel cost.
     too_costly: AtomicBool,
+    /// Until its end is known.
+    #[cfg(feature = "metrics")]
+    meter: Mutex<Option<ChildMeter>>,
 }
 
 /// Whose child a process is, and so who waits for it.
@@ -50,19 +57,48 @@ impl Owner for ChildProcess {
 
 impl ChildProcess {
     pub(crate) fn own(process: Process) -> Self {
-        Self {
-            parent: Parent::Us(process),
-            requested: AtomicBool::new(false),
-            too_costly: AtomicBool::new(false),
-        }
+        Self::new(Parent::Us(process))
     }
 
     pub(crate) fn supervised(supervised: Supervised) -> Self {
+        Self::new(Parent::Keeper(supervised))
+    }
+
+    fn new(parent: Parent) -> Self {
         Self {
-            parent: Parent::Keeper(supervised),
+            parent,
             requested: AtomicBool::new(false),
             too_costly: AtomicBool::new(false),
+            #[cfg(feature = "metrics")]
+            meter: Mutex::new(None),
         }
+    }
+
+    /// Counts it among the children of a function until its end is known, and measures what it has used then.
+    #[cfg(feature = "metrics")]
+    pub(super) fn measured_for(self, function: &'static str) -> Self {
+        let meter = Mutex::new(Some(ChildMeter::begin(function)));
+        Self { meter, ..self }
+    }
+
+    /// Counts it no more. Returns the meter the first time.
+    #[cfg(feature = "metrics")]
+    fn measured(&self) -> Option<ChildMeter> {
+        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+        meter.take()
+    }
+
+    /// Reads what the keeper has reported.
+    fn reported(&self, supervised: &Supervised) -> io::Result<Option<Outcome>> {
+        let outcome = supervised.try_wait()?;
+        #[cfg(feature = "metrics")]
+        if let Some(outcome) = &outcome
+            && let Some(meter) = self.measured()
+            && let Outcome::Reported(report) = outcome
+        {
+            meter.end(Duration::from_nanos(report.cpu_time), Some(report.memory));
+        }
+        Ok(outcome)
     }
 
     /// Returns its process id, if it has started. Waits for the keeper's report if necessary.
@@ -104,7 +140,7 @@ impl ChildProcess {
     pub(crate) fn has_ended(&self) -> bool {
         match &self.parent {
             Parent::Us(_) => poll::readable(self.as_fd(), Deadline::after(Duration::ZERO)).is_ok(),
-            Parent::Keeper(supervised) => !matches!(supervised.try_wait(), Ok(None)),
+            Parent::Keeper(supervised) => !matches!(self.reported(supervised), Ok(None)),
         }
     }
 
@@ -148,11 +184,21 @@ impl ChildProcess {
     /// Takes its status if it has ended.
     pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
         match &self.parent {
+            #[cfg(not(feature = "metrics"))]
             Parent::Us(process) => process.try_wait(),
-            Parent::Keeper(supervised) => Ok(supervised.try_wait()?.map(|parting| match parting {
-                Outcome::Reported(departure) => departure.ended,
-                Outcome::NotStarted { .. } | Outcome::KeeperDied => Ended::Unknown,
+            #[cfg(feature = "metrics")]
+            Parent::Us(process) => Ok(process.try_wait_with_usage()?.map(|(ended, used)| {
+                if let Some(meter) = self.measured() {
+                    meter.end(used.cpu_time, None);
+                }
+                ended
             })),
+            Parent::Keeper(supervised) => {
+                Ok(self.reported(supervised)?.map(|parting| match parting {
+                    Outcome::Reported(departure) => departure.ended,
+                    Outcome::NotStarted { .. } | Outcome::KeeperDied => Ended::Unknown,
+                }))
+            }
         }
     }
 
@@ -160,7 +206,7 @@ impl ChildProcess {
     pub(super) fn parting(&self) -> Option<Outcome> {
         match &self.parent {
             Parent::Us(_) => None,
-            Parent::Keeper(supervised) => supervised.try_wait().unwrap_or(None),
+            Parent::Keeper(supervised) => self.reported(supervised).unwrap_or(None),
         }
     }
 

@@ -125,6 +125,8 @@ impl Running {
             time,
             kill_on_drop,
         } = hold;
+        #[cfg(feature = "metrics")]
+        let process = process.measured_for(function);
         Self {
             process: Arc::new(process),
             socket: Arc::new(Connection::new(socket)),

@@ -14,7 +14,7 @@ use super::protocol::{ExitReport, Report};
 use crate::sys::confinement::{self, Keepable};
 use crate::sys::poll::{self, Deadline};
 use crate::sys::privileges::Capabilities;
-use crate::sys::process::{self, Ended, Process};
+use crate::sys::process::{self, Consumption, Ended, Process};
 use crate::sys::signals;
 use crate::sys::socket::{self, Wait};
 
@@ -78,14 +78,15 @@ fn reap(child: &Process, report: &OwnedFd) -> i32 {
             None => {}
         }
     }
-    let (ended, time) = match child.try_wait_with_time() {
+    let (ended, used) = match child.try_wait_with_usage() {
         Ok(Some(status)) => status,
-        _ => (Ended::Unknown, std::time::Duration::ZERO),
+        _ => (Ended::Unknown, Consumption::default()),
     };
     let departure = Report::Ended(ExitReport {
         ended,
         killed_for: None,
-        cpu_time: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+        cpu_time: u64::try_from(used.cpu_time.as_nanos()).unwrap_or(u64::MAX),
+        memory: used.memory,
         stderr: Vec::new(),
     });
     let bytes = departure.to_bytes();
@@ -94,11 +95,11 @@ fn reap(child: &Process, report: &OwnedFd) -> i32 {
 }
 
 /// In the keeper, when the first process has ended: what it said of the child.
-pub(super) fn departure(report: BorrowedFd<'_>) -> Option<(Ended, u64)> {
+pub(super) fn departure(report: BorrowedFd<'_>) -> Option<ExitReport> {
     let mut bytes = Vec::new();
     socket::receive(report, &mut bytes, Report::BYTES, None, Wait::Never).ok()?;
     match Report::parse(&bytes)? {
-        Report::Ended(departure) => Some((departure.ended, departure.cpu_time)),
+        Report::Ended(departure) => Some(departure),
         _ => None,
     }
 }

@@ -165,6 +165,8 @@ pub(crate) struct ExitReport {
     pub(crate) killed_for: Option<Cause>,
     /// How long it and its threads have run on a processor, in nanoseconds.
     pub(crate) cpu_time: u64,
+    /// The most memory that it had at a time, in bytes.
+    pub(crate) memory: u64,
     /// The end of what it printed, in the child's words.
     pub(crate) stderr: Vec<u8>,
 }
@@ -246,15 +248,15 @@ impl StartStep {
 impl Report {
     /// The longest report.
     pub(crate) const BYTES: usize = Self::HEAD + STDERR_BYTES;
-    const HEAD: usize = 16;
+    const HEAD: usize = 24;
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let (kind, detail, flag, number, time, tail) = match self {
-            Self::Started { process } => (b'S', 0, 0, *process, 0, &[][..]),
+        let (kind, detail, flag, number, used, tail) = match self {
+            Self::Started { process } => (b'S', 0, 0, *process, [0; 2], &[][..]),
             Self::Failed { step, errno } => {
                 let step = StartStep::ALL.iter().position(|known| known == step);
                 let step = step.and_then(|step| u8::try_from(step).ok()).unwrap_or(0);
-                (b'F', step, 0, *errno, 0, &[][..])
+                (b'F', step, 0, *errno, [0; 2], &[][..])
             }
             Self::Ended(departure) => {
                 let (detail, number) = match departure.ended {
@@ -271,23 +273,29 @@ impl Report {
                     u8::try_from(at).unwrap_or(u8::MAX).saturating_add(1)
                 });
                 let tail = departure.stderr.as_slice();
-                (b'E', detail, flag, number, departure.cpu_time, tail)
+                let used = [departure.cpu_time, departure.memory];
+                (b'E', detail, flag, number, used, tail)
             }
         };
         let mut bytes = vec![kind, detail, flag, 0];
         bytes.extend_from_slice(&number.to_le_bytes());
-        bytes.extend_from_slice(&time.to_le_bytes());
+        for used in used {
+            bytes.extend_from_slice(&used.to_le_bytes());
+        }
         bytes.extend_from_slice(tail);
         bytes
     }
 
     pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
         let (head, tail) = packet.split_first_chunk::<{ Self::HEAD }>()?;
-        let [kind, detail, flag, 0, a, b, c, d, time @ ..] = head else {
+        let [kind, detail, flag, 0, a, b, c, d, used @ ..] = head else {
             return None;
         };
+        let (cpu_time, memory) = used.split_first_chunk::<8>()?;
+        let memory = <&[u8; 8]>::try_from(memory).ok()?;
         let number = i32::from_le_bytes([*a, *b, *c, *d]);
-        let cpu_time = u64::from_le_bytes(*time);
+        let cpu_time = u64::from_le_bytes(*cpu_time);
+        let memory = u64::from_le_bytes(*memory);
         let ended = match (kind, detail) {
             (b'S', 0) => return Some(Self::Started { process: number }),
             (b'F', step) => {
@@ -314,6 +322,7 @@ impl Report {
                 ended,
                 killed_for,
                 cpu_time,
+                memory,
                 stderr: tail.to_vec(),
             })
         })
@@ -367,6 +376,7 @@ mod tests {
                 ended,
                 killed_for: causes.next().flatten(),
                 cpu_time: 1 << 40,
+                memory: 1 << 50,
                 stderr: b"bye".to_vec(),
             })
         });
@@ -401,6 +411,7 @@ mod tests {
             ended: Ended::Exited(0),
             killed_for: None,
             cpu_time: 0,
+            memory: 0,
             stderr: Vec::new(),
         })
         .to_bytes();
@@ -409,6 +420,6 @@ mod tests {
         *report.get_mut(2).unwrap() = unknown;
         assert_eq!(Report::parse(&report), None);
         assert_eq!(Report::parse(&[]), None);
-        assert_eq!(Report::parse(&[0; 16]), None);
+        assert_eq!(Report::parse(&[0; 24]), None);
     }
 }

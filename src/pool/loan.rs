@@ -6,6 +6,8 @@ use super::stats::count;
 use super::stock::{REFILL_PAUSE, RETIRE_PAUSE, Stock, Stocked};
 use crate::call::{Child, Remainder, Spare};
 use crate::error::Error;
+#[cfg(feature = "metrics")]
+use crate::meters::{self, Level};
 use crate::object::Object;
 use crate::sys::poll::Deadline;
 use crate::transport::Outbox;
@@ -34,27 +36,30 @@ impl<R: Object + Send> Stock<R> {
             true => self.take_spare(&caller),
             false => None,
         };
-        let Stocked {
-            spare,
-            made_by,
-            answered,
-        } = match spare {
-            Some(spare) => {
+        #[cfg(feature = "metrics")]
+        let kind = spare.as_ref().map(|stocked| stocked.answered > 0);
+        let (spare, made_by, answered) = match spare {
+            Some(stocked) => {
                 count(&self.counters.hits);
-                spare
+                (stocked.spare, stocked.made_by, stocked.answered)
             }
             None => {
                 count(&self.counters.misses);
-                Stocked {
-                    spare: (self.start)(&self.options)?,
-                    made_by: caller,
-                    answered: 0,
-                }
+                ((self.start)(&self.options)?, caller, 0)
             }
         };
         if answered > 0 {
             count(&self.counters.reused);
         }
+        #[cfg(feature = "metrics")]
+        meters::pool_child(
+            self.function,
+            match kind {
+                None => "new",
+                Some(false) => "spare",
+                Some(true) => "reused",
+            },
+        );
         let (child, remainder) = spare.call(outbox, self.options.limits, number)?;
         let loan = Loan {
             made_by,
@@ -90,6 +95,8 @@ impl<R: Object + Send> Stock<R> {
             spare,
             made_by,
             answered,
+            #[cfg(feature = "metrics")]
+            _waiting: Level::pool_spare(self.function),
         };
         let mut state = self.lock();
         // Now that the lock keeps the thread from counting.

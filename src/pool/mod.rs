@@ -34,6 +34,8 @@ use crate::child::Call;
 use crate::confine::SandboxPolicy;
 use crate::error::Error;
 use crate::func::Func;
+#[cfg(feature = "metrics")]
+use crate::meters::CallMeter;
 use crate::object::{Limits, Object, Trust};
 use crate::sys::poll::Deadline;
 use crate::sys::random;
@@ -128,6 +130,8 @@ impl<A: Object, R: Object + Send> Drop for Inner<A, R> {
 #[derive(Debug)]
 pub struct PoolBuilder<A: Object, R: Object + Send> {
     start: Start<R>,
+    #[cfg(feature = "metrics")]
+    function: &'static str,
     options: Options,
     workers: usize,
     spares: usize,
@@ -145,6 +149,8 @@ impl<A: Object, R: Object + Send> Pool<A, R> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         PoolBuilder {
             start: Spare::start::<F>,
+            #[cfg(feature = "metrics")]
+            function: F::NAME,
             options: Options {
                 kill_on_drop: true,
                 ..Options::default()
@@ -214,7 +220,17 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
         {
             count(&counters.busy);
         }
-        Ok(result?)
+        self.noted(result)
+    }
+
+    /// Returns the place, or the error of a call that got none.
+    fn noted(&self, place: Result<Place, NoPlace>) -> Result<Place, Error> {
+        let place = place.map_err(Error::from);
+        #[cfg(feature = "metrics")]
+        if let Err(error) = &place {
+            CallMeter::begin(self.stock.function).fail(error);
+        }
+        place
     }
 
     /// Gives a call to a child.
@@ -236,6 +252,16 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
 
     /// Runs a call in the thread.
     fn run(&self, place: Place, arguments: A) -> Result<R, Error> {
+        #[cfg(feature = "metrics")]
+        let meter = CallMeter::begin(self.stock.function);
+        let result = self.try_run(arguments);
+        #[cfg(feature = "metrics")]
+        meter.end(&result);
+        drop(place);
+        result
+    }
+
+    fn try_run(&self, arguments: A) -> Result<R, Error> {
         let begun = Instant::now();
         let call = self.call(arguments)?;
         let mut tries = Tries::default();
@@ -251,7 +277,6 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
             }
         };
         self.note(begun, &result);
-        drop(place);
         result
     }
 
@@ -370,11 +395,16 @@ impl<A: Object, R: Object + Send> PoolBuilder<A, R> {
             self.reuse.answers(),
             self.workers,
             self.idle_time,
+            #[cfg(feature = "metrics")]
+            self.function,
         )?;
+        let queue = Queue::new(self.workers);
+        #[cfg(feature = "metrics")]
+        let queue = queue.measured_for(self.function);
         Ok(Pool {
             inner: Arc::new(Inner {
                 stock,
-                queue: Arc::new(Queue::new(self.workers)),
+                queue: Arc::new(queue),
                 workers: self.workers,
                 arguments: std::marker::PhantomData,
             }),

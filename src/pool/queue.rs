@@ -5,12 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
+#[cfg(feature = "metrics")]
+use crate::meters::{Level, WaitMeter};
 use crate::sys::poll::Deadline;
 
 /// The number of calls that run at once. A call that comes when all places are taken waits in line.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
+    #[cfg(feature = "metrics")]
+    function: &'static str,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,8 @@ pub(super) enum NoPlace {
 #[derive(Debug)]
 pub(super) struct Place {
     queue: Arc<Queue>,
+    #[cfg(feature = "metrics")]
+    _running: Level,
 }
 
 impl Queue {
@@ -59,7 +65,15 @@ impl Queue {
                 is_closed: false,
                 watchers: Vec::new(),
             }),
+            #[cfg(feature = "metrics")]
+            function: "",
         }
+    }
+
+    /// Measures its waits as those of a function.
+    #[cfg(feature = "metrics")]
+    pub(super) fn measured_for(self, function: &'static str) -> Self {
+        Self { function, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,9 +87,8 @@ impl Queue {
             () if state.is_closed => Err(NoPlace::Closed),
             () if state.taken < state.places && state.line.is_empty() => {
                 state.taken = state.taken.saturating_add(1);
-                Ok(Place {
-                    queue: Arc::clone(self),
-                })
+                drop(state);
+                Ok(Place::new(self))
             }
             () => Err(NoPlace::Busy),
         }
@@ -106,6 +119,8 @@ impl Queue {
         Wait {
             queue: Arc::clone(self),
             ticket: None,
+            #[cfg(feature = "metrics")]
+            meter: None,
         }
     }
 
@@ -168,6 +183,17 @@ impl Queue {
     }
 }
 
+impl Place {
+    /// A place that was taken.
+    fn new(queue: &Arc<Queue>) -> Self {
+        Self {
+            queue: Arc::clone(queue),
+            #[cfg(feature = "metrics")]
+            _running: Level::pool_running(queue.function),
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.queue.give_back();
@@ -192,6 +218,8 @@ impl Ticket {
 pub(super) struct Wait {
     queue: Arc<Queue>,
     ticket: Option<Arc<Ticket>>,
+    #[cfg(feature = "metrics")]
+    meter: Option<WaitMeter>,
 }
 
 impl Wait {
@@ -204,8 +232,7 @@ impl Wait {
             if state.taken < state.places && state.line.is_empty() {
                 state.taken = state.taken.saturating_add(1);
                 drop(state);
-                let queue = Arc::clone(&self.queue);
-                return Poll::Ready(Ok(Place { queue }));
+                return Poll::Ready(Ok(Place::new(&self.queue)));
             }
             let ticket = Arc::new(Ticket {
                 state: Mutex::new(TicketState::Waiting(context.waker().clone())),
@@ -213,6 +240,10 @@ impl Wait {
             state.line.push_back(Arc::clone(&ticket));
             drop(state);
             self.ticket = Some(ticket);
+            #[cfg(feature = "metrics")]
+            {
+                self.meter = Some(WaitMeter::begin(self.queue.function));
+            }
             return Poll::Pending;
         };
         let mut state = ticket.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,13 +252,13 @@ impl Wait {
                 waker.clone_from(context.waker());
                 return Poll::Pending;
             }
-            TicketState::Granted => Ok(Place {
-                queue: Arc::clone(&self.queue),
-            }),
+            TicketState::Granted => Ok(Place::new(&self.queue)),
             TicketState::Closed => Err(NoPlace::Closed),
         };
         drop(state);
         self.ticket = None;
+        #[cfg(feature = "metrics")]
+        drop(self.meter.take());
         Poll::Ready(result)
     }
 }

@@ -92,8 +92,8 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
                 self.queue.wait().await
             }
             result => result,
-        }?;
-        self.run_in::<W>(place, arguments).await
+        };
+        self.run_in::<W>(self.noted(place)?, arguments).await
     }
 
     /// Runs a call that has a place.
@@ -102,6 +102,16 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
         place: super::Place,
         arguments: A,
     ) -> Result<R, Error> {
+        #[cfg(feature = "metrics")]
+        let meter = crate::meters::CallMeter::begin(self.stock.function);
+        let result = self.try_run_in::<W>(arguments).await;
+        #[cfg(feature = "metrics")]
+        meter.end(&result);
+        drop(place);
+        result
+    }
+
+    async fn try_run_in<W: crate::runtime::Reactor>(&self, arguments: A) -> Result<R, Error> {
         let begun = std::time::Instant::now();
         let call = self.call(arguments)?;
         let mut tries = super::Tries::default();
@@ -112,7 +122,6 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
             }
         };
         self.note(begun, &result);
-        drop(place);
         result
     }
 

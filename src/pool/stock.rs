@@ -13,6 +13,8 @@ use crate::call::{Options, Spare};
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::events;
+#[cfg(feature = "metrics")]
+use crate::meters::Level;
 use crate::object::Object;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::timer::{self, Timer};
@@ -44,6 +46,8 @@ pub(super) struct Stock<R: Object> {
     /// Wakes the thread a little later.
     wake_later: Timer,
     pub(super) counters: Counters,
+    #[cfg(feature = "metrics")]
+    pub(super) function: &'static str,
 }
 
 #[derive(Debug)]
@@ -68,6 +72,9 @@ pub(super) struct Stocked<R: Object> {
     pub(super) made_by: Caller,
     /// How many calls it has answered.
     pub(super) answered: u32,
+    /// Counts it among those that wait.
+    #[cfg(feature = "metrics")]
+    pub(super) _waiting: Level,
 }
 
 /// How long after a spare was taken the next one is started, unless the call ends before, and how long after a child
@@ -94,6 +101,7 @@ impl<R: Object + Send> Stock<R> {
         answers: u32,
         workers: usize,
         idle_time: Duration,
+        #[cfg(feature = "metrics")] function: &'static str,
     ) -> Result<Arc<Self>, Error> {
         let failed = |step| move |source| Error::Launch { step, source };
         let wake = event::new().map_err(failed("create an event (eventfd)"))?;
@@ -107,6 +115,8 @@ impl<R: Object + Send> Stock<R> {
                 spare,
                 made_by,
                 answered: 0,
+                #[cfg(feature = "metrics")]
+                _waiting: Level::pool_spare(function),
             });
         }
         let stock = Arc::new(Self {
@@ -130,6 +140,8 @@ impl<R: Object + Send> Stock<R> {
             wake,
             wake_later: Timer::new().map_err(failed("create a timer (timerfd_create)"))?,
             counters: Counters::default(),
+            #[cfg(feature = "metrics")]
+            function,
         });
         let for_thread = Arc::clone(&stock);
         background::spawn("crossmist-pool", move || for_thread.look_after())
@@ -264,6 +276,8 @@ impl<R: Object + Send> Stock<R> {
                 spare,
                 made_by,
                 answered: 0,
+                #[cfg(feature = "metrics")]
+                _waiting: Level::pool_spare(self.function),
             });
         }
         for mut stocked in started {

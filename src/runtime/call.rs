@@ -5,6 +5,8 @@ use super::reactor::Reactor;
 use crate::call::Options;
 use crate::error::Error;
 use crate::func::Func;
+#[cfg(feature = "metrics")]
+use crate::meters::CallMeter;
 
 /// Calls `F` in a child and waits for its result.
 pub(crate) async fn run<F: Func, W: Reactor>(
@@ -33,6 +35,18 @@ pub(crate) async fn spawn<F: Func, W: Reactor>(
 /// confined child is only requested, if there is a keeper already. Arguments that do not fit the
 /// socket are sent while other tasks run.
 async fn launch<F: Func, W: Reactor>(
+    arguments: F::Args,
+    options: &Options,
+) -> Result<Child<F::Output, W>, Error> {
+    #[cfg(feature = "metrics")]
+    let meter = CallMeter::begin(F::NAME);
+    let child = begin::<F, W>(arguments, options).await;
+    #[cfg(feature = "metrics")]
+    let child = meter.follow(child, Child::measure_call);
+    child
+}
+
+async fn begin<F: Func, W: Reactor>(
     arguments: F::Args,
     options: &Options,
 ) -> Result<Child<F::Output, W>, Error> {

@@ -8,6 +8,8 @@ use crate::call::{KillHandle, time_to_end};
 use crate::channel::ChannelError;
 use crate::confine::ConfinementStatus;
 use crate::error::Error;
+#[cfg(feature = "metrics")]
+use crate::meters::CallMeter;
 use crate::object::Object;
 use crate::sys::poll::Deadline;
 use crate::sys::readiness::Held;
@@ -54,6 +56,11 @@ impl<T: Object, W: Reactor> Child<T, W> {
             child,
             failed: None,
         })
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(super) fn measure_call(&mut self, meter: CallMeter) {
+        self.child.measure_call(meter);
     }
 
     pub(super) fn watch(&self) {

@@ -30,6 +30,15 @@ pub(crate) enum Ended {
     Unknown,
 }
 
+/// What a process that has ended has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Consumption {
+    pub(crate) cpu_time: Duration,
+    /// The most memory that was resident at a time, in bytes. It counts from the last `fork`: what a program was
+    /// before it called `execve` counts as well.
+    pub(crate) memory: u64,
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,8 +56,8 @@ impl Process {
             .map(|ended| ended.unwrap_or(Ended::Unknown))
     }
 
-    /// Takes its status if it has ended, and its processor time.
-    pub(crate) fn try_wait_with_time(&self) -> io::Result<Option<(Ended, Duration)>> {
+    /// Takes its status if it has ended, and what it has used.
+    pub(crate) fn try_wait_with_usage(&self) -> io::Result<Option<(Ended, Consumption)>> {
         // SAFETY: all-zero is a valid `rusage`.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         let ended = self.wait_with(libc::WNOHANG, Some(&mut usage))?;
@@ -56,8 +65,12 @@ impl Process {
             let micros = time.tv_sec.saturating_mul(1_000_000);
             Duration::from_micros(micros.saturating_add(time.tv_usec).unsigned_abs())
         };
-        let time = time(usage.ru_utime) + time(usage.ru_stime);
-        Ok(ended.map(|ended| (ended, time)))
+        let consumption = Consumption {
+            cpu_time: time(usage.ru_utime) + time(usage.ru_stime),
+            // In kibibytes.
+            memory: usage.ru_maxrss.unsigned_abs().saturating_mul(1024),
+        };
+        Ok(ended.map(|ended| (ended, consumption)))
     }
 
     /// Takes its status if it has ended.

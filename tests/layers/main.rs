@@ -24,6 +24,7 @@ const ROOMS: &[&str] = &[
     "error",
     "confine",
     "events",
+    "meters",
     "executable",
     // The three processes of a call: who supervises, who runs the function, who calls it.
     "keeper",
@@ -92,6 +93,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "nix",
         &["sys/", "keeper/", "confine/", "object/blob.rs", "error/"],
     ),
+    ("metrics", &["meters.rs"]),
     ("postcard", &["object/serde"]),
     ("seccompiler", &["confine/", "sys/"]),
     ("serde", &["object/serde"]),

@@ -180,6 +180,11 @@ impl Drop for Running {
             if !self.kill_on_drop {
                 let _ = process.wait_until_started();
             }
+            // What it has used is known at its end.
+            #[cfg(feature = "metrics")]
+            if let Ok(None) = process.try_wait() {
+                reaper::adopt(Arc::clone(&self.process), Deadline::NEVER);
+            }
             return;
         }
         if let Ok(None) = process.try_wait() {

@@ -1,6 +1,8 @@
 //! The keepers of this process: a list of them, the choice of one for a call, and their end.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "metrics")]
+use std::collections::BTreeSet;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +19,8 @@ use crate::executable::Program;
 use crate::keeper::Kind;
 use crate::keeper::protocol::RETIRE;
 use crate::keeper::turn::Turn;
+#[cfg(feature = "metrics")]
+use crate::meters;
 use crate::sys::poll::{self, Deadline};
 use crate::sys::socket::{self, Wait};
 
@@ -27,6 +31,8 @@ static KEEPERS: Mutex<Keepers> = Mutex::new(Keepers {
     not_prepared: BTreeMap::new(),
     records: BTreeMap::new(),
     without_user_namespace: None,
+    #[cfg(feature = "metrics")]
+    started: BTreeSet::new(),
 });
 
 #[derive(Debug)]
@@ -41,6 +47,9 @@ struct Keepers {
     records: BTreeMap<usize, u64>,
     /// The process that couldn't have one in a user namespace.
     without_user_namespace: Option<u32>,
+    /// The kinds of which there has been one.
+    #[cfg(feature = "metrics")]
+    started: BTreeSet<Kind>,
 }
 
 #[derive(Clone, Debug)]
@@ -227,11 +236,17 @@ impl Keeper {
         let mut keepers = lock();
         keepers.not_prepared.remove(&kind);
         keepers.by_kind.insert(kind, Arc::clone(&keeper));
+        #[cfg(feature = "metrics")]
+        let is_restart = !keepers.started.insert(kind);
         drop(keepers);
         drop(starting);
         // A subscriber may call a function that needs the keeper.
         #[cfg(feature = "tracing")]
         events::keeper_started();
+        #[cfg(feature = "metrics")]
+        if is_restart {
+            meters::keeper_restarted();
+        }
         Ok(keeper)
     }
 

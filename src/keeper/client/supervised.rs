@@ -62,6 +62,7 @@ impl Outcome {
             ended,
             killed_for: None,
             cpu_time: 0,
+            memory: 0,
             stderr: Vec::new(),
         }))
     }

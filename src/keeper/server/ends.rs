@@ -12,7 +12,7 @@ use crate::confine::Group;
 use crate::sys::clock;
 use crate::sys::fork;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::process::{Ended, Process};
+use crate::sys::process::{Consumption, Ended, Process};
 
 /// How long the keeper continues after the program's end, to wait for its children.
 const BURIAL_TIME: Duration = Duration::from_secs(1);
@@ -42,22 +42,24 @@ impl Keeper {
                 return;
             }
         }
-        let (ended, cpu_time) = match entry.process.try_wait_with_time() {
+        let (ended, used) = match entry.process.try_wait_with_usage() {
             Ok(Some(status)) => status,
             Ok(None) => {
                 entry.is_pending = true;
                 self.children.insert(number, entry);
                 return;
             }
-            Err(_) => (Ended::Unknown, Duration::ZERO),
+            Err(_) => (Ended::Unknown, Consumption::default()),
         };
-        let cpu_time = u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX);
+        let cpu_time = u64::try_from(used.cpu_time.as_nanos()).unwrap_or(u64::MAX);
         // Killed from outside, the first process of a namespace says nothing more; so is the child then.
         let told = entry
             .ending
             .as_ref()
             .and_then(|ending| init::departure(ending.as_fd()));
-        let (ended, cpu_time) = told.unwrap_or((ended, cpu_time));
+        let (ended, cpu_time, memory) = told.map_or((ended, cpu_time, used.memory), |told| {
+            (told.ended, told.cpu_time, told.memory)
+        });
         // As above.
         self.epoll.remove(entry.reports.as_fd());
         if let Some(drain) = &entry.drain {
@@ -79,6 +81,7 @@ impl Keeper {
             ended,
             killed_for: entry.killed_for.or(out_of_memory.then_some(Cause::Memory)),
             cpu_time,
+            memory,
             // Sent from where it is: what is copied here is copied into every child from now on.
             stderr: Vec::new(),
         };
