@@ -24,12 +24,15 @@ const POLICIES: [&str; 5] = ["pure", "parser", "worker", "file-reader", "network
 /// How late a wait may end beside a hostile child, on a machine that has nothing else to do.
 const MOST: Duration = Duration::from_millis(50);
 
+/// How often each wait is measured.
+const TRIES: u32 = 25;
+
 /// How often a wait is measured again that was late. What others do on the machine passes; what a child can
 /// do stays.
 const ROUNDS: usize = 5;
 
 fn a_hostile_child_makes_nobody_late() {
-    let tries = support::repetitions(100);
+    let tries = support::repetitions(TRIES);
     println!(
         "how late a wait ended at worst in {tries} tries, in milliseconds, without the time for which no"
     );
