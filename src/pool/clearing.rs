@@ -1,6 +1,7 @@
 //! Ends the children of a pool that get no other call.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use super::leaving::Leaving;
@@ -8,6 +9,7 @@ use super::stats::count;
 use super::stock::{RETIRE_PAUSE, State, Stock, Stocked};
 use crate::call::Child;
 use crate::object::Object;
+use crate::sys::event;
 
 impl<R: Object> State<R> {
     /// Has the thread end a spare.
@@ -30,11 +32,13 @@ impl<R: Object + Send> Stock<R> {
         let mut state = self.lock();
         state.leaving.push(Leaving::new(child));
         self.wake_in(&mut state, RETIRE_PAUSE);
-        let too_many = state.leaving.len() > self.most_leaving;
+        let too_many = state.leaving.len().saturating_add(state.in_hand) > self.most_leaving;
         drop(state);
         if too_many {
             // The thread doesn't keep up.
             self.clear_away();
+            // It may have gone to sleep meanwhile, and not have seen these children.
+            event::set(self.wake.as_fd());
         }
     }
 
@@ -67,12 +71,16 @@ impl<R: Object + Send> Stock<R> {
             state.spares = waiting;
         }
         let mut leaving = std::mem::take(&mut state.leaving);
+        let taken = leaving.len();
+        let in_other_hands = state.in_hand;
+        state.in_hand = in_other_hands.saturating_add(taken);
         let useless = std::mem::take(&mut state.useless);
         drop(state);
         drop(useless);
         leaving.retain_mut(|leaving| !leaving.child.is_over(leaving.until));
         // Those that linger on purpose must not pile up: the oldest of them are killed.
-        let mut surplus = leaving.len().saturating_sub(self.most_leaving);
+        let most = self.most_leaving.saturating_sub(in_other_hands);
+        let mut surplus = leaving.len().saturating_sub(most);
         leaving.retain_mut(|leaving| {
             let is_surplus = surplus > 0 && leaving.may_exit;
             surplus -= usize::from(is_surplus);
@@ -83,7 +91,11 @@ impl<R: Object + Send> Stock<R> {
             leaving.may_exit = true;
         }
         let mut state = self.lock();
+        state.in_hand = state.in_hand.saturating_sub(taken);
         state.leaving.append(&mut leaving);
-        state.has_no_callers && state.leaving.is_empty() && state.spares.is_empty()
+        state.has_no_callers
+            && state.leaving.is_empty()
+            && state.spares.is_empty()
+            && state.in_hand == 0
     }
 }

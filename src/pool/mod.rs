@@ -167,11 +167,13 @@ impl<A: Object, R: Object + Send> Pool<A, R> {
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (running, waiting) = self.inner.queue.counts();
+        // First, so that a spare that is counted as dead is none of those that wait.
+        let counts = self.inner.stock.counters.stats();
         PoolStats {
             running,
             waiting,
             spares: self.inner.stock.len(),
-            ..self.inner.stock.counters.stats()
+            ..counts
         }
     }
 

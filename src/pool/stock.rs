@@ -42,7 +42,7 @@ pub(super) struct Stock<R: Object> {
     /// How many children may linger after their answer.
     pub(super) most_leaving: usize,
     state: Mutex<State<R>>,
-    wake: Arc<OwnedFd>,
+    pub(super) wake: Arc<OwnedFd>,
     /// Wakes the thread a little later.
     wake_later: Timer,
     pub(super) counters: Counters,
@@ -55,6 +55,8 @@ pub(super) struct State<R: Object> {
     pub(super) spares: VecDeque<Stocked<R>>,
     /// Children that have answered.
     pub(super) leaving: Vec<Leaving<R>>,
+    /// How many of them somebody is looking after at this moment, outside of the lock.
+    pub(super) in_hand: usize,
     /// Spares that have had no call and are of no use, to be dropped by the thread, since that can take a moment.
     pub(super) useless: Vec<Spare<R>>,
     /// When the spares are given up if nobody calls before.
@@ -131,6 +133,7 @@ impl<R: Object + Send> Stock<R> {
             state: Mutex::new(State {
                 spares,
                 leaving: Vec::new(),
+                in_hand: 0,
                 useless: Vec::new(),
                 idle_until: Deadline::after(idle_time),
                 wake_at: Deadline::NEVER,
@@ -245,9 +248,9 @@ impl<R: Object + Send> Stock<R> {
                     }
                 }
             }
-            let wake_at = match pause.is_zero() {
-                true => Deadline::NEVER,
-                false => try_again,
+            let wake_at = match missing > 0 && !pause.is_zero() {
+                true => try_again,
+                false => Deadline::NEVER,
             };
             self.sleep(wake_at);
         }

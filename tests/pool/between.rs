@@ -96,7 +96,8 @@ fn what_an_idle_child_sends_is_never_decoded() {
     // The control: what was asked is decoded.
     assert_eq!(DECODED.load(Ordering::SeqCst), 1);
     wait_until("the pool has given up the child", || {
-        std::thread::sleep(Duration::from_millis(300));
+        // By then the child has sent it, and no call is under way.
+        std::thread::sleep(Duration::from_secs(2));
         call(&pool, "counts").unwrap();
         pool.stats().died_idle > 0
     });
@@ -136,12 +137,15 @@ fn a_deadline_that_passes_with_the_answer_does_not_end_the_next_call() {
     let pool = { pool }.sandbox(&policy.unwrap()).reuse(Reuse::Always);
     let pool = pool.build().unwrap();
     let mut answered = 0;
-    for round in 0..600 {
+    let mut micros = 4_400_u64;
+    for _ in 0..600 {
         until_full(&pool, 1);
         // Around the deadline, whatever the way there and back takes.
-        if pool.run(4_400 + round).is_err() {
+        if pool.run(micros).is_err() {
+            micros = micros.saturating_sub(200);
             continue;
         }
+        micros += 7;
         answered += 1;
         let begun = Instant::now();
         if let Err(error) = pool.run(0) {
@@ -156,7 +160,7 @@ fn a_deadline_that_passes_with_the_answer_does_not_end_the_next_call() {
 
 /// Tells that it runs, and waits until it may answer.
 #[func(sandbox = "parser")]
-fn answers_on_time(mut told: Sender<()>, mut go: Receiver<()>) {
+pub(crate) fn answers_on_time(mut told: Sender<()>, mut go: Receiver<()>) {
     told.send(&()).unwrap();
     go.recv().unwrap();
 }
@@ -233,6 +237,30 @@ fn a_child_that_dies_after_a_long_call_is_replaced_before_the_next() {
     });
     assert_ne!(long_call(&pool), child);
     assert_eq!((pool.stats().hits, pool.stats().misses), (2, 0));
+}
+
+/// Whether spares could be started or not: nobody calls.
+fn an_idle_pool_takes_no_processor_time() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    let idle_time = Duration::from_millis(500);
+    let pool = Pool::of(answers_on_time).workers(1).spares(2);
+    let pool = pool.idle_time(idle_time).build().unwrap();
+    until_full(&pool, 2);
+    let spares = named(keeper(), "answers_on_time");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // Enough to wait for two descriptors, and not for another one.
+    setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+    spares.into_iter().for_each(|id| kill(id, Signal::SIGKILL));
+    wait_until("no spare could be started", || {
+        pool.stats().failed_starts > 0
+    });
+    std::thread::sleep(2 * idle_time);
+    let before = raw::processor_time();
+    std::thread::sleep(Duration::from_secs(1));
+    let took = raw::processor_time() - before;
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    assert!(took < Duration::from_millis(100), "{took:?}");
 }
 
 /// Prints something, and answers when it may.
@@ -336,6 +364,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_call_that_ends_after_the_pool_was_closed_leaves_no_child,
     a_child_is_idle_from_the_end_of_its_call_on,
     a_child_that_dies_after_a_long_call_is_replaced_before_the_next,
+    an_idle_pool_takes_no_processor_time,
     what_a_reused_child_printed_is_shown_when_it_is_given_up,
     what_a_surplus_child_printed_is_shown,
     the_child_of_a_cancelled_call_is_replaced_at_once,

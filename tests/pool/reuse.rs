@@ -205,7 +205,7 @@ fn counts_in_time() -> u32 {
 }
 
 fn the_deadline_of_a_call_is_not_that_of_the_next() {
-    let time = patience(Duration::from_millis(400));
+    let time = patience(Duration::from_secs(2));
     let pool = Pool::of(counts_in_time)
         .workers(1)
         .spares(1)
