@@ -16,8 +16,11 @@ use crate::sys::poll::{self, Deadline};
 use crate::sys::process;
 
 /// How long a caller waits until its text is written, so that it comes before what the caller
-/// prints next.
+/// prints next. That counts from when the thread writes, as the reader has no part in what comes before.
 const PRINT_WAIT: Duration = Duration::from_millis(200);
+
+/// How long a caller waits until the thread writes. Other threads may have the processor meanwhile.
+const START_WAIT: Duration = Duration::from_secs(2);
 
 /// How much may wait to be written.
 const WAITING_BYTES: usize = 256 << 10;
@@ -40,6 +43,8 @@ struct State {
     /// How many bytes have been accepted, and how many of them were written or given up.
     accepted: u64,
     done: u64,
+    /// The thread has taken text, and not written all of it.
+    is_writing: bool,
     /// A caller has waited in vain, and nothing was written since. Nobody waits any more.
     is_stuck: bool,
 }
@@ -134,6 +139,11 @@ impl Printer {
         let state = self.lock();
         let end = state.accepted;
         let is_unfinished = |state: &mut State| state.done < end && !state.is_stuck;
+        let has_not_begun = |state: &mut State| is_unfinished(state) && !state.is_writing;
+        let begun = self
+            .changed
+            .wait_timeout_while(state, START_WAIT, has_not_begun);
+        let (state, _) = begun.unwrap_or_else(PoisonError::into_inner);
         let waited = self
             .changed
             .wait_timeout_while(state, PRINT_WAIT, is_unfinished);
@@ -148,6 +158,8 @@ impl Printer {
             let state = self.changed.wait_while(state, is_idle);
             let mut state = state.unwrap_or_else(PoisonError::into_inner);
             let text = std::mem::take(&mut state.waiting);
+            state.is_writing = true;
+            self.changed.notify_all();
             drop(state);
             let mut left = text.as_slice();
             while !left.is_empty() {
@@ -160,6 +172,7 @@ impl Printer {
                 state.is_stuck = false;
                 self.changed.notify_all();
             }
+            self.lock().is_writing = false;
         }
     }
 }
