@@ -335,9 +335,9 @@ fn every_front_waits_for_descriptors_in_flight() {
     };
 
     crowd(&mut full);
-    let empty = emptier(emptied);
     let (mut tx, mut rx) = channel::<File>().unwrap();
     assert!(!tx.try_send(&file()).unwrap(), "there is room for one more");
+    let empty = emptier(emptied);
     tx.send(&file()).unwrap();
     rx.recv().unwrap().unwrap();
     emptied = empty.join().unwrap();

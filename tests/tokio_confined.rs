@@ -338,7 +338,8 @@ fn both_runtimes_run_in_full() {
 fn what_waits_in_a_runtime_ends_at_its_deadline() {
     block_on(async {
         let (_ours, theirs) = UnixStream::pair().unwrap();
-        let call = shout_unix.builder().deadline(Duration::from_millis(500));
+        let call = shout_unix.builder();
+        let call = call.deadline(support::patience(Duration::from_secs(2)));
         let result = call.run_tokio(theirs).await;
         assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
     });

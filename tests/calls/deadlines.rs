@@ -55,11 +55,13 @@ fn a_deadline_ends_an_endless_loop() {
 fn a_deadline_ends_a_stopped_child() {
     assert_deadline("stop");
     // Nor does it matter whether the answer is waited for at once.
-    let call = end.builder().deadline(Duration::from_millis(100));
-    let child = call.spawn("stop".to_owned(), 0).unwrap();
+    let time = patience(Duration::from_secs(2));
+    let begun = Instant::now();
+    let child = end.builder().deadline(time);
+    let child = child.spawn("stop".to_owned(), 0).unwrap();
     let id = child.id().unwrap();
     wait_until("it has stopped", || state(id) == Some('T'));
-    std::thread::sleep(Duration::from_millis(150));
+    std::thread::sleep(time.saturating_sub(begun.elapsed()) + Duration::from_millis(50));
     let result = within(Duration::from_secs(1), || child.join());
     assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
 }

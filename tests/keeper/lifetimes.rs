@@ -144,7 +144,7 @@ fn the_program_has_no_children() {
     assert_eq!(add.run(5, 7).unwrap(), 12);
     let result = sleep
         .builder()
-        .deadline(patience(Duration::from_millis(100)))
+        .deadline(patience(Duration::from_secs(2)))
         .run(stays());
     assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
 }

@@ -115,7 +115,7 @@ fn thousands_of_calls_leave_nothing() {
 fn deadlines_hold_while_all_threads_are_busy() {
     let child = sleep
         .builder()
-        .deadline(patience(Duration::from_millis(300)))
+        .deadline(patience(Duration::from_secs(2)))
         .spawn(stays())
         .unwrap();
     let id = child.id().unwrap();
