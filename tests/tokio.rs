@@ -532,7 +532,7 @@ async fn confined_functions_run_under_tokio() {
     }
     let late = confined_sleep
         .builder()
-        .deadline(patience(Duration::from_secs(2)))
+        .deadline(Duration::from_secs(2))
         .run_tokio(50_000)
         .await;
     assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
