@@ -1,0 +1,183 @@
+//! Code that is made or loaded at run time, and pools of threads.
+
+#![expect(unsafe_code, reason = "it makes and loads code")]
+
+use std::ffi::{CStr, CString};
+use std::path::PathBuf;
+use std::process::Command;
+
+use crossmist::{Error, SandboxPolicy, func};
+use rayon::prelude::*;
+
+use crate::support::Case;
+use crate::{denied, recipe};
+
+pub(crate) const CASES: &[Case] = cases![
+    a_jit_runs_what_it_has_written_and_never_writes_to_what_runs,
+    plugins_that_preload_has_loaded_are_used_without_any_grant,
+    plugins_that_are_loaded_late_come_from_their_folder_only,
+    a_pool_of_many_threads_has_as_many_as_the_policy_says needs Root,
+];
+
+/// Returns 42.
+#[cfg(target_arch = "x86_64")]
+const CODE: &[u8] = &[0xb8, 42, 0, 0, 0, 0xc3];
+#[cfg(target_arch = "aarch64")]
+const CODE: &[u8] = &[0x40, 0x05, 0x80, 0x52, 0xc0, 0x03, 0x5f, 0xd6];
+
+/// Writes a function, makes it executable by changing the protection from that to this, and calls it.
+fn compile_and_run(first: i32, then: i32) -> Result<i32, Option<i32>> {
+    let failed = || std::io::Error::last_os_error().raw_os_error();
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, placed by the kernel.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, first, flags, -1, 0) };
+    if at == libc::MAP_FAILED {
+        return Err(failed());
+    }
+    // SAFETY: the mapping is longer, and nothing else has its address.
+    unsafe { std::ptr::copy_nonoverlapping(CODE.as_ptr(), at.cast(), CODE.len()) };
+    // SAFETY: nothing else has the mapping's address.
+    if unsafe { libc::mprotect(at, 4096, then) } != 0 {
+        return Err(failed());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a barrier for instructions that were written.
+    unsafe {
+        std::arch::asm!("dsb ish", "ic ivau, {0}", "dsb ish", "isb", in(reg) at)
+    };
+    // SAFETY: the mapping begins with the code of such a function.
+    let function = unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> i32>(at) };
+    Ok(function())
+}
+
+#[func(sandbox = dynamic)]
+fn compiles(first: i32, then: i32) -> Result<i32, Option<i32>> {
+    compile_and_run(first, then)
+}
+
+fn a_jit_runs_what_it_has_written_and_never_writes_to_what_runs() {
+    const WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+    const RUN: i32 = libc::PROT_READ | libc::PROT_EXEC;
+    let policy = recipe("A JIT compiler");
+    assert_eq!(compiles.sandbox(&policy).run(WRITE, RUN).unwrap(), Ok(42));
+    // Both at once is denied; the control does it.
+    assert_eq!(compile_and_run(WRITE | RUN, WRITE | RUN), Ok(42));
+    let call = denied(compiles.sandbox(&policy).run(WRITE | RUN, WRITE | RUN));
+    assert!(
+        call.starts_with("mmap(") && call.contains("PROT_WRITE|PROT_EXEC"),
+        "{call}"
+    );
+    let call = denied(compiles.sandbox(&policy).run(WRITE, WRITE | RUN));
+    assert!(call.starts_with("mprotect("), "{call}");
+    // What it extends has no code of its own.
+    let parser = SandboxPolicy::builtin("parser").unwrap();
+    let call = denied(compiles.sandbox(&parser).run(WRITE, RUN));
+    assert!(call.starts_with("mprotect("), "{call}");
+}
+
+/// The folder of the plugin, known to a preload function as well, which takes no arguments.
+const PLUGINS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugins");
+
+/// Builds a plugin in C.
+fn build_plugin() {
+    std::fs::create_dir_all(PLUGINS).unwrap();
+    let source = PathBuf::from(PLUGINS).join("twice.c");
+    std::fs::write(&source, "int decode(int x) { return 2 * x; }\n").unwrap();
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    // Under another name first: the other case builds it as well.
+    let new = format!("{PLUGINS}/{}", std::process::id());
+    let mut command = Command::new(compiler);
+    let built = command.args(["-shared", "-fPIC", "-o", &new]).arg(source);
+    assert!(built.status().unwrap().success());
+    std::fs::rename(new, format!("{PLUGINS}/twice.so")).unwrap();
+}
+
+fn load() -> Result<*mut libc::c_void, String> {
+    let path = CString::new(format!("{PLUGINS}/twice.so")).unwrap();
+    // SAFETY: the plugin has no initializers.
+    let plugin = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+    if plugin.is_null() {
+        // SAFETY: after a failure, this is a C string.
+        let text = unsafe { CStr::from_ptr(libc::dlerror()) };
+        return Err(text.to_string_lossy().into_owned());
+    }
+    Ok(plugin)
+}
+
+/// As a library with plugins does it: loads the one that the input needs, and calls it.
+fn decode(input: i32) -> Result<i32, String> {
+    let plugin = load()?;
+    // SAFETY: the plugin is loaded.
+    let symbol = unsafe { libc::dlsym(plugin, c"decode".as_ptr()) };
+    assert!(!symbol.is_null());
+    // SAFETY: the plugin's function is one of these.
+    let function =
+        unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn(i32) -> i32>(symbol) };
+    Ok(function(input))
+}
+
+fn load_plugins() -> Result<(), String> {
+    load().map(|_| ())
+}
+
+#[func(sandbox = dynamic, preload = load_plugins)]
+fn decodes(input: i32) -> Result<i32, String> {
+    decode(input)
+}
+
+#[func(sandbox = dynamic)]
+fn decodes_unprepared(input: i32) -> Result<i32, String> {
+    decode(input)
+}
+
+fn plugins_that_preload_has_loaded_are_used_without_any_grant() {
+    build_plugin();
+    let policy = recipe("A C library with plugins");
+    assert_eq!(decodes.sandbox(&policy).run(21).unwrap(), Ok(42));
+    let unprepared = decodes_unprepared.sandbox(&policy).run(21).unwrap();
+    let text = unprepared.unwrap_err();
+    assert!(text.contains("Permission denied"), "{text}");
+    // The control.
+    assert_eq!(decode(21), Ok(42));
+}
+
+fn plugins_that_are_loaded_late_come_from_their_folder_only() {
+    build_plugin();
+    let policy = recipe("Plugins that are loaded late");
+    let run = |folder: &str| {
+        let builder = decodes_unprepared.sandbox(&policy);
+        builder.bind("plugins", folder).run(21).unwrap()
+    };
+    assert_eq!(run(PLUGINS), Ok(42));
+    let text = run("/usr/lib").unwrap_err();
+    assert!(text.contains("Permission denied"), "{text}");
+}
+
+/// Adds numbers on a pool, all of whose threads meet once, so that there are that many.
+#[func(sandbox = dynamic)]
+fn adds(threads: usize) -> Result<(u64, usize), String> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    let pool = pool.build().map_err(|error| error.to_string())?;
+    let places = pool.broadcast(|context| context.index());
+    let sum = pool.install(|| (1..=1_000_000_u64).into_par_iter().sum());
+    Ok((sum, places.len()))
+}
+
+fn a_pool_of_many_threads_has_as_many_as_the_policy_says() {
+    const MOST: usize = 64;
+    let policy = recipe("A thread pool on a large machine");
+    let sum = 500_000_500_000;
+    assert_eq!(adds.sandbox(&policy).run(MOST).unwrap(), Ok((sum, MOST)));
+    let refused = adds.sandbox(&policy).run(MOST + 1);
+    let text = match refused {
+        Ok(Err(text)) => text,
+        Err(error @ Error::Panicked(_)) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(text.contains("Resource temporarily unavailable"), "{text}");
+    // The control: it is the policy's limit, not the machine's.
+    let more = policy.narrow(&[]).unwrap();
+    assert_eq!(adds.sandbox(&more).run(MOST).unwrap(), Ok((sum, MOST)));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(MOST + 1);
+    assert_eq!(pool.build().unwrap().broadcast(|_| ()).len(), MOST + 1);
+}
