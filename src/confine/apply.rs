@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use crossmist_policy::Arch;
 use crossmist_policy::bpf::{self, BpfProgram};
 
 use super::namespaces::Origin;
@@ -115,6 +116,7 @@ pub(crate) fn apply(
         let setup = sigsys::Setup {
             death: bpf::DEATH,
             emulate: bpf::TRAP_EMULATE,
+            means: means(&fixed.filter),
             traced: bpf::TRAP_TRACED,
             head: DenialReport::head,
             tells_places: fixed.tells_places,
@@ -251,6 +253,23 @@ fn deny_write_execute(fixed: &StaticPlan) -> io::Result<bool> {
             Err(io::Error::from_raw_os_error(libc::EINVAL))
         }
         is_set => Ok(is_set),
+    }
+}
+
+/// Asks the filter what the handler of SIGSYS may do for a call that it answers.
+fn means(filter: &BpfProgram) -> sigsys::Means {
+    let allows = |number: libc::c_long, args: [i64; 6]| {
+        let arch = Arch::host()?;
+        let args = args.map(i64::cast_unsigned);
+        let call = bpf::interpret::Call::new(arch, u32::try_from(number).ok()?, args);
+        Some(bpf::interpret::answer(filter, &call) == bpf::Action::Allow)
+    };
+    let (prot, flags) = (libc::PROT_READ.into(), libc::MAP_PRIVATE.into());
+    sigsys::Means {
+        maps_files: allows(libc::SYS_mmap, [0, 1, prot, flags, 0, 0]) == Some(true),
+        writes: allows(libc::SYS_pwrite64, [0, 0, 1, 0, 0, 0]) == Some(true),
+        sets_non_blocking: allows(libc::SYS_ioctl, [0, libc::FIONBIO as i64, 0, 0, 0, 0])
+            == Some(true),
     }
 }
 

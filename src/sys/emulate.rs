@@ -34,26 +34,48 @@ impl Machine {
     }
 }
 
-/// Answers a call that isn't allowed in a harmless way, and returns what the kernel would.
+/// What the filter lets the handler do for a call that it answers.
+///
+/// A signal inside the handler takes more room than the stacks for signals have, so it makes no call that the
+/// filter may trap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Means {
+    /// Mapping a file privately, for reading.
+    pub(crate) maps_files: bool,
+    /// Writing at a place in a file, by which a file is lengthened.
+    pub(crate) writes: bool,
+    /// Making a descriptor non-blocking, by FIONBIO.
+    pub(crate) sets_non_blocking: bool,
+}
+
+/// Answers a call that isn't allowed in a harmless way, and returns what the kernel would. Returns `None` if the
+/// call that would answer it isn't allowed either.
 ///
 /// # Safety
 ///
 /// The number and the arguments must be those of a call that the interrupted code of this thread has made.
 /// So that code vouches for them: a call that is sound has addresses for what the kernel would read and
 /// write. An attacker's call does nothing here that it couldn't do by itself.
-pub(super) unsafe fn emulate(machine: &Machine, number: c_long, arguments: [u64; 6]) -> c_long {
-    match number {
+pub(super) unsafe fn emulate(
+    machine: &Machine,
+    means: Means,
+    number: c_long,
+    arguments: [u64; 6],
+) -> Option<c_long> {
+    Some(match number {
+        libc::SYS_mmap if !means.maps_files => return None,
+        libc::SYS_ftruncate if !means.writes => return None,
         // SAFETY: the caller vouches for the call.
         libc::SYS_mmap => unsafe { map_privately(arguments) },
         libc::SYS_ftruncate => lengthen(arguments),
-        libc::SYS_fcntl => set_flags(arguments),
+        libc::SYS_fcntl => set_flags(means, arguments),
         // SAFETY: as above.
         libc::SYS_sysinfo => unsafe { tell_of_memory(machine, arguments) },
         // SAFETY: as above.
         libc::SYS_uname => unsafe { tell_a_name(arguments) },
         // SAFETY: as above.
         _ => unsafe { stat_descriptor(arguments) },
-    }
+    })
 }
 
 /// Answers `sysinfo`: glibc's `qsort` asks how much memory there is, and doesn't look whether it was
@@ -169,7 +191,7 @@ fn lengthen([fd, length, ..]: [u64; 6]) -> c_long {
 ///
 /// F_SETFL replaces all flags, and a filter doesn't see which there are: a child could remove O_APPEND from a
 /// log that it was lent.
-fn set_flags([fd, _, flags, ..]: [u64; 6]) -> c_long {
+fn set_flags(means: Means, [fd, _, flags, ..]: [u64; 6]) -> c_long {
     const OTHERS: c_int = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
     let (fd, flags) = (fd as c_int, flags as c_int);
     // SAFETY: asks for the flags of a descriptor.
@@ -177,7 +199,7 @@ fn set_flags([fd, _, flags, ..]: [u64; 6]) -> c_long {
     if now == -1 {
         return -c_long::from(nix::Error::last_raw());
     }
-    if (now ^ flags) & OTHERS != 0 {
+    if (now ^ flags) & OTHERS != 0 || !means.sets_non_blocking {
         return -c_long::from(libc::EPERM);
     }
     let is_on = c_int::from(flags & libc::O_NONBLOCK != 0);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use libc::{c_int, c_long, c_void};
 
+pub(crate) use super::emulate::Means;
 use super::emulate::{Machine, emulate};
 use super::image::{self, Image};
 
@@ -21,6 +22,7 @@ pub(crate) struct Setup {
     pub(crate) death: u32,
     /// The value that the filter passes (`si_errno`) for a call that is to be answered harmlessly.
     pub(crate) emulate: u16,
+    pub(crate) means: Means,
     /// The bit of that value which says that the call is to be reported, and to fail with the error number in
     /// the other bits.
     pub(crate) traced: u16,
@@ -124,10 +126,13 @@ unsafe extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut 
         let before = nix::Error::last();
         let (number, arguments) = (c_long::from(denied.number), arguments(context));
         // SAFETY: these are the number and the arguments of the call that this thread has made.
-        let result = unsafe { emulate(machine, number, arguments) };
-        set_result(context, result);
+        let result = unsafe { emulate(machine, setup.means, number, arguments) };
         before.set();
-        return;
+        if let Some(result) = result {
+            set_result(context, result);
+            return;
+        }
+        // It is denied like any other.
     }
     if PROBING.load(Ordering::Relaxed) && c_long::from(denied.number) == libc::SYS_rt_sigprocmask {
         // The report comes first. The call was not made, here or on another thread.
