@@ -119,7 +119,7 @@
 //!   | a child process was ended for a system call that its policy denies | warn | `pid`, `function`, `policy`; as the child reports them `call`, `denied_by`, `at` |
 //!   | a child process was ended: it used up what its policy gives it | warn | `pid`, `function`, `policy`, `resource` |
 //!   | a child process was ended: the call was not done in time | warn | `pid`, `after_seconds` |
-//!   | the policy answered a child's call with an error number | debug | `function`, `policy`, `count`, `call`; if the environment variable `CROSSMIST_TRACE_DENIALS` is 1 |
+//!   | the policy answered a child's call with an error number | debug | `function`, `policy`, `count`, `call`; if the policy says `trace_denials = true`, or the environment variable `CROSSMIST_TRACE_DENIALS` is 1 |
 //!   | a child process could not be confined | warn | `pid`, `function`, `policy`, `reason` |
 //!   | the process that watches over confined children was killed, and the child process with it | warn | `pid` |
 //!   | the keeper was started | debug | |

@@ -1,4 +1,4 @@
-//! Calls that a policy answers with an error number: a program can ask to be told of them.
+//! Calls that a policy answers with an error number: a program or a policy can ask to be told of them.
 
 mod support;
 
@@ -13,6 +13,7 @@ fn main() {
     support::main(
         cases![
             nobody_is_told_unless_the_program_asks,
+            a_policy_can_ask_for_itself_alone,
             each_denied_call_is_told_once_with_its_count_and_its_cure,
             what_a_child_names_forges_no_line,
             a_child_gets_the_same_errors_whether_it_is_traced_or_not,
@@ -24,6 +25,7 @@ fn main() {
         ],
         cases![
             helper_opens,
+            helper_opens_traced,
             helper_forges,
             helper_answers,
             helper_threads,
@@ -75,6 +77,30 @@ fn nobody_is_told_unless_the_program_asks() {
     }
     // The control.
     assert_eq!(told(&output("helper_opens", Some("1"))).len(), 1);
+}
+
+#[func(sandbox = "parser", trace_denials = true)]
+fn open_traced(path: String) -> i32 {
+    let error = std::fs::File::open(path).unwrap_err();
+    error.raw_os_error().unwrap_or(0)
+}
+
+fn helper_opens_traced() {
+    let path = "/usr/share/fonts".to_owned();
+    assert_eq!(open_traced.run(path).unwrap(), libc::EACCES);
+    assert_eq!(open.run("/of/another".to_owned(), 1).unwrap(), libc::EACCES);
+}
+
+fn a_policy_can_ask_for_itself_alone() {
+    for value in [None, Some("0")] {
+        let told = told(&output("helper_opens_traced", value));
+        let [line] = told.as_slice() else {
+            panic!("{value:?}: {told:?}");
+        };
+        assert!(line.contains("traced_denials::open_traced`"), "{line}");
+    }
+    // The control: by the environment, all are told.
+    assert_eq!(told(&output("helper_opens_traced", Some("1"))).len(), 2);
 }
 
 fn each_denied_call_is_told_once_with_its_count_and_its_cure() {

@@ -89,6 +89,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting("process", "spec_allow", Switch(false), "false", "Whether the filter leaves speculation unmitigated (SECCOMP_FILTER_FLAG_SPEC_ALLOW)."),
     setting("process", "user", Choice(&["own", "same"]), "own", "Whether the child gets a user id of its own, if the program is root."),
     setting("process", "launch", Choice(&["exec", "fork"]), "fork", "`exec` gives the child a memory layout of its own, at the cost of an execve. `fork` shares the keeper's."),
+    setting("process", "trace_denials", Switch(true), "false", "Whether the program prints the calls that the policy has answered with an error number, each with the line that allows it. With the feature `tracing`, they are events as well. `CROSSMIST_TRACE_DENIALS=1` in the program's environment does the same for all policies. Such a call then takes longer, because a signal and a message report it. The other calls do not."),
     setting("scope", "signal", Choice(&["isolated", "open"]), "isolated", "Whether signals may leave the sandbox (Landlock ABI 6)."),
     setting("scope", "abstract_unix", Choice(&["isolated", "open"]), "isolated", "Whether abstract Unix sockets outside may be reached (Landlock ABI 6)."),
     setting("namespaces", "network", Choice(&["none", "if-possible", "shared"]), "shared", "`none` puts the child into a network namespace in which no interface is up: no address can be reached by any protocol. If the program has no right to create one, the call fails. With `if-possible`, the child runs without it, and the status says so."),

@@ -45,7 +45,7 @@ impl AnsweredCalls {
     /// [`Error::Malformed`] if none was asked for, or if it is one of too many.
     pub(crate) fn add(&mut self, report: DenialReport) -> Result<(), Error> {
         self.reports = self.reports.saturating_add(1);
-        if !trace::is_on() || self.reports > MOST_REPORTS {
+        if !trace::is_on_for(self.policy.compiled()) || self.reports > MOST_REPORTS {
             return Err(Error::Malformed(ProtocolError::Surplus));
         }
         let key = |report: &DenialReport| (report.denial.number, report.denial.errno);

@@ -22,7 +22,7 @@ use crate::source::Location;
 use crate::steps::SecondNet;
 
 /// The beginning of such bytes. Its last byte is the version of the form.
-const MAGIC: [u8; 8] = *b"xm-pol\0\x05";
+const MAGIC: [u8; 8] = *b"xm-pol\0\x06";
 
 /// Bytes that aren't a compiled policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ fields! {
     ChannelLimits { message_bytes message_fds messages nesting total_bytes }
     Environment { inherit set backtrace }
     Process {
-        stdin stdout stderr dumpable dies_with_parent deny_write_execute allow_speculation own_user fresh_image
+        stdin stdout stderr dumpable dies_with_parent deny_write_execute allow_speculation own_user fresh_image trace_denials
     }
     Namespaces { user network ipc mount pid network_can_be_shared }
     Provenance { call said }

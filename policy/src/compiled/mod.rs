@@ -230,6 +230,8 @@ pub struct Process {
     pub own_user: bool,
     /// Whether it gets an address space of its own layout, by exec instead of fork.
     pub fresh_image: bool,
+    /// Whether it reports the calls that it is answered with an error number.
+    pub trace_denials: bool,
 }
 
 /// A variable that can't be bound.
