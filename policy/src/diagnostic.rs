@@ -86,6 +86,8 @@ pub enum Code {
     ExpectationFailed,
     /// P091: an expectation that can't be read.
     BadExpectation,
+    /// P092: an allowance of advice that can't be read, or has no reason.
+    BadAllowance,
     /// C001: no description.
     NoDescription,
     /// C010: a call that only one architecture has.
@@ -112,6 +114,8 @@ pub enum Code {
     Unused,
     /// C051: a policy without expectations.
     NoExpectations,
+    /// C052: an allowance of advice that isn't given.
+    UnusedAllowance,
     /// C060: a function that names no policy that there is.
     UnknownSandbox,
 }
@@ -158,6 +162,7 @@ impl Code {
         Self::ReservedName,
         Self::ExpectationFailed,
         Self::BadExpectation,
+        Self::BadAllowance,
         Self::NoDescription,
         Self::OneArchitecture,
         Self::Unconditional,
@@ -171,6 +176,7 @@ impl Code {
         Self::UnreachablePort,
         Self::Unused,
         Self::NoExpectations,
+        Self::UnusedAllowance,
         Self::UnknownSandbox,
     ];
 
@@ -216,6 +222,7 @@ impl Code {
             Self::ReservedName => "P080",
             Self::ExpectationFailed => "P090",
             Self::BadExpectation => "P091",
+            Self::BadAllowance => "P092",
             Self::NoDescription => "C001",
             Self::OneArchitecture => "C010",
             Self::Unconditional => "C011",
@@ -229,6 +236,7 @@ impl Code {
             Self::UnreachablePort => "C041",
             Self::Unused => "C050",
             Self::NoExpectations => "C051",
+            Self::UnusedAllowance => "C052",
             Self::UnknownSandbox => "C060",
         }
     }
@@ -357,7 +365,7 @@ impl fmt::Display for Report {
 impl std::error::Error for Report {}
 
 /// A known name so close to `written` that it was probably meant.
-pub(crate) fn nearest(
+pub fn nearest(
     written: &str,
     known: impl IntoIterator<Item = &'static str>,
 ) -> Option<&'static str> {

@@ -61,7 +61,7 @@ impl Code {
             Self::UnknownGroup => (
                 "There is no group of this name.",
                 "[syscalls]\nallow = [\"@thread\"]",
-                "The groups are listed in `policies/REFERENCE.md` and by `explain`.",
+                "`cargo crossmist help groups` lists the groups, and `help @threads` shows one.",
             ),
             Self::SystemdGroup => (
                 "This is a group of systemd. It allows more than its name suggests, so there is no such group here.",
@@ -213,6 +213,11 @@ impl Code {
                 "[[expect]]\nsyscall = \"socket\"\nis = \"violation\"",
                 "Write `syscall = \"socket(AF_INET, SOCK_STREAM, 0)\"` and `is`, or `path` and `access`, or `probe`.",
             ),
+            Self::BadAllowance => (
+                "An `[[allow_lint]]` names no advice about policies, or gives no reason.",
+                "[[allow_lint]]\nlint = \"C021\"",
+                "Write `lint = \"C021\"` and `why = \"…\"`; `about = \"/srv\"` allows it for one path, call or entry alone. Mistakes (P001 to P092) can't be allowed.",
+            ),
             Self::NoDescription => (
                 "The policy does not say what it is for.",
                 "format = 1",
@@ -271,12 +276,17 @@ impl Code {
             Self::Unused => (
                 "No `sandbox = \"…\"` in the workspace names the policy, and no other policy extends it.",
                 "",
-                "Remove it. If the program chooses policies at run time, use `--allow C050`.",
+                "Remove it. If the program chooses it at run time, add `[[allow_lint]]` with `lint = \"C050\"` and `why`.",
             ),
             Self::NoExpectations => (
                 "The policy has no expectations. Write down what it must deny, so that it stays denied.",
                 "",
                 "Add a table such as `[[expect]]` with `syscall = \"socket(AF_INET, SOCK_STREAM, 0)\"` and `is = \"violation\"`.",
+            ),
+            Self::UnusedAllowance => (
+                "An `[[allow_lint]]` allows advice that isn't given any more.",
+                "[[allow_lint]]\nlint = \"C031\"\nwhy = \"its input is trusted\"",
+                "Remove the allowance, or correct what it is `about`.",
             ),
             Self::UnknownSandbox => (
                 "A `sandbox = \"…\"` in the sources names no policy.",

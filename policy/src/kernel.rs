@@ -6,6 +6,7 @@ use crate::compiled::Compiled;
 use crate::diagnostic::Code;
 use crate::file::LandlockWish;
 use crate::landlock::{Need, abi_of_kernel, kernel_of_abi};
+use crate::namespaces::{Namespace, Namespaces};
 use crate::policy::Policy;
 use crate::source::Problem;
 use crate::steps::{Release, SecondNet, Step, newest_of_the_wall};
@@ -64,6 +65,13 @@ pub enum Unenforceable {
     },
     /// The policy insists on a second net that the kernel doesn't have.
     SecondNet(Requirement),
+    /// The policy puts its child into a namespace of a kind that the kernel doesn't have.
+    Namespace {
+        /// The kernel's release.
+        release: Release,
+        /// The namespace.
+        namespace: Namespace,
+    },
     /// The kernel lacks a part of the wall.
     Wall {
         /// The kernel's release.
@@ -83,6 +91,16 @@ impl fmt::Display for Unenforceable {
                     f,
                     "this kernel doesn't have `{net}` ({asks_for}, {since}), on which {line} insists; \
                      take it out of `[kernel] require` to run without this second net"
+                )
+            }
+            Self::Namespace { release, namespace } => {
+                let (asks_for, since) = namespace
+                    .step()
+                    .map_or(("", *release), |step| (step.asks_for, step.since));
+                write!(
+                    f,
+                    "{release} can't do what `namespaces.{namespace}` asks for: {asks_for} needs {since}; \
+                     with \"if-possible\", the child runs without it there"
                 )
             }
             Self::Wall { release } => {
@@ -128,11 +146,21 @@ fn lacks_landlock(f: &mut fmt::Formatter<'_>, kernel_abi: u32, need: &Need) -> f
 impl std::error::Error for Unenforceable {}
 
 /// Whether a kernel has what is needed and what is insisted on.
-fn check(kernel: &Kernel, needs: &[Need], required: &[Requirement]) -> Result<(), Unenforceable> {
+fn check(
+    kernel: &Kernel,
+    needs: &[Need],
+    required: &[Requirement],
+    namespaces: &Namespaces,
+) -> Result<(), Unenforceable> {
     if let Some(release) = kernel.release
         && release < newest_of_the_wall().since
     {
         return Err(Unenforceable::Wall { release });
+    }
+    if let Some(release) = kernel.release
+        && let Some(namespace) = namespaces.newer_than(release)
+    {
+        return Err(Unenforceable::Namespace { release, namespace });
     }
     if let Some(need) = needs.iter().find(|need| need.abi > kernel.landlock_abi) {
         return Err(Unenforceable::Landlock {
@@ -164,7 +192,12 @@ impl Policy {
     ///
     /// Names what the kernel can't deny, and the line of the policy that needs it.
     pub fn check_kernel(&self, kernel: &Kernel) -> Result<(), Unenforceable> {
-        check(kernel, &self.all_needs(), &self.requirements())
+        check(
+            kernel,
+            &self.all_needs(),
+            &self.requirements(),
+            &self.namespaces(),
+        )
     }
 
     /// Returns the second nets that the policy uses if the kernel has them.
@@ -239,7 +272,7 @@ impl Compiled {
     ///
     /// Names what the kernel can't deny, and the line of the policy that needs it.
     pub fn check_kernel(&self, kernel: &Kernel) -> Result<(), Unenforceable> {
-        check(kernel, &self.needs, &self.required)
+        check(kernel, &self.needs, &self.required, &self.namespaces)
     }
 
     /// Returns whether the policy insists on a second net.

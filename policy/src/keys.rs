@@ -50,6 +50,8 @@ pub(crate) enum Shape {
     /// Names of second nets.
     SecondNets,
     Expectations,
+    /// Advice that isn't followed.
+    Allowances,
 }
 
 /// The tables, in the order of a file, with what they are about.
@@ -111,6 +113,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("", "expires", Shape::Date, "The date by which somebody should review the policy again. It is only a reminder."),
     key("", "variables", Shape::Variables, "Declarations. See below."),
     key("", "expect", Shape::Expectations, "The expected results of calls and paths, which are checked whenever the policy is compiled. Each names a `syscall`, a `path` with `access`, or a `probe`, and its result as `is`: `allowed`, `violation`, `killed`, `emulated`, or an error number."),
+    key("", "allow_lint", Shape::Allowances, "Advice of `check` that is not to be given for this file: its code as `lint`, the reason as `why`, and, if it is meant for one path, call or entry alone, that as `about`. `explain` shows these reasons. An allowance that nothing needs is itself advice (C052)."),
     key("filesystem", "read", Shape::Paths, "Files may be read, and directories listed."),
     key("filesystem", "write", Shape::Paths, "Files may be written and truncated."),
     key("filesystem", "create", Shape::Paths, "Files, directories and links may be created, renamed and removed."),

@@ -47,6 +47,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allowance;
 pub mod bpf;
 mod compiled;
 mod condition;
@@ -89,7 +90,7 @@ pub use compiled::{
     Ceiling, ChannelLimits, Compiled, DecodeError, Environment, Explanation, Limits, PathRule,
     PortRule, PortSet, Process, Provenance, Stdio, Unbound, VariableRule, WantedGroup,
 };
-pub use diagnostic::{Code, Diagnostic, Report, Severity};
+pub use diagnostic::{Code, Diagnostic, Report, Severity, nearest};
 pub use expect::{Expected, Subject};
 #[cfg(feature = "import")]
 pub use export::Exported;

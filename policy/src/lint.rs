@@ -26,7 +26,7 @@ pub(crate) fn is_broad(path: &str) -> bool {
 }
 
 impl Policy {
-    /// Returns advice about the policy's own file.
+    /// Returns advice about the policy's own file, apart from what the file allows by `[[allow_lint]]`.
     ///
     /// `inspect` looks at a path on the machine that the policy is for, and says what speaks against
     /// it; it is asked for paths without variables only.
@@ -99,10 +99,11 @@ impl Policy {
                 message.into(),
             );
         }
-        match problems.is_empty() {
+        let found = match problems.is_empty() {
             true => Vec::new(),
             false => self.sources.report(problems).diagnostics().to_vec(),
-        }
+        };
+        self.without_allowed(found)
     }
 
     fn about_limits(&self, say: &mut impl FnMut(Code, Place, String)) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::policy::Policy;
+use crate::steps::{Layer, Release, STEPS, Step};
 
 /// A namespace that a child can have for itself.
 ///
@@ -35,6 +36,13 @@ impl Namespace {
             Self::Mount => "mount",
             Self::Pid => "pid",
         }
+    }
+
+    /// Returns the step that creates it.
+    pub fn step(self) -> Option<&'static Step> {
+        STEPS
+            .iter()
+            .find(|step| step.layer == Layer::Namespace(self))
     }
 }
 
@@ -100,6 +108,15 @@ impl Namespaces {
             Namespace::Mount => self.mount,
             Namespace::Pid => self.pid,
         }
+    }
+
+    /// Returns a namespace without which no child runs, and which a release can't create.
+    pub(crate) fn newer_than(&self, release: Release) -> Option<Namespace> {
+        let is_newer = |step: &Step| step.since > release;
+        let mut own = Namespace::ALL
+            .into_iter()
+            .filter(|namespace| self.wish(*namespace) == Wish::Own);
+        own.find(|namespace| namespace.step().is_some_and(is_newer))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Plain data, which the tools draw as a table, as a page, or as JSON.
 
 use crate::bpf::Action;
+use crate::diagnostic::Code;
 use crate::file::Ports;
 use crate::landlock::{Need, release_of_abi};
 use crate::namespaces::Namespace;
@@ -40,6 +41,23 @@ pub struct Overview {
     pub settings: Vec<Setting>,
     /// The things that are not protected, or only barely.
     pub residual: Vec<Residual>,
+    /// The advice that the policy's own file allows.
+    pub allowed_lints: Vec<AllowedLint>,
+    /// The namespaces without which no child runs.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// Advice that is not given, by `[[allow_lint]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedLint {
+    /// Its code.
+    pub code: Code,
+    /// The path, call or entry that it is about; `None` for the whole file.
+    pub about: Option<String>,
+    /// The reason that the file gives.
+    pub why: String,
+    /// The line.
+    pub location: Location,
 }
 
 /// The part of the world that a grant is about.
@@ -157,6 +175,10 @@ impl Policy {
                 .collect(),
             settings: self.settings(),
             residual: self.residual(),
+            allowed_lints: self.allowed_lints(),
+            namespaces: (Namespace::ALL.into_iter())
+                .filter(|namespace| self.has_own(*namespace))
+                .collect(),
         }
     }
 
@@ -621,12 +643,18 @@ impl Overview {
     pub fn runs_on(&self) -> String {
         let insists = |(net, line): &(SecondNet, Option<String>)| line.as_ref().map(|_| *net);
         let insists = self.second_nets.iter().filter_map(insists);
-        let by_nets = insists.map(|net| net.step().since).max();
+        let by_nets = insists.map(|net| net.step().since);
+        let namespaces = self.namespaces.iter().map(|namespace| namespace.step());
+        let by_namespaces = namespaces.flatten().map(|step| step.since);
         let landlock = match self.required_abi {
             0 => oldest_kernel(),
             abi => release_of_abi(abi),
         };
-        let least = by_nets.map_or(landlock, |since| since.max(landlock));
+        let least = by_nets
+            .chain(by_namespaces)
+            .chain([landlock, oldest_kernel()])
+            .max();
+        let least = least.unwrap_or(landlock);
         match self.required_abi {
             0 => format!("{least} or newer, with or without Landlock"),
             abi => format!("{least} or newer, with Landlock ABI {abi}"),

@@ -7,7 +7,7 @@ use crate::compiled::Ceiling;
 use crate::condition::Condition;
 use crate::diagnostic::Report;
 use crate::file::{
-    Expectation, LandlockWish, OnViolation, PathGrant, PortGrant, Relaxation, Variable,
+    Allowance, Expectation, LandlockWish, OnViolation, PathGrant, PortGrant, Relaxation, Variable,
 };
 use crate::library::{BUILTIN, BuiltinOnly, Library, Text};
 use crate::resolve::{self, Ceilings, Grant, Rules};
@@ -44,6 +44,7 @@ pub struct Policy {
     /// The second nets that it insists on; without a place if the policy's user does.
     pub(crate) require: Vec<(SecondNet, Option<Place>)>,
     pub(crate) expectations: Vec<Expectation>,
+    pub(crate) allowances: Vec<Allowance>,
     /// The reasons that lines give for themselves.
     pub(crate) reasons: Vec<(Place, String)>,
     /// The policies that this one stays within: its own ceiling, and those of the policies that it

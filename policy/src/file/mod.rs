@@ -2,6 +2,7 @@
 //!
 //! The meaning of a value together with other files is the business of [`crate::resolve`].
 
+mod allowance;
 mod environment;
 mod expectation;
 mod filesystem;
@@ -9,6 +10,7 @@ mod known;
 mod network;
 mod syscalls;
 
+pub(crate) use allowance::{Allowance, can_be_allowed};
 pub(crate) use environment::{LandlockWish, RELAXATIONS, Relaxation, Variable, VariableKind};
 pub(crate) use expectation::{Expectation, Outcome, call as parse_call};
 pub use filesystem::kernel_tree;
@@ -52,6 +54,7 @@ pub(crate) struct File {
     pub(crate) relax: Vec<At<Relaxation>>,
     pub(crate) require: Vec<At<SecondNet>>,
     pub(crate) expectations: Vec<Expectation>,
+    pub(crate) allowances: Vec<Allowance>,
 }
 
 /// Reads one file. Whatever is wrong with it goes into the list, all at once.
@@ -138,6 +141,9 @@ fn read(reader: &mut Reader, table: &DeTable<'_>) -> File {
     }
     if let Some(node) = root.key("expect") {
         file.expectations = expectation::read(reader, node);
+    }
+    if let Some(node) = root.key("allow_lint") {
+        file.allowances = allowance::read(reader, node);
     }
     root.finish(reader);
     file

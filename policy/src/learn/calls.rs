@@ -61,6 +61,23 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
             {
                 leave("answered harmlessly: works without, most likely");
             }
+            _ if record.has_changed() == Some(false) => {
+                let creates = proposal.paths.contains_key("create");
+                let line = Line {
+                    text: format!("\"{}\"", call.name),
+                    evidence: format!("{}: it changed nothing", evidence(&[record])),
+                    expect: None,
+                };
+                match unchanged(record).filter(|_| !creates) {
+                    Some(errno) => {
+                        let lines = proposal.answers.entry(errno).or_default();
+                        if !lines.iter().any(|known| known.text == line.text) {
+                            lines.push(line);
+                        }
+                    }
+                    None => proposal.left_out.push(line),
+                }
+            }
             _ if is_dangerous(call, record, arch) => {
                 leave("DANGEROUS: it takes a reason, so write the line yourself if it has one");
             }
@@ -100,6 +117,18 @@ fn as_it_will_be_made(record: &Record) -> Record {
         record.arguments[1] = FIONBIO;
     }
     record
+}
+
+/// Returns the error number that a call which changed nothing got, as far as that can be told.
+fn unchanged(record: &Record) -> Option<&'static str> {
+    let makes = ["mkdir", "mknod", "symlink"]
+        .iter()
+        .any(|call| record.call.starts_with(call));
+    match (makes, record.exists) {
+        (true, true) => Some("EEXIST"),
+        (false, false) => Some("ENOENT"),
+        _ => None,
+    }
 }
 
 fn is_dangerous(call: &Syscall, record: &Record, arch: Arch) -> bool {

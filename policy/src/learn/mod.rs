@@ -8,6 +8,7 @@
 //! A recording covers what was run, and nothing else.
 
 mod calls;
+mod elsewhere;
 mod paths;
 
 use std::collections::BTreeMap;
@@ -32,8 +33,10 @@ pub struct Record {
     pub arguments: [u64; 6],
     /// The path that it names: absolute, links followed if it exists.
     pub path: Option<String>,
-    /// Whether there was something at that path.
+    /// Whether there was something at that path before.
     pub exists: bool,
+    /// The result, if the call has a path and it is known.
+    pub result: Option<Outcome>,
     /// The port that it connects to, sends to or binds.
     pub port: Option<u16>,
     /// Whether that is a port of UDP, and not of TCP.
@@ -44,7 +47,50 @@ pub struct Record {
     pub seen_at: Option<String>,
 }
 
+/// The result of a call that names a path, as far as it can be seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// There was nothing at the path, and is nothing.
+    NotThere,
+    /// There was something, and still is.
+    Found,
+    /// Something was there before, and is no more.
+    Removed,
+    /// Something is there that was not there before.
+    Created,
+}
+
+impl Outcome {
+    /// Returns the name that records use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotThere => "not there",
+            Self::Found => "found",
+            Self::Removed => "removed",
+            Self::Created => "created",
+        }
+    }
+
+    /// Finds an outcome by its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::NotThere, Self::Found, Self::Removed, Self::Created];
+        all.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+/// Whether a call can create or remove what its path names.
+pub fn can_change(call: &Syscall, arguments: &[u64; 6]) -> bool {
+    paths::changes(call.name) || paths::may_create(call.name, arguments)
+}
+
 impl Record {
+    /// Whether it has created or removed something. `None` if that isn't known, or if such a call doesn't.
+    fn has_changed(&self) -> Option<bool> {
+        let can = syscalls::find(&self.call).is_some_and(|call| can_change(call, &self.arguments));
+        let result = self.result.filter(|_| can);
+        result.map(|result| matches!(result, Outcome::Created | Outcome::Removed))
+    }
+
     /// The use of its port, if it has one.
     fn port_use(&self) -> PortUse {
         match (self.call.as_str(), self.is_udp) {
@@ -65,6 +111,8 @@ pub struct Learned {
     pub granted: usize,
     /// The calls that were seen and are not allowed, each with the reason.
     pub left_out: Vec<String>,
+    /// What can't be granted by a line, and what to do instead.
+    pub notes: Vec<String>,
     /// The same lines, to be added to a policy that there is.
     pub additions: Vec<Addition>,
     /// The `[[expect]]` tables that hold the policy to them, each without its heading.
@@ -74,7 +122,7 @@ pub struct Learned {
 /// A line to be added to a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addition {
-    /// The table, such as `filesystem`.
+    /// The table, such as `filesystem` or `syscalls.errno`.
     pub table: &'static str,
     /// The key in it, which has a list; in `limits`, a single value.
     pub key: &'static str,
@@ -158,12 +206,16 @@ struct Line {
 struct Proposal {
     /// Entries of `[syscalls] allow`.
     calls: Vec<Line>,
+    /// Entries of `[syscalls.errno]`, by the number's name.
+    answers: BTreeMap<&'static str, Vec<Line>>,
     /// Paths by the key that they stand under.
     paths: BTreeMap<&'static str, Vec<Line>>,
     ports: BTreeMap<&'static str, BTreeMap<u16, String>>,
     /// Keys of `[limits]`.
     limits: BTreeMap<&'static str, String>,
     left_out: Vec<Line>,
+    /// Advice about what can't be granted, in sentences.
+    notes: Vec<String>,
     expected: Vec<String>,
 }
 
@@ -186,6 +238,7 @@ pub fn learn(
     let mut proposal = Proposal::default();
     let rest = paths::take(&policy, &records, &mut proposal);
     calls::take(&policy, &rest, &mut proposal);
+    elsewhere::name_other_ways(&records, &mut proposal);
     let mut proposal = usable(library, base, proposal);
     let paths = proposal.paths.values().flatten();
     let expected = paths
@@ -202,6 +255,7 @@ pub fn learn(
         }
     }
     let granted = proposal.calls.len()
+        + proposal.answers.values().map(Vec::len).sum::<usize>()
         + proposal.paths.values().map(Vec::len).sum::<usize>()
         + proposal.ports.values().map(BTreeMap::len).sum::<usize>();
     let seen: u64 = records.iter().map(|record| record.count).sum();
@@ -211,6 +265,7 @@ pub fn learn(
         left_out: (proposal.left_out.iter())
             .map(|line| format!("{}: {}", line.text, line.evidence))
             .collect(),
+        notes: proposal.notes.clone(),
         additions: proposal.additions(),
         expected: proposal.expected,
     })
@@ -268,6 +323,7 @@ pub fn answered_softly(
         record.exists
             && path.is_some_and(|path| !paths::is_noise(path) && is_plain(path))
             && syscalls::find(&record.call).is_some_and(|call| !is_unknown(call))
+            && record.has_changed() != Some(false)
             && !happens(&policy, record)
     });
     let shown = found.map(|record| {
@@ -333,6 +389,7 @@ fn usable(library: &dyn Library, base: &str, proposal: Proposal) -> Proposal {
     let mut kept = Proposal {
         limits: proposal.limits,
         left_out: proposal.left_out,
+        notes: proposal.notes,
         ..Proposal::default()
     };
     for (key, lines) in proposal.paths {
@@ -363,6 +420,17 @@ fn usable(library: &dyn Library, base: &str, proposal: Proposal) -> Proposal {
             kept.leave_out(line.text, &line.evidence, &mistake);
         }
     }
+    for (errno, lines) in proposal.answers {
+        for line in lines {
+            kept.answers.entry(errno).or_default().push(line);
+            if let Some(mistake) = mistake(&kept)
+                && let Some(line) = kept.answers.entry(errno).or_default().pop()
+            {
+                kept.leave_out(line.text, &line.evidence, &mistake);
+            }
+        }
+    }
+    kept.answers.retain(|_, lines| !lines.is_empty());
     kept.paths.retain(|_, lines| !lines.is_empty());
     kept.ports.retain(|_, ports| !ports.is_empty());
     kept
@@ -386,9 +454,18 @@ impl Proposal {
         });
         let calls = self.calls.iter();
         let calls = calls.map(|line| add("syscalls", "allow", &line.text, &line.evidence));
+        let answers = self.answers.iter().flat_map(|(errno, lines)| {
+            let lines = lines.iter();
+            lines.map(|line| add("syscalls.errno", *errno, &line.text, &line.evidence))
+        });
         let limits = self.limits.iter();
         let limits = limits.map(|(key, value)| add("limits", *key, value, ""));
-        paths.chain(ports).chain(calls).chain(limits).collect()
+        paths
+            .chain(ports)
+            .chain(calls)
+            .chain(answers)
+            .chain(limits)
+            .collect()
     }
 
     fn leave_out(&mut self, text: String, evidence: &str, mistake: &str) {
@@ -417,6 +494,7 @@ fn merge(records: &[Record]) -> Vec<Record> {
         });
         known.count = known.count.saturating_add(record.count);
         known.exists |= record.exists;
+        known.result = known.result.max(record.result);
         if known.seen_at.is_none() {
             known.seen_at.clone_from(&record.seen_at);
         }
@@ -498,6 +576,12 @@ fn write(base: &str, proposal: &Proposal, runs: usize, seen: u64) -> String {
         text.push_str("\n[syscalls]\n");
         list(&mut text, "allow", &proposal.calls);
     }
+    if !proposal.answers.is_empty() {
+        text.push_str("\n[syscalls.errno]\n");
+        for (errno, lines) in &proposal.answers {
+            list(&mut text, errno, lines);
+        }
+    }
     if !proposal.limits.is_empty() {
         text.push_str("\n[limits]\n");
         for (key, value) in &proposal.limits {
@@ -507,6 +591,9 @@ fn write(base: &str, proposal: &Proposal, runs: usize, seen: u64) -> String {
     text.push_str("\n[[expect]]\nsyscall = \"execve(NULL, NULL, NULL)\"\nis = \"killed\"\n");
     for expect in &proposal.expected {
         let _ = write!(text, "\n[[expect]]\n{expect}");
+    }
+    for note in &proposal.notes {
+        let _ = writeln!(text, "\n# {note}");
     }
     if !proposal.left_out.is_empty() {
         text.push_str("\n# Seen, and left out:\n");

@@ -129,6 +129,8 @@ pub(super) fn take<'r>(
                     }
                 }
             }
+            // It gets the same answer without a grant.
+            call if changes(call) && record.has_changed() == Some(false) => rest.push(record),
             call if changes(call) => {
                 if let Some(folder) = record.path.as_deref().map(folder_of) {
                     wanted
@@ -213,16 +215,25 @@ pub(super) fn changes(call: &str) -> bool {
     CHANGES.contains(&call)
 }
 
+/// Whether a call opens a file that it creates if there is none.
+pub(super) fn may_create(call: &str, arguments: &[u64; 6]) -> bool {
+    ["open", "openat", "openat2", "creat"].contains(&call) && flags(call, arguments) & O_CREAT != 0
+}
+
+fn flags(call: &str, arguments: &[u64; 6]) -> u64 {
+    let at = usize::from(call.starts_with("openat")) + 1;
+    match call {
+        "creat" => O_CREAT | O_TRUNC | 1,
+        _ => arguments.get(at).copied().unwrap_or(0),
+    }
+}
+
 /// Under which keys a path has to stand to be opened so; none for what opens nothing.
 pub(super) fn keys(record: &Record) -> Vec<&'static str> {
     if !["open", "openat", "openat2", "creat"].contains(&record.call.as_str()) {
         return Vec::new();
     }
-    let at = usize::from(record.call.starts_with("openat")) + 1;
-    let flags = match record.call.as_str() {
-        "creat" => O_CREAT | O_TRUNC | 1,
-        _ => record.arguments.get(at).copied().unwrap_or(0),
-    };
+    let flags = flags(&record.call, &record.arguments);
     let mut keys = Vec::new();
     if flags & O_ACCMODE != 1 {
         keys.push("read");
@@ -230,7 +241,7 @@ pub(super) fn keys(record: &Record) -> Vec<&'static str> {
     if flags & O_ACCMODE != 0 || flags & (O_CREAT | O_TRUNC) != 0 {
         keys.push("write");
     }
-    if flags & O_CREAT != 0 && !record.exists {
+    if flags & O_CREAT != 0 && record.has_changed().unwrap_or(!record.exists) {
         keys.push("create");
     }
     keys
@@ -270,6 +281,10 @@ fn grants(
             leave(why);
         } else if key == "read" && records.iter().all(|record| !record.exists) {
             leave("tried, and not there");
+        } else if (records.iter())
+            .all(|record| !record.exists && record.has_changed() == Some(false))
+        {
+            leave("tried, and nothing was created");
         } else if key != "read" && in_kernel_tree && !harmless {
             leave("DANGEROUS: writing there reaches into the kernel's own trees");
         } else if NEVER_WHOLE.contains(&path) {

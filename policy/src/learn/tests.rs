@@ -9,6 +9,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
         arguments,
         path: path.map(str::to_owned),
         exists: true,
+        result: None,
         port: None,
         is_udp: false,
         count: 2,
@@ -158,6 +159,97 @@ fn paths_are_granted_with_care() {
 }
 
 #[test]
+fn what_changed_nothing_gets_the_same_answer_without_a_grant() {
+    let with = |call: &str, arguments, path, exists, result| Record {
+        exists,
+        result: Some(result),
+        ..record(call, arguments, Some(path))
+    };
+    let creates = [0, 0, 0o101, 0, 0, 0];
+    let seen = [
+        with("mkdir", [0; 6], "/srv/a", true, Outcome::Found),
+        with("mkdir", [0; 6], "/srv/b", true, Outcome::Found),
+        with("unlink", [0; 6], "/srv/a/x", false, Outcome::NotThere),
+        with("openat", creates, "/nowhere/x", false, Outcome::NotThere),
+    ];
+    let (tried, policy) = learned("parser", &seen);
+    for line in [
+        "[syscalls.errno]",
+        "EEXIST = [\n    \"mkdir\", # 2×, first at src/x.rs:7: it changed nothing",
+        "ENOENT = [\n    \"unlink\", #",
+        "(tried, and nothing was created)",
+    ] {
+        assert!(tried.toml.contains(line), "{line}:\n{}", tried.toml);
+    }
+    assert_eq!(tried.granted, 2, "{}", tried.toml);
+    assert!(policy.grants_of_path("/srv/a/x").is_empty());
+    // The control: the same calls, and they did change something.
+    let changed = [
+        with("mkdir", [0; 6], "/srv/a/new", false, Outcome::Created),
+        with("unlink", [0; 6], "/srv/b/x", true, Outcome::Removed),
+        with("openat", creates, "/srv/c/x", false, Outcome::Created),
+        with("unlink", [0; 6], "/srv/a/x", false, Outcome::NotThere),
+    ];
+    let (made, policy) = learned("parser", &changed);
+    let create = made.toml.split("create = [").nth(1).unwrap();
+    for folder in ["\"/srv/a\"", "\"/srv/b\"", "\"/srv/c\""] {
+        assert!(create.contains(folder), "{folder}: {}", made.toml);
+    }
+    assert!(!made.toml.contains("syscalls.errno"), "{}", made.toml);
+    assert!(!policy.grants_of_path("/srv/c/x").is_empty());
+}
+
+#[test]
+fn a_file_that_one_run_creates_and_the_next_finds_is_created() {
+    let creates = |exists, result| Record {
+        exists,
+        result: Some(result),
+        ..record("openat", [0, 0, 0o101, 0, 0, 0], Some("/srv/out/new"))
+    };
+    let seen = [
+        creates(false, Outcome::Created),
+        creates(true, Outcome::Found),
+    ];
+    let (learned, _) = learned("parser", &seen);
+    assert!(
+        learned.toml.contains("create = [\n    \"/srv/out\""),
+        "{}",
+        learned.toml
+    );
+}
+
+#[test]
+fn what_is_loaded_as_code_leads_to_the_road_that_works() {
+    let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
+    for (path, says) in [
+        ("/usr/lib/x86_64-linux-gnu/gconv/ISO8859-2.so", "preload"),
+        (
+            "/usr/lib/x86_64-linux-gnu/libnss_dns.so.2",
+            "in the program",
+        ),
+        ("/etc/nsswitch.conf", "in the program"),
+        ("/opt/app/plugins/jpeg.so", "preload"),
+    ] {
+        let (learned, _) = learned("parser", &[open(path)]);
+        let [note] = learned.notes.as_slice() else {
+            panic!("{path}: {:?}", learned.notes);
+        };
+        assert!(note.contains(says) && note.contains(path), "{note}");
+        assert!(
+            learned.toml.contains(&format!("# {note}")),
+            "{}",
+            learned.toml
+        );
+    }
+    assert!(
+        learned("parser", &[open("/etc/app.conf")])
+            .0
+            .notes
+            .is_empty()
+    );
+}
+
+#[test]
 fn what_is_dangerous_is_for_a_person_to_allow() {
     let seen = [
         record("ptrace", [0; 6], None),
@@ -223,17 +315,18 @@ proptest! {
     #[test]
     fn whatever_is_recorded_becomes_a_policy(
         records in proptest::collection::vec(
-            (0usize..700, any::<[u64; 6]>(), proptest::option::of(".{0,40}"), any::<bool>(), proptest::option::of(any::<u16>()), any::<bool>(), ".{0,20}"),
+            (0usize..700, any::<[u64; 6]>(), proptest::option::of(".{0,40}"), any::<bool>(), proptest::option::of(any::<u16>()), any::<bool>(), ".{0,20}", 0usize..4),
             0..12,
         ),
         small: bool,
     ) {
         let all = syscalls::all();
-        let records: Vec<_> = records.into_iter().map(|(call, arguments, path, exists, port, is_udp, from)| Record {
+        let records: Vec<_> = records.into_iter().map(|(call, arguments, path, exists, port, is_udp, from, count)| Record {
             call: all.get(call).map_or("nothing", |call| call.name).to_owned(),
             arguments: if small { arguments.map(|value| value % 70) } else { arguments },
             path: path.map(|path| format!("/{path}")),
             exists,
+            result: [None, Some(Outcome::NotThere), Some(Outcome::Found), Some(Outcome::Created)][count],
             port,
             is_udp,
             count: 1,

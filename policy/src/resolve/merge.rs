@@ -96,9 +96,12 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
         .clone()
         .find_map(|file| file.network_unconfined.clone());
     let root = family.members.last();
-    // A policy's expectations are about itself: one that extends it is there to differ.
+    // A policy's expectations and allowances are about itself: one that extends it is there to differ.
     let expectations = root
         .map(|member| member.file.expectations.clone())
+        .unwrap_or_default();
+    let allowances = root
+        .map(|member| member.file.allowances.clone())
         .unwrap_or_default();
     let name = root.map(|member| member.name.clone()).unwrap_or_default();
     let root_number = root.map_or(0, |member| member.number);
@@ -136,6 +139,7 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
         relax,
         require,
         expectations,
+        allowances,
         reasons: family
             .members
             .iter()

@@ -128,8 +128,9 @@ pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Ex
         reasons: _,
         watched: _,
         sources: _,
-        // The policy's own expectations and ceilings.
+        // The policy's own expectations, allowances of advice, and ceilings.
         expectations: _,
+        allowances: _,
         within: _,
         ceilings: _,
     } = policy;

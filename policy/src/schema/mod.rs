@@ -7,7 +7,8 @@ mod json;
 
 use json::Json;
 
-use crate::file::RELAXATIONS;
+use crate::diagnostic::Code;
+use crate::file::{RELAXATIONS, can_be_allowed};
 use crate::keys::{self, Shape, TABLES};
 use crate::landlock::FsRights;
 use crate::settings::{Kind, Setting};
@@ -220,6 +221,22 @@ fn shape(shape: Shape) -> Json {
         Shape::SecondNets => list(Json::one_of(
             SecondNet::ALL.into_iter().map(SecondNet::name),
         )),
+        Shape::Allowances => list(record(
+            &["lint", "why"],
+            [
+                (
+                    "lint",
+                    Json::one_of(
+                        Code::ALL
+                            .iter()
+                            .filter(|code| can_be_allowed(**code))
+                            .map(|code| code.as_str()),
+                    ),
+                ),
+                ("about", string()),
+                ("why", string()),
+            ],
+        )),
         Shape::Expectations => list(record(
             &["is"],
             [
@@ -419,6 +436,7 @@ fn words(shape: Shape) -> String {
             return format!("a list of {}", names.join(", "));
         }
         Shape::Expectations => "tables: `[[expect]]`",
+        Shape::Allowances => "tables: `[[allow_lint]]`",
     }
     .to_owned()
 }

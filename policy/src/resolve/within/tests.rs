@@ -167,6 +167,7 @@ const HARMLESS: &[&str] = &[
     ".extends",
     ".within",
     ".expires",
+    ".allow_lint",
     ".expect",
     // They have one value only.
     "network.udp",
