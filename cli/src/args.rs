@@ -342,6 +342,6 @@ pub(crate) struct Kernel {
 
 #[derive(Args, Debug)]
 pub(crate) struct Help {
-    /// A code or a command; `codes` lists all codes
+    /// A code, a command, a group or a system call; `codes` and `groups` list these
     pub(crate) about: Option<String>,
 }

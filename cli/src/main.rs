@@ -7,6 +7,7 @@ mod args;
 mod cargo;
 mod commands;
 mod merge;
+mod names;
 mod page;
 mod report;
 mod sources;

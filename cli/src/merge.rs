@@ -23,10 +23,13 @@ pub(crate) fn merge(text: &str, learned: &Learned) -> Result<Merged, String> {
         let Addition {
             table, key, value, ..
         } = addition;
-        let tables = document.entry(table).or_insert(Item::Table(Table::new()));
-        let place = tables
-            .as_table_mut()
-            .ok_or_else(|| format!("write `{table}` as a table of its own, `[{table}]`"))?;
+        let mut place = document.as_table_mut();
+        for part in table.split('.') {
+            let tables = place.entry(part).or_insert(Item::Table(Table::new()));
+            place = tables
+                .as_table_mut()
+                .ok_or_else(|| format!("write `{table}` as a table of its own, `[{table}]`"))?;
+        }
         let value: Value = value.parse().map_err(|error| format!("{error}"))?;
         if *table == "limits" {
             match place.get(key) {
@@ -111,6 +114,7 @@ mod tests {
             toml: String::new(),
             granted: additions.len(),
             left_out: Vec::new(),
+            notes: Vec::new(),
             additions: additions.collect(),
             expected: vec!["path = \"/etc/b\"\nis = \"allowed\"\n".to_owned()],
         }
@@ -131,6 +135,7 @@ mod tests {
                     "2×, first at src/x.rs:7",
                 ),
                 ("syscalls", "allow", "\"@poll\"", "1×"),
+                ("syscalls.errno", "EEXIST", "\"mkdir\"", "2×"),
                 ("limits", "threads", "16", ""),
                 ("limits", "file_size", "\"16MiB\"", ""),
             ]),
@@ -144,6 +149,7 @@ mod tests {
         for part in [
             "    # 2×, first at src/x.rs:7\n    \"/etc/b\",\n]",
             "[syscalls]\nallow = [\n    # 1×\n    \"@poll\",\n]",
+            "[syscalls.errno]\nEEXIST = [\n    # 2×\n    \"mkdir\",\n]",
             "file_size = \"16MiB\"",
             "[[expect]]\npath = \"/etc/b\"\nis = \"allowed\"",
         ] {

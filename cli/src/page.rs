@@ -3,21 +3,28 @@
 use crossmist_policy::Kernel;
 use crossmist_policy::bpf::Action;
 use crossmist_policy::landlock::kernel_of_abi;
-use crossmist_policy::overview::{Area, Overview};
+use crossmist_policy::overview::{Area, Grant, Overview};
 use crossmist_policy::steps::SecondNet;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#cf222e;--some:#bc4c00;--mid:#9a6700;--soft:#57606a}
 @media (prefers-color-scheme:dark){:root{--good:#3fb950;--bad:#f85149;--some:#f0883e;--mid:#d29922;--soft:#8b949e}}
-body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}
+*{box-sizing:border-box}
+body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}
 h1{margin-bottom:0}h2{margin-top:2rem;border-bottom:1px solid var(--line)}
-#calls td:first-child code{white-space:nowrap}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid var(--line)}
-code{font:13px/1.4 ui-monospace,monospace;overflow-wrap:anywhere}.soft{color:var(--soft)}
+table{border-collapse:collapse;width:100%}
+td{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid var(--line)}
+td:empty{padding:0}td:first-child{min-width:7rem}
+code{font:13px/1.4 ui-monospace,monospace}.soft{color:var(--soft)}
 .good{color:var(--good)}.bad{color:var(--bad)}.some{color:var(--some)}.mid{color:var(--mid)}
+.open{border-left:.3rem solid var(--bad);padding-left:.75rem}.open h2{margin-top:1rem}
 .bar{display:flex;height:1.4rem;border-radius:.3rem;overflow:hidden;margin:.5rem 0}.bar span{display:block}
 .bar .good{background:var(--good)}.bar .some{background:var(--some)}.bar .mid{background:var(--mid)}.bar .soft{background:var(--soft)}
 input{font:inherit;padding:.3rem .5rem;width:20rem;max-width:100%}
+@media (min-width:40.01rem){#calls td:first-child,.settings td:first-child{white-space:nowrap}}
+@media (max-width:40rem){body{margin-top:1rem}
+table,tbody,tr,td{display:block}tr{padding:.4rem 0;border-bottom:1px solid var(--line)}
+td{padding:0;border:0}td:empty{display:none}tr[hidden]{display:none}}
 ";
 
 /// Hides the rows that do not contain the typed text.
@@ -88,10 +95,17 @@ pub(crate) fn page(
     }
     rows(
         &mut body,
+        "",
         facts
             .iter()
             .map(|(name, value)| [(*name).to_owned(), value.clone()]),
     );
+    // A reviewer reads the weak points first.
+    body.push_str("<section class=open>\n");
+    body.push_str("<h2>Not protected</h2>\n<p>What an attacker inside may still do.</p>\n");
+    residual(&mut body, overview, true);
+    dangers(&mut body, overview);
+    body.push_str("</section>\n");
     for (area, title) in [
         (Area::Files, "Files"),
         (Area::Network, "Network"),
@@ -99,33 +113,13 @@ pub(crate) fn page(
     ] {
         body.push_str(&format!("<h2>{title}</h2>\n"));
         let grants = overview.grants.iter().filter(|grant| grant.area == area);
-        rows(
-            &mut body,
-            grants.map(|grant| {
-                let class = if grant.what == "denied" {
-                    "good"
-                } else {
-                    "some"
-                };
-                let place = grant
-                    .location
-                    .as_ref()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                [
-                    format!("<span class={class}>{}</span>", escaped(&grant.what)),
-                    format!("<code>{}</code>", escaped(&grant.subject)),
-                    escaped(&grant.layer),
-                    format!("<span class=soft>{}</span>", escaped(&place)),
-                    escaped(grant.why.as_deref().unwrap_or_default()),
-                ]
-            }),
-        );
+        rows(&mut body, "", grants.map(cells_of_grant));
     }
     calls(&mut body, overview);
     body.push_str("<h2>Limits and setup</h2>\n");
     rows(
         &mut body,
+        "settings",
         overview.settings.iter().map(|setting| {
             let place = setting
                 .location
@@ -139,28 +133,111 @@ pub(crate) fn page(
             ]
         }),
     );
-    body.push_str("<h2>Not protected</h2>\n<p>What an attacker inside may still do.</p>\n");
-    rows(
-        &mut body,
-        overview.residual.iter().map(|residual| {
-            let (class, word) = if residual.is_open {
-                ("bad", "open")
-            } else {
-                ("good", "closed")
-            };
-            [
-                format!("<span class={class}>{word}</span>"),
-                escaped(residual.what),
-                escaped(&residual.note),
-            ]
-        }),
-    );
+    if !overview.allowed_lints.is_empty() {
+        body.push_str("<h2>Advice not followed</h2>\n");
+        let allowed = overview.allowed_lints.iter();
+        rows(
+            &mut body,
+            "",
+            allowed.map(|allowed| {
+                let about = allowed.about.as_deref().unwrap_or("all of the file");
+                [
+                    allowed.code.to_string(),
+                    escaped(about),
+                    escaped(&allowed.why),
+                    format!(
+                        "<span class=soft>{}</span>",
+                        escaped(&allowed.location.to_string())
+                    ),
+                ]
+            }),
+        );
+    }
+    body.push_str("<h2>Closed</h2>\n<p>What an attacker inside may not do.</p>\n");
+    residual(&mut body, overview, false);
     format!(
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n\
          <meta name=viewport content=\"width=device-width\">\n\
          <title>Policy {}</title>\n<style>{STYLE}</style>\n{body}<script>{FILTER}</script>\n</html>\n",
         escaped(&overview.name)
     )
+}
+
+/// Lists what is open, or what is closed.
+fn residual(body: &mut String, overview: &Overview, is_open: bool) {
+    let listed = overview
+        .residual
+        .iter()
+        .filter(|residual| residual.is_open == is_open);
+    let (class, word) = match is_open {
+        true => ("bad", "open"),
+        false => ("good", "closed"),
+    };
+    rows(
+        body,
+        "",
+        listed.map(|residual| {
+            [
+                format!("<b class={class}>{word}</b>"),
+                escaped(residual.what),
+                escaped(&residual.note),
+            ]
+        }),
+    );
+}
+
+/// Lists the grants that need a reason: calls of dangerous groups, and layers that are off.
+fn dangers(body: &mut String, overview: &Overview) {
+    let unconfined = overview.grants.iter();
+    let unconfined = unconfined.filter(|grant| grant.layer == "nothing");
+    let unconfined: Vec<[String; 4]> = unconfined
+        .map(|grant| {
+            let [what, subject, _, place, why] = cells_of_grant(grant);
+            [what, subject, place, why]
+        })
+        .collect();
+    let calls = overview.calls.iter().flat_map(|call| {
+        let clauses = call.clauses.iter();
+        let given = clauses.filter(|clause| clause.answer == Action::Allow && clause.why.is_some());
+        given.map(|clause| {
+            let when = clause.condition.as_deref().unwrap_or("always");
+            [
+                format!("<code>{}</code>", call.name),
+                format!("<code>{}</code>", escaped(when)),
+                format!("<span class=soft>{}</span>", escaped(&clause.from)),
+                escaped(clause.why.as_deref().unwrap_or_default()),
+            ]
+        })
+    });
+    let all: Vec<_> = unconfined.into_iter().chain(calls).collect();
+    if !all.is_empty() {
+        body.push_str(
+            "<h2>Dangerous grants</h2>\n<p>With the reasons that the policy gives.</p>\n",
+        );
+        rows(body, "", all.into_iter());
+    }
+}
+
+fn cells_of_grant(grant: &Grant) -> [String; 5] {
+    let class = match grant.what.as_str() {
+        "denied" => "good",
+        _ => "some",
+    };
+    let place = grant
+        .location
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    [
+        format!("<span class={class}>{}</span>", escaped(&grant.what)),
+        format!("<code>{}</code>", escaped(&grant.subject)),
+        escaped(&grant.layer),
+        match place.as_str() {
+            "" => String::new(),
+            place => format!("<span class=soft>{}</span>", escaped(place)),
+        },
+        escaped(grant.why.as_deref().unwrap_or_default()),
+    ]
 }
 
 fn calls(body: &mut String, overview: &Overview) {
@@ -195,6 +272,7 @@ fn calls(body: &mut String, overview: &Overview) {
     );
     rows(
         body,
+        "",
         overview.calls.iter().map(|call| {
             let (class, word) = match call.allowed() {
                 Some(true) => ("some", "always".to_owned()),
@@ -233,12 +311,12 @@ fn calls(body: &mut String, overview: &Overview) {
     body.push_str("</div>\n");
 }
 
-fn rows<const N: usize>(body: &mut String, rows: impl Iterator<Item = [String; N]>) {
-    body.push_str("<table>\n");
+fn rows<const N: usize>(body: &mut String, class: &str, rows: impl Iterator<Item = [String; N]>) {
+    body.push_str(&format!("<table class=\"{class}\">\n"));
     for row in rows {
         body.push_str("<tr>");
         for cell in row {
-            body.push_str(&format!("<td>{cell}"));
+            body.push_str(&format!("<td>{cell}</td>"));
         }
         body.push('\n');
     }

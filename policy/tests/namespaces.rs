@@ -3,7 +3,9 @@
 use crossmist_policy::diff::{self, Direction};
 use crossmist_policy::namespaces::{Namespace, UserWish, Wish};
 use crossmist_policy::steps::{Layer, STEPS};
-use crossmist_policy::{BuiltinOnly, Code, Compiled, Folder, Library, Missing, Policy, Text};
+use crossmist_policy::{
+    BuiltinOnly, Code, Compiled, Folder, Kernel, Library, Missing, Policy, Text,
+};
 
 const NO_NETWORK: &str = "[namespaces]\nnetwork = 'none'\n";
 
@@ -175,4 +177,47 @@ fn a_port_that_cannot_be_reached_is_noticed() {
     // The samples are also read from the folder.
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/good");
     assert!(Policy::load(&Folder::new(folder), "namespaces").is_ok());
+}
+
+#[test]
+fn the_oldest_kernel_of_a_policy_has_all_its_steps() {
+    for (lines, runs_on, too_old) in [
+        ("", "Linux 5.11 or newer, with or without Landlock", "5.10"),
+        (
+            "[namespaces]\nmount = \"own\"\n",
+            "Linux 5.12 or newer, with or without Landlock",
+            "5.11",
+        ),
+        // It is older than what every policy needs.
+        (
+            "[namespaces]\npid = \"own\"\n",
+            "Linux 5.11 or newer, with or without Landlock",
+            "5.10",
+        ),
+        // The child runs without it.
+        (
+            "[namespaces]\nmount = \"if-possible\"\n",
+            "Linux 5.11 or newer, with or without Landlock",
+            "5.10",
+        ),
+        (
+            "[filesystem]\nread = [\"/usr\"]\n[namespaces]\nmount = \"own\"\n",
+            "Linux 5.13 or newer, with Landlock ABI 1",
+            "5.12",
+        ),
+    ] {
+        let text = format!("format = 1\nextends = [\"parser\"]\n{lines}");
+        let policy = Policy::from_toml(&BuiltinOnly, "text", &text)
+            .unwrap_or_else(|report| panic!("{report}"));
+        let overview = policy.overview();
+        assert_eq!(overview.runs_on(), runs_on, "{lines}");
+        let release = runs_on.trim_start_matches("Linux ");
+        let release = release.split(' ').next().unwrap_or_default();
+        let kernel = |release: &str| Kernel::of_release(release).unwrap_or_else(|| panic!());
+        assert!(policy.check_kernel(&kernel(release)).is_ok(), "{lines}");
+        let compiled = policy.compile().unwrap_or_else(|report| panic!("{report}"));
+        assert!(compiled.check_kernel(&kernel(release)).is_ok(), "{lines}");
+        assert!(compiled.check_kernel(&kernel(too_old)).is_err(), "{lines}");
+        assert!(policy.check_kernel(&kernel(too_old)).is_err(), "{lines}");
+    }
 }

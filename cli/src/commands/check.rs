@@ -158,6 +158,7 @@ fn uses(
             });
         }
     }
+    // Without packages, nobody can tell.
     for (folder, policies) in loaded.iter().filter(|_| has_packages) {
         let extended: BTreeSet<_> = policies
             .iter()
@@ -166,32 +167,10 @@ fn uses(
         for policy in policies {
             let name = policy.name();
             let is_used = used.contains(&(folder.clone(), name.to_owned()));
-            if is_used || extended.contains(name) || is_builtin(name) {
+            if is_builtin(name) {
                 continue;
             }
-            let own = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == name);
-            let path = policy.files().iter().find(own);
-            let text = path
-                .and_then(|path| std::fs::read_to_string(path).ok())
-                .unwrap_or_default();
-            let file = path.map(|path| {
-                path.strip_prefix(&here)
-                    .unwrap_or(path)
-                    .display()
-                    .to_string()
-            });
-            findings.push(Diagnostic {
-                code: Code::Unused,
-                file: file.unwrap_or_default(),
-                line: 1,
-                column: 1,
-                length: 1,
-                source_line: text.lines().next().unwrap_or_default().to_owned(),
-                message: format!("no function names the policy `{name}`, and none extends it"),
-                help: Some(
-                    "remove it, or `--allow C050` where policies are chosen at run time".to_owned(),
-                ),
-            });
+            findings.extend(policy.lint_use(is_used || extended.contains(name)));
         }
     }
     Ok(functions)

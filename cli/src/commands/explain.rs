@@ -14,7 +14,7 @@ use super::{Outcome, no_sarif, print, refused};
 use crate::args::{Arguments, Explain, Format};
 use crate::report::{BOLD, DIM, FINDINGS, GREEN, RED, YELLOW, paint};
 use crate::table::{Table, wrap};
-use crate::{page, workspace};
+use crate::{names, page, workspace};
 
 /// The width of lists of names.
 const WIDTH: usize = 72;
@@ -22,15 +22,7 @@ const WIDTH: usize = 72;
 pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
     no_sarif(arguments)?;
     if options.name.starts_with('@') {
-        let group = syscalls::groups::find(&options.name);
-        let known = syscalls::groups::all().iter().map(|group| group.name);
-        let group = group.ok_or_else(|| {
-            format!(
-                "there is no group `{}`; there are {}",
-                options.name,
-                known.collect::<Vec<_>>().join(", ")
-            )
-        })?;
+        let group = names::group(&options.name)?;
         print(&crossmist_policy::group_page(group));
         return Ok(ExitCode::SUCCESS);
     }
@@ -71,7 +63,7 @@ fn about_call(
     text: &str,
 ) -> Outcome {
     let name = text.split('(').next().unwrap_or(text).trim();
-    let call = syscalls::find(name).ok_or_else(|| format!("there is no system call `{name}`"))?;
+    let call = names::call(name)?;
     let row = policy.call(call);
     let mut answers = Vec::new();
     if text.contains('(') {
@@ -327,6 +319,20 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
         table.row([&setting.name, &setting.value, &place]);
     }
     text.push_str(&table.draw(2));
+    if !overview.allowed_lints.is_empty() {
+        text.push_str(&heading("ADVICE NOT FOLLOWED", "by `[[allow_lint]]`"));
+        let mut table = Table::default();
+        for allowed in &overview.allowed_lints {
+            let about = allowed.about.as_deref().unwrap_or("all of the file");
+            table.row([
+                allowed.code.as_str(),
+                about,
+                &allowed.why,
+                &allowed.location.to_string(),
+            ]);
+        }
+        text.push_str(&table.draw(2));
+    }
     text.push_str(&heading("CLOSED", "what an attacker inside may not do"));
     text.push_str(&residual(overview, false));
     text
@@ -488,6 +494,10 @@ fn object(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>) ->
         })).collect::<Vec<_>>(),
         "residual": overview.residual.iter().map(|residual| json!({
             "what": residual.what, "open": residual.is_open, "note": residual.note,
+        })).collect::<Vec<_>>(),
+        "allowed_lints": overview.allowed_lints.iter().map(|allowed| json!({
+            "lint": allowed.code.as_str(), "about": allowed.about, "why": allowed.why,
+            "location": allowed.location.to_string(),
         })).collect::<Vec<_>>(),
         "relaxed": overview.relaxed.iter().map(|(what, reason)| json!({ "what": what, "reason": reason })).collect::<Vec<_>>(),
     })

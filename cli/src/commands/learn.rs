@@ -153,6 +153,7 @@ fn add(
     for kept in &merged.kept {
         eprintln!("{}: {kept}", paint(YELLOW, "kept"));
     }
+    tell_notes(learned);
     for left_out in &learned.left_out {
         eprintln!("{}: {left_out}", paint(YELLOW, "left out"));
     }
@@ -185,7 +186,15 @@ fn say_what_goes(path: &Path, new: &str) {
     }
 }
 
+/// Says what can't be granted, and which road works.
+fn tell_notes(learned: &Learned) {
+    for note in &learned.notes {
+        eprintln!("{}: {note}", paint(YELLOW, "not by a policy"));
+    }
+}
+
 fn summary(learned: &Learned, base: &str) {
+    tell_notes(learned);
     eprintln!(
         "{} lines beyond {base}, {} things left out, which are at the end as comments",
         paint(BOLD, learned.granted),
@@ -438,6 +447,7 @@ fn record(value: &Value) -> Option<Found> {
         arguments,
         path: text("path"),
         exists: value["exists"].as_bool()?,
+        result: value["result"].as_str().and_then(learn::Outcome::from_name),
         port: value["port"]
             .as_u64()
             .and_then(|port| u16::try_from(port).ok()),

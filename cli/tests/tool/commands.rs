@@ -316,6 +316,10 @@ fn a_page_needs_nothing_but_a_browser() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+    // The weak points come first.
+    let at = |part: &str| page.find(part).unwrap_or_else(|| panic!("{part}"));
+    assert!(at("<h2>Not protected</h2>") < at("<h2>Files</h2>"));
+    assert!(at("<h2>System calls</h2>") < at("<h2>Closed</h2>"));
     // Nothing is fetched from anywhere.
     for part in ["http:", "https:", "src=", "<link", "@import", "url("] {
         assert!(!page.contains(part), "{part}");
@@ -507,6 +511,35 @@ fn completions_manual_codes_and_filters_are_written() {
         .ends(0)
         .says(&["P021 (error)", "replace"]);
     folder.run(&["help", "P999"]).ends(3);
+    folder
+        .run(&["help", "groups"])
+        .ends(0)
+        .says(&["@threads  for "]);
+    folder
+        .run(&["help", "@threads"])
+        .ends(0)
+        .says(&["## @threads", "| `futex`"]);
+    folder
+        .run(&["help", "epoll_wait"])
+        .ends(0)
+        .says(&["@poll allows `epoll_wait`", "--syscall epoll_wait"]);
+    for (wrong, near) in [
+        ("@thread", "did you mean `@threads`?"),
+        ("threads", "did you mean `@threads`?"),
+        ("epol_wait", "did you mean `epoll_wait`?"),
+        ("expl", "did you mean `explain`?"),
+        ("@nothing-near", "`cargo crossmist help groups` lists"),
+    ] {
+        folder.run(&["help", wrong]).ends(3).says(&[near]);
+    }
+    folder
+        .run(&["explain", "@thread"])
+        .ends(3)
+        .says(&["did you mean `@threads`?"]);
+    folder
+        .run(&["explain", "pure", "--syscall", "opennat"])
+        .ends(3)
+        .says(&["did you mean `openat`?"]);
     let all = folder.run(&["help", "codes"]);
     assert_eq!(
         all.ends(0).out().lines().count(),

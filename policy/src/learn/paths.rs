@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Line, Proposal, Record, evidence, is_plain};
+use super::{Line, Outcome, Proposal, Record, evidence, is_plain};
 use crate::file::KERNEL_TREES;
 use crate::policy::Policy;
 use crate::syscalls;
@@ -105,6 +105,7 @@ pub(super) fn take<'r>(
     let mut wanted = BTreeMap::<&'static str, BTreeMap<String, Vec<&Record>>>::new();
     let mut looked = Vec::new();
     let mut writes = false;
+    let made = made(records);
     for record in records {
         match record.call.as_str() {
             "open" | "openat" | "openat2" | "creat" => {
@@ -112,8 +113,8 @@ pub(super) fn take<'r>(
                 // A file that doesn't exist yet can't be granted, but its folder can.
                 let creates = keys.contains(&"create");
                 let path = record.path.as_deref().map(|path| match creates {
-                    true => folder_of(path),
-                    false => path,
+                    true => lasting(folder_of(path), &made),
+                    false => lasting(path, &made),
                 });
                 if keys.iter().any(|key| *key != "read") {
                     writes = true;
@@ -132,7 +133,8 @@ pub(super) fn take<'r>(
             // It gets the same answer without a grant.
             call if changes(call) && record.has_changed() == Some(false) => rest.push(record),
             call if changes(call) => {
-                if let Some(folder) = record.path.as_deref().map(folder_of) {
+                let folder = record.path.as_deref().map(folder_of);
+                if let Some(folder) = folder.map(|folder| lasting(folder, &made)) {
                     wanted
                         .entry("create")
                         .or_default()
@@ -183,6 +185,26 @@ fn folder_of(path: &str) -> &str {
         Some(("", _)) | None => "/",
         Some((folder, _)) => folder,
     }
+}
+
+/// Returns the paths that were created. They may not be there when the policy is used.
+fn made(records: &[Record]) -> BTreeSet<&str> {
+    let created = |record: &&Record| match record.result {
+        Some(result) => result == Outcome::Created,
+        None => record.call.starts_with("mkdir") && !record.exists,
+    };
+    let created = records.iter().filter(created);
+    created
+        .filter_map(|record| record.path.as_deref())
+        .collect()
+}
+
+/// Returns the innermost part of a path that was there before.
+fn lasting<'p>(mut path: &'p str, made: &BTreeSet<&str>) -> &'p str {
+    while path != "/" && made.contains(path) {
+        path = folder_of(path);
+    }
+    path
 }
 
 /// A path as a policy names it: programs write `//` where they put paths together.

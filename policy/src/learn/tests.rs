@@ -219,6 +219,38 @@ fn a_file_that_one_run_creates_and_the_next_finds_is_created() {
 }
 
 #[test]
+fn what_a_run_creates_is_not_granted_by_its_own_name() {
+    let with = |call: &str, flags, path, exists, result| Record {
+        exists,
+        result: Some(result),
+        ..record(call, [0, 0, flags, 0, 0, 0], Some(path))
+    };
+    let seen = [
+        with("mkdir", 0, "/srv/out/new", false, Outcome::Created),
+        with(
+            "openat",
+            0o1101,
+            "/srv/out/new/text",
+            false,
+            Outcome::Created,
+        ),
+        with("openat", 0, "/srv/out/new/text", true, Outcome::Found),
+        with("unlink", 0, "/srv/out/new/text", true, Outcome::Removed),
+        with("rmdir", 0, "/srv/out/new", true, Outcome::Removed),
+    ];
+    let (learned, policy) = learned("parser", &seen);
+    // It isn't there when the policy is used.
+    assert!(!learned.toml.contains("/srv/out/new"), "{}", learned.toml);
+    for key in ["read", "write", "create"] {
+        let line = format!("{key} = [\n    \"/srv/out\", #");
+        assert!(learned.toml.contains(&line), "{key}: {}", learned.toml);
+    }
+    for record in &seen {
+        assert!(happens(&policy, record), "{record:?}");
+    }
+}
+
+#[test]
 fn what_is_loaded_as_code_leads_to_the_road_that_works() {
     let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
     for (path, says) in [
