@@ -21,7 +21,7 @@ code{font:13px/1.4 ui-monospace,monospace}.soft{color:var(--soft)}
 .bar{display:flex;height:1.4rem;border-radius:.3rem;overflow:hidden;margin:.5rem 0}.bar span{display:block}
 .bar .good{background:var(--good)}.bar .some{background:var(--some)}.bar .mid{background:var(--mid)}.bar .soft{background:var(--soft)}
 input{font:inherit;padding:.3rem .5rem;width:20rem;max-width:100%}
-@media (min-width:40.01rem){#calls td:first-child,.settings td:first-child{white-space:nowrap}}
+@media (min-width:40.01rem){.open td:first-child{min-width:11rem}td>.soft:only-child{white-space:nowrap}#calls td:first-child,.settings td:first-child{white-space:nowrap}}
 @media (max-width:40rem){body{margin-top:1rem}
 table,tbody,tr,td{display:block}tr{padding:.4rem 0;border-bottom:1px solid var(--line)}
 td{padding:0;border:0}td:empty{display:none}tr[hidden]{display:none}}
@@ -65,33 +65,6 @@ pub(crate) fn page(
     ];
     if !overview.within.is_empty() {
         facts.push(("within", escaped(&overview.within.join(", "))));
-    }
-    for need in &overview.needs {
-        let since = kernel_of_abi(need.abi);
-        let what = format!(
-            "{} by Landlock ABI {} ({since}), because of {}",
-            need.what, need.abi, need.location
-        );
-        facts.push(("needs", escaped(&what)));
-    }
-    for (net, insists) in &overview.second_nets {
-        let step = net.step();
-        let word = match lacks.contains(net) {
-            true => "<b class=some>missing</b>",
-            false => "<b class=good>there</b>",
-        };
-        let insists = match insists {
-            Some(line) => format!(", required by {}", escaped(line)),
-            None => String::new(),
-        };
-        facts.push((
-            "second net",
-            format!(
-                "<code>{net}</code> ({}, {}){insists}: {word}",
-                escaped(step.asks_for),
-                step.since
-            ),
-        ));
     }
     rows(
         &mut body,
@@ -153,6 +126,43 @@ pub(crate) fn page(
             }),
         );
     }
+    let mut asked = Vec::new();
+    for need in &overview.needs {
+        let since = kernel_of_abi(need.abi);
+        let what = format!(
+            "{} by Landlock ABI {} ({since}), because of {}",
+            need.what, need.abi, need.location
+        );
+        asked.push(("needs", escaped(&what)));
+    }
+    for (net, insists) in &overview.second_nets {
+        let step = net.step();
+        let word = match lacks.contains(net) {
+            true => "<b class=some>missing</b>",
+            false => "<b class=good>there</b>",
+        };
+        let insists = match insists {
+            Some(line) => format!(", required by {}", escaped(line)),
+            None => String::new(),
+        };
+        asked.push((
+            "second net",
+            format!(
+                "<code>{net}</code> ({}, {}){insists}: {word}",
+                escaped(step.asks_for),
+                step.since
+            ),
+        ));
+    }
+    if !asked.is_empty() {
+        body.push_str("<h2>Asked of the kernel</h2>\n");
+        let asked = asked.iter();
+        rows(
+            &mut body,
+            "",
+            asked.map(|(name, value)| [(*name).to_owned(), value.clone()]),
+        );
+    }
     body.push_str("<h2>Closed</h2>\n<p>What an attacker inside may not do.</p>\n");
     residual(&mut body, overview, false);
     format!(
@@ -169,18 +179,17 @@ fn residual(body: &mut String, overview: &Overview, is_open: bool) {
         .residual
         .iter()
         .filter(|residual| residual.is_open == is_open);
-    let (class, word) = match is_open {
-        true => ("bad", "open"),
-        false => ("good", "closed"),
+    let class = match is_open {
+        true => "bad",
+        false => "good",
     };
     rows(
         body,
         "",
         listed.map(|residual| {
             [
-                format!("<b class={class}>{word}</b>"),
-                escaped(residual.what),
-                escaped(&residual.note),
+                format!("<b class={class}>{}</b>", escaped(residual.what)),
+                with_code(&residual.note),
             ]
         }),
     );
@@ -321,6 +330,17 @@ fn rows<const N: usize>(body: &mut String, class: &str, rows: impl Iterator<Item
         body.push('\n');
     }
     body.push_str("</table>\n");
+}
+
+/// Escapes a text for the page, and sets what stands between backticks as code.
+fn with_code(text: &str) -> String {
+    let parts = escaped(text);
+    let parts = parts.split('`').enumerate();
+    let parts = parts.map(|(at, part)| match at % 2 {
+        1 => format!("<code>{part}</code>"),
+        _ => part.to_owned(),
+    });
+    parts.collect()
 }
 
 /// Escapes a text for the page.
