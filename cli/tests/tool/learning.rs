@@ -20,8 +20,6 @@ static PARSERS: LazyLock<PathBuf> = LazyLock::new(|| {
             "crossmist-examples",
             "--example",
             "parsers",
-            "--example",
-            "folders",
         ])
         .env("RUSTFLAGS", "--cfg crossmist_learn")
         .env("CARGO_TARGET_DIR", workspace.join("target/crossmist-learn"))
@@ -251,60 +249,6 @@ fn what_a_person_wrote_is_added_to_and_the_result_is_verified() {
     learn(&["--add", "--verify"])
         .ends(1)
         .says(&["not verified: ", "fails now: ", "lseek("]);
-}
-
-#[test]
-fn what_is_created_is_granted_and_what_changes_nothing_is_answered() {
-    let folder = Folder::new("learn-folders");
-    let program = PARSERS.with_file_name("folders").display().to_string();
-    let place = folder.0.join("place");
-    std::fs::create_dir(&place).unwrap();
-    let place = std::fs::canonicalize(place).unwrap().display().to_string();
-    for (what, says) in [
-        ("makes", "some text"),
-        ("tries", "Err(AlreadyExists), Err(NotFound)"),
-    ] {
-        folder
-            .run(&["new", what, "--from", "parser", "--policies", "policies"])
-            .ends(0);
-        let command = [&program, "policies", what, what, &place];
-        // The control: the base denies it.
-        let ran = Command::new(&program)
-            .args(&command[1..])
-            .current_dir(&folder.0)
-            .output()
-            .unwrap();
-        assert!(!ran.status.success(), "{ran:?}");
-        let fixed = [
-            "learn",
-            what,
-            "--write",
-            "--verify",
-            "--policies",
-            "policies",
-            "--",
-        ];
-        folder
-            .run(&[&fixed[..], &command].concat())
-            .ends(0)
-            .says(&[says, "verified: it runs the same"]);
-    }
-    let text = |name: &str| std::fs::read_to_string(folder.0.join(name)).unwrap();
-    let makes = text("policies/makes.toml");
-    assert!(
-        makes.contains(&format!("create = [\n    \"{place}\", #")),
-        "{makes}"
-    );
-    assert!(makes.contains("folders.rs:"), "{makes}");
-    assert!(!makes.contains("inner"), "{makes}");
-    let tries = text("policies/tries.toml");
-    for part in [
-        "EEXIST = [\n    \"mkdir\", #",
-        "ENOENT = [\n    \"unlink\", #",
-    ] {
-        assert!(tries.contains(part), "{part}: {tries}");
-    }
-    assert!(!tries.contains("[filesystem]"), "{tries}");
 }
 
 #[test]
