@@ -12,12 +12,11 @@ use super::denials::AnsweredCalls;
 use super::options::Options;
 use super::process::StillRunning;
 use super::request_timer::RequestTimer;
-use super::stderr;
 use crate::child::Reply;
 use crate::confine::{ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
 use crate::error::{
-    ChildText, DeniedCall, Error, NamedPlace, Place, Resource, Step, Traffic, Unusable,
-    UnusableKind, Violation,
+    DeniedCall, Error, NamedPlace, Place, Resource, Step, Traffic, Unusable, UnusableKind,
+    Violation,
 };
 use crate::keeper::{self, Cause, Outcome, Piped, Request, StartMethod};
 use crate::object::{Limits, Object, Terms, carries};
@@ -405,39 +404,7 @@ impl Confined {
             claim,
         }
     }
-
-    /// Passes on what a child has written to a piped standard error or output, marked as the
-    /// child's text. `may_wait` says whether to wait a moment until it is printed.
-    pub(crate) fn show_stderr(&self, text: &[u8], process: u32, may_wait: bool) {
-        if text.is_empty() {
-            return;
-        }
-        let name = self.function.rsplit(':').next().unwrap_or(self.function);
-        let text = String::from_utf8_lossy(text);
-        // From the end, because each line gets a prefix, and a child may write nothing but line
-        // breaks.
-        let mut shown = Vec::new();
-        let mut length = 0usize;
-        for line in text.lines().rev() {
-            let line = ChildText::new(line.to_owned());
-            let line = format!("{name}[{process}]: {line}\n");
-            length = length.saturating_add(line.len());
-            if length > SHOWN_BYTES {
-                break;
-            }
-            shown.push(line);
-        }
-        shown.reverse();
-        let text = shown.concat();
-        match may_wait {
-            true => stderr::print(text.as_bytes()),
-            false => stderr::print_later(text.as_bytes()),
-        }
-    }
 }
-
-/// How much of a child's output is shown.
-const SHOWN_BYTES: usize = 72 << 10;
 
 /// Returns whether children are watched instead of confined.
 fn is_watched() -> bool {

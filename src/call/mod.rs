@@ -8,6 +8,7 @@ mod denials;
 mod options;
 #[cfg(crossmist_learn)]
 mod outcomes;
+mod output;
 mod process;
 mod processor;
 mod progress;

@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use super::output;
 use super::process::ChildProcess;
+use crate::keeper::Outcome;
 use crate::sys::background;
 use crate::sys::connection::Connection;
 use crate::sys::event;
@@ -31,6 +33,8 @@ enum Task {
     Watch,
     /// Kill it at its deadline, and take its status when it ends.
     Bury,
+    /// Show what it has printed, when it ends. It was killed.
+    ShowLastWords(&'static str),
     /// End the channels whose other ends it has, when it ends.
     EndChannels(Vec<Weak<Connection>>),
 }
@@ -77,6 +81,16 @@ pub(crate) fn watch(child: Arc<ChildProcess>, deadline: Deadline) {
         child,
         deadline,
         task: Task::Watch,
+        has_ended: false,
+    });
+}
+
+/// Shows what a child of the keeper has printed, once it has ended. It was killed.
+pub(crate) fn show_last_words(child: Arc<ChildProcess>, function: &'static str) {
+    take(Tracked {
+        child,
+        deadline: Deadline::NEVER,
+        task: Task::ShowLastWords(function),
         has_ended: false,
     });
 }
@@ -130,6 +144,20 @@ impl Tracked {
             // A child that cannot be waited for no longer belongs to this process.
             Task::Bury => matches!(process.try_wait(), Ok(None)),
             Task::Watch => !self.has_ended && !self.deadline.is_never(),
+            Task::ShowLastWords(function) => {
+                if !self.has_ended && !process.has_left() {
+                    return true;
+                }
+                if let Some(Outcome::Reported(report)) = process.parting() {
+                    output::show(
+                        function,
+                        &report.stderr,
+                        process.id().unwrap_or_default(),
+                        false,
+                    );
+                }
+                false
+            }
             Task::EndChannels(channels) => {
                 // A child can have many calls, and live longer than their channels.
                 channels.retain(|channel| channel.strong_count() > 0);
@@ -171,7 +199,7 @@ impl Reaper {
                 .iter()
                 .map(|child| match child.task {
                     // Somebody else has to report on it before its end.
-                    Task::EndChannels(_) => child.child.left_entry(),
+                    Task::EndChannels(_) | Task::ShowLastWords(_) => child.child.left_entry(),
                     _ => poll::entry(child.child.as_fd(), libc::POLLIN),
                 })
                 .chain(

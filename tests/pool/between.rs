@@ -271,7 +271,7 @@ fn prints(text: String) {
 
 /// Does something while the standard error of this process is a file, and returns what is found there once it has so
 /// many lines.
-fn printed(lines: usize, work: impl FnOnce()) -> String {
+pub(crate) fn printed(lines: usize, work: impl FnOnce()) -> String {
     let file = memfd_create(c"printed", MFdFlags::empty()).unwrap();
     let stderr = std::io::stderr();
     let before = stderr.as_fd().try_clone_to_owned().unwrap();

@@ -51,7 +51,7 @@ fn misbehave(how: String) -> String {
 }
 
 /// The message of an answer with a string.
-fn answer(text: &str) -> Vec<u8> {
+pub(crate) fn answer(text: &str) -> Vec<u8> {
     let mut body = vec![0];
     body.extend_from_slice(&u32::try_from(text.len()).unwrap().to_le_bytes());
     body.extend_from_slice(text.as_bytes());

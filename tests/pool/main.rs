@@ -6,6 +6,7 @@ mod support;
 mod between;
 mod calls;
 mod hostile;
+mod last_words;
 mod life;
 mod reuse;
 
@@ -16,6 +17,7 @@ fn main() {
             between::CASES,
             calls::CASES,
             hostile::CASES,
+            last_words::CASES,
             life::CASES,
             reuse::CASES,
         ]),

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::output;
 use super::super::process::StillRunning;
 use super::super::reaper;
 use super::{Answer, Progress, Running};
@@ -142,12 +143,24 @@ impl Running {
     /// Records that its status was taken, and passes on what it wrote to a piped standard error.
     fn close(&mut self) {
         self.is_over = true;
-        if let (Some(confined), Some(Outcome::Reported(departure))) =
-            (&self.confined, self.process.parting())
-        {
+        if let Some(Outcome::Reported(departure)) = self.process.parting() {
             // A child that has printed has started.
             let process = self.process.id().unwrap_or_default();
-            confined.show_stderr(&departure.stderr, process, self.may_wait);
+            output::show(self.function, &departure.stderr, process, self.may_wait);
+        }
+    }
+}
+
+impl Running {
+    /// Passes on what a child has printed that is given up. If it has not ended, that is left to the reaper, because
+    /// the keeper tells of it at the end.
+    fn show_last_words(&mut self) {
+        if !self.kill_on_drop || !self.process.is_supervised() {
+            return;
+        }
+        match self.process.has_ended() {
+            true => drop(self.take_status()),
+            false => reaper::show_last_words(Arc::clone(&self.process), self.function),
         }
     }
 }
@@ -161,6 +174,7 @@ impl Drop for Running {
         // It has ended, or belongs to another process: a forked copy of its parent does not kill
         // it.
         if matches!(process.try_wait(), Ok(Some(_))) {
+            self.show_last_words();
             return;
         }
         if self.kill_on_drop {
@@ -173,7 +187,9 @@ impl Drop for Running {
                 && !process.has_ended()
                 && poll::readable(process.as_fd(), patience).is_ok()
             {}
+            self.show_last_words();
         }
+        let process = &self.process;
         // The keeper reaps its own children, and enforces their deadlines. A child that it has not
         // started yet when the handle is gone must not be started.
         if process.is_supervised() {
