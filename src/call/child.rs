@@ -36,7 +36,7 @@ use crate::transport::{Interest, Outbox, Slots, Step, WaitFor};
 pub struct Child<T> {
     running: Option<Running>,
     said: Option<Said<T>>,
-    /// It has ended, and has not read its arguments, which were one packet.
+    /// Its call has failed, and it had not read its arguments then, if they were one packet.
     is_untouched: bool,
     /// Of the call, if nobody else measures it.
     #[cfg(feature = "metrics")]
@@ -367,6 +367,7 @@ impl<T: Object> Child<T> {
         }
         #[cfg(feature = "tracing")]
         let id = self.id();
+        self.is_untouched = self.running.as_ref().is_some_and(Running::left_unread);
         self.end_now();
         #[cfg(feature = "tracing")]
         events::failed(id, error);
@@ -414,7 +415,6 @@ impl<T> Child<T> {
     fn end_now(&mut self) {
         if let Some(running) = &mut self.running {
             running.kill_on_drop = true;
-            self.is_untouched = running.left_unread();
         }
         self.running = None;
     }

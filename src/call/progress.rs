@@ -21,7 +21,8 @@ use crate::object::{Limits, Object, Trust};
 use crate::sys::connection::Connection;
 use crate::sys::poll::Deadline;
 use crate::sys::process::Ended;
-use crate::sys::socket::Wait;
+use crate::sys::socket::{self, Wait};
+use crate::sys::stream;
 use crate::transport::{
     Arrival, CROWD_INTERVAL, Fault, Inbox, Interest, Outbox, Sent, Slots, Step, WaitFor,
 };
@@ -323,9 +324,14 @@ impl Running {
         self.has_ended
     }
 
-    /// Returns whether the child has left unread what it was sent last.
+    /// Returns whether the child has not read what it was sent last: it has ended, and the kernel has told of that; or
+    /// it is still there, as what it was sent is.
     pub(crate) fn left_unread(&self) -> bool {
+        let socket = self.socket.as_fd();
+        // In this order: if the child ends in this moment, the kernel tells of it before the packets go.
         self.inbox.was_reset()
+            || stream::unreceived(socket).is_ok_and(|bytes| bytes > 0)
+            || socket::take_error(socket).is_ok_and(|error| error == libc::ECONNRESET)
     }
 
     pub(crate) fn lower_limits(&mut self, limits: Limits) {

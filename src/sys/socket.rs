@@ -68,6 +68,12 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((above_standard(ours)?, above_standard(theirs)?))
 }
 
+/// Takes the error that is pending on a socket, such as ECONNRESET if the peer has closed it with something unread.
+pub(crate) fn take_error(socket: BorrowedFd<'_>) -> io::Result<i32> {
+    use nix::sys::socket::{getsockopt, sockopt};
+    Ok(getsockopt(&socket, sockopt::SocketError)?)
+}
+
 /// Moves a descriptor to a number other than those of standard input, output and error, in case the
 /// program has closed those.
 pub(crate) fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {

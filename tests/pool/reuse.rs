@@ -1,11 +1,14 @@
 //! Children that answer several calls: what one of these calls can do to the next, and what it cannot.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crossmist::{
-    Error, Pool, ProtocolError, Resource, Reuse, SandboxPolicy, UnsupportedKind, func,
+    DecodeError, Decoder, Encoder, Error, Object, Pool, ProtocolError, Resource, Reuse,
+    SandboxPolicy, Shape, UnsupportedKind, func,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::calls::until_full;
 use crate::cases;
@@ -67,6 +70,50 @@ fn work(time: Duration) {
     while Duration::from(clock.now().unwrap()) - begun < time {
         std::hint::black_box(begun);
     }
+}
+
+/// What the next call of a child gets that does not read it.
+struct Stays {
+    is_in_child: bool,
+}
+
+impl Object for Stays {
+    fn encode<'a>(&'a self, _: &mut Encoder<'a>) {}
+
+    fn decode(_: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { is_in_child: false })
+    }
+
+    fn describe(_: &mut Shape) {}
+}
+
+impl Drop for Stays {
+    /// Answers the next call with something that is no message, as soon as it comes, and does not read it.
+    fn drop(&mut self) {
+        if self.is_in_child {
+            let socket = raw::copy_of(raw::launch_socket());
+            let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            nix::poll::poll(&mut sockets, PollTimeout::NONE).unwrap();
+            raw::send(raw::launch_socket(), b"no message").unwrap();
+            never_return();
+        }
+    }
+}
+
+#[func(sandbox = "parser")]
+fn stays(is_in_child: bool) -> (u32, Stays) {
+    (std::process::id(), Stays { is_in_child })
+}
+
+fn a_call_that_a_taken_over_child_never_read_is_given_to_another_one() {
+    let pool = Pool::of(stays).workers(1).spares(1);
+    let pool = pool.reuse(Reuse::Always).build().unwrap();
+    let (hostile, _) = pool.run(true).unwrap();
+    // The call is given to the child that waits, which is this one.
+    let (next, _) = pool.run(false).unwrap();
+    assert_ne!(hostile, next);
+    let stats = pool.stats();
+    assert_eq!((stats.calls, stats.failed, stats.reused), (2, 0, 1));
 }
 
 /// A message of one packet.
@@ -327,6 +374,7 @@ fn children_of_several_processes_are_not_reused() {
 }
 
 pub(crate) const CASES: &[Case] = cases![
+    a_call_that_a_taken_over_child_never_read_is_given_to_another_one,
     children_of_several_processes_are_not_reused,
     what_a_call_leaves_behind_is_seen_by_the_next_only_in_a_reused_child,
     a_reused_child_whose_call_fails_is_replaced,
