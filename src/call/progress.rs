@@ -291,15 +291,20 @@ impl Running {
             (false, true) => Step::Continue,
             // The answer ends the wait, and so does the end of the process, because another holder of
             // its socket can delay the end of the channel.
-            (false, false) => Step::Wait(WaitFor {
-                socket: Some(Interest::Readable),
-                end: true,
-                until: until
-                    .min(self.deadline)
-                    .min(self.look_at())
-                    .min(self.process.start_by()),
-            }),
+            (false, false) => Step::Wait(self.answer_wait(until)),
         })
+    }
+
+    /// Returns what to wait for if nothing of the answer has arrived.
+    pub(super) fn answer_wait(&self, until: Deadline) -> WaitFor {
+        WaitFor {
+            socket: Some(Interest::Readable),
+            end: true,
+            until: until
+                .min(self.deadline)
+                .min(self.look_at())
+                .min(self.process.start_by()),
+        }
     }
 
     /// Finds the end of a child that has nothing more to say, unless `until` comes first.

@@ -29,12 +29,26 @@ pub(super) static SOCKET: OnceLock<OwnedFd> = OnceLock::new();
 /// The number of the call that is running, or 0 if calls have none.
 pub(super) static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Runs a function on its arguments and sends the answer.
-pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending {
+/// Goes through what [`enter`] does, as far as that is possible without arguments, so that a child that waits for
+/// its call has the pages that it needs. Each one that it first touches while the caller waits costs a microsecond or
+/// more.
+pub(crate) fn rehearse<F: Func>(limits: Limits) {
+    watch_panics(limits);
+    let reply = Reply::<F::Output>::BadArguments(ChildText::new(String::new()));
+    let _ = encode(&numbered(reply), limits).map(drop);
+    flush();
+}
+
+fn watch_panics(limits: Limits) {
     panic::watch(move |panic| {
         answer(&numbered(Reply::<()>::Panicked(panic)), limits);
         flush();
     });
+}
+
+/// Runs a function on its arguments and sends the answer.
+pub(crate) fn enter<F: Func>(arguments: Arguments<'_>, limits: Limits) -> Ending {
+    watch_panics(limits);
     let reply = numbered(
         match catch_unwind(AssertUnwindSafe(|| F::enter(arguments))) {
             Ok(Ok(value)) => Reply::Returned(value),
@@ -78,11 +92,14 @@ fn numbered<T>(reply: Reply<T>) -> Numbered<T> {
 
 /// Sends an answer, with its number if calls have one.
 fn send_numbered<T: Object>(answer: &Numbered<T>, limits: Limits) -> Result<bool, EncodeError> {
-    let mut outbox = match answer.number {
-        0 => Outbox::encode(&answer.reply, limits, Trust::Data)?,
-        _ => Outbox::encode(answer, limits, Trust::Data)?,
-    };
-    Ok(send(&mut outbox))
+    encode(answer, limits).map(|mut outbox| send(&mut outbox))
+}
+
+fn encode<T: Object>(answer: &Numbered<T>, limits: Limits) -> Result<Outbox<'_>, EncodeError> {
+    match answer.number {
+        0 => Outbox::encode(&answer.reply, limits, Trust::Data),
+        _ => Outbox::encode(answer, limits, Trust::Data),
+    }
 }
 
 /// Sends an answer, and returns whether somebody was there to receive it.

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::answer::{Ending, enter};
+use super::answer::{Ending, enter, rehearse};
 use crate::confine::Plan;
 use crate::func::{Arguments, Func};
 use crate::object::{Auto, DecodeError, Decoder, Encoder, Limits, Object, Shape};
@@ -16,6 +16,8 @@ pub(crate) struct EntryPoint {
     /// The function's path.
     pub(crate) name: &'static str,
     pub(crate) enter: fn(Arguments<'_>, Limits) -> Ending,
+    /// Prepares a child for that which waits for its arguments.
+    pub(crate) rehearse: fn(Limits),
 }
 
 /// The launch message: which function to run, how large the answer may be, how the child confines
@@ -31,6 +33,7 @@ impl<F: Func> Launch<F> {
     const ENTRY: &'static Entry = &Entry::new(EntryPoint {
         name: F::NAME,
         enter: enter::<F>,
+        rehearse: rehearse::<F>,
     });
 }
 

@@ -189,7 +189,16 @@ fn start(opened: Opened<'_>, socket: BorrowedFd<'_>, origin: Option<Origin>) -> 
     match (plan, origin) {
         (Some(plan), Some(origin)) => {
             panic::tell_stack(plan.tells_places());
-            if let Err(ending) = confine(plan, socket, &arguments, origin) {
+            let waits = calls != Calls::Launch;
+            // Before it is confined, since a policy may deny what that takes. If it fails, the call takes a little
+            // longer.
+            let _ = waits.then(transport::rehearse);
+            let rehearse = || {
+                if waits {
+                    (entry.rehearse)(limits);
+                }
+            };
+            if let Err(ending) = confine(plan, socket, &arguments, origin, rehearse) {
                 return ending as i32;
             }
         }
@@ -272,10 +281,13 @@ fn confine(
     socket: BorrowedFd<'_>,
     arguments: &Arguments<'_>,
     origin: Origin,
+    rehearse: impl FnOnce(),
 ) -> Result<(), Ending> {
     let (keep, received) = (arguments.descriptors(), arguments.bytes());
     let report = match confine::apply(plan, socket, &keep, origin, received) {
         Ok(applied) => {
+            // Before the program hears that it can call.
+            rehearse();
             #[cfg(crossmist_learn)]
             let applied = hand_over(applied);
             Reply::<()>::Confined(Box::new(applied.status))

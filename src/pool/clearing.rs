@@ -10,6 +10,7 @@ use super::stock::{RETIRE_PAUSE, State, Stock, Stocked};
 use crate::call::Child;
 use crate::object::Object;
 use crate::sys::event;
+use crate::sys::poll::Deadline;
 
 impl<R: Object> State<R> {
     /// Has the thread end a spare.
@@ -31,6 +32,11 @@ impl<R: Object + Send> Stock<R> {
         }
         let mut state = self.lock();
         state.leaving.push(Leaving::new(child));
+        let quiet_until = Deadline::after(RETIRE_PAUSE);
+        state.quiet_until = match state.quiet_until.has_passed() {
+            true => quiet_until,
+            false => state.quiet_until.min(quiet_until),
+        };
         self.wake_in(&mut state, RETIRE_PAUSE);
         let too_many = state.leaving.len().saturating_add(state.in_hand) > self.most_leaving;
         drop(state);

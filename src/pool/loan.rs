@@ -32,7 +32,8 @@ impl<R: Object + Send> Stock<R> {
         let caller = Caller::now()?;
         // Before it is missing among the spares.
         let lent = (self.answers > 1).then(|| self.lending.lend());
-        let spare = match self.is_in_this_process() {
+        let is_here = self.is_in_this_process();
+        let spare = match is_here {
             true => self.take_spare(&caller),
             false => None,
         };
@@ -45,6 +46,10 @@ impl<R: Object + Send> Stock<R> {
             }
             None => {
                 count(&self.counters.misses);
+                if is_here {
+                    // Starting one can take long, or fail.
+                    self.refill_in_time();
+                }
                 ((self.start)(&self.options)?, caller, 0)
             }
         };
@@ -60,7 +65,12 @@ impl<R: Object + Send> Stock<R> {
                 Some(true) => "reused",
             },
         );
-        let (child, remainder) = spare.call(outbox, self.options.limits, number)?;
+        let begun = spare.call(outbox, self.options.limits, number);
+        if is_here {
+            // Now that the child works.
+            self.refill_in_time();
+        }
+        let (child, remainder) = begun?;
         let loan = Loan {
             made_by,
             answered,

@@ -63,6 +63,8 @@ pub(super) struct State<R: Object> {
     pub(super) idle_until: Deadline,
     /// When the thread wakes up by itself.
     wake_at: Deadline,
+    /// No spare is started before, so that a short call is over first, and its caller has the answer.
+    pub(super) quiet_until: Deadline,
     pub(super) is_closed: bool,
     /// Nobody takes a spare or gives back a child any more.
     pub(super) has_no_callers: bool,
@@ -137,6 +139,7 @@ impl<R: Object + Send> Stock<R> {
                 useless: Vec::new(),
                 idle_until: Deadline::after(idle_time),
                 wake_at: Deadline::NEVER,
+                quiet_until: Deadline::after(Duration::ZERO),
                 is_closed: false,
                 has_no_callers: false,
             }),
@@ -177,12 +180,25 @@ impl<R: Object + Send> Stock<R> {
                 state.give_up(stocked);
             }
         }
-        // Otherwise it is enough that the end of the call does. A short call is to be over before the
-        // next spare is started, perhaps on the same processor.
-        if state.spares.len() <= self.wanted / 2 {
-            self.wake_in(&mut state, REFILL_PAUSE);
+        // A short call is to be over before the next spare is started, perhaps on the same processor. If few
+        // spares are left, further calls don't put that off.
+        if !self.is_low(&state) || state.quiet_until.has_passed() {
+            state.quiet_until = Deadline::after(REFILL_PAUSE);
         }
         found
+    }
+
+    /// Has the thread start spares even if the calls take long, if few are left. Otherwise the end of a call wakes
+    /// it.
+    pub(super) fn refill_in_time(&self) {
+        let mut state = self.lock();
+        if self.is_low(&state) {
+            self.wake_in(&mut state, REFILL_PAUSE);
+        }
+    }
+
+    fn is_low(&self, state: &State<R>) -> bool {
+        self.wanted > 0 && state.spares.len() <= self.wanted / 2
     }
 
     /// Has the thread wake up after a time at the latest.
@@ -230,8 +246,9 @@ impl<R: Object + Send> Stock<R> {
             if self.clear_away() {
                 return;
             }
-            let missing = self.missing();
-            if missing > 0 && (pause.is_zero() || try_again.has_passed()) {
+            let (missing, quiet_until) = self.missing();
+            let is_due = pause.is_zero() || try_again.has_passed();
+            if missing > 0 && is_due && quiet_until.has_passed() {
                 match self.fill(missing.min(BATCH)) {
                     Ok(()) => {
                         pause = Duration::ZERO;
@@ -248,18 +265,18 @@ impl<R: Object + Send> Stock<R> {
                     }
                 }
             }
-            let wake_at = match missing > 0 && !pause.is_zero() {
-                true => try_again,
-                false => Deadline::NEVER,
-            };
-            self.sleep(wake_at);
+            self.sleep(match missing {
+                0 => Deadline::NEVER,
+                _ if !pause.is_zero() && !try_again.has_passed() => try_again,
+                _ => quiet_until,
+            });
         }
     }
 
-    /// Returns how many spares to start.
-    fn missing(&self) -> usize {
+    /// Returns how many spares to start, and when.
+    fn missing(&self) -> (usize, Deadline) {
         let state = self.lock();
-        match state.is_closed || state.idle_until.has_passed() {
+        let missing = match state.is_closed || state.idle_until.has_passed() {
             true => 0,
             false => {
                 // Those that have a call come back.
@@ -267,7 +284,8 @@ impl<R: Object + Send> Stock<R> {
                 self.wanted
                     .saturating_sub(state.spares.len().saturating_add(lent))
             }
-        }
+        };
+        (missing, state.quiet_until)
     }
 
     fn fill(&self, missing: usize) -> Result<(), Error> {

@@ -35,14 +35,15 @@ const PACKET_BYTES: usize = 200 << 10;
 /// such as by how many processes wait for the socket. So the clock is checked after each packet.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// Sends a message to itself, so that copies of this process already have what the first message
-/// creates: buffers, the thread's list of destructors, and bound symbols.
+/// Sends a message to itself, so that this process, or copies of it, already have what the first message
+/// creates: buffers, the thread's list of destructors, bound symbols, and pages of the program that are mapped.
 pub(crate) fn rehearse() -> io::Result<()> {
     let (ours, theirs) = socket::pair()?;
     let limits = Limits::default();
     if let Ok(mut outbox) = Outbox::encode(&(), limits, Trust::Data) {
         outbox.send(ours.as_fd(), Deadline::NEVER)?;
-        let (theirs, read) = (theirs.as_fd(), |_: Message<'_>| ());
+        let theirs = theirs.as_fd();
+        let read = |message: Message<'_>| message.decode::<()>(limits, Trust::Data);
         let _ = Inbox::default().receive(theirs, &limits, Trust::Data, Deadline::NEVER, read);
     }
     Ok(())

@@ -21,9 +21,14 @@ impl<T: Object> Child<T> {
         let Some(running) = &mut self.running else {
             return false;
         };
+        let socket = poll::entry(running.socket.as_fd(), libc::POLLIN);
+        let mut entries = [socket, running.process.end_entry()];
         let now = Deadline::after(Duration::ZERO);
-        let said = poll::readable(running.socket.as_fd(), now);
-        !running.note_end() && said.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        match poll::poll(&mut entries, now) {
+            Err(error) => error.kind() == io::ErrorKind::TimedOut,
+            // What tells of its end can be ready for another reason.
+            Ok(()) => entries[0].revents == 0 && !running.note_end(),
+        }
     }
 
     pub(in crate::call) fn set_deadline(&mut self, deadline: Deadline, time: Duration) {
@@ -114,6 +119,10 @@ impl<T: Object> Child<T> {
 
     /// Waits for the result, and not for the end of a child that has given one.
     pub(crate) fn result(&mut self) -> Result<T, Error> {
+        // It was given the call a moment ago. To look first would find nothing.
+        if let Some(running) = &self.running {
+            self.wait(running.answer_wait(Deadline::NEVER))?;
+        }
         loop {
             match self.next_result() {
                 Step::Done(result) => return result,
