@@ -17,6 +17,9 @@ pub trait Func: Object + Copy {
     /// Whether each call is given a policy of its own.
     const DYNAMIC: bool = false;
 
+    /// Whether memory is shared with its children, for long values.
+    const BULK: bool = false;
+
     /// Returns the sandbox of the child, if the attribute names a policy.
     #[must_use]
     fn sandbox() -> Option<&'static Sandbox> {

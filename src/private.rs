@@ -1,5 +1,6 @@
 //! The items that code written by the macros uses. Not public: it can change at any time.
 
+use crate::call::Options;
 pub use crate::callback::{FnMutReference, FnOnceReference, FnReference};
 pub use crate::callback::{
     Rebuild, Referent, decode_dyn, decode_dyn_auto, encode_dyn, encode_dyn_auto,
@@ -29,16 +30,16 @@ pub fn describe_code(shape: &mut Shape) {
 }
 
 pub fn run<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
-    crate::call::run::<F>(arguments, &Default::default())
+    crate::call::run::<F>(arguments, &Options::of::<F>())
 }
 
 pub fn spawn<F: Func>(_: F, arguments: F::Args) -> Result<Child<F::Output>, Error> {
-    crate::call::spawn::<F>(arguments, &Default::default())
+    crate::call::spawn::<F>(arguments, &Options::of::<F>())
 }
 
 #[cfg(feature = "tokio")]
 pub async fn run_tokio<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
-    crate::runtime::run::<F, crate::tokio::Tokio>(arguments, Default::default()).await
+    crate::runtime::run::<F, crate::tokio::Tokio>(arguments, Options::of::<F>()).await
 }
 
 #[cfg(feature = "tokio")]
@@ -46,7 +47,7 @@ pub async fn spawn_tokio<F: Func>(
     _: F,
     arguments: F::Args,
 ) -> Result<crate::tokio::Child<F::Output>, Error> {
-    crate::runtime::spawn::<F, crate::tokio::Tokio>(arguments, Default::default()).await
+    crate::runtime::spawn::<F, crate::tokio::Tokio>(arguments, Options::of::<F>()).await
 }
 
 /// Runs the future of an `async fn` with `#[func(smol)]`.
@@ -57,7 +58,7 @@ pub fn block_on_smol<T>(future: impl Future<Output = T>) -> T {
 
 #[cfg(feature = "smol")]
 pub async fn run_smol<F: Func>(_: F, arguments: F::Args) -> Result<F::Output, Error> {
-    crate::runtime::run::<F, crate::smol::Smol>(arguments, Default::default()).await
+    crate::runtime::run::<F, crate::smol::Smol>(arguments, Options::of::<F>()).await
 }
 
 #[cfg(feature = "smol")]
@@ -65,7 +66,7 @@ pub async fn spawn_smol<F: Func>(
     _: F,
     arguments: F::Args,
 ) -> Result<crate::smol::Child<F::Output>, Error> {
-    crate::runtime::spawn::<F, crate::smol::Smol>(arguments, Default::default()).await
+    crate::runtime::spawn::<F, crate::smol::Smol>(arguments, Options::of::<F>()).await
 }
 
 pub fn builder<F: Func>(_: F) -> Builder<F, F::Args> {

@@ -170,6 +170,17 @@ use proc_macro::TokenStream;
 /// one call. The first call starts them. A call by `builder()` or `spawn` starts its own child.
 /// `crossmist::Pool` does the same, bounds how many calls run at once, and offers more.
 ///
+/// With `spares = 2, reuse = 100`, each of these children answers up to 100 calls before it is replaced, and with
+/// `reuse = always` any number. [`Reuse`](../crossmist/enum.Reuse.html) says what one hostile input can then do to
+/// later ones.
+///
+/// # Long values
+///
+/// With `bulk`, each child shares memory with the program, through which long arguments, results and messages go
+/// with one copy less. It works with and without a sandbox, and for all calls of the function: by `run`, `spawn`,
+/// `builder()` and in a pool. [`Builder::bulk`](../crossmist/struct.Builder.html#method.bulk) says when that is
+/// faster, and turns it off for one call.
+///
 /// # Prepared state
 ///
 /// With `preload = load_fonts`, the function's children share the state that `load_fonts` has built: statics,
@@ -238,7 +249,7 @@ use proc_macro::TokenStream;
 /// * `tokio`, `tokio(…)`, `smol`: the runtime of an `async fn`. `tokio` alone means
 ///   `tokio(flavor = "current_thread")`.
 /// * `sandbox = "name"`, `sandbox = dynamic`: see above.
-/// * `preload = function`, `spares = number`: see above.
+/// * `preload = function`, `spares = number`, `reuse = number`, `reuse = always`, `bulk`: see above.
 /// * `callback`: the function is only a callback, without `run` and the other methods. Its
 ///   arguments may then be borrowed, for `bind_ref` and `bind_mut`.
 /// * `crate = path`: the path of the library, if it is not `::crossmist`. For a crate that exports

@@ -49,7 +49,7 @@ impl<F: Func> Builder<F, F::Args> {
         Self {
             options: Options {
                 policy,
-                ..Options::default()
+                ..Options::of::<F>()
             },
             call: PhantomData,
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::request_timer::RequestTimer;
 use crate::confine::SandboxPolicy;
+use crate::func::Func;
 use crate::object::Limits;
 use crate::sys::system_files;
 
@@ -56,6 +57,16 @@ pub(crate) struct Options {
     pub(crate) policy: Option<SandboxPolicy>,
     /// The values of the policy's variables.
     pub(crate) bound: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Returns those that the attribute of a function sets.
+    pub(crate) fn of<F: Func>() -> Self {
+        Self {
+            bulk: F::BULK,
+            ..Self::default()
+        }
+    }
 }
 
 /// Returns a copy of the descriptor, above those that it will replace.

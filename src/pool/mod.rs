@@ -153,7 +153,7 @@ impl<A: Object, R: Object + Send> Pool<A, R> {
             function: F::NAME,
             options: Options {
                 kill_on_drop: true,
-                ..Options::default()
+                ..Options::of::<F>()
             },
             workers: processors,
             spares: processors,

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::Pool;
+use super::{Pool, Reuse};
 use crate::error::Error;
 use crate::func::Func;
 use crate::object::Object;
@@ -11,15 +11,17 @@ use crate::object::Object;
 #[derive(Debug)]
 pub struct Spares<A: Object, R: Object + Send> {
     spares: usize,
+    reuse: Reuse,
     pool: Mutex<Option<Pool<A, R>>>,
 }
 
 impl<A: Object, R: Object + Send> Spares<A, R> {
     /// Creates it without a pool.
     #[must_use]
-    pub const fn new(spares: usize) -> Self {
+    pub const fn new(spares: usize, reuse: Reuse) -> Self {
         Self {
             spares,
+            reuse,
             pool: Mutex::new(None),
         }
     }
@@ -32,6 +34,7 @@ impl<A: Object, R: Object + Send> Spares<A, R> {
         let new = Pool::of(function)
             .workers(usize::MAX)
             .spares(self.spares)
+            .reuse(self.reuse)
             .build()?;
         Ok(pool.insert(new).clone())
     }

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attributes;
 mod between;
 mod calls;
 mod hostile;
@@ -14,6 +15,7 @@ mod reuse;
 fn main() {
     support::main(
         support::all(&[
+            attributes::CASES,
             between::CASES,
             calls::CASES,
             hostile::CASES,

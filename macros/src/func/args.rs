@@ -5,14 +5,16 @@ use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Meta, Path};
 
-use super::sandbox;
+use super::{sandbox, spares};
 use crate::errors::Errors;
 use crate::words;
 
 const ACCEPTED: &[&str] = &[
+    "bulk",
     "callback",
     "crate = path",
     "preload = function",
+    "reuse = number",
     "sandbox = \"policy\"",
     "sandbox = dynamic",
     "smol",
@@ -30,8 +32,7 @@ pub(crate) struct Args {
     pub(crate) sandbox: sandbox::Words,
     /// `preload = path`
     pub(crate) preload: Option<Path>,
-    /// `spares = number`
-    pub(crate) spares: Option<syn::LitInt>,
+    pub(crate) spares: spares::Words,
 }
 
 /// `tokio(…)` or `smol`: what starts the runtime of an `async fn`.
@@ -54,7 +55,7 @@ impl Args {
             callback: false,
             sandbox: sandbox::Words::default(),
             preload: None,
-            spares: None,
+            spares: spares::Words::default(),
         };
         let arguments = words::arguments(tokens, errors);
         let is_confined = arguments
@@ -75,18 +76,8 @@ impl Args {
                 args.starter = Starter::tokio(&argument, errors);
             } else if path.is_ident("smol") {
                 args.starter = Starter::smol(&argument, errors);
-            } else if path.is_ident("spares") {
-                match spares(&argument) {
-                    Some(_) if !is_confined => errors.on(
-                        &argument,
-                        "only a function with a sandbox can have spare children: add `sandbox = \"…\"`",
-                    ),
-                    Some(number) => args.spares = Some(number),
-                    None => errors.on(
-                        &argument,
-                        "expected `spares = number`: how many children wait for a call, such as `spares = 2`",
-                    ),
-                }
+            } else if args.spares.take(&argument, is_confined, errors) {
+                // They are checked together with the function.
             } else if path.is_ident("preload") {
                 match preload(&argument) {
                     Some(_) if !is_confined => errors.on(
@@ -110,20 +101,6 @@ impl Args {
             }
         }
         args
-    }
-}
-
-/// The number in `spares = number`.
-fn spares(argument: &Meta) -> Option<syn::LitInt> {
-    let Meta::NameValue(pair) = argument else {
-        return None;
-    };
-    match &pair.value {
-        syn::Expr::Lit(syn::ExprLit {
-            lit: syn::Lit::Int(number),
-            ..
-        }) => number.base10_parse::<u16>().ok().map(|_| number.clone()),
-        _ => None,
     }
 }
 

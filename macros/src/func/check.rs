@@ -11,6 +11,7 @@ use syn::{
 use super::args::{Args, Starter};
 use super::sandbox::{self, Sandbox};
 use super::signature::Parsed;
+use super::spares::Spares;
 use crate::errors::Errors;
 use crate::types;
 
@@ -26,8 +27,10 @@ pub(crate) struct Function {
     pub(crate) sandbox: Option<Sandbox>,
     /// The function that prepares what its children share.
     pub(crate) preload: Option<Path>,
-    /// How many children wait for `run`.
-    pub(crate) spares: Option<syn::LitInt>,
+    /// The children that wait for `run`.
+    pub(crate) spares: Option<Spares>,
+    /// Whether its children share memory with the program.
+    pub(crate) bulk: bool,
     pub(crate) attrs: Attrs,
     pub(crate) vis: Visibility,
     pub(crate) name: Ident,
@@ -96,22 +99,10 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
     let arguments = arguments(&sig, args.callback, &mut refusals);
     let output = output(&sig.output, &mut refusals);
     let sandbox = sandbox(&args.sandbox, args.callback, &output, errors);
-    let spares = args.spares;
-    if let Some(spares) = &spares {
-        if matches!(sandbox, Some(Sandbox::Dynamic)) {
-            errors.on(
-                spares,
-                "with `sandbox = dynamic`, each call chooses its policy, so no child can wait with it: make \
-                 a `Pool` for each policy instead",
-            );
-        } else if !sig.generics.params.is_empty() {
-            errors.on(
-                spares,
-                "a generic function is many functions, each of which would need spare children: make a \
-                 `Pool` for those that you call",
-            );
-        }
-    }
+    let spares = args.spares.check(sandbox.as_ref(), &sig.generics, errors);
+    let bulk = args
+        .spares
+        .shares_memory(args.callback, !sig.inputs.is_empty(), &output, errors);
     self_types(&sig, &mut refusals);
 
     if !refusals.is_empty() {
@@ -124,6 +115,7 @@ pub(crate) fn check(parsed: Parsed, args: Args, errors: &mut Errors) -> Option<F
         sandbox,
         preload: args.preload,
         spares,
+        bulk,
         attrs,
         vis,
         name: sig.ident.clone(),

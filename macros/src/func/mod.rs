@@ -11,6 +11,7 @@ mod expand;
 mod fallback;
 mod sandbox;
 mod signature;
+mod spares;
 
 use proc_macro2::TokenStream;
 

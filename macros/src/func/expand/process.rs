@@ -68,6 +68,11 @@ impl Parts<'_> {
                 }
             }
         });
+        let bulk = self.function.bulk.then(|| {
+            quote!(
+                const BULK: bool = true;
+            )
+        });
         quote! {
             #[automatically_derived]
             impl #impl_generics #krate::__private::Func for #this #where_clause {
@@ -76,6 +81,7 @@ impl Parts<'_> {
                 const NAME: &'static ::core::primitive::str = #path;
                 #sandbox
                 #preload
+                #bulk
 
                 fn enter(
                     __crossmist_arguments: #krate::__private::Arguments<'_>,
@@ -158,12 +164,7 @@ impl Parts<'_> {
         let builder = self.docs("Sets up a call of", "in a child process.");
         let errors = errors_section();
         let span = spans::generated(&self.function.name).span();
-        let spares = self.function.spares.as_ref().map(|number| {
-            quote! {
-                static __CROSSMIST_SPARES: #krate::__private::Spares<#arguments, #output> =
-                    #krate::__private::Spares::new(#number);
-            }
-        });
+        let spares = self.function.spares_item(krate, &arguments, output);
         let run_call = match &spares {
             None => quote!(#krate::__private::run::<Self>(self, (#(#names,)*))),
             Some(_) => quote!(__CROSSMIST_SPARES.run::<Self>(self, (#(#names,)*))),
