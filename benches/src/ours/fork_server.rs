@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use crossmist::{Pool, func};
+use std::sync::OnceLock;
+
+use crossmist::{Pool, PoolBuilder, Reuse, func};
 
 use crate::harness::{Group, Result, Row, Sample, bring, expect_same};
 use crate::raw::next_sum;
@@ -39,13 +41,44 @@ pub(crate) fn fresh_child(group: &mut Group) {
     });
 }
 
+/// State that was prepared before the calls.
+static PREPARED: OnceLock<Vec<u64>> = OnceLock::new();
+
+/// Fills ten mebibytes.
+fn prepare() {
+    PREPARED.get_or_init(|| (0..10 << 17).collect());
+}
+
+#[func(sandbox = "parser", wall_time = "10s", preload = prepare)]
+fn prepared(a: u64, b: u64) -> u64 {
+    let zero = PREPARED.get().map_or(1, |state| state[0]);
+    a.wrapping_add(b).wrapping_add(zero)
+}
+
+type Building = fn() -> PoolBuilder<(u64, u64), u64>;
+
 pub(crate) fn spare_child(group: &mut Group) {
-    group.ours("pool, policy parser", || Ok(Pooled::default()));
+    let rows: [(&str, Building); 3] = [
+        ("pool, policy parser", || Pool::of(confined)),
+        ("pool, 10 MiB prepared", || Pool::of(prepared)),
+        ("pool, children reused", || {
+            Pool::of(confined).reuse(Reuse::Always)
+        }),
+    ];
+    for (name, build) in rows {
+        group.ours(name, move || {
+            Ok(Pooled {
+                build,
+                pool: None,
+                counter: 0,
+            })
+        });
+    }
 }
 
 /// Calls to a child that waits. The time that it takes to replace it does not count, as with the floor.
-#[derive(Default)]
 struct Pooled {
+    build: Building,
     pool: Option<Pool<(u64, u64), u64>>,
     counter: u64,
 }
@@ -55,7 +88,7 @@ impl Row for Pooled {
     fn enter(&mut self) -> Result<()> {
         self.pool = None;
         bring(keeper()?)?;
-        self.pool = Some(Pool::of(confined).workers(1).spares(1).build()?);
+        self.pool = Some((self.build)().workers(1).spares(1).build()?);
         Ok(())
     }
 

@@ -49,6 +49,14 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
         }
         groups.extend([fresh, spare]);
     }
+    let mut spare = Group::new(FAMILY, "spare child", Placement::EitherCore)
+        .turn(turn)
+        .target(1.2);
+    spare.raw("fork server, forked ahead", || {
+        fork_server(request::FORK_SPARE)
+    });
+    ours::fork_server::spare_child(&mut spare);
+    groups.push(spare);
 
     let mut attach = Group::new(FAMILY, "fork and load a filter", Placement::OneCore).turn(turn);
     attach.raw("fork server", || fork_server(request::FORK_AND_WAIT));
