@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crossmist_policy::{Library, Policy, Raised};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::visit::Visit;
@@ -20,6 +21,45 @@ pub(crate) struct Use {
     /// From 1, in characters.
     pub(crate) column: usize,
     pub(crate) source_line: String,
+    /// The limits in `raise(…)`, with their values.
+    pub(crate) raises: Vec<(String, String)>,
+}
+
+/// Returns the limits that `raise(…)` among the arguments of an attribute names.
+fn raises(arguments: &Punctuated<Meta, Token![,]>) -> Vec<(String, String)> {
+    let parser = Punctuated::<Meta, Token![,]>::parse_terminated;
+    let lists = arguments.iter().filter_map(|argument| match argument {
+        Meta::List(list) if list.path.is_ident("raise") => list.parse_args_with(parser).ok(),
+        _ => None,
+    });
+    let pairs = lists.flatten().filter_map(|argument| match argument {
+        Meta::NameValue(pair) => match (pair.path.get_ident(), &pair.value) {
+            (
+                Some(key),
+                Expr::Lit(ExprLit {
+                    lit: Lit::Str(value),
+                    ..
+                }),
+            ) => Some((key.to_string(), value.value())),
+            _ => None,
+        },
+        _ => None,
+    });
+    pairs.collect()
+}
+
+/// Returns what a function raises of its policy, as far as that can be raised.
+pub(crate) fn raised(library: &dyn Library, found: &Use) -> Vec<Raised> {
+    if found.raises.is_empty() {
+        return Vec::new();
+    }
+    let Ok(policy) = Policy::load(library, &found.policy) else {
+        return Vec::new();
+    };
+    let each = found.raises.iter();
+    each.filter_map(|(key, value)| policy.raise(&[(key, value)]).ok())
+        .flat_map(|(_, raised)| raised)
+        .collect()
 }
 
 /// Finds them in everything that cargo builds of a package, from the root files of its targets,
@@ -112,6 +152,7 @@ impl Finder<'_> {
                     line: start.line,
                     column: start.column + 1,
                     source_line: line.unwrap_or_default().to_owned(),
+                    raises: raises(&arguments),
                 });
             }
         }

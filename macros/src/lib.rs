@@ -161,6 +161,9 @@ use proc_macro::TokenStream;
 /// `limits`, `limits.channel`, `process`, `environment` and `scope`. `deny = "madvise"` removes a
 /// system call or a group of them. An argument that would allow more is an error.
 ///
+/// `raise(wall_time = "5min", message_bytes = "256MiB")` raises sizes and times for this function, and nothing else.
+/// It never exceeds the ceilings of a policy with `within`. `cargo crossmist check` shows it.
+///
 /// With `sandbox = dynamic`, each call chooses its policy: `longest.sandbox(&policy)` takes a
 /// `crossmist::SandboxPolicy` and returns a `Builder`.
 ///
@@ -249,6 +252,7 @@ use proc_macro::TokenStream;
 /// * `tokio`, `tokio(…)`, `smol`: the runtime of an `async fn`. `tokio` alone means
 ///   `tokio(flavor = "current_thread")`.
 /// * `sandbox = "name"`, `sandbox = dynamic`: see above.
+/// * `raise(key = value, …)`: see above.
 /// * `preload = function`, `spares = number`, `reuse = number`, `reuse = always`, `bulk`: see above.
 /// * `callback`: the function is only a callback, without `run` and the other methods. Its
 ///   arguments may then be borrowed, for `bind_ref` and `bind_mut`.

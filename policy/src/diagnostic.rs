@@ -118,6 +118,8 @@ pub enum Code {
     UnusedAllowance,
     /// C060: a function that names no policy that there is.
     UnknownSandbox,
+    /// C061: a function that raises limits of its policy.
+    Raised,
 }
 
 impl Code {
@@ -178,6 +180,7 @@ impl Code {
         Self::NoExpectations,
         Self::UnusedAllowance,
         Self::UnknownSandbox,
+        Self::Raised,
     ];
 
     /// The code as it is printed, such as `P010`.
@@ -238,6 +241,7 @@ impl Code {
             Self::NoExpectations => "C051",
             Self::UnusedAllowance => "C052",
             Self::UnknownSandbox => "C060",
+            Self::Raised => "C061",
         }
     }
 

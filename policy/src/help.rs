@@ -293,6 +293,12 @@ impl Code {
                 "",
                 "Create it with `new`, or correct the name.",
             ),
+            Self::Raised => (
+                "A function raises limits of its policy, by `raise(…)` in its attribute. So its child gets more than \
+                 the policy says.",
+                "",
+                "Look whether it needs that. `--allow C061` accepts it everywhere; `within` bounds it.",
+            ),
         };
         Help {
             meaning,

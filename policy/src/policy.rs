@@ -27,6 +27,8 @@ pub struct Policy {
     pub(crate) root: Place,
     pub(crate) description: Option<String>,
     pub(crate) values: Values,
+    /// The most that each value may be raised to where the policy is used: what all its ceilings allow.
+    pub(crate) most: Values,
     /// The place of each value, if it was written in a file.
     pub(crate) places: Vec<Option<Place>>,
     pub(crate) on_violation: At<OnViolation>,

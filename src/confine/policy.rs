@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crossmist_policy::{
-    Arch, BuiltinOnly, Compiled, Explanation, Folder, NarrowError, Policy, Report,
+    Arch, BuiltinOnly, Compiled, Explanation, Folder, NarrowError, Policy, RaiseError, Report,
 };
 
 use super::{StaticPlans, kernel};
@@ -136,6 +136,21 @@ impl SandboxPolicy {
         }
     }
 
+    /// Returns a copy with some sizes and times of its limits raised, such as `("wall_time", "2min")`. The names are
+    /// those of the arguments of `raise(…)` in the attribute. Nothing else can be raised, and nothing beyond what the
+    /// policies allow that this one stays `within`.
+    ///
+    /// # Errors
+    ///
+    /// A [`PolicyError`] if a key can't be raised, a value can't be read or raises nothing, or a ceiling allows less.
+    pub fn raise(&self, changes: &[(&str, &str)]) -> Result<Self, PolicyError> {
+        match &self.0.source {
+            Some(source) => Self::of(source.raise(changes)?.0),
+            // Outside this crate, nobody holds a policy that was compiled in.
+            None => Ok(self.clone()),
+        }
+    }
+
     /// Returns the policy's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -176,6 +191,12 @@ pub struct PolicyError(String);
 impl From<Report> for PolicyError {
     fn from(report: Report) -> Self {
         Self(report.to_string())
+    }
+}
+
+impl From<RaiseError> for PolicyError {
+    fn from(error: RaiseError) -> Self {
+        Self(error.to_string())
     }
 }
 

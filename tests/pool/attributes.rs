@@ -1,8 +1,8 @@
-//! `spares`, `reuse` and `bulk` as arguments of `#[func]`.
+//! `spares`, `reuse`, `bulk` and `raise` as arguments of `#[func]`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crossmist::{Error, func};
+use crossmist::{Error, SandboxPolicy, func};
 
 use crate::cases;
 use crate::support::Case;
@@ -84,7 +84,44 @@ fn the_attribute_gives_all_children_of_a_function_shared_memory() {
     assert!(!confined.builder().bulk(false).run(text()).unwrap());
 }
 
+#[func(sandbox = "parser")]
+fn fills(length: usize) -> Vec<u8> {
+    vec![7; length]
+}
+
+#[func(sandbox = "parser", raise(message_bytes = "24MiB"), memory = "128MiB")]
+fn fills_more(length: usize) -> Vec<u8> {
+    vec![7; length]
+}
+
+fn a_raised_limit_holds_for_its_function_and_the_others_stay() {
+    let length = 20 << 20;
+    let too_large = |result: Result<Vec<u8>, Error>, most: u64| {
+        let error = result.unwrap_err();
+        assert!(
+            matches!(error, Error::ResultTooLarge { allowed, .. } if allowed == most),
+            "{error:?}"
+        );
+    };
+    // The control.
+    too_large(fills.run(length), 16 << 20);
+    assert_eq!(fills_more.run(length).unwrap().len(), length);
+    too_large(fills_more.run(25 << 20), 24 << 20);
+
+    let policy = SandboxPolicy::builtin("parser").unwrap();
+    let raised = policy.raise(&[("message_bytes", "24MiB")]).unwrap();
+    let result = fills_by_choice.sandbox(&raised).run(length);
+    assert_eq!(result.unwrap().len(), length);
+    assert!(policy.raise(&[("processes", "4")]).is_err());
+}
+
+#[func(sandbox = dynamic)]
+fn fills_by_choice(length: usize) -> Vec<u8> {
+    vec![7; length]
+}
+
 pub(crate) const CASES: &[Case] = cases![
     plain_calls_go_to_a_child_as_often_as_the_attribute_says,
     the_attribute_gives_all_children_of_a_function_shared_memory,
+    a_raised_limit_holds_for_its_function_and_the_others_stay,
 ];

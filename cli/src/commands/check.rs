@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anstream::eprintln;
-use crossmist_policy::{BUILTIN, Code, Diagnostic, Policy, Severity};
+use crossmist_policy::{BUILTIN, Code, Diagnostic, Library, Policy, Severity};
 
 use super::Outcome;
 use crate::args::{Arguments, Check, Format};
@@ -131,6 +131,7 @@ fn uses(
             let is_there =
                 is_builtin(&found.policy) || folder.join(format!("{}.toml", found.policy)).exists();
             if is_there {
+                findings.extend(raised(&library, &found, &here));
                 continue;
             }
             let Err(report) = Policy::load(&library, &found.policy) else {
@@ -174,6 +175,35 @@ fn uses(
         }
     }
     Ok(functions)
+}
+
+/// Returns what a function raises of its policy. What can't be raised is a mistake that the compiler reports.
+fn raised(library: &dyn Library, found: &sources::Use, here: &Path) -> Option<Diagnostic> {
+    let raises = sources::raised(library, found);
+    if raises.is_empty() {
+        return None;
+    }
+    let told = raises.iter().map(ToString::to_string);
+    Some(Diagnostic {
+        code: Code::Raised,
+        file: found
+            .file
+            .strip_prefix(here)
+            .unwrap_or(&found.file)
+            .display()
+            .to_string(),
+        line: u32::try_from(found.line).unwrap_or(u32::MAX),
+        column: u32::try_from(found.column).unwrap_or(u32::MAX),
+        length: u32::try_from(found.policy.chars().count() + 2).unwrap_or(1),
+        source_line: found.source_line.clone(),
+        message: format!(
+            "`{}` raises limits of `{}`: {}",
+            found.function,
+            found.policy,
+            told.collect::<Vec<_>>().join(", ")
+        ),
+        help: Some("see whether it needs that; `--allow C061` accepts it".to_owned()),
+    })
 }
 
 /// Returns what speaks against a path on this machine.

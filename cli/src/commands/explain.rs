@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crossmist_policy::bpf::{Action, interpret};
 use crossmist_policy::landlock::kernel_of_abi;
 use crossmist_policy::overview::{Area, Call, Grant, Overview, parse_call};
-use crossmist_policy::{Arch, Compiled, Explanation, Policy, syscalls};
+use crossmist_policy::{Arch, Compiled, Explanation, Policy, Raised, syscalls};
 use serde_json::{Value, json};
 
 use super::kernel::{Kernel, kernel};
@@ -14,7 +14,7 @@ use super::{Outcome, no_sarif, print, refused};
 use crate::args::{Arguments, Explain, Format};
 use crate::report::{BOLD, DIM, FINDINGS, GREEN, RED, YELLOW, paint};
 use crate::table::{Table, wrap};
-use crate::{names, page, workspace};
+use crate::{names, page, sources, workspace};
 
 /// The width of lists of names.
 const WIDTH: usize = 72;
@@ -48,11 +48,37 @@ pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
         std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         print(&format!("{} written\n", file.display()));
     } else if arguments.format == Format::Json {
-        print(&format!("{:#}\n", object(&overview, &kernel, &verdict)));
+        let mut object = object(&overview, &kernel, &verdict);
+        object["raised"] = raised(arguments, &options.name)
+            .map(|(function, raised)| {
+                let Raised { key, from, to } = raised;
+                json!({ "function": function, "key": key, "from": from, "to": to })
+            })
+            .collect();
+        print(&format!("{object:#}\n"));
     } else {
         print(&drawn(&overview, &kernel, &verdict, options.why));
+        for (function, raised) in raised(arguments, &options.name) {
+            print(&format!("`{function}` raises {raised}\n"));
+        }
     }
     Ok(ExitCode::from(if verdict.is_err() { FINDINGS } else { 0 }))
+}
+
+/// Returns what functions of the workspace raise of a policy.
+fn raised(arguments: &Arguments, policy: &str) -> impl Iterator<Item = (String, Raised)> {
+    let packages = workspace::packages().unwrap_or_default();
+    packages.into_iter().flat_map(move |package| {
+        let folder = arguments.policies.clone().unwrap_or(package.policies);
+        let library = workspace::library(&folder);
+        let uses = sources::scan(&package.targets).into_iter();
+        let uses = uses.filter(|found| found.policy == policy);
+        let raised = uses.flat_map(|found| {
+            let raised = sources::raised(&library, &found).into_iter();
+            raised.map(move |raised| (found.function.clone(), raised))
+        });
+        raised.collect::<Vec<_>>()
+    })
 }
 
 fn about_call(

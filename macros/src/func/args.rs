@@ -14,6 +14,7 @@ const ACCEPTED: &[&str] = &[
     "callback",
     "crate = path",
     "preload = function",
+    "raise(key = value)",
     "reuse = number",
     "sandbox = \"policy\"",
     "sandbox = dynamic",
@@ -94,6 +95,13 @@ impl Args {
                 }
             } else if path.is_ident("sandbox") {
                 args.sandbox.sandbox(&argument, errors);
+            } else if path.is_ident("raise") && is_confined {
+                args.sandbox.raise(&argument, errors);
+            } else if path.is_ident("raise") {
+                errors.on(
+                    &argument,
+                    "only a function with a sandbox has limits to raise: add `sandbox = \"…\"`",
+                );
             } else if is_confined && args.sandbox.narrowing(&argument) {
                 // It is checked together with the policy.
             } else {

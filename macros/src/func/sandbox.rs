@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use crossmist_policy::{Arch, Folder, Policy, home};
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::quote;
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprLit, Lit, LitStr, Meta};
+use syn::{Expr, ExprLit, Lit, LitStr, Meta, Token};
 
 use crate::errors::Errors;
 
@@ -32,6 +33,8 @@ pub(crate) struct Words {
     name: Option<Name>,
     /// The `key = value` arguments, in order.
     narrowing: Vec<Narrowing>,
+    /// Those of `raise(…)`.
+    raising: Vec<Narrowing>,
 }
 
 enum Name {
@@ -74,18 +77,29 @@ impl Words {
 
     /// Takes an argument if it is `key = value`.
     pub(crate) fn narrowing(&mut self, argument: &Meta) -> bool {
-        let (Meta::NameValue(pair), Some(key)) = (argument, argument.path().get_ident()) else {
-            return false;
-        };
-        let Some(value) = text(&pair.value) else {
-            return false;
-        };
-        self.narrowing.push(Narrowing {
-            key: key.clone(),
-            value,
-            span: pair.value.span(),
-        });
-        true
+        let narrowing = key_and_value(argument);
+        let is_one = narrowing.is_some();
+        self.narrowing.extend(narrowing);
+        is_one
+    }
+
+    /// Takes `raise(key = value, …)`.
+    pub(crate) fn raise(&mut self, argument: &Meta, errors: &mut Errors) {
+        let arguments = argument
+            .require_list()
+            .and_then(|list| list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated));
+        match arguments {
+            Ok(arguments) if arguments.is_empty() => errors.on(argument, EXPECTED_RAISE),
+            Ok(arguments) => {
+                for argument in &arguments {
+                    match key_and_value(argument) {
+                        Some(raising) => self.raising.push(raising),
+                        None => errors.on(argument, EXPECTED_RAISE),
+                    }
+                }
+            }
+            Err(_) => errors.on(argument, EXPECTED_RAISE),
+        }
     }
 
     /// Returns the span of the sandbox, if there is one.
@@ -100,6 +114,13 @@ impl Words {
     pub(crate) fn compile(&self, errors: &mut Errors) -> Option<Sandbox> {
         match self.name.as_ref()? {
             Name::Dynamic(_) => {
+                for raising in &self.raising {
+                    errors.at(
+                        raising.key.span(),
+                        "there is no policy here to raise: raise the one that is given to the call, by \
+                         `SandboxPolicy::raise`",
+                    );
+                }
                 for narrowing in &self.narrowing {
                     errors.at(
                         narrowing.key.span(),
@@ -130,6 +151,22 @@ impl Words {
                 return None;
             }
         };
+        for Narrowing { key, value, span } in &self.raising {
+            if self.narrowing.iter().any(|other| other.key == *key) {
+                errors.at(
+                    key.span(),
+                    "this limit is raised and narrowed: write one of the two",
+                );
+                continue;
+            }
+            match policy.raise(&[(&key.to_string(), value)]) {
+                Ok((higher, _)) => policy = higher,
+                Err(error @ crossmist_policy::RaiseError::UnknownKey { .. }) => {
+                    errors.at(key.span(), error);
+                }
+                Err(error) => errors.at(*span, error),
+            }
+        }
         for Narrowing { key, value, span } in &self.narrowing {
             // One by one, so that each error has the span of its cause.
             match policy.narrow(&[(&key.to_string(), value)]) {
@@ -155,6 +192,21 @@ impl Words {
             }
         }
     }
+}
+
+const EXPECTED_RAISE: &str = "expected `raise(key = \"value\", …)` with the sizes and times that are more than in the \
+                              policy, such as `raise(wall_time = \"2min\")`";
+
+/// Returns the parts of `key = value`.
+fn key_and_value(argument: &Meta) -> Option<Narrowing> {
+    let (Meta::NameValue(pair), Some(key)) = (argument, argument.path().get_ident()) else {
+        return None;
+    };
+    Some(Narrowing {
+        key: key.clone(),
+        value: text(&pair.value)?,
+        span: pair.value.span(),
+    })
 }
 
 fn unusable(name: &LitStr, report: &crossmist_policy::Report) -> String {

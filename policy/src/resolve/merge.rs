@@ -117,6 +117,7 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
         name,
         root: Place::new(root_number, 0..0),
         description: description.map(|text| text.value),
+        most: Values(vec![Value::Unlimited; values.0.len()]),
         values,
         places,
         on_violation: on_violation.unwrap_or(At {

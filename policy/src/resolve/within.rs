@@ -43,6 +43,10 @@ pub(super) fn check(
             continue;
         };
         hold(family, policy, &ceiling, wanted);
+        for (most, allowed) in policy.most.0.iter_mut().zip(&ceiling.values.0) {
+            // It is within its own ceilings.
+            *most = (*most).min(*allowed);
+        }
         // It is to be looked at again when one of those changes.
         for path in &ceiling.watched {
             if !policy.watched.contains(path) {
@@ -125,6 +129,8 @@ pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Ex
         root: _,
         description: _,
         places: _,
+        // What uses of the policy may raise, which is compared there.
+        most: _,
         reasons: _,
         watched: _,
         sources: _,
