@@ -4,12 +4,9 @@
 //! and the program looks at its clock to see how much of that this call has taken.
 
 use std::io;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use nix::unistd::{SysconfVar, sysconf};
-
-use crate::sys::cpu_clock::CpuClock;
+use crate::sys::cpu_clock::{CpuClock, processors};
 use crate::sys::poll::Deadline;
 
 /// The processor time of a call.
@@ -62,17 +59,4 @@ impl ProcessorTime {
 /// Returns the earliest time at which this much processor time can have been spent by all threads of a process.
 fn after_at_least(time: Duration) -> Deadline {
     Deadline::after((time / processors()).max(LEAST_PAUSE))
-}
-
-/// Returns how many processors a process can run on at most. Asked for once: the standard library looks through the
-/// control groups each time, which takes as long as a call.
-fn processors() -> u32 {
-    static PROCESSORS: OnceLock<u32> = OnceLock::new();
-    *PROCESSORS.get_or_init(|| {
-        let count = sysconf(SysconfVar::_NPROCESSORS_CONF).ok().flatten();
-        count
-            .and_then(|count| u32::try_from(count).ok())
-            .unwrap_or(1)
-            .max(1)
-    })
 }

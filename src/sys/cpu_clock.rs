@@ -23,6 +23,18 @@ impl CpuClock {
     }
 }
 
+/// Returns how many processors a process can run on at most. Asked for once: the standard library looks through the
+/// control groups each time, which takes as long as a call.
+pub(crate) fn processors() -> u32 {
+    use nix::unistd::{SysconfVar, sysconf};
+    static PROCESSORS: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *PROCESSORS.get_or_init(|| {
+        let count = sysconf(SysconfVar::_NPROCESSORS_CONF).ok().flatten();
+        let count = count.and_then(|count| u32::try_from(count).ok());
+        count.unwrap_or(1).max(1)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
