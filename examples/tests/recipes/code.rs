@@ -97,8 +97,10 @@ fn load() -> Result<*mut libc::c_void, String> {
     // SAFETY: the plugin has no initializers.
     let plugin = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
     if plugin.is_null() {
+        // SAFETY: takes nothing.
+        let text = unsafe { libc::dlerror() };
         // SAFETY: after a failure, this is a C string.
-        let text = unsafe { CStr::from_ptr(libc::dlerror()) };
+        let text = unsafe { CStr::from_ptr(text) };
         return Err(text.to_string_lossy().into_owned());
     }
     Ok(plugin)
