@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::OnceLock;
 
 use crossmist_policy::Arch;
 use crossmist_policy::bpf::{self, BpfProgram};
@@ -112,11 +113,20 @@ pub(crate) fn apply(
     let denies_write_execute = fixed.deny_write_execute
         && deny_write_execute(fixed).map_err(step(Step::DenyWriteExecute))?;
     sys::set_dumpable(fixed.dumpable).map_err(step(Step::Dumpable))?;
+    let mut is_first = false;
+    let filter = FILTER.get_or_init(|| {
+        is_first = true;
+        patched(fixed)
+    });
+    if !is_first {
+        // The process is already confined.
+        return Err(Failure::new(Step::Handler, libc::EBUSY));
+    }
     if fixed.reports {
         let setup = sigsys::Setup {
             death: bpf::DEATH,
             emulate: bpf::TRAP_EMULATE,
-            means: means(&fixed.filter),
+            ask,
             traced: bpf::TRAP_TRACED,
             head: DenialReport::head,
             tells_places: fixed.tells_places,
@@ -132,7 +142,6 @@ pub(crate) fn apply(
         control_group,
         ..ConfinementStatus::of(fixed, user, own_user, denies_write_execute, namespaces)
     };
-    let filter = patched(fixed);
     if let Some(ruleset) = &plan.ruleset {
         sys::landlock_restrict_self(ruleset.as_fd()).map_err(step(Step::Landlock))?;
     }
@@ -140,14 +149,14 @@ pub(crate) fn apply(
     if fixed.is_watched {
         crate::sys::notify::let_anybody_look();
         drop_descriptors(plan);
-        let listener = crate::sys::notify::load_filter(&filter).map_err(step(Step::Seccomp))?;
+        let listener = crate::sys::notify::load_filter(filter).map_err(step(Step::Seccomp))?;
         return Ok(Applied {
             status,
             listener: Some(listener),
         });
     }
     drop_descriptors(plan);
-    sys::load_filter(&filter, status.allows_speculation).map_err(step(Step::Seccomp))?;
+    sys::load_filter(filter, status.allows_speculation).map_err(step(Step::Seccomp))?;
     Ok(Applied {
         status,
         #[cfg(crossmist_learn)]
@@ -256,20 +265,27 @@ fn deny_write_execute(fixed: &StaticPlan) -> io::Result<bool> {
     }
 }
 
-/// Asks the filter what the handler of SIGSYS may do for a call that it answers.
-fn means(filter: &BpfProgram) -> sigsys::Means {
-    let allows = |number: libc::c_long, args: [i64; 6]| {
-        let arch = Arch::host()?;
-        let args = args.map(i64::cast_unsigned);
-        let call = bpf::interpret::Call::new(arch, u32::try_from(number).ok()?, args);
-        Some(bpf::interpret::answer(filter, &call) == bpf::Action::Allow)
+/// The filter that this process is about to load, for the handler of SIGSYS.
+static FILTER: OnceLock<BpfProgram> = OnceLock::new();
+
+/// Returns the filter's answer to a call that the handler wants to make. Allocates nothing and waits for
+/// nothing, because it runs in the handler.
+fn ask(number: libc::c_long, arguments: [u64; 6]) -> sigsys::Answer {
+    let (Some(filter), Some(arch)) = (FILTER.get(), Arch::host()) else {
+        return sigsys::Answer::Denied;
     };
-    let (prot, flags) = (libc::PROT_READ.into(), libc::MAP_PRIVATE.into());
-    sigsys::Means {
-        maps_files: allows(libc::SYS_mmap, [0, 1, prot, flags, 0, 0]) == Some(true),
-        writes: allows(libc::SYS_pwrite64, [0, 0, 1, 0, 0, 0]) == Some(true),
-        sets_non_blocking: allows(libc::SYS_ioctl, [0, libc::FIONBIO as i64, 0, 0, 0, 0])
-            == Some(true),
+    let Ok(number) = u32::try_from(number) else {
+        return sigsys::Answer::Denied;
+    };
+    let call = bpf::interpret::Call::new(arch, number, arguments);
+    let action = bpf::interpret::answer(filter, &call);
+    match action {
+        bpf::Action::Allow => sigsys::Answer::Allowed,
+        bpf::Action::Errno(errno) => sigsys::Answer::Fails(errno),
+        action => match action.traced_errno() {
+            Some(errno) => sigsys::Answer::Fails(errno),
+            None => sigsys::Answer::Denied,
+        },
     }
 }
 

@@ -34,21 +34,21 @@ impl Machine {
     }
 }
 
-/// What the filter lets the handler do for a call that it answers.
-///
-/// A signal inside the handler takes more room than the stacks for signals have, so it makes no call that the
-/// filter may trap.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Means {
-    /// Mapping a file privately, for reading.
-    pub(crate) maps_files: bool,
-    /// Writing at a place in a file, by which a file is lengthened.
-    pub(crate) writes: bool,
-    /// Making a descriptor non-blocking, by FIONBIO.
-    pub(crate) sets_non_blocking: bool,
+/// The filter's answer to a call that the handler wants to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The kernel makes it.
+    Allowed,
+    /// It fails with this error number.
+    Fails(u16),
+    /// It is a violation.
+    Denied,
 }
 
-/// Answers a call that isn't allowed in a harmless way, and returns what the kernel would. Returns `None` if the
+/// Returns the filter's answer to a call, without making it.
+pub(crate) type Ask = fn(c_long, [u64; 6]) -> Answer;
+
+/// Answers a call that isn't allowed in a harmless way, and returns what the kernel would. Returns `None` if a
 /// call that would answer it isn't allowed either.
 ///
 /// # Safety
@@ -58,24 +58,46 @@ pub(crate) struct Means {
 /// write. An attacker's call does nothing here that it couldn't do by itself.
 pub(super) unsafe fn emulate(
     machine: &Machine,
-    means: Means,
+    ask: Ask,
     number: c_long,
     arguments: [u64; 6],
 ) -> Option<c_long> {
-    Some(match number {
-        libc::SYS_mmap if !means.maps_files => return None,
-        libc::SYS_ftruncate if !means.writes => return None,
+    match number {
         // SAFETY: the caller vouches for the call.
-        libc::SYS_mmap => unsafe { map_privately(arguments) },
-        libc::SYS_ftruncate => lengthen(arguments),
-        libc::SYS_fcntl => set_flags(means, arguments),
+        libc::SYS_mmap => unsafe { map_privately(ask, arguments) },
+        libc::SYS_ftruncate => lengthen(ask, arguments),
+        libc::SYS_fcntl => set_flags(ask, arguments),
         // SAFETY: as above.
-        libc::SYS_sysinfo => unsafe { tell_of_memory(machine, arguments) },
+        libc::SYS_sysinfo => Some(unsafe { tell_of_memory(machine, ask, arguments) }),
         // SAFETY: as above.
-        libc::SYS_uname => unsafe { tell_a_name(arguments) },
+        libc::SYS_uname => Some(unsafe { tell_a_name(arguments) }),
         // SAFETY: as above.
-        _ => unsafe { stat_descriptor(arguments) },
-    })
+        _ => unsafe { stat_descriptor(ask, arguments) },
+    }
+}
+
+/// Makes a call and returns what the kernel does: the result, or a negative error number. Returns `None` if the
+/// filter denies exactly this call.
+///
+/// A signal inside the handler takes more room than the stacks for signals have, so the handler makes no call
+/// that the filter would trap. A call that the filter lets fail isn't made either, because a traced one is
+/// trapped.
+///
+/// # Safety
+///
+/// The call must be sound with these arguments.
+unsafe fn call(ask: Ask, number: c_long, arguments: [u64; 6]) -> Option<c_long> {
+    match ask(number, arguments) {
+        Answer::Allowed => {}
+        Answer::Fails(errno) => return Some(-c_long::from(errno)),
+        Answer::Denied => return None,
+    }
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the caller vouches for it.
+    match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
+        -1 => Some(-c_long::from(nix::Error::last_raw())),
+        result => Some(result),
+    }
 }
 
 /// Answers `sysinfo`: glibc's `qsort` asks how much memory there is, and doesn't look whether it was
@@ -84,11 +106,16 @@ pub(super) unsafe fn emulate(
 /// # Safety
 ///
 /// As for [`emulate`].
-unsafe fn tell_of_memory(machine: &Machine, [answer, ..]: [u64; 6]) -> c_long {
+unsafe fn tell_of_memory(machine: &Machine, ask: Ask, [answer, ..]: [u64; 6]) -> c_long {
     // SAFETY: all-zero is valid.
     let mut told: libc::sysinfo = unsafe { std::mem::zeroed() };
-    let clock = nix::time::ClockId::CLOCK_BOOTTIME;
-    told.uptime = nix::time::clock_gettime(clock).map_or(1, |time| time.tv_sec().max(1));
+    // Where the C library can't read the clock by itself, it asks the kernel.
+    let clock = libc::CLOCK_BOOTTIME as u64;
+    let time = match ask(libc::SYS_clock_gettime, [clock, 0, 0, 0, 0, 0]) {
+        Answer::Allowed => nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok(),
+        Answer::Fails(_) | Answer::Denied => None,
+    };
+    told.uptime = time.map_or(1, |time| time.tv_sec().max(1));
     told.totalram = machine.memory;
     told.freeram = machine.memory;
     told.mem_unit = 1;
@@ -128,62 +155,57 @@ unsafe fn tell_a_name([answer, ..]: [u64; 6]) -> c_long {
 /// # Safety
 ///
 /// As for [`emulate`].
-unsafe fn map_privately(arguments: [u64; 6]) -> c_long {
+unsafe fn map_privately(ask: Ask, arguments: [u64; 6]) -> Option<c_long> {
     let [address, length, protection, flags, fd, offset] = arguments;
     let flags = flags & !(libc::MAP_TYPE as u64) | libc::MAP_PRIVATE as u64;
-    // SAFETY: the call that the caller vouches for, except for this flag. The filter decides on it as well.
-    let mapped = unsafe {
-        libc::syscall(
-            libc::SYS_mmap,
-            address,
-            length,
-            protection,
-            flags,
-            fd,
-            offset,
-        )
-    };
-    match mapped {
-        -1 => -c_long::from(nix::Error::last_raw()),
-        mapped => mapped,
-    }
+    let arguments = [address, length, protection, flags, fd, offset];
+    // SAFETY: the call that the caller vouches for, except for this flag.
+    unsafe { call(ask, libc::SYS_mmap, arguments) }
 }
 
 /// Answers `ftruncate` if the file is not longer: by writing a zero where its last byte is to be.
 ///
 /// It is no more than the process could do by a write of its own. A file that others lengthen meanwhile
 /// gets the zero as well.
-fn lengthen([fd, length, ..]: [u64; 6]) -> c_long {
-    let (fd, length) = (fd as c_int, length.cast_signed());
+fn lengthen(ask: Ask, [fd, length, ..]: [u64; 6]) -> Option<c_long> {
+    let length = length.cast_signed();
     let Some(last) = length.checked_sub(1).filter(|last| *last >= -1) else {
-        return -c_long::from(libc::EINVAL);
+        return Some(-c_long::from(libc::EINVAL));
     };
-    // SAFETY: asks for the flags of a descriptor.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    if flags == -1 {
-        return -c_long::from(nix::Error::last_raw());
+    let flags = flags_of(ask, fd)?;
+    if flags < 0 {
+        return Some(flags);
     }
     // SAFETY: all-zero is valid.
     let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    let to = (&raw mut status).expose_provenance() as u64;
     // SAFETY: writes the structure.
-    if unsafe { libc::syscall(libc::SYS_fstat, fd, &raw mut status) } != 0 {
-        return -c_long::from(nix::Error::last_raw());
+    let told = unsafe { call(ask, libc::SYS_fstat, [fd, to, 0, 0, 0, 0]) }?;
+    if told < 0 {
+        return Some(told);
     }
     let is_regular = status.st_mode & libc::S_IFMT == libc::S_IFREG;
-    if !is_regular || flags & libc::O_ACCMODE == libc::O_RDONLY {
-        return -c_long::from(libc::EINVAL);
+    if !is_regular || flags & c_long::from(libc::O_ACCMODE) == c_long::from(libc::O_RDONLY) {
+        return Some(-c_long::from(libc::EINVAL));
     }
     if status.st_size == length {
-        return 0;
+        return Some(0);
     }
-    if status.st_size > length || flags & libc::O_APPEND != 0 {
-        return -c_long::from(libc::EPERM);
+    if status.st_size > length || flags & c_long::from(libc::O_APPEND) != 0 {
+        return Some(-c_long::from(libc::EPERM));
     }
+    let from = c"".as_ptr().expose_provenance() as u64;
+    let arguments = [fd, from, 1, last.cast_unsigned(), 0, 0];
     // SAFETY: reads one byte.
-    match unsafe { libc::pwrite64(fd, c"".as_ptr().cast(), 1, last) } {
-        -1 => -c_long::from(nix::Error::last_raw()),
-        _ => 0,
-    }
+    let written = unsafe { call(ask, libc::SYS_pwrite64, arguments) }?;
+    Some(written.min(0))
+}
+
+/// Returns the flags of a descriptor, or a negative error number.
+fn flags_of(ask: Ask, fd: u64) -> Option<c_long> {
+    let arguments = [fd, libc::F_GETFL as u64, 0, 0, 0, 0];
+    // SAFETY: takes numbers only.
+    unsafe { call(ask, libc::SYS_fcntl, arguments) }
 }
 
 /// Answers `fcntl(fd, F_SETFL, flags)` if only O_NONBLOCK is to change: by a call that can change no other
@@ -191,23 +213,22 @@ fn lengthen([fd, length, ..]: [u64; 6]) -> c_long {
 ///
 /// F_SETFL replaces all flags, and a filter doesn't see which there are: a child could remove O_APPEND from a
 /// log that it was lent.
-fn set_flags(means: Means, [fd, _, flags, ..]: [u64; 6]) -> c_long {
+fn set_flags(ask: Ask, [fd, _, flags, ..]: [u64; 6]) -> Option<c_long> {
     const OTHERS: c_int = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME;
-    let (fd, flags) = (fd as c_int, flags as c_int);
-    // SAFETY: asks for the flags of a descriptor.
-    let now = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    if now == -1 {
-        return -c_long::from(nix::Error::last_raw());
+    let now = flags_of(ask, fd)?;
+    if now < 0 {
+        return Some(now);
     }
-    if (now ^ flags) & OTHERS != 0 || !means.sets_non_blocking {
-        return -c_long::from(libc::EPERM);
-    }
+    let flags = flags as c_int;
     let is_on = c_int::from(flags & libc::O_NONBLOCK != 0);
-    // SAFETY: reads a number.
-    match unsafe { libc::ioctl(fd, libc::FIONBIO, &raw const is_on) } {
-        -1 => -c_long::from(nix::Error::last_raw()),
-        _ => 0,
+    let from = (&raw const is_on).expose_provenance() as u64;
+    let arguments = [fd, libc::FIONBIO, from, 0, 0, 0];
+    let may_set = ask(libc::SYS_ioctl, arguments) == Answer::Allowed;
+    if (now as c_int ^ flags) & OTHERS != 0 || !may_set {
+        return Some(-c_long::from(libc::EPERM));
     }
+    // SAFETY: reads a number.
+    unsafe { call(ask, libc::SYS_ioctl, arguments) }
 }
 
 /// Answers `newfstatat(fd, "", …, AT_EMPTY_PATH)`, which is how C libraries spell `fstat(fd)`. No
@@ -216,18 +237,15 @@ fn set_flags(means: Means, [fd, _, flags, ..]: [u64; 6]) -> c_long {
 /// # Safety
 ///
 /// As for [`emulate`].
-unsafe fn stat_descriptor(arguments: [u64; 6]) -> c_long {
+unsafe fn stat_descriptor(ask: Ask, arguments: [u64; 6]) -> Option<c_long> {
     let [fd, path, buffer, flags, ..] = arguments;
     let path = path as *const u8;
     // SAFETY: the caller vouches for the call, which names a C string.
     let is_empty = path.is_null() || unsafe { path.read_volatile() } == 0;
     if !is_empty || flags & libc::AT_EMPTY_PATH as u64 == 0 {
-        return -c_long::from(libc::EACCES);
+        return Some(-c_long::from(libc::EACCES));
     }
     // SAFETY: the kernel checks the descriptor and the buffer, which the caller of `newfstatat`
     // gave for the same structure.
-    match unsafe { libc::syscall(libc::SYS_fstat, fd as c_int, buffer) } {
-        0 => 0,
-        _ => -c_long::from(nix::Error::last_raw()),
-    }
+    unsafe { call(ask, libc::SYS_fstat, [fd, buffer, 0, 0, 0, 0]) }
 }

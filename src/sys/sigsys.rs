@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use libc::{c_int, c_long, c_void};
 
-pub(crate) use super::emulate::Means;
+pub(crate) use super::emulate::{Answer, Ask};
 use super::emulate::{Machine, emulate};
 use super::image::{self, Image};
 
@@ -22,7 +22,8 @@ pub(crate) struct Setup {
     pub(crate) death: u32,
     /// The value that the filter passes (`si_errno`) for a call that is to be answered harmlessly.
     pub(crate) emulate: u16,
-    pub(crate) means: Means,
+    /// The filter's answers to the calls that the handler makes instead.
+    pub(crate) ask: Ask,
     /// The bit of that value which says that the call is to be reported, and to fail with the error number in
     /// the other bits.
     pub(crate) traced: u16,
@@ -126,7 +127,7 @@ unsafe extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut 
         let before = nix::Error::last();
         let (number, arguments) = (c_long::from(denied.number), arguments(context));
         // SAFETY: these are the number and the arguments of the call that this thread has made.
-        let result = unsafe { emulate(machine, setup.means, number, arguments) };
+        let result = unsafe { emulate(machine, setup.ask, number, arguments) };
         before.set();
         if let Some(result) = result {
             set_result(context, result);
