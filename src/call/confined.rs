@@ -8,6 +8,7 @@ use crossmist_policy::{Compiled, Stdio as Wanted};
 use super::confinement::Confined;
 use super::options::{Options, Stdio, standard};
 use crate::confine::Plan;
+use crate::confine::trace::Answers;
 use crate::error::{Error, Unusable, UnusableKind};
 use crate::func::Func;
 use crate::keeper::Piped;
@@ -61,6 +62,7 @@ pub(crate) fn confinement<F: Func>(options: &Options) -> Result<Option<(Confined
     let takes_ends_along = plan.sends_descriptors() && sends < Sends::Ends;
     let group = plan.add_control_group(policy.compiled()).map_err(failed)?;
     let confined = Confined::new(F::NAME, policy, piped, takes_ends_along)
+        .traced_by(Answers::of(policy.compiled(), plan.sends_descriptors()))
         .in_group(group)
         .for_calls(options.calls.max(1));
     Ok(Some((confined, plan)))

@@ -13,6 +13,7 @@ use super::options::Options;
 use super::process::StillRunning;
 use super::request_timer::RequestTimer;
 use crate::child::Reply;
+use crate::confine::trace::Answers;
 use crate::confine::{ConfinementStatus, NewGroup, SandboxPolicy, Wanted};
 use crate::error::{
     DeniedCall, Error, NamedPlace, Place, Resource, Step, Traffic, Unusable, UnusableKind,
@@ -73,6 +74,12 @@ impl Confined {
     /// Lets the child answer several calls.
     pub(crate) fn for_calls(self, calls: u32) -> Self {
         Self { calls, ..self }
+    }
+
+    /// Takes reports of calls that this filter answers with an error number, if the child is to send any.
+    pub(crate) fn traced_by(mut self, answers: Option<Answers>) -> Self {
+        self.answered.trace(answers);
+        self
     }
 
     /// Bounds the time of each request.

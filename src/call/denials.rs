@@ -1,12 +1,14 @@
 //! The calls of a child that its policy has answered with an error number, if the child tells of them.
 
 use super::stderr;
-use crate::confine::{SandboxPolicy, trace};
+use crate::confine::SandboxPolicy;
+use crate::confine::trace::{self, Answers};
 use crate::error::{ChildText, Error};
 use crate::wire::{DenialReport, ProtocolError};
 
-/// How many different ones are kept.
-const MOST_KINDS: usize = 64;
+/// How many different ones are described. A description takes as long as several policies take to be read, and
+/// the child says how many there are.
+const MOST_KINDS: usize = 8;
 
 /// How many reports are taken. A child sends fewer, unless it has started others that do the same.
 const MOST_REPORTS: u32 = 4096;
@@ -16,8 +18,12 @@ const MOST_REPORTS: u32 = 4096;
 pub(crate) struct AnsweredCalls {
     function: &'static str,
     policy: SandboxPolicy,
+    /// What the child may report, if it is to.
+    answers: Option<Answers>,
     reports: u32,
     kinds: Vec<Kind>,
+    /// The number of calls of other kinds.
+    others: u32,
 }
 
 /// Calls that differ in nothing that matters.
@@ -33,20 +39,34 @@ impl AnsweredCalls {
         Self {
             function,
             policy: policy.clone(),
+            answers: None,
             reports: 0,
             kinds: Vec::new(),
+            others: 0,
         }
     }
 
-    /// Takes in a report.
+    /// Lets the child report what this filter answers.
+    pub(crate) fn trace(&mut self, answers: Option<Answers>) {
+        self.answers = answers;
+    }
+
+    /// Takes in a report. One of a call that the filter doesn't answer so is dropped.
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`] if none was asked for, or if it is one of too many.
     pub(crate) fn add(&mut self, report: DenialReport) -> Result<(), Error> {
         self.reports = self.reports.saturating_add(1);
-        if !trace::is_on_for(self.policy.compiled()) || self.reports > MOST_REPORTS {
+        let answers = self
+            .answers
+            .as_ref()
+            .filter(|_| self.reports <= MOST_REPORTS);
+        let Some(answers) = answers else {
             return Err(Error::Malformed(ProtocolError::Surplus));
+        };
+        if !answers.include(&report) {
+            return Ok(());
         }
         let key = |report: &DenialReport| (report.denial.number, report.denial.errno);
         let same =
@@ -55,21 +75,27 @@ impl AnsweredCalls {
             kind.count = kind.count.saturating_add(1);
         } else if self.kinds.len() < MOST_KINDS {
             self.kinds.push(Kind { report, count: 1 });
+        } else {
+            self.others = self.others.saturating_add(1);
         }
         Ok(())
     }
 
-    /// Describes one kind in a line.
+    /// Describes one kind in a line. The child may have made more of these calls than it could report.
     fn line(&self, kind: &Kind) -> String {
         let Kind { report, count } = kind;
         let explanation = self.policy.explain(report);
         let answer = trace::answer(report.denial.errno);
         let times = match count {
             1 => String::new(),
-            count => format!(", {count} times"),
+            count => format!(" at least {count} times"),
         };
         let cure = match (explanation.allow_with, explanation.instead) {
-            (Some(line), _) => format!("; to allow it: {}", line.replace('\n', " ")),
+            (Some(line), _) => {
+                let careful = explanation.caution.map(|why| format!("; careful: {why}"));
+                let line = line.replace('\n', " ");
+                format!("; to allow it: {line}{}", careful.unwrap_or_default())
+            }
             (None, Some(instead)) => format!("; {instead}"),
             (None, None) => String::new(),
         };
@@ -82,14 +108,23 @@ impl AnsweredCalls {
 impl AnsweredCalls {
     /// Prints what has been taken in.
     pub(crate) fn tell(&mut self) {
+        let kinds = std::mem::take(&mut self.kinds);
+        let mut lines: Vec<_> = kinds
+            .iter()
+            .map(|kind| (kind.count, self.line(kind)))
+            .collect();
+        if let others @ 1.. = std::mem::take(&mut self.others) {
+            let calls = if others == 1 { "call" } else { "calls" };
+            let line = format!("at least {others} other {calls} failed with an error number");
+            lines.push((others, line));
+        }
+        let (function, policy) = (self.function, self.policy.name());
         let mut text = String::new();
-        for kind in std::mem::take(&mut self.kinds) {
-            let line = self.line(&kind);
-            let (function, policy) = (self.function, self.policy.name());
+        for (_count, line) in &lines {
             #[cfg(feature = "tracing")]
-            crate::events::answered(function, policy, kind.count, &line);
+            crate::events::answered(function, policy, *_count, line);
             text.push_str("crossmist: `");
-            text.extend([function, "` under the policy `", policy, "`: ", &line, "\n"]);
+            text.extend([function, "` under the policy `", policy, "`: ", line, "\n"]);
         }
         // A thread of a runtime gets here as well.
         stderr::print_later(text.as_bytes());

@@ -287,9 +287,7 @@ impl StaticPlan {
         })?;
         let reports = policy.on_violation != OnViolation::Trap;
         // The parent's decision, which the child need not know of.
-        let traced = (reports && trace::is_on_for(policy))
-            .then(|| program.traced())
-            .flatten();
+        let traced = trace::is_on_for(policy).then(|| program.traced()).flatten();
         let program = traced.as_ref().unwrap_or(program);
         let kernel = kernel();
         let abi = kernel.landlock_abi;

@@ -167,6 +167,7 @@ impl Compiled {
             arch,
             args,
             path,
+            is_answered,
         };
         let advice = match is_denied {
             true => Advice::default(),
@@ -177,8 +178,7 @@ impl Compiled {
             denied_by,
             allow_with: advice.allow,
             caution: advice.caution,
-            // An answer that it gets is not one to propose.
-            answer_with: advice.answer.filter(|_| !is_answered),
+            answer_with: advice.answer,
             instead: advice.instead,
         }
     }

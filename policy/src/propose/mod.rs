@@ -21,6 +21,8 @@ pub(crate) struct Denied<'d> {
     pub(crate) args: [u64; 6],
     /// The path of the call, if it has one that is known.
     pub(crate) path: Option<&'d [u8]>,
+    /// Whether it fails with an error number, or is emulated. Then no error number is proposed.
+    pub(crate) is_answered: bool,
 }
 
 /// Advice about a denied call.
@@ -45,7 +47,7 @@ pub(crate) fn advise(policy: &Compiled, denied: &Denied<'_>, kernel: Option<&Ker
         .and_then(|lines| instead::caution(denied.call.name, lines));
     let is_safe = allow.is_some() && caution.is_none();
     Advice {
-        answer: match is_safe {
+        answer: match is_safe || denied.is_answered {
             true => None,
             false => lines::answers(denied)
                 .into_iter()
