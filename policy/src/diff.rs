@@ -19,7 +19,7 @@ pub enum Direction {
     Wider,
     /// Less is allowed.
     Narrower,
-    /// The same is allowed by another line, or answered differently.
+    /// The same is allowed by another line, answered differently, or reported differently.
     Moved,
 }
 
@@ -101,10 +101,14 @@ fn excesses(direction: Direction, policy: &Policy, other: &Policy) -> Vec<Change
 fn settings(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
     for (index, setting) in SETTINGS.iter().enumerate() {
         let (before, now) = (old.value(index), new.value(index));
-        let direction = match now.cmp(&before) {
-            std::cmp::Ordering::Less => Direction::Narrower,
-            std::cmp::Ordering::Greater => Direction::Wider,
-            std::cmp::Ordering::Equal => continue,
+        let direction = if now == before {
+            continue;
+        } else if setting.allows_more(now, before) {
+            Direction::Wider
+        } else if setting.allows_more(before, now) {
+            Direction::Narrower
+        } else {
+            Direction::Moved
         };
         let place = new.places[index].map(|place| new.sources.locate(place));
         let values = [before, now].map(|value| setting.write(value));
@@ -197,6 +201,35 @@ fn origins(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
 mod tests {
     use super::*;
     use crate::BuiltinOnly;
+
+    #[test]
+    fn tracing_is_neither_wider_nor_narrower() {
+        let policy = |line: &str| {
+            let text = format!(
+                "format = 1\ndescription = \"x\"\nextends = [\"parser\"]\n[process]\n{line}\n"
+            );
+            Policy::from_toml(&BuiltinOnly, "own", &text)
+                .unwrap_or_else(|report| panic!("{report}"))
+        };
+        let directions = |old: &Policy, new: &Policy| {
+            let changes = between(old, new).into_iter();
+            let changes = changes.map(|change| (change.direction, change.what));
+            changes.collect::<Vec<_>>()
+        };
+        let [quiet, traced] = ["", "trace_denials = true"].map(policy);
+        let what = |values: &str| vec![format!("`process.trace_denials` {values}")];
+        assert_eq!(
+            directions(&quiet, &traced),
+            [(Direction::Moved, what("false → true"))]
+        );
+        assert_eq!(
+            directions(&traced, &quiet),
+            [(Direction::Moved, what("true → false"))]
+        );
+        // The control: another switch is wider.
+        let open = policy("dumpable = true");
+        assert_eq!(directions(&quiet, &open)[0].0, Direction::Wider);
+    }
 
     #[test]
     fn datagrams_to_any_port_are_more_than_those_to_one() {

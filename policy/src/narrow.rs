@@ -128,7 +128,7 @@ impl Policy {
                     key: (*key).to_owned(),
                     reason,
                 })?;
-            if wanted > policy.value(index) {
+            if setting.allows_more(wanted, policy.value(index)) {
                 return Err(NarrowError::Widens {
                     key: (*key).to_owned(),
                     policy: setting.write(policy.value(index)),

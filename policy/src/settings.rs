@@ -30,9 +30,11 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// A switch; the value that is stricter.
     Switch(bool),
+    /// A switch of which neither value allows more.
+    Neutral,
 }
 
-/// The value of a setting, in a form in which more means more permissive.
+/// The value of a setting, in a form in which more means more permissive, unless the setting is neutral.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Value {
     /// A number: bytes, milliseconds, a count, or a word's place in its list.
@@ -41,7 +43,7 @@ pub(crate) enum Value {
     Unlimited,
 }
 
-use Kind::{Choice, Count, Size, Switch, Time};
+use Kind::{Choice, Count, Neutral, Size, Switch, Time};
 
 const fn setting(
     table: &'static str,
@@ -89,7 +91,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting("process", "spec_allow", Switch(false), "false", "Whether the filter leaves speculation unmitigated (SECCOMP_FILTER_FLAG_SPEC_ALLOW)."),
     setting("process", "user", Choice(&["own", "same"]), "own", "Whether the child gets a user id of its own, if the program is root."),
     setting("process", "launch", Choice(&["exec", "fork"]), "fork", "`exec` gives the child a memory layout of its own, at the cost of an execve. `fork` shares the keeper's."),
-    setting("process", "trace_denials", Switch(true), "false", "Whether the program prints the calls that the policy has answered with an error number, each with the line that allows it. With the feature `tracing`, they are events as well. `CROSSMIST_TRACE_DENIALS=1` in the program's environment does the same for all policies. Such a call then takes longer, because a signal and a message report it. The other calls do not."),
+    setting("process", "trace_denials", Neutral, "false", "Whether the program prints the calls that the policy has answered with an error number, each with the line that allows it. After each call of a function, it describes eight of them and counts the others. Counts are lower bounds: a child reports up to 256 calls, and none while the program doesn't read. With the feature `tracing`, they are events as well. `CROSSMIST_TRACE_DENIALS=1` in the program's environment does the same for all policies. Such a call then takes longer, because a signal and a message report it. The other calls do not. With `on_violation = \"trap\"`, which leaves that signal to the function, it has no effect. It grants nothing, so no ceiling binds it."),
     setting("scope", "signal", Choice(&["isolated", "open"]), "isolated", "Whether signals may leave the sandbox (Landlock ABI 6)."),
     setting("scope", "abstract_unix", Choice(&["isolated", "open"]), "isolated", "Whether abstract Unix sockets outside may be reached (Landlock ABI 6)."),
     setting("namespaces", "network", Choice(&["none", "if-possible", "shared"]), "shared", "`none` puts the child into a network namespace in which no interface is up: no address can be reached by any protocol. If the program has no right to create one, the call fails. With `if-possible`, the child runs without it, and the status says so."),
@@ -126,11 +128,21 @@ impl Setting {
                 Some(at) => Ok(Value::Bounded(at as u64)),
                 None => Err(format!("`{text}` isn't one of {}", words.join(", "))),
             },
-            Switch(strict) => match text.parse::<bool>() {
-                Ok(value) => Ok(Value::Bounded(u64::from(value != strict))),
+            Switch(_) | Neutral => match text.parse::<bool>() {
+                Ok(value) => Ok(Value::Bounded(u64::from(value != self.zero()))),
                 Err(_) => Err(format!("`{text}` is neither true nor false")),
             },
         }
+    }
+
+    /// The position of a switch whose value is 0.
+    fn zero(&self) -> bool {
+        matches!(self.kind, Switch(true))
+    }
+
+    /// Whether a value allows more than another one.
+    pub(crate) fn allows_more(&self, value: Value, than: Value) -> bool {
+        self.kind != Neutral && value > than
     }
 
     /// The default, which a test shows to be readable.
@@ -152,7 +164,7 @@ impl Setting {
                 .copied()
                 .unwrap_or("?")
                 .to_owned(),
-            Switch(strict) => (strict != (number == 1)).to_string(),
+            Switch(_) | Neutral => (self.zero() != (number == 1)).to_string(),
         }
     }
 }
@@ -260,5 +272,17 @@ mod tests {
         assert!(mdwe.read("true").unwrap() < mdwe.read("false").unwrap());
         let dumpable = &SETTINGS[index_of("process", "dumpable").unwrap()];
         assert!(dumpable.read("false").unwrap() < dumpable.read("true").unwrap());
+    }
+
+    #[test]
+    fn tracing_allows_neither_more_nor_less() {
+        let traces = &SETTINGS[index_of("process", "trace_denials").unwrap()];
+        let [on, off] = ["true", "false"].map(|text| traces.read(text).unwrap());
+        assert_ne!(on, off);
+        assert!(!traces.allows_more(on, off) && !traces.allows_more(off, on));
+        // The control: another switch does.
+        let dumpable = &SETTINGS[index_of("process", "dumpable").unwrap()];
+        let [on, off] = ["true", "false"].map(|text| dumpable.read(text).unwrap());
+        assert!(dumpable.allows_more(on, off) && !dumpable.allows_more(off, on));
     }
 }

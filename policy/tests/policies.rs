@@ -63,6 +63,15 @@ fn narrowing_takes_effect_and_widening_is_refused_with_both_values() {
 }
 
 #[test]
+fn tracing_is_turned_on_and_off_where_a_policy_is_used() {
+    let parser = Policy::builtin("parser").unwrap();
+    let traces = |policy: &Policy| policy.clone().compile().unwrap().process.trace_denials;
+    let traced = parser.narrow(&[("trace_denials", "true")]).unwrap();
+    let quiet = traced.narrow(&[("trace_denials", "false")]).unwrap();
+    assert_eq!([&parser, &traced, &quiet].map(traces), [false, true, false]);
+}
+
+#[test]
 fn what_cannot_be_narrowed_is_said() {
     let parser = Policy::builtin("parser").unwrap();
     let error = |key, value| parser.narrow(&[(key, value)]).unwrap_err();

@@ -171,7 +171,7 @@ impl Policy {
             allow_speculation: !strict("spec_allow"),
             own_user: strict("user"),
             fresh_image: strict("launch"),
-            trace_denials: strict("trace_denials"),
+            trace_denials: !strict("trace_denials"),
         }
     }
 }

@@ -182,7 +182,7 @@ fn settings(reader: &mut Reader, section: &Section<'_, '_>, table: &str, file: &
                 value: count.value.to_string(),
                 place: count.place,
             }),
-            Kind::Switch(_) => reader.boolean(node).map(|value| At {
+            Kind::Switch(_) | Kind::Neutral => reader.boolean(node).map(|value| At {
                 value: value.value.to_string(),
                 place: value.place,
             }),

@@ -267,7 +267,7 @@ fn settings(
     excesses: &mut Vec<(Place, String)>,
 ) {
     for (index, setting) in SETTINGS.iter().enumerate() {
-        if policy.value(index) > ceiling.value(index) {
+        if setting.allows_more(policy.value(index), ceiling.value(index)) {
             let value = setting.write(policy.value(index));
             let place = policy.places[index].unwrap_or(fallback);
             excesses.push((place, format!("`{} = {value}`", setting.full_name())));

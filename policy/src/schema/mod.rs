@@ -90,7 +90,7 @@ fn value(setting: &Setting) -> Json {
         Kind::Time => Json::pattern(r"^([0-9_]+ ?(ms|s|min|h)|none)$"),
         Kind::Count(most) => integer(0, most),
         Kind::Choice(words) => Json::one_of(words.iter().copied()),
-        Kind::Switch(_) => Json::object([("type", Json::text("boolean"))]),
+        Kind::Switch(_) | Kind::Neutral => Json::object([("type", Json::text("boolean"))]),
     }
 }
 
@@ -406,7 +406,7 @@ fn kind(kind: Kind) -> String {
             let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")
         }
-        Kind::Switch(_) => "`true` or `false`".to_owned(),
+        Kind::Switch(_) | Kind::Neutral => "`true` or `false`".to_owned(),
     }
 }
 

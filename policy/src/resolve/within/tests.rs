@@ -204,7 +204,7 @@ fn no_setting_allows_more_than_the_ceiling() {
             Kind::Count(_) => ("1", "2"),
             Kind::Choice(words) => (words[0], words[words.len() - 1]),
             Kind::Switch(true) => ("true", "false"),
-            Kind::Switch(false) => ("false", "true"),
+            Kind::Switch(false) | Kind::Neutral => ("false", "true"),
         };
         let quoted = |value: &str| match setting.kind {
             Kind::Choice(_) => format!("'{value}'"),
@@ -219,6 +219,14 @@ fn no_setting_allows_more_than_the_ceiling() {
                 quoted(value)
             )
         };
+        if setting.kind == Kind::Neutral {
+            for (top, own) in [(strict, lax), (lax, strict)] {
+                let own = format!("within = 'top'\n{}", text(own));
+                let taken = load(&[("top", &text(top)), ("own", &own)]);
+                taken.unwrap_or_else(|report| panic!("{}: {report}", setting.key));
+            }
+            continue;
+        }
         let (top, own) = (text(strict), format!("within = 'top'\n{}", text(lax)));
         let report = load(&[("top", &top), ("own", &own)]).unwrap_err();
         let name = setting.full_name();
