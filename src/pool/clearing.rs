@@ -5,12 +5,12 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use super::leaving::Leaving;
+use super::refill::RETIRE_PAUSE;
 use super::stats::count;
-use super::stock::{RETIRE_PAUSE, State, Stock, Stocked};
+use super::stock::{State, Stock, Stocked};
 use crate::call::Child;
 use crate::object::Object;
 use crate::sys::event;
-use crate::sys::poll::Deadline;
 
 impl<R: Object> State<R> {
     /// Has the thread end a spare.
@@ -32,11 +32,7 @@ impl<R: Object + Send> Stock<R> {
         }
         let mut state = self.lock();
         state.leaving.push(Leaving::new(child));
-        let quiet_until = Deadline::after(RETIRE_PAUSE);
-        state.quiet_until = match state.quiet_until.has_passed() {
-            true => quiet_until,
-            false => state.quiet_until.min(quiet_until),
-        };
+        state.refill.call_has_ended();
         self.wake_in(&mut state, RETIRE_PAUSE);
         let too_many = state.leaving.len().saturating_add(state.in_hand) > self.most_leaving;
         drop(state);

@@ -2,8 +2,9 @@
 
 use super::caller::Caller;
 use super::lending::{Lent, come_back};
+use super::refill::{REFILL_PAUSE, RETIRE_PAUSE};
 use super::stats::count;
-use super::stock::{REFILL_PAUSE, RETIRE_PAUSE, Stock, Stocked};
+use super::stock::{Stock, Stocked};
 use crate::call::{Child, Remainder, Spare};
 use crate::error::Error;
 #[cfg(feature = "metrics")]

@@ -7,6 +7,7 @@ mod lending;
 mod loan;
 mod map;
 mod queue;
+mod refill;
 mod reuse;
 mod run;
 #[cfg(feature = "tower")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::caller::Caller;
 use super::leaving::{self, Leaving};
 use super::lending::Lending;
+use super::refill::{REFILL_PAUSE, Refill};
 use super::stats::{Counters, count};
 use crate::call::{Options, Spare};
 use crate::error::Error;
@@ -63,8 +64,7 @@ pub(super) struct State<R: Object> {
     pub(super) idle_until: Deadline,
     /// When the thread wakes up by itself.
     wake_at: Deadline,
-    /// No spare is started before, so that a short call is over first, and its caller has the answer.
-    pub(super) quiet_until: Deadline,
+    pub(super) refill: Refill,
     pub(super) is_closed: bool,
     /// Nobody takes a spare or gives back a child any more.
     pub(super) has_no_callers: bool,
@@ -80,14 +80,6 @@ pub(super) struct Stocked<R: Object> {
     #[cfg(feature = "metrics")]
     pub(super) _waiting: Level,
 }
-
-/// How long after a spare was taken the next one is started, unless the call ends before, and how long after a child
-/// came back the thread looks after it.
-pub(super) const REFILL_PAUSE: Duration = Duration::from_millis(1);
-
-/// How long after an answer the thread looks after the child. By then the caller has the answer, even if there
-/// is one processor for all of them.
-pub(super) const RETIRE_PAUSE: Duration = Duration::from_micros(50);
 
 /// How many spares are started at a time, before others are looked after.
 const BATCH: usize = 4;
@@ -139,7 +131,7 @@ impl<R: Object + Send> Stock<R> {
                 useless: Vec::new(),
                 idle_until: Deadline::after(idle_time),
                 wake_at: Deadline::NEVER,
-                quiet_until: Deadline::after(Duration::ZERO),
+                refill: Refill::default(),
                 is_closed: false,
                 has_no_callers: false,
             }),
@@ -180,11 +172,8 @@ impl<R: Object + Send> Stock<R> {
                 state.give_up(stocked);
             }
         }
-        // A short call is to be over before the next spare is started, perhaps on the same processor. If few
-        // spares are left, further calls don't put that off.
-        if !self.is_low(&state) || state.quiet_until.has_passed() {
-            state.quiet_until = Deadline::after(REFILL_PAUSE);
-        }
+        let is_low = self.is_low(&state);
+        state.refill.call_begins(is_low);
         found
     }
 
@@ -205,9 +194,9 @@ impl<R: Object + Send> Stock<R> {
     pub(super) fn wake_in(&self, state: &mut State<R>, pause: Duration) {
         let at = Deadline::after(pause);
         if at.min(state.wake_at) == at {
-            state.wake_at = at;
-            if self.wake_later.set(at).is_err() {
-                event::set(self.wake.as_fd());
+            match self.wake_later.set(at) {
+                Ok(()) => state.wake_at = at,
+                Err(_) => event::set(self.wake.as_fd()),
             }
         }
     }
@@ -246,11 +235,12 @@ impl<R: Object + Send> Stock<R> {
             if self.clear_away() {
                 return;
             }
-            let (missing, quiet_until) = self.missing();
-            let is_due = pause.is_zero() || try_again.has_passed();
-            if missing > 0 && is_due && quiet_until.has_passed() {
+            let (missing, due) = self.missing();
+            let may_try = pause.is_zero() || try_again.has_passed();
+            if missing > 0 && may_try && due.has_passed() {
                 match self.fill(missing.min(BATCH)) {
                     Ok(()) => {
+                        self.lock().refill.clear();
                         pause = Duration::ZERO;
                         continue;
                     }
@@ -268,14 +258,14 @@ impl<R: Object + Send> Stock<R> {
             self.sleep(match missing {
                 0 => Deadline::NEVER,
                 _ if !pause.is_zero() && !try_again.has_passed() => try_again,
-                _ => quiet_until,
+                _ => due,
             });
         }
     }
 
     /// Returns how many spares to start, and when.
     fn missing(&self) -> (usize, Deadline) {
-        let state = self.lock();
+        let mut state = self.lock();
         let missing = match state.is_closed || state.idle_until.has_passed() {
             true => 0,
             false => {
@@ -285,7 +275,10 @@ impl<R: Object + Send> Stock<R> {
                     .saturating_sub(state.spares.len().saturating_add(lent))
             }
         };
-        (missing, state.quiet_until)
+        if missing == 0 {
+            state.refill.clear();
+        }
+        (missing, state.refill.due())
     }
 
     fn fill(&self, missing: usize) -> Result<(), Error> {
