@@ -39,6 +39,8 @@ pub(crate) struct Remainder {
     timer: Timer,
     time: Option<Duration>,
     slots: Option<Slots>,
+    /// Channels that the call is passed end with this child, so no other child can have the call.
+    ends_channels: bool,
 }
 
 /// How long a spare may take until it is confined.
@@ -153,15 +155,18 @@ impl<R: Object> Spare<R> {
     }
 
     /// Gives it the arguments, which have the form of a [`Call`](crate::child::Call), and the number of that. The
-    /// part that does not fit its socket must still be sent. The time of the call counts from now.
+    /// part that does not fit its socket must still be sent. The time of the call counts from now, unless another
+    /// child was given it before: then it has a deadline.
     pub(crate) fn call(
         mut self,
         outbox: &mut Outbox<'_>,
         limits: Limits,
         number: Option<u64>,
+        deadline: &mut Option<Deadline>,
     ) -> Result<(Child<R>, Remainder), Error> {
         let time = self.time;
-        let deadline = time.map_or(Deadline::NEVER, Deadline::after);
+        let from_now = || time.map_or(Deadline::NEVER, Deadline::after);
+        let deadline = *deadline.get_or_insert_with(from_now);
         // Before the child has anything to do.
         self.timer.set(deadline).map_err(failed(SET_TIMER))?;
         self.child.set_deadline(deadline, time.unwrap_or_default());
@@ -174,9 +179,11 @@ impl<R: Object> Spare<R> {
         if let Some(number) = number {
             self.child.begin_numbered(number)?;
         }
+        let mut ends_channels = false;
         if let (Some(confined), Some(process)) = (self.child.confined(), self.child.process())
             && let Some(passed) = Passed::new(outbox.links(), confined)
         {
+            ends_channels = confined.takes_ends_along();
             passed.belong_to(process);
         }
         self.child
@@ -186,6 +193,7 @@ impl<R: Object> Spare<R> {
             timer: self.timer,
             time: self.time,
             slots: self.slots,
+            ends_channels,
         };
         Ok((self.child, remainder))
     }
@@ -197,7 +205,9 @@ impl<R: Object> Spare<R> {
 
     /// Makes a spare of a child that has answered a call, if it can have another one. Returns the child otherwise.
     pub(crate) fn again(mut child: Child<R>, remainder: Remainder) -> Result<Self, Box<Child<R>>> {
-        let Remainder { timer, time, slots } = remainder;
+        let Remainder {
+            timer, time, slots, ..
+        } = remainder;
         if !child.end_numbered() || timer.set(Deadline::NEVER).is_err() {
             return Err(Box::new(child));
         }
@@ -212,6 +222,13 @@ impl<R: Object> Spare<R> {
             time,
             slots,
         })
+    }
+}
+
+impl Remainder {
+    /// Returns whether channels that the call was passed end with its child.
+    pub(crate) fn ends_channels(&self) -> bool {
+        self.ends_channels
     }
 }
 

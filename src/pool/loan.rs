@@ -23,12 +23,21 @@ pub(super) struct Loan {
     lent: Option<Lent>,
 }
 
+impl Loan {
+    /// Returns whether no other child can have the call.
+    pub(super) fn ends_channels(&self) -> bool {
+        self.remainder.ends_channels()
+    }
+}
+
 impl<R: Object + Send> Stock<R> {
-    /// Gives a call to a child: to a spare, or else to one that is being started.
+    /// Gives a call to a child: to a spare, or else to one that is being started. The deadline is that of an attempt
+    /// before, or becomes that of the call.
     pub(super) fn lend(
         &self,
         outbox: &mut Outbox<'_>,
         number: Option<u64>,
+        deadline: &mut Option<Deadline>,
     ) -> Result<(Child<R>, Loan), Error> {
         let caller = Caller::now()?;
         // Before it is missing among the spares.
@@ -66,7 +75,7 @@ impl<R: Object + Send> Stock<R> {
                 Some(true) => "reused",
             },
         );
-        let begun = spare.call(outbox, self.options.limits, number);
+        let begun = spare.call(outbox, self.options.limits, number, deadline);
         if is_here {
             // Now that the child works.
             self.refill_in_time();

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::Pool;
 use super::loan::Loan;
 use super::queue::Place;
+use super::tries::Tries;
 use crate::call::Child;
 use crate::error::Error;
 use crate::object::Object;
@@ -234,7 +235,7 @@ impl<A: Object, R: Object + Send> super::Inner<(A,), R> {
     /// Gives an item to a child that reads all of it.
     fn start(&self, item: A) -> Result<(Child<R>, Loan), Error> {
         let call = self.call((item,))?;
-        let (mut child, loan, mut outbox) = self.begin(&call)?;
+        let (mut child, loan, mut outbox) = self.begin(&call, &mut Tries::default())?;
         child.send(&mut outbox)?;
         Ok((child, loan))
     }

@@ -237,9 +237,15 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
     }
 
     /// Gives a call to a child.
-    fn begin<'a>(&self, call: &'a Call<A>) -> Result<(Child<R>, Loan, Outbox<'a>), Error> {
+    fn begin<'a>(
+        &self,
+        call: &'a Call<A>,
+        tries: &mut Tries,
+    ) -> Result<(Child<R>, Loan, Outbox<'a>), Error> {
         let mut outbox = Outbox::encode(call, self.stock.options.limits, Trust::Code)?;
-        let (child, loan) = self.stock.lend(&mut outbox, call.number)?;
+        let (child, loan) = self
+            .stock
+            .lend(&mut outbox, call.number, tries.deadline())?;
         Ok((child, loan, outbox))
     }
 
@@ -269,9 +275,10 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
         let call = self.call(arguments)?;
         let mut tries = Tries::default();
         let result = loop {
-            let result = self.begin(&call).and_then(|(mut child, loan, mut outbox)| {
+            let begun = self.begin(&call, &mut tries);
+            let result = begun.and_then(|(mut child, loan, mut outbox)| {
                 let result = child.send(&mut outbox).and_then(|()| child.result());
-                tries.note(&child, &outbox);
+                tries.note(&child, &loan, &outbox);
                 self.stock.take_back(child, loan, result.is_ok());
                 result
             });

@@ -130,14 +130,14 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
         call: &crate::child::Call<A>,
         tries: &mut super::Tries,
     ) -> Result<R, Error> {
-        let (child, loan, mut outbox) = self.begin(call)?;
+        let (child, loan, mut outbox) = self.begin(call, tries)?;
         let mut child = crate::runtime::Child::<R, W>::new(child)?;
         let result = match child.send(&mut outbox).await {
             Ok(()) => child.result().await,
             Err(error) => Err(error),
         };
         let child = child.into_child();
-        tries.note(&child, &outbox);
+        tries.note(&child, &loan, &outbox);
         self.stock.take_back(child, loan, result.is_ok());
         result
     }

@@ -9,6 +9,7 @@ mod calls;
 mod hostile;
 mod last_words;
 mod life;
+mod retries;
 mod reuse;
 
 #[crossmist::main]
@@ -21,6 +22,7 @@ fn main() {
             hostile::CASES,
             last_words::CASES,
             life::CASES,
+            retries::CASES,
             reuse::CASES,
         ]),
         life::HELPERS,
