@@ -78,10 +78,13 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
         "capabilities",
         "Capabilities that the child keeps. By default none.",
     ),
-    ("limits", "Limits on the resources of the process."),
+    (
+        "limits",
+        "Limits on the resources of the process. `raise(…)` in `#[func]`, or `SandboxPolicy::raise`, can raise `memory`, `reserved`, `address_space`, `stack`, `cpu_time` and `wall_time` for one function, but not beyond the policies that this one is `within`. `cargo crossmist check` and `explain` list what `#[func]` raises.",
+    ),
     (
         "limits.channel",
-        "Limits on the answer and on the channels that the call is passed. The parent enforces them.",
+        "Limits on the answer and on the channels that the call is passed. The parent enforces them. `message_bytes` and `total_bytes` can be raised for one function, as in `[limits]`.",
     ),
     (
         "environment",

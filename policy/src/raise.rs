@@ -224,6 +224,22 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_names_what_can_be_raised_and_nothing_else() {
+        let named = |table: &str| {
+            let tables = crate::keys::TABLES.iter();
+            let about = tables
+                .filter(|(name, _)| *name == table)
+                .map(|(_, about)| about);
+            let about: String = about.copied().collect();
+            let settings = SETTINGS.iter().filter(|setting| setting.table == table);
+            let named = settings.filter(|setting| about.contains(&format!("`{}`", setting.key)));
+            named.map(|setting| setting.key).collect::<Vec<_>>()
+        };
+        let can_be = raisable().map(|setting| setting.key).collect::<Vec<_>>();
+        assert_eq!([named("limits"), named("limits.channel")].concat(), can_be);
+    }
+
+    #[test]
     fn what_raises_nothing_is_refused() {
         let parser = Policy::builtin("parser").unwrap();
         for value in ["60s", "1s"] {

@@ -138,7 +138,7 @@ impl SandboxPolicy {
 
     /// Returns a copy with some sizes and times of its limits raised, such as `("wall_time", "2min")`. The names are
     /// those of the arguments of `raise(…)` in the attribute. Nothing else can be raised, and nothing beyond what the
-    /// policies allow that this one stays `within`.
+    /// policies allow that this one stays `within`. A policy that was [narrowed](Self::narrow) can be raised again.
     ///
     /// # Errors
     ///
