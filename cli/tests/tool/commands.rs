@@ -8,7 +8,7 @@ const MANIFEST: &str =
     "[package]\nname = \"app\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
 
 /// A package with these policies.
-fn package(name: &str, policies: &[(&str, &str)], source: &str) -> Folder {
+pub(crate) fn package(name: &str, policies: &[(&str, &str)], source: &str) -> Folder {
     let folder = Folder::new(name);
     folder.write("Cargo.toml", MANIFEST);
     folder.write("src/main.rs", source);

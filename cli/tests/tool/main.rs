@@ -3,5 +3,6 @@
 mod agreement;
 mod commands;
 mod learning;
+mod raised;
 mod support;
 mod tutorial;
