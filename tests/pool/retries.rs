@@ -42,8 +42,10 @@ impl Drop for TakesOver {
 
 #[func(sandbox = "parser")]
 fn works(takes_over: Option<u64>, hangs: bool) -> (u32, TakesOver) {
-    while hangs {
-        std::thread::park();
+    if hangs {
+        loop {
+            std::thread::park();
+        }
     }
     (std::process::id(), TakesOver(takes_over))
 }
