@@ -35,7 +35,8 @@ pub struct Record {
     pub path: Option<String>,
     /// Whether there was something at that path before.
     pub exists: bool,
-    /// The result, if the call has a path and it is known.
+    /// The result, if the call has a path and it is known. The watcher of `--cfg crossmist_learn` sees a call before
+    /// the kernel makes it, and records none: only records from elsewhere have one.
     pub result: Option<Outcome>,
     /// The port that it connects to, sends to or binds.
     pub port: Option<u16>,
