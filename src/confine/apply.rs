@@ -113,16 +113,12 @@ pub(crate) fn apply(
     let denies_write_execute = fixed.deny_write_execute
         && deny_write_execute(fixed).map_err(step(Step::DenyWriteExecute))?;
     sys::set_dumpable(fixed.dumpable).map_err(step(Step::Dumpable))?;
-    let mut is_first = false;
-    let filter = FILTER.get_or_init(|| {
-        is_first = true;
-        patched(fixed)
-    });
-    if !is_first {
-        // The process is already confined.
-        return Err(Failure::new(Step::Handler, libc::EBUSY));
-    }
+    let filter = patched(fixed);
     if fixed.reports {
+        if FILTER.set(filter.clone()).is_err() {
+            // The process is already confined.
+            return Err(Failure::new(Step::Handler, libc::EBUSY));
+        }
         let setup = sigsys::Setup {
             death: bpf::DEATH,
             emulate: bpf::TRAP_EMULATE,
@@ -149,14 +145,14 @@ pub(crate) fn apply(
     if fixed.is_watched {
         crate::sys::notify::let_anybody_look();
         drop_descriptors(plan);
-        let listener = crate::sys::notify::load_filter(filter).map_err(step(Step::Seccomp))?;
+        let listener = crate::sys::notify::load_filter(&filter).map_err(step(Step::Seccomp))?;
         return Ok(Applied {
             status,
             listener: Some(listener),
         });
     }
     drop_descriptors(plan);
-    sys::load_filter(filter, status.allows_speculation).map_err(step(Step::Seccomp))?;
+    sys::load_filter(&filter, status.allows_speculation).map_err(step(Step::Seccomp))?;
     Ok(Applied {
         status,
         #[cfg(crossmist_learn)]
@@ -265,7 +261,7 @@ fn deny_write_execute(fixed: &StaticPlan) -> io::Result<bool> {
     }
 }
 
-/// The filter that this process is about to load, for the handler of SIGSYS.
+/// A copy of this process's filter, for the handler of SIGSYS.
 static FILTER: OnceLock<BpfProgram> = OnceLock::new();
 
 /// Returns the filter's answer to a call that the handler wants to make. Allocates nothing and waits for
