@@ -406,9 +406,18 @@ pub(crate) struct Directory(std::path::PathBuf);
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("crossmist-test-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
-        Self(path)
+        // A test that was killed may have left one behind, and its process id may be this one's now.
+        let names = (0..).map(|number| format!("crossmist-test-{}-{number}", std::process::id()));
+        for path in names.map(|name| std::env::temp_dir().join(name)) {
+            match std::fs::create_dir(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                result => {
+                    result.expect("a directory");
+                    return Self(path);
+                }
+            }
+        }
+        unreachable!("there is no end of names")
     }
 
     pub(crate) fn path(&self) -> &std::path::Path {
