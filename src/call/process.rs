@@ -20,6 +20,8 @@ use crate::sys::process::{Ended, Process};
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
     parent: Parent,
+    /// The process that started it. A copy of that, made by `fork`, has no part in its end.
+    started_by: u32,
     requested: AtomicBool,
     /// It was killed for what its messages on a channel cost.
     too_costly: AtomicBool,
@@ -67,6 +69,7 @@ impl ChildProcess {
     fn new(parent: Parent) -> Self {
         Self {
             parent,
+            started_by: std::process::id(),
             requested: AtomicBool::new(false),
             too_costly: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
@@ -99,6 +102,11 @@ impl ChildProcess {
             meter.end(Duration::from_nanos(report.cpu_time), Some(report.memory));
         }
         Ok(outcome)
+    }
+
+    /// Returns whether this process started it, and is not a copy of the one that did.
+    pub(super) fn is_from_this_process(&self) -> bool {
+        self.started_by == std::process::id()
     }
 
     /// Returns its process id, if it has started. Waits for the keeper's report if necessary.

@@ -167,12 +167,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.is_over {
+        // A copy of the program that was made by `fork` does not kill it. Nor does it look for its end: the
+        // keeper reports that once, on a socket that the original has as well.
+        if self.is_over || !self.process.is_from_this_process() {
             return;
         }
         let process = &self.process;
-        // It has ended, or belongs to another process: a forked copy of its parent does not kill
-        // it.
+        // It has ended, or somebody else has taken its status.
         if matches!(process.try_wait(), Ok(Some(_))) {
             self.show_last_words();
             return;
