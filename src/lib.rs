@@ -131,8 +131,8 @@
 //!
 //!   | metric | kind | labels |
 //!   |---|---|---|
-//!   | `crossmist_calls_total` | counter | `function`; `outcome`, which is `ok`, the kind of error, as in `violation` or `deadline`, or `dropped` if nobody waited for the end |
-//!   | `crossmist_call_seconds` | histogram | `function`. A call of a pool begins when it has a worker |
+//!   | `crossmist_calls_total` | counter | `function`; `outcome`, which is `ok`, the kind of error, as in `violation` or `deadline`, or `dropped` if nobody waited for the end. Calls that a pool has refused count, and so do the items of `map` |
+//!   | `crossmist_call_seconds` | histogram | `function`. A call of a pool begins when it has a worker, and one that never had a worker has no time |
 //!   | `crossmist_children` | gauge | `function`. Child processes that have not ended, those of pools included |
 //!   | `crossmist_child_cpu_seconds` | histogram | `function`. What each child has used, with its threads, from its start to its end |
 //!   | `crossmist_child_memory_bytes` | histogram | `function`. The most memory that each confined child had at a time. It counts the pages that the child shares with its keeper |
@@ -142,8 +142,9 @@
 //!   | `crossmist_keeper_restarts_total` | counter | Keepers that were started in place of another one |
 //!
 //!   Install the recorder before the first call or pool: gauges count what begins after that.
-//!   `describe_metrics` gives it units and descriptions. A recorder must not call functions of this crate. Metrics
-//!   never contain text from a child.
+//!   `describe_metrics` gives it units and descriptions. A recorder must not call functions of this crate. If it
+//!   panics, the figure is lost, and the call continues. A copy of the program that was made by `fork` reports only
+//!   what began in it. Metrics never contain text from a child.
 //! * `early-entry`: children branch off before `main`, in a constructor in `.init_array`. A library can then
 //!   call functions in children without the help of its users, and so can a plain `#[test]`, whose `main`
 //!   belongs to the test runner. Such a child has not run Rust's set-up before `main`, so a stack overflow ends

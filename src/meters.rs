@@ -1,8 +1,12 @@
 //! The metrics of the feature `metrics`. The crate's documentation has the list. The program measures
 //! them, or the kernel does. No figure comes from a child.
 //!
-//! A recorder is the user's code. Pools call it with their locks held, so it must not call them.
+//! A recorder is the user's code. Pools call it with their locks held, so it must not call them. If it panics, the
+//! figure is lost, and nothing else.
+//!
+//! A copy of the program that was made by `fork` reports only what began in it. The original reports the rest.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Unit, counter, gauge, histogram};
@@ -44,20 +48,67 @@ pub fn describe_metrics() {
     metrics::describe_counter!(KEEPER_RESTARTS, text);
 }
 
+/// Calls the recorder. Its panic must not end a thread of this library, or take a worker from a pool.
+fn tell(report: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(report)) {
+        // The payload is the recorder's, and dropping it could panic again.
+        std::mem::forget(payload);
+    }
+}
+
+/// The process in which something began.
+#[derive(Clone, Copy, Debug)]
+struct Origin(u32);
+
+impl Origin {
+    fn here() -> Self {
+        Self(std::process::id())
+    }
+
+    /// Calls the recorder, unless this process is a copy of the one in which it began.
+    fn tell(self, report: impl FnOnce()) {
+        if self.0 == std::process::id() {
+            tell(report);
+        }
+    }
+}
+
 /// A call that has not ended. If it is dropped, so were the handle or the future of the call.
 #[derive(Debug)]
 pub(crate) struct CallMeter {
     function: &'static str,
-    begun: Instant,
+    origin: Origin,
+    /// `None` if it has no worker yet. Such a call is counted, and has no time: otherwise, a pool that is too
+    /// busy would look faster with each call that it refuses.
+    begun: Option<Instant>,
     has_ended: bool,
 }
 
 impl CallMeter {
     pub(crate) fn begin(function: &'static str) -> Self {
+        Self::new(function, Some(Instant::now()))
+    }
+
+    /// A call of a pool that has no worker yet.
+    pub(crate) fn in_line(function: &'static str) -> Self {
+        Self::new(function, None)
+    }
+
+    fn new(function: &'static str, begun: Option<Instant>) -> Self {
         Self {
             function,
-            begun: Instant::now(),
+            origin: Origin::here(),
+            begun,
             has_ended: false,
+        }
+    }
+
+    /// Ends the wait for a worker. A call that was not refused has another meter from now on.
+    #[cfg(feature = "__runtime")]
+    pub(crate) fn leave_line(mut self, refusal: Option<&Error>) {
+        match refusal {
+            Some(error) => self.fail(error),
+            None => self.has_ended = true,
         }
     }
 
@@ -92,8 +143,13 @@ impl CallMeter {
 
     fn count(&mut self, outcome: &'static str) {
         self.has_ended = true;
-        counter!(CALLS, "function" => self.function, "outcome" => outcome).increment(1);
-        histogram!(CALL_TIME, "function" => self.function).record(self.begun.elapsed());
+        let (function, time) = (self.function, self.begun.map(|begun| begun.elapsed()));
+        self.origin.tell(|| {
+            counter!(CALLS, "function" => function, "outcome" => outcome).increment(1);
+            if let Some(time) = time {
+                histogram!(CALL_TIME, "function" => function).record(time);
+            }
+        });
     }
 }
 
@@ -110,26 +166,35 @@ impl Drop for CallMeter {
 pub(crate) struct Level {
     /// The recorder's at the beginning: one that is installed later does not see the end alone.
     gauge: Gauge,
+    origin: Origin,
 }
 
 impl Level {
-    fn raise(gauge: Gauge) -> Self {
-        gauge.increment(1);
-        Self { gauge }
+    fn raise(name: &'static str, function: &'static str) -> Self {
+        // It stays this one if the recorder panics, and then is not lowered either.
+        let mut gauge = Gauge::noop();
+        tell(|| {
+            let raised = gauge!(name, "function" => function);
+            raised.increment(1);
+            gauge = raised;
+        });
+        let origin = Origin::here();
+        Self { gauge, origin }
     }
 
     pub(crate) fn pool_running(function: &'static str) -> Self {
-        Self::raise(gauge!(RUNNING, "function" => function))
+        Self::raise(RUNNING, function)
     }
 
     pub(crate) fn pool_spare(function: &'static str) -> Self {
-        Self::raise(gauge!(SPARES, "function" => function))
+        Self::raise(SPARES, function)
     }
 }
 
 impl Drop for Level {
     fn drop(&mut self) {
-        self.gauge.decrement(1);
+        let gauge = std::mem::replace(&mut self.gauge, Gauge::noop());
+        self.origin.tell(move || gauge.decrement(1));
     }
 }
 
@@ -137,6 +202,7 @@ impl Drop for Level {
 #[derive(Debug)]
 pub(crate) struct WaitMeter {
     function: &'static str,
+    origin: Origin,
     begun: Instant,
     _waiting: Level,
 }
@@ -145,15 +211,18 @@ impl WaitMeter {
     pub(crate) fn begin(function: &'static str) -> Self {
         Self {
             function,
+            origin: Origin::here(),
             begun: Instant::now(),
-            _waiting: Level::raise(gauge!(WAITING, "function" => function)),
+            _waiting: Level::raise(WAITING, function),
         }
     }
 }
 
 impl Drop for WaitMeter {
     fn drop(&mut self) {
-        histogram!(WAIT_TIME, "function" => self.function).record(self.begun.elapsed());
+        let (function, time) = (self.function, self.begun.elapsed());
+        self.origin
+            .tell(|| histogram!(WAIT_TIME, "function" => function).record(time));
     }
 }
 
@@ -161,6 +230,7 @@ impl Drop for WaitMeter {
 #[derive(Debug)]
 pub(crate) struct ChildMeter {
     function: &'static str,
+    origin: Origin,
     _alive: Level,
 }
 
@@ -168,31 +238,37 @@ impl ChildMeter {
     pub(crate) fn begin(function: &'static str) -> Self {
         Self {
             function,
-            _alive: Level::raise(gauge!(CHILDREN, "function" => function)),
+            origin: Origin::here(),
+            _alive: Level::raise(CHILDREN, function),
         }
     }
 
     /// Records what it has used. The most memory of an unconfined child is not known: the kernel counts the
     /// memory of the program that it was started from.
     pub(crate) fn end(self, cpu_time: Duration, memory: Option<u64>) {
-        histogram!(CPU_TIME, "function" => self.function).record(cpu_time);
-        if let Some(memory) = memory {
-            // Exact up to 8 PiB.
-            #[expect(clippy::as_conversions, reason = "there is no other way to a float")]
-            let memory = memory as f64;
-            histogram!(MEMORY, "function" => self.function).record(memory);
-        }
+        let function = self.function;
+        self.origin.tell(|| {
+            histogram!(CPU_TIME, "function" => function).record(cpu_time);
+            if let Some(memory) = memory {
+                // Exact up to 8 PiB.
+                #[expect(clippy::as_conversions, reason = "there is no other way to a float")]
+                let memory = memory as f64;
+                histogram!(MEMORY, "function" => function).record(memory);
+            }
+        });
     }
 }
 
 /// A pool has given a call to a child that had waited, had answered others, or is being started.
 pub(crate) fn pool_child(function: &'static str, child: &'static str) {
-    counter!(POOL_CHILDREN, "function" => function, "child" => child).increment(1);
+    tell(|| {
+        counter!(POOL_CHILDREN, "function" => function, "child" => child).increment(1);
+    });
 }
 
 /// A keeper was started in place of another one.
 pub(crate) fn keeper_restarted() {
-    counter!(KEEPER_RESTARTS).increment(1);
+    tell(|| counter!(KEEPER_RESTARTS).increment(1));
 }
 
 /// Returns the name of an error's kind.

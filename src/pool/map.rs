@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use super::Pool;
 use super::loan::Loan;
-use super::queue::Place;
+use super::queue::{NoPlace, Place};
 use super::tries::Tries;
 use crate::call::Child;
 use crate::error::Error;
+#[cfg(feature = "metrics")]
+use crate::meters::CallMeter;
 use crate::object::Object;
 use crate::sys::poll::{self, Deadline};
 use crate::transport::Step;
@@ -58,6 +60,9 @@ struct Running<A: Object, R: Object + Send, I> {
 struct Item<R: Object> {
     position: usize,
     begun: Instant,
+    /// Until the call has ended.
+    #[cfg(feature = "metrics")]
+    meter: Option<CallMeter>,
     state: State<R>,
 }
 
@@ -92,15 +97,28 @@ impl<A: Object, R: Object + Send, I: Iterator<Item = A>> Running<A, R, I> {
                 return;
             };
             let begun = Instant::now();
+            let place = inner.noted(place);
+            #[cfg(feature = "metrics")]
+            let mut meter = place
+                .is_ok()
+                .then(|| CallMeter::begin(inner.stock.function));
             let state = match place.and_then(|place| Ok((inner.start(item)?, place))) {
                 Ok(((child, loan), place)) => {
                     State::Running(Box::new(child), Box::new(loan), place)
                 }
-                Err(error) => State::Done(Err(error)),
+                Err(error) => {
+                    #[cfg(feature = "metrics")]
+                    if let Some(meter) = meter.take() {
+                        meter.fail(&error);
+                    }
+                    State::Done(Err(error))
+                }
             };
             self.calls.push_back(Item {
                 position: self.taken,
                 begun,
+                #[cfg(feature = "metrics")]
+                meter,
                 state,
             });
             self.taken = self.taken.saturating_add(1);
@@ -120,6 +138,10 @@ impl<A: Object, R: Object + Send, I: Iterator<Item = A>> Running<A, R, I> {
             match child.next_result() {
                 Step::Done(result) => {
                     inner.note(call.begun, &result);
+                    #[cfg(feature = "metrics")]
+                    if let Some(meter) = call.meter.take() {
+                        meter.end(&result);
+                    }
                     let has_answered = result.is_ok();
                     let done = std::mem::replace(&mut call.state, State::Done(result));
                     if let State::Running(child, loan, place) = done {
@@ -223,12 +245,12 @@ impl<A: Object, R: Object + Send, I> fmt::Debug for MapUnordered<A, R, I> {
 
 impl<A: Object, R: Object + Send> super::Inner<(A,), R> {
     /// Takes a place. Returns `None` if all are taken and it may not wait.
-    fn queue_place(&self, until: Option<Deadline>) -> Result<Option<Place>, Error> {
+    fn queue_place(&self, until: Option<Deadline>) -> Result<Option<Place>, NoPlace> {
         match (self.queue.try_take(), until) {
             (Ok(place), _) => Ok(Some(place)),
-            (Err(super::NoPlace::Busy), None) => Ok(None),
-            (Err(super::NoPlace::Busy), Some(until)) => Ok(Some(self.queue.take(until)?)),
-            (Err(reason), _) => Err(reason.into()),
+            (Err(NoPlace::Busy), None) => Ok(None),
+            (Err(NoPlace::Busy), Some(until)) => Ok(Some(self.queue.take(until)?)),
+            (Err(reason), _) => Err(reason),
         }
     }
 

@@ -231,7 +231,7 @@ impl<A: Object, R: Object + Send> Inner<A, R> {
         let place = place.map_err(Error::from);
         #[cfg(feature = "metrics")]
         if let Err(error) = &place {
-            CallMeter::begin(self.stock.function).fail(error);
+            CallMeter::in_line(self.stock.function).fail(error);
         }
         place
     }

@@ -86,6 +86,8 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
         use super::queue::NoPlace;
         use super::stats::count;
 
+        #[cfg(feature = "metrics")]
+        let meter = crate::meters::CallMeter::in_line(self.stock.function);
         let place = match self.queue.try_take() {
             Err(NoPlace::Busy) => {
                 count(&self.stock.counters.waited);
@@ -93,7 +95,10 @@ impl<A: Object, R: Object + Send> super::Inner<A, R> {
             }
             result => result,
         };
-        self.run_in::<W>(self.noted(place)?, arguments).await
+        let place = place.map_err(Error::from);
+        #[cfg(feature = "metrics")]
+        meter.leave_line(place.as_ref().err());
+        self.run_in::<W>(place?, arguments).await
     }
 
     /// Runs a call that has a place.

@@ -57,7 +57,7 @@ impl<A: Object + Send + Sync, R: Object + Send> Service<A> for Pool<(A,), R> {
                 Reservation::Waiting(wait) => {
                     let result = ready!(Pin::new(wait).poll(context));
                     self.reservation = Reservation::None;
-                    self.reservation = Reservation::Place(result?);
+                    self.reservation = Reservation::Place(self.inner.noted(result)?);
                 }
             }
         }

@@ -1,6 +1,11 @@
 //! Metrics, as a recorder of the crate `metrics` receives them.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod copies;
+mod panicking;
+mod pools;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,27 +17,26 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
 fn main() {
     crossmist::init();
-    support::main(
-        cases![
-            a_call_is_counted_and_timed,
-            each_kind_of_failure_is_counted_once,
-            a_call_that_nobody_waits_for_is_dropped,
-            a_call_that_could_not_start_is_counted,
-            children_are_counted_until_they_have_ended,
-            a_child_is_counted_while_its_handle_is_gone,
-            a_child_tells_what_it_has_used,
-            a_child_that_was_killed_tells_what_it_has_used,
-            a_child_in_a_pid_namespace_tells_what_it_has_used needs Root,
-            a_pool_counts_its_calls_once,
-            a_pool_tells_who_waits_and_how_long,
-            a_call_that_waits_in_a_runtime_is_counted,
-            a_busy_pool_counts_those_that_it_refuses,
-            a_pool_without_spares_starts_children,
-            a_keeper_that_was_killed_is_counted_when_there_is_another,
-            each_metric_has_a_description,
-        ],
-        cases![],
-    );
+    let cases = cases![
+        a_call_is_counted_and_timed,
+        each_kind_of_failure_is_counted_once,
+        a_call_that_nobody_waits_for_is_dropped,
+        a_call_that_could_not_start_is_counted,
+        children_are_counted_until_they_have_ended,
+        a_child_is_counted_while_its_handle_is_gone,
+        a_child_tells_what_it_has_used,
+        a_child_that_was_killed_tells_what_it_has_used,
+        a_child_in_a_pid_namespace_tells_what_it_has_used needs Root,
+        a_pool_counts_its_calls_once,
+        a_pool_tells_who_waits_and_how_long,
+        a_call_that_waits_in_a_runtime_is_counted,
+        a_busy_pool_counts_those_that_it_refuses,
+        a_pool_without_spares_starts_children,
+        a_keeper_that_was_killed_is_counted_when_there_is_another,
+        each_metric_has_a_description,
+    ];
+    let cases = support::all(&[cases, copies::CASES, panicking::CASES, pools::CASES]);
+    support::main(cases, cases![]);
 }
 
 /// What a recorder was told until now.
@@ -473,7 +477,7 @@ fn each_metric_has_a_description() {
         names.insert(name);
     }
     // Those that are documented, and no others.
-    let documentation = include_str!("../src/lib.rs");
+    let documentation = include_str!("../../src/lib.rs");
     let documented = documentation
         .split('`')
         .filter(|text| text.starts_with("crossmist_"));
