@@ -391,60 +391,6 @@ mod tests {
         assert_eq!(queue.counts(), (0, 0));
     }
 
-    #[cfg(feature = "metrics")]
-    #[test]
-    fn a_recorder_is_called_with_no_lock_of_the_line_held() {
-        use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
-
-        /// Notes which locks are free while it is called.
-        struct Looks {
-            queue: Arc<Queue>,
-            ticket: Mutex<Option<Arc<Ticket>>>,
-            calls: AtomicUsize,
-        }
-
-        impl metrics::Recorder for Looks {
-            fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-            fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-            fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-            fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
-                Counter::noop()
-            }
-
-            fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-                let is_free = self.queue.state.try_lock().is_ok();
-                let ticket = self.ticket.lock().unwrap();
-                let are_free =
-                    is_free && ticket.iter().all(|ticket| ticket.state.try_lock().is_ok());
-                self.calls
-                    .fetch_add(usize::from(are_free), Ordering::SeqCst);
-                Gauge::noop()
-            }
-
-            fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-                Histogram::noop()
-            }
-        }
-
-        let queue = Arc::new(Queue::new(1));
-        let recorder = Looks {
-            queue: Arc::clone(&queue),
-            ticket: Mutex::new(None),
-            calls: AtomicUsize::new(0),
-        };
-        metrics::with_local_recorder(&recorder, || {
-            let place = queue.try_take().unwrap();
-            let mut wait = pin!(queue.wait());
-            assert!(poll(wait.as_mut()).is_pending());
-            recorder.ticket.lock().unwrap().clone_from(&wait.ticket);
-            drop(place);
-            assert!(matches!(poll(wait.as_mut()), Poll::Ready(Ok(_))));
-        });
-        // It runs, another waits, and that runs.
-        assert_eq!(recorder.calls.into_inner(), 3);
-    }
-
     #[test]
     fn a_closed_pool_lets_nobody_in() {
         let queue = Arc::new(Queue::new(1));
