@@ -1,10 +1,12 @@
-//! What no line of a policy grants, although it was seen: the road that works instead.
+//! What no line of a policy grants, although it was seen, and what to do instead.
 
 use super::{Proposal, Record};
 
 /// A kind of things that libraries do, how it is recognized by a path, and what to do about it.
 struct Road {
     is_taken: fn(&str) -> bool,
+    /// Whether the path must have been opened, by a function that makes a file's contents executable.
+    loads: bool,
     advice: &'static str,
 }
 
@@ -14,33 +16,57 @@ fn is_converter(path: &str) -> bool {
 }
 
 fn is_name_service(path: &str) -> bool {
-    let file = path.rsplit('/').next().unwrap_or_default();
+    let file = file_name(path);
     file.starts_with("libnss_")
+        // `libnss_dns` needs it.
+        || file.starts_with("libresolv.so")
         || path == "/etc/nsswitch.conf"
         || path == "/etc/resolv.conf"
         || path.ends_with("/nscd/socket")
 }
 
 fn is_plugin(path: &str) -> bool {
-    let file = path.rsplit('/').next().unwrap_or_default();
+    let file = file_name(path);
     let is_library = file.ends_with(".so") || file.contains(".so.");
-    is_library && !is_converter(path) && !is_name_service(path)
+    // The loader's own files, such as its cache, are no libraries.
+    let is_loaders = path.starts_with("/etc/ld.so.");
+    is_library && !is_loaders && !is_converter(path) && !is_name_service(path)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// Whether a call opens the file that it names, which `stat` and `readlink` don't.
+fn opens(record: &Record) -> bool {
+    ["open", "openat", "openat2"].contains(&record.call.as_str())
+}
+
+/// Whether a call makes the contents of a file executable. What only reads a library, such as a backtrace, doesn't.
+fn loads_code(record: &Record) -> bool {
+    const PROT_EXEC: u64 = 4;
+    const MAP_ANONYMOUS: u64 = 0x20;
+    let [_, _, prot, flags, ..] = record.arguments;
+    record.call == "mmap" && prot & PROT_EXEC != 0 && flags & MAP_ANONYMOUS == 0
 }
 
 const ROADS: &[Road] = &[
     Road {
         is_taken: is_converter,
+        loads: false,
         advice: "Converters of text (gconv) are code that `iconv_open` loads, and a confined child loads no code. \
                  Open one of each kind in a function given as `preload`, and leave it open: it is loaded then, and \
                  the calls use it.",
     },
     Road {
         is_taken: is_name_service,
+        loads: false,
         advice: "Names of users, groups and hosts (NSS) are looked up by code that is loaded, and by asking other \
                  processes. Look them up in the program, and pass the result.",
     },
     Road {
         is_taken: is_plugin,
+        loads: true,
         advice: "A shared library is loaded at run time (`dlopen`), and a confined child loads no code. Load it in a \
                  function given as `preload`: the calls find it loaded.",
     },
@@ -48,8 +74,10 @@ const ROADS: &[Road] = &[
 
 /// Adds advice about what was seen of such things, with the first path that shows it.
 pub(super) fn name_other_ways(records: &[Record], proposal: &mut Proposal) {
+    let has_loaded = records.iter().any(loads_code);
     for road in ROADS {
         let seen = records.iter().filter(|record| record.exists);
+        let seen = seen.filter(|record| !road.loads || has_loaded && opens(record));
         let mut paths = seen.filter_map(|record| record.path.as_deref());
         if let Some(path) = paths.find(|path| (road.is_taken)(path)) {
             let shown: String = path.escape_debug().take(200).collect();

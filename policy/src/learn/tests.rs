@@ -251,7 +251,7 @@ fn what_a_run_creates_is_not_granted_by_its_own_name() {
 }
 
 #[test]
-fn what_is_loaded_as_code_leads_to_the_road_that_works() {
+fn for_what_is_loaded_as_code_the_notes_say_what_to_do_instead() {
     let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
     for (path, says) in [
         ("/usr/lib/x86_64-linux-gnu/gconv/ISO8859-2.so", "preload"),
@@ -262,7 +262,7 @@ fn what_is_loaded_as_code_leads_to_the_road_that_works() {
         ("/etc/nsswitch.conf", "in the program"),
         ("/opt/app/plugins/jpeg.so", "preload"),
     ] {
-        let (learned, _) = learned("parser", &[open(path)]);
+        let (learned, _) = learned("parser", &[open(path), code_from_a_file()]);
         let [note] = learned.notes.as_slice() else {
             panic!("{path}: {:?}", learned.notes);
         };
@@ -274,11 +274,56 @@ fn what_is_loaded_as_code_leads_to_the_road_that_works() {
         );
     }
     assert!(
-        learned("parser", &[open("/etc/app.conf")])
+        learned("parser", &[open("/etc/app.conf"), code_from_a_file()])
             .0
             .notes
             .is_empty()
     );
+}
+
+/// A file's contents become executable.
+fn code_from_a_file() -> Record {
+    record("mmap", [0, 0, 5, 0x812, 0, 0], None)
+}
+
+#[test]
+fn a_library_that_is_only_looked_at_is_not_called_loaded() {
+    const LIBRARY: &str = "/opt/app/plugins/jpeg.so";
+    let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
+    let notes = |seen: &[Record]| learned("parser", seen).0.notes;
+    // The control.
+    assert_eq!(notes(&[open(LIBRARY), code_from_a_file()]).len(), 1);
+    let jit = record("mmap", [0, 0, 5, 0x22, 0, 0], None);
+    let stat = record("newfstatat", [0; 6], Some(LIBRARY));
+    for seen in [
+        // A backtrace reads it.
+        vec![open(LIBRARY)],
+        vec![open(LIBRARY), jit],
+        vec![stat, code_from_a_file()],
+        // The loader's cache.
+        vec![open("/etc/ld.so.cache"), code_from_a_file()],
+    ] {
+        assert_eq!(notes(&seen), [""; 0], "{seen:?}");
+    }
+}
+
+#[test]
+fn a_lookup_of_names_is_not_called_a_plugin_as_well() {
+    let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
+    let (learned, _) = learned(
+        "parser",
+        &[
+            open("/etc/nsswitch.conf"),
+            open("/etc/ld.so.cache"),
+            open("/usr/lib/x86_64-linux-gnu/libnss_dns.so.2"),
+            open("/usr/lib/x86_64-linux-gnu/libresolv.so.2"),
+            code_from_a_file(),
+        ],
+    );
+    let [note] = learned.notes.as_slice() else {
+        panic!("{:?}", learned.notes);
+    };
+    assert!(note.contains("in the program"), "{note}");
 }
 
 #[test]
