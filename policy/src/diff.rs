@@ -19,7 +19,8 @@ pub enum Direction {
     Wider,
     /// Less is allowed.
     Narrower,
-    /// The same is allowed by another line, answered differently, or reported differently.
+    /// The same is allowed by another line, answered differently, or reported differently; or `check` is asked to
+    /// leave out other advice.
     Moved,
 }
 
@@ -74,6 +75,7 @@ pub fn between(old: &Policy, new: &Policy) -> Vec<Change> {
     settings(old, new, &mut changes);
     answers(old, new, &mut changes);
     origins(old, new, &mut changes);
+    allowances(old, new, &mut changes);
     changes.sort_by_key(|change| change.direction);
     changes
 }
@@ -197,6 +199,30 @@ fn origins(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
     }
 }
 
+/// Adds the advice that one of the policies allows by `[[allow_lint]]`, and the other doesn't.
+fn allowances(old: &Policy, new: &Policy, changes: &mut Vec<Change>) {
+    let mut compare = |policy: &Policy, other: &Policy, verb: &str| {
+        for allowed in policy.allowed_lints() {
+            let mut known = other.allowances.iter();
+            if known.any(|known| (known.code, &known.about) == (allowed.code, &allowed.about)) {
+                continue;
+            }
+            let about = match &allowed.about {
+                Some(about) => format!("about `{about}`"),
+                None => "about the whole file".to_owned(),
+            };
+            let reason = &allowed.why;
+            changes.push(Change {
+                direction: Direction::Moved,
+                what: vec![format!("advice {} {about} {verb}: {reason}", allowed.code)],
+                location: Some(allowed.location),
+            });
+        }
+    };
+    compare(new, old, "is allowed");
+    compare(old, new, "is not allowed any more");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,5 +289,35 @@ mod tests {
             );
             assert!(!changes.is_empty());
         }
+    }
+
+    #[test]
+    fn advice_that_is_allowed_is_a_change() {
+        let policy = |rest: &str| {
+            let text = format!("format = 1\ndescription = \"x\"\nextends = [\"parser\"]\n{rest}");
+            Policy::from_toml(&BuiltinOnly, "p", &text).unwrap_or_else(|report| panic!("{report}"))
+        };
+        let shown = |old: &Policy, new: &Policy| {
+            let changes = between(old, new).into_iter();
+            let changes = changes.map(|change| format!("{}: {change}", change.direction));
+            changes.collect::<Vec<_>>()
+        };
+        let none = policy("");
+        let whole = policy("[[allow_lint]]\nlint = \"C021\"\nwhy = \"fonts\"\n");
+        let one = policy("[[allow_lint]]\nlint = \"C021\"\nabout = \"/usr\"\nwhy = \"fonts\"\n");
+        let reworded = policy("[[allow_lint]]\nlint = \"C021\"\nwhy = \"icons\"\n");
+        assert_eq!(
+            shown(&none, &whole),
+            ["moved: advice C021 about the whole file is allowed: fonts (p:5)"]
+        );
+        assert_eq!(
+            shown(&one, &whole),
+            [
+                "moved: advice C021 about the whole file is allowed: fonts (p:5)",
+                "moved: advice C021 about `/usr` is not allowed any more: fonts (p:5)",
+            ]
+        );
+        // The same advice for another reason.
+        assert_eq!(shown(&whole, &reworded), [""; 0]);
     }
 }

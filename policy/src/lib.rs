@@ -87,6 +87,7 @@ mod template;
 mod unprotected;
 mod verdict;
 
+pub use allowance::Advice;
 pub use compiled::{
     Ceiling, ChannelLimits, Compiled, DecodeError, Environment, Explanation, Limits, PathRule,
     PortRule, PortSet, Process, Provenance, Stdio, Unbound, VariableRule, WantedGroup,

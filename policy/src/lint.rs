@@ -1,7 +1,8 @@
 //! Advice on a policy that works: what a careful reviewer would ask about.
 
 use crate::Arch;
-use crate::diagnostic::{Code, Diagnostic};
+use crate::allowance::Advice;
+use crate::diagnostic::Code;
 use crate::file::{Target, parse_entry};
 use crate::namespaces::Namespace;
 use crate::policy::Policy;
@@ -25,12 +26,17 @@ pub(crate) fn is_broad(path: &str) -> bool {
     BROAD.contains(&bare)
 }
 
+/// Whether advice about a path depends on what the machine has there.
+fn depends_on_machine(path: &str) -> bool {
+    !is_broad(path) && !path.contains('$')
+}
+
 impl Policy {
-    /// Returns advice about the policy's own file, apart from what the file allows by `[[allow_lint]]`.
+    /// Returns advice about the policy's own file, and apart from it what the file allows by `[[allow_lint]]`.
     ///
     /// `inspect` looks at a path on the machine that the policy is for, and says what speaks against
     /// it; it is asked for paths without variables only.
-    pub fn lint(&self, inspect: impl Fn(&str) -> Option<String>) -> Vec<Diagnostic> {
+    pub fn lint(&self, inspect: impl Fn(&str) -> Option<String>) -> Advice {
         let mut problems = Vec::new();
         let mut say =
             |code, place, message: String| problems.push(Problem::new(code, place, message));
@@ -67,7 +73,7 @@ impl Policy {
                     "`{path}` contains a large part of the machine: name the parts that are needed"
                 );
                 say(Code::BroadPath, grant.path.place, message);
-            } else if !path.contains('$')
+            } else if depends_on_machine(path)
                 && let Some(reason) = inspect(path)
             {
                 say(
@@ -104,6 +110,16 @@ impl Policy {
             false => self.sources.report(problems).diagnostics().to_vec(),
         };
         self.without_allowed(found)
+    }
+
+    /// Whether advice about a path that others can change could be given on some machine: for this path, or for
+    /// any.
+    pub(crate) fn may_be_foreign(&self, path: Option<&str>) -> bool {
+        let mut own = (self.paths.iter()).filter(|grant| self.is_own(grant.path.place));
+        own.any(|grant| {
+            let granted = grant.path.value.as_str();
+            depends_on_machine(granted) && path.is_none_or(|path| path == granted)
+        })
     }
 
     fn about_limits(&self, say: &mut impl FnMut(Code, Place, String)) {

@@ -19,7 +19,7 @@ fn codes(found: &[Diagnostic]) -> Vec<Code> {
 }
 
 fn advice(allowances: &str) -> Vec<Diagnostic> {
-    policy(allowances).lint(|_| None)
+    policy(allowances).lint(|_| None).given
 }
 
 #[test]
@@ -71,22 +71,55 @@ fn advice_about_the_machine_may_be_allowed_for_other_machines() {
     let text = format!("{WIDE}{allowance}").replace("\"/srv\"", "\"/data\"");
     let policy = Policy::from_toml(&BuiltinOnly, "wide", &text).unwrap();
     let without = Policy::from_toml(&BuiltinOnly, "wide", &text.replace(allowance, "")).unwrap();
-    assert!(codes(&without.lint(foreign)).contains(&Code::ForeignPath));
-    assert!(!codes(&policy.lint(foreign)).contains(&Code::ForeignPath));
+    assert!(codes(&without.lint(foreign).given).contains(&Code::ForeignPath));
+    assert!(!codes(&policy.lint(foreign).given).contains(&Code::ForeignPath));
     // Where there is no link, the allowance stays as it is.
-    assert!(!codes(&policy.lint(|_| None)).contains(&Code::UnusedAllowance));
+    assert!(!codes(&policy.lint(|_| None).given).contains(&Code::UnusedAllowance));
+}
+
+#[test]
+fn an_allowance_about_a_path_that_is_not_granted_is_advice_on_every_machine() {
+    let text = WIDE.replace("\"/srv\"", "\"/data\"");
+    let unneeded = |about: &str| {
+        let text = format!("{text}[[allow_lint]]\nlint = \"C020\"\n{about}why = \"x\"\n");
+        let policy = Policy::from_toml(&BuiltinOnly, "wide", &text).unwrap();
+        codes(&policy.lint(|_| None).given).contains(&Code::UnusedAllowance)
+    };
+    assert!(unneeded("about = \"/dataa\"\n"));
+    // C021 is given for this one, wherever it leads.
+    assert!(unneeded("about = \"/usr\"\n"));
+    assert!(!unneeded("about = \"/data\"\n"));
+    assert!(!unneeded(""));
 }
 
 #[test]
 fn a_policy_that_nothing_names_can_say_why() {
     let allowance = "[[allow_lint]]\nlint = \"C050\"\nwhy = \"customers choose it\"\n";
-    assert_eq!(codes(&policy("").lint_use(false)), [Code::Unused]);
-    assert_eq!(codes(&policy("").lint_use(true)), []);
-    assert_eq!(codes(&policy(allowance).lint_use(false)), []);
+    assert_eq!(codes(&policy("").lint_use(false).given), [Code::Unused]);
+    assert_eq!(codes(&policy("").lint_use(true).given), []);
+    assert_eq!(codes(&policy(allowance).lint_use(false).given), []);
     assert_eq!(
-        codes(&policy(allowance).lint_use(true)),
+        codes(&policy(allowance).lint_use(true).given),
         [Code::UnusedAllowance]
     );
+    // Its own name is what this advice is about, and no other.
+    let about = |name: &str| allowance.replace("why", &format!("about = \"{name}\"\nwhy"));
+    assert_eq!(codes(&policy(&about("wide")).lint_use(false).given), []);
+    assert_eq!(
+        codes(&policy(&about("other")).lint_use(false).given),
+        [Code::Unused, Code::UnusedAllowance]
+    );
+}
+
+#[test]
+fn advice_that_is_allowed_is_counted() {
+    let allowance = "[[allow_lint]]\nlint = \"C021\"\nwhy = \"x\"\n\
+                     [[allow_lint]]\nlint = \"C050\"\nwhy = \"x\"\n";
+    let allowed = policy(allowance).lint(|_| None).allowed;
+    assert_eq!(codes(&allowed), [Code::BroadPath, Code::BroadPath]);
+    let allowed = policy(allowance).lint_use(false).allowed;
+    assert_eq!(codes(&allowed), [Code::Unused]);
+    assert_eq!(codes(&policy("").lint(|_| None).allowed), []);
 }
 
 #[test]
@@ -143,6 +176,6 @@ fn allowances_are_the_files_own() {
         }
     }
     let policy = Policy::from_toml(&Two, "below", text).unwrap();
-    let found = codes(&policy.lint(|_| None));
+    let found = codes(&policy.lint(|_| None).given);
     assert!(found.contains(&Code::BroadPath), "{found:?}");
 }

@@ -32,6 +32,7 @@ pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
         allowed.insert(Code::find(code).ok_or_else(|| format!("there is no code `{code}`"))?);
     }
     let mut findings = Vec::new();
+    let mut not_followed = 0;
     let selected = workspace::selected(arguments, &options.names)?;
     let mut loaded = BTreeMap::<PathBuf, Vec<Policy>>::new();
     for (folder, names) in &selected {
@@ -47,7 +48,9 @@ pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
                 Ok(policy) => {
                     // Built-in policies belong to this project.
                     if !is_builtin(name) {
-                        findings.extend(policy.lint(inspect));
+                        let advice = policy.lint(inspect);
+                        findings.extend(advice.given);
+                        not_followed += advice.allowed.len();
                     }
                     policies.push(policy);
                 }
@@ -57,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
     }
     let mut functions = 0;
     if options.names.is_empty() {
-        functions = uses(arguments, &loaded, &mut findings)?;
+        functions = uses(arguments, &loaded, &mut findings, &mut not_followed)?;
     }
     // A mistake in a policy that two others extend is reported once.
     let mut told = BTreeSet::new();
@@ -94,8 +97,13 @@ pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
         } else {
             ("fine", GREEN)
         };
+        let more = match not_followed {
+            0 => String::new(),
+            _ => format!(", {not_followed} allowed by `[[allow_lint]]`"),
+        };
         eprintln!(
-            "{}: {checked} policies and {functions} functions checked: {errors} mistakes, {warnings} pieces of advice",
+            "{}: {checked} policies and {functions} functions checked: {errors} mistakes, {warnings} pieces of \
+             advice{more}",
             paint(style, word),
         );
         if checked == 0 {
@@ -109,12 +117,13 @@ fn is_builtin(name: &str) -> bool {
     BUILTIN.iter().any(|(known, _)| *known == name)
 }
 
-/// Resolves what the sources name, and finds policies that nothing names. Returns how many
-/// functions have a sandbox.
+/// Resolves what the sources name, and finds policies that nothing names. Counts the advice that policies allow.
+/// Returns how many functions have a sandbox.
 fn uses(
     arguments: &Arguments,
     loaded: &BTreeMap<PathBuf, Vec<Policy>>,
     findings: &mut Vec<Diagnostic>,
+    not_followed: &mut usize,
 ) -> Result<usize, report::Failure> {
     let mut used = BTreeSet::new();
     let mut functions = 0;
@@ -171,7 +180,9 @@ fn uses(
             if is_builtin(name) {
                 continue;
             }
-            findings.extend(policy.lint_use(is_used || extended.contains(name)));
+            let advice = policy.lint_use(is_used || extended.contains(name));
+            findings.extend(advice.given);
+            *not_followed += advice.allowed.len();
         }
     }
     Ok(functions)

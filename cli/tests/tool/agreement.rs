@@ -165,6 +165,7 @@ fn every_example_of_a_code_leads_to_it() {
         .unwrap();
         let found: Vec<_> = policy
             .lint(|path| (path == "/tmp").then(|| "x".to_owned()))
+            .given
             .iter()
             .map(|found| found.code)
             .collect();
