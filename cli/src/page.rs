@@ -195,11 +195,11 @@ fn residual(body: &mut String, overview: &Overview, is_open: bool) {
     );
 }
 
-/// Lists the grants that need a reason: calls of dangerous groups, and layers that are off.
+/// Lists the grants that need a reason: dangerous calls, kept capabilities, and layers that are off.
 fn dangers(body: &mut String, overview: &Overview) {
-    let unconfined = overview.grants.iter();
-    let unconfined = unconfined.filter(|grant| grant.layer == "nothing");
-    let unconfined: Vec<[String; 4]> = unconfined
+    let grants = overview.grants.iter();
+    let grants = grants.filter(|grant| grant.is_dangerous);
+    let grants: Vec<[String; 4]> = grants
         .map(|grant| {
             let [what, subject, _, place, why] = cells_of_grant(grant);
             [what, subject, place, why]
@@ -207,8 +207,8 @@ fn dangers(body: &mut String, overview: &Overview) {
         .collect();
     let calls = overview.calls.iter().flat_map(|call| {
         let clauses = call.clauses.iter();
-        let given = clauses.filter(|clause| clause.answer == Action::Allow && clause.why.is_some());
-        given.map(|clause| {
+        let dangerous = clauses.filter(|clause| clause.is_dangerous);
+        dangerous.map(|clause| {
             let when = clause.condition.as_deref().unwrap_or("always");
             [
                 format!("<code>{}</code>", call.name),
@@ -218,7 +218,7 @@ fn dangers(body: &mut String, overview: &Overview) {
             ]
         })
     });
-    let all: Vec<_> = unconfined.into_iter().chain(calls).collect();
+    let all: Vec<_> = grants.into_iter().chain(calls).collect();
     if !all.is_empty() {
         body.push_str(
             "<h2>Dangerous grants</h2>\n<p>With the reasons that the policy gives.</p>\n",

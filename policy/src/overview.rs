@@ -7,7 +7,7 @@ use crate::diagnostic::Code;
 use crate::file::Ports;
 use crate::landlock::{Need, release_of_abi};
 use crate::namespaces::Namespace;
-use crate::policy::{Capabilities, Policy};
+use crate::policy::Policy;
 use crate::settings::SETTINGS;
 use crate::source::Location;
 use crate::steps::{SecondNet, oldest_kernel};
@@ -86,6 +86,8 @@ pub struct Grant {
     pub location: Option<Location>,
     /// The reason that the line gives.
     pub why: Option<String>,
+    /// Whether it is so dangerous that it needs a reason: a layer that is off, or capabilities that are kept.
+    pub is_dangerous: bool,
 }
 
 impl Grant {
@@ -97,6 +99,7 @@ impl Grant {
             layer: layer.into(),
             location: None,
             why: None,
+            is_dangerous: false,
         }
     }
 }
@@ -121,8 +124,10 @@ pub struct Clause {
     pub condition: Option<String>,
     /// The line and the group.
     pub from: String,
-    /// The reason that the line gives.
+    /// The reason that the file gives for the line.
     pub why: Option<String>,
+    /// Whether it allows by a line that is so dangerous that it needs a reason.
+    pub is_dangerous: bool,
 }
 
 /// A single value.
@@ -200,13 +205,14 @@ impl Policy {
                 .condition
                 .as_ref()
                 .map(|condition| condition.text.clone());
+            let reason = grant.origin.place.and_then(|place| self.reason_at(place));
+            let is_demanded = reason.is_some_and(|reason| reason.is_demanded);
             clauses.push(Clause {
                 answer,
                 condition,
                 from: self.source_of(grant),
-                why: (grant.origin.place)
-                    .and_then(|place| self.reason_at(place))
-                    .map(str::to_owned),
+                why: reason.map(|reason| reason.text.clone()),
+                is_dangerous: answer == Action::Allow && is_demanded,
             });
         };
         if let Some(rules) = rules {
@@ -244,6 +250,7 @@ impl Policy {
             return vec![Grant {
                 location: Some(self.sources.locate(reason.place)),
                 why: Some(reason.value.clone()),
+                is_dangerous: true,
                 ..grant("all", "every path".to_owned(), "nothing")
             }];
         }
@@ -274,6 +281,7 @@ impl Policy {
             return vec![Grant {
                 location: Some(self.sources.locate(reason.place)),
                 why: Some(reason.value.clone()),
+                is_dangerous: true,
                 ..grant("all", "every socket".to_owned(), "nothing")
             }];
         }
@@ -336,22 +344,30 @@ impl Policy {
             Some(_) => grant("run", "programs by path".to_owned(), "Landlock"),
             None => grant("denied", "running programs".to_owned(), "seccomp"),
         });
-        grants.push(match &self.capabilities {
-            Capabilities::All => grant("keep", "every capability".to_owned(), "nothing"),
-            Capabilities::Only(kept) if kept.is_empty() => grant(
+        if self.capability_lines.is_empty() {
+            grants.push(grant(
                 "denied",
                 "every capability".to_owned(),
                 "all five sets, securebits",
-            ),
-            Capabilities::Only(kept) => {
-                let all: Vec<_> = names::capability_names().collect();
-                let kept = kept
-                    .iter()
-                    .filter_map(|number| all.get(usize::from(*number)));
-                let kept: Vec<_> = kept.map(|name| format!("CAP_{name}")).collect();
-                grant("keep", kept.join(", "), "capabilities")
-            }
-        });
+            ));
+        }
+        let names: Vec<_> = names::capability_names().collect();
+        for line in &self.capability_lines {
+            let (subject, layer) = match line.value {
+                None => ("every capability".to_owned(), "nothing"),
+                Some(number) => match names.get(usize::from(number)) {
+                    Some(name) => (format!("CAP_{name}"), "capabilities"),
+                    None => (format!("capability {number}"), "capabilities"),
+                },
+            };
+            let reason = self.reason_at(line.place);
+            grants.push(Grant {
+                location: Some(self.sources.locate(line.place)),
+                why: reason.map(|reason| reason.text.clone()),
+                is_dangerous: true,
+                ..grant("keep", subject, layer)
+            });
+        }
         grants
     }
 

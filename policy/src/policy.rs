@@ -39,6 +39,8 @@ pub struct Policy {
     pub(crate) network_unconfined: Option<At<String>>,
     pub(crate) calls: std::collections::BTreeMap<&'static str, Rules>,
     pub(crate) capabilities: Capabilities,
+    /// The lines that keep them: numbers, and `None` for all.
+    pub(crate) capability_lines: Vec<At<Option<u8>>>,
     pub(crate) inherit: Vec<String>,
     pub(crate) set: Vec<(At<String>, String)>,
     pub(crate) landlock: At<LandlockWish>,
@@ -47,8 +49,7 @@ pub struct Policy {
     pub(crate) require: Vec<(SecondNet, Option<Place>)>,
     pub(crate) expectations: Vec<Expectation>,
     pub(crate) allowances: Vec<Allowance>,
-    /// The reasons that lines give for themselves.
-    pub(crate) reasons: Vec<(Place, String)>,
+    pub(crate) reasons: Vec<Reason>,
     /// The policies that this one stays within: its own ceiling, and those of the policies that it
     /// extends.
     pub(crate) within: Vec<String>,
@@ -56,6 +57,15 @@ pub struct Policy {
     pub(crate) ceilings: Vec<Ceiling>,
     pub(crate) watched: Vec<PathBuf>,
     pub(crate) sources: Sources,
+}
+
+/// The reason that a file gives for one of its lines.
+#[derive(Clone, Debug)]
+pub(crate) struct Reason {
+    pub(crate) place: Place,
+    pub(crate) text: String,
+    /// Whether the line is so dangerous that it needs one.
+    pub(crate) is_demanded: bool,
 }
 
 /// The capabilities that a process keeps.
@@ -182,10 +192,9 @@ impl Policy {
         }
     }
 
-    /// Returns the reason that the line at a place gives.
-    pub(crate) fn reason_at(&self, place: Place) -> Option<&str> {
-        let reason = self.reasons.iter().find(|(known, _)| *known == place);
-        reason.map(|(_, reason)| reason.as_str())
+    /// Returns the reason for the line at a place.
+    pub(crate) fn reason_at(&self, place: Place) -> Option<&Reason> {
+        self.reasons.iter().find(|reason| reason.place == place)
     }
 
     /// Whether a call is denied whatever its arguments.

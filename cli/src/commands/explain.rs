@@ -475,6 +475,7 @@ fn grant_object(grant: &Grant) -> Value {
         "layer": grant.layer,
         "location": grant.location.as_ref().map(ToString::to_string),
         "why": grant.why,
+        "dangerous": grant.is_dangerous,
     })
 }
 
@@ -485,6 +486,7 @@ fn call_object(call: &Call) -> Value {
             "condition": clause.condition,
             "from": clause.from,
             "why": clause.why,
+            "dangerous": clause.is_dangerous,
         })
     };
     json!({

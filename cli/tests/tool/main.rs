@@ -4,5 +4,6 @@ mod agreement;
 mod commands;
 mod learning;
 mod raised;
+mod review;
 mod support;
 mod tutorial;

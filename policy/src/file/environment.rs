@@ -138,7 +138,7 @@ fn check_default(reader: &mut Reader, kind: VariableKind, default: &At<String>) 
     reader.problem(Problem::new(code, default.place, message));
 }
 
-pub(super) fn capabilities(reader: &mut Reader, section: Section<'_, '_>) -> Vec<At<Option<u8>>> {
+pub(super) fn capabilities(reader: &mut Reader, section: Section<'_, '_>, file: &mut File) {
     let mut kept = Vec::new();
     for name in section.strings(reader, "keep") {
         let number = names::capability(&name.value);
@@ -155,13 +155,14 @@ pub(super) fn capabilities(reader: &mut Reader, section: Section<'_, '_>) -> Vec
         });
     }
     let why = section.string(reader, "why");
-    if let (Some(first), None) = (kept.first(), why) {
+    if let (Some(first), None) = (kept.first(), &why) {
         let message = "keeping capabilities needs a reason";
         let problem = Problem::new(Code::MissingReason, first.place, message);
         reader.problem(problem.help("add `why = \"…\"` to `[capabilities]`"));
     }
     section.finish(reader);
-    kept
+    file.capabilities = kept;
+    file.why_capabilities = why.map(|why| why.value);
 }
 
 pub(super) fn read(reader: &mut Reader, section: Section<'_, '_>, file: &mut File) {

@@ -48,6 +48,8 @@ pub(crate) struct File {
     pub(crate) syscalls: SyscallRules,
     /// Capability numbers; `None` keeps all of them.
     pub(crate) capabilities: Vec<At<Option<u8>>>,
+    /// The reason for keeping them.
+    pub(crate) why_capabilities: Option<String>,
     pub(crate) inherit: Vec<At<String>>,
     pub(crate) set: Vec<(At<String>, At<String>)>,
     pub(crate) landlock: Option<At<LandlockWish>>,
@@ -114,7 +116,7 @@ fn read(reader: &mut Reader, table: &DeTable<'_>) -> File {
         file.syscalls = syscalls::read(reader, section);
     }
     if let Some(section) = root.section(reader, "capabilities") {
-        file.capabilities = environment::capabilities(reader, section);
+        environment::capabilities(reader, section, &mut file);
     }
     if let Some(section) = root.section(reader, "limits") {
         if let Some(channel) = section.section(reader, "channel") {

@@ -27,18 +27,19 @@ pub(super) fn dangerous(rules: &SyscallRules, entry: &Entry, problems: &mut Vec<
     let Some(what) = needs_reason(&entry.target) else {
         return;
     };
-    let reason = entry.why.as_ref().or_else(|| {
-        rules
-            .reasons
-            .iter()
-            .find(|(known, _)| known.value == name)
-            .map(|(_, reason)| reason)
-    });
-    if reason.is_none_or(|reason| reason.trim().is_empty()) {
+    if reason_for(rules, entry).is_none_or(|reason| reason.trim().is_empty()) {
         let message = format!("{what} is dangerous and needs a reason");
         let help = format!("say why in `[syscalls.dangerous]`: `\"{name}\" = \"…\"`");
         problems.push(Problem::new(Code::MissingReason, entry.place, message).help(help));
     }
+}
+
+/// Returns the reason for an entry: its own, or the one that `[syscalls.dangerous]` gives for its name.
+pub(super) fn reason_for<'r>(rules: &'r SyscallRules, entry: &'r Entry) -> Option<&'r str> {
+    let name = entry.target.name();
+    let named = rules.reasons.iter().find(|(known, _)| known.value == name);
+    let reason = entry.why.as_ref().or(named.map(|(_, reason)| reason));
+    reason.map(String::as_str)
 }
 
 /// Returns the part of an entry that is so dangerous that it needs a reason, in words.

@@ -8,22 +8,48 @@ use crate::expect;
 use crate::file::{
     File, LandlockWish, OnViolation, Ports, Variable, VariableKind, WHY_NOT, bad_parts, kernel_tree,
 };
-use crate::policy::{Capabilities, Policy};
+use crate::policy::{Capabilities, Policy, Reason};
 use crate::settings::{SETTINGS, Value, Values};
 use crate::source::{At, Place, Problem};
 
-/// Returns the reasons that the lines of a file give.
-fn reasons(file: &File) -> Vec<(Place, String)> {
+/// Returns the reasons that a file gives for its lines.
+fn reasons(file: &File) -> Vec<Reason> {
     let entries = file.syscalls.allow.iter();
-    let calls = entries.flat_map(|entry| Some((entry.place, entry.why.clone()?)));
-    let dangerous = file.syscalls.reasons.iter();
-    let dangerous = dangerous.map(|(name, reason)| (name.place, reason.clone()));
+    let calls = entries.filter_map(|entry| {
+        let is_demanded =
+            entry.answer.is_none() && conflicts::needs_reason(&entry.target).is_some();
+        let text = match is_demanded {
+            true => conflicts::reason_for(&file.syscalls, entry)?,
+            false => entry.why.as_deref()?,
+        };
+        Some(Reason {
+            place: entry.place,
+            text: text.to_owned(),
+            is_demanded,
+        })
+    });
     let paths = file.paths.iter();
-    let paths = paths.flat_map(|grant| Some((grant.path.place, grant.why.clone()?)));
+    let paths = paths.filter_map(|grant| {
+        Some(Reason {
+            place: grant.path.place,
+            text: grant.why.clone()?,
+            is_demanded: false,
+        })
+    });
+    let demanded = |place, text: &String| Reason {
+        place,
+        text: text.clone(),
+        is_demanded: true,
+    };
     let whole = [&file.filesystem_unconfined, &file.network_unconfined];
     let whole = whole.into_iter().flatten();
-    let whole = whole.map(|reason| (reason.place, reason.value.clone()));
-    calls.chain(dangerous).chain(paths).chain(whole).collect()
+    let whole = whole.map(|reason| demanded(reason.place, &reason.value));
+    let kept = file.capabilities.iter();
+    let kept = kept.filter_map(|kept| {
+        let why = file.why_capabilities.as_ref()?;
+        Some(demanded(kept.place, why))
+    });
+    calls.chain(paths).chain(whole).chain(kept).collect()
 }
 
 /// Makes the policy of the last member.
@@ -73,6 +99,8 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
         kept.dedup();
         Capabilities::Only(kept)
     };
+    let capability_lines = files.clone().flat_map(|file| file.capabilities.clone());
+    let capability_lines = capability_lines.collect();
     let mut inherit: Vec<String> = files
         .clone()
         .flat_map(|file| file.inherit.iter().map(|name| name.value.clone()))
@@ -131,6 +159,7 @@ pub(super) fn merge(mut family: Family<'_>) -> Result<Policy, Report> {
         network_unconfined,
         calls,
         capabilities,
+        capability_lines,
         inherit,
         set,
         landlock: landlock.unwrap_or(At {

@@ -132,6 +132,7 @@ pub(crate) fn excesses(policy: &Policy, ceiling: &Policy, fallback: Place) -> Ex
         // What uses of the policy may raise, which is compared there.
         most: _,
         reasons: _,
+        capability_lines: _,
         watched: _,
         sources: _,
         // The policy's own expectations, allowances of advice, and ceilings.
