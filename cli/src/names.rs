@@ -1,4 +1,4 @@
-//! Groups and calls by the names that a person types, and what was probably meant by names that there are not.
+//! Groups and calls by the names that a person types, and what was probably meant by unknown names.
 
 use crossmist_policy::nearest;
 use crossmist_policy::syscalls::groups::{self, Group};

@@ -59,7 +59,7 @@ pub(super) fn run(options: &Help) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what is probably meant by a name that there is not.
+/// Says what is probably meant by an unknown name.
 fn unknown(name: &str, command: &Command) -> String {
     // What clap holds lives no longer than the command.
     let commands = command
