@@ -178,8 +178,8 @@ fn every_example_of_a_code_leads_to_it() {
         let example = code.help().example;
         match code {
             Code::NoDescription | Code::NoExpectations => advised("", *code),
-            // The tool finds these, not the reader.
-            Code::Unused => {}
+            // The tool finds these in the sources.
+            Code::Unused | Code::Raised => {}
             // `/tmp` is found to be broad before anybody looks at it.
             Code::ForeignPath => advised(
                 "extends = [\"file-reader\"]\n[filesystem]\nread = [\"/tmp/x\"]\n",
