@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use crossmist::func;
 
 use crate::support::{Case, Directory};
-use crate::{denied, recipe};
+use crate::{denied, recipe, recipe_with};
 
 pub(crate) const CASES: &[Case] = cases![
     a_database_is_kept_in_its_folder_and_no_other_is_opened,
     an_archive_is_unpacked_into_its_folder_and_makes_no_links,
+    an_archive_makes_no_pipes_on_which_a_reader_would_wait,
     fonts_are_read_from_the_folders_of_fonts_and_nowhere_else,
 ];
 
@@ -143,6 +144,29 @@ fn an_archive_is_unpacked_into_its_folder_and_makes_no_links() {
         std::fs::read_link(other.join("some/link")).unwrap(),
         Path::new("/etc")
     );
+}
+
+#[func(sandbox = dynamic)]
+fn makes_pipe(path: String) -> Result<(), nix::Error> {
+    nix::unistd::mkfifo(Path::new(&path), nix::sys::stat::Mode::S_IRUSR)
+}
+
+fn an_archive_makes_no_pipes_on_which_a_reader_would_wait() {
+    const TITLE: &str = "Unpacking an archive into a folder";
+    let directory = Directory::new();
+    let own = open_folder(&directory, "own");
+    let path = own.join("pipe");
+    let run = |policy: &crossmist::SandboxPolicy| {
+        let builder = makes_pipe.sandbox(policy).bind("folder", text(&own));
+        builder.run(text(&path))
+    };
+    let call = denied(run(&recipe(TITLE)));
+    assert!(call.starts_with("mknod"), "{call}");
+    assert!(!path.exists());
+    // The control: the folder's grant alone takes it.
+    let without = recipe_with(TITLE, ", \"mknod\", \"mknodat\"", "");
+    run(&without).unwrap().unwrap();
+    assert!(path.exists());
 }
 
 /// The families of the fonts in a folder.

@@ -23,12 +23,29 @@ fn main() {
 /// The policy of the recipe with this title.
 #[track_caller]
 fn recipe(title: &str) -> SandboxPolicy {
+    policy(title, text_of(title))
+}
+
+/// The same with another text in one place: for controls.
+#[track_caller]
+fn recipe_with(title: &str, text: &str, other: &str) -> SandboxPolicy {
+    let whole = text_of(title);
+    assert_eq!(whole.matches(text).count(), 1, "{whole}");
+    policy(title, &whole.replace(text, other))
+}
+
+#[track_caller]
+fn text_of(title: &str) -> &'static str {
     let page = include_str!("../../../policies/README.md");
     let heading = format!("\n**{title}.**");
     let (_, rest) = page.split_once(&heading).expect("a recipe of this title");
     let rest = rest.split("\n**").next().unwrap_or(rest);
     let (_, rest) = rest.split_once("```toml\n").expect("a policy");
-    let text = rest.split("```").next().unwrap_or(rest);
+    rest.split("```").next().unwrap_or(rest)
+}
+
+#[track_caller]
+fn policy(title: &str, text: &str) -> SandboxPolicy {
     let policy = SandboxPolicy::from_toml("recipe", text);
     policy.unwrap_or_else(|error| panic!("{title}: {error}"))
 }
