@@ -123,6 +123,7 @@ async fn every_job_has_one_final_state_although_workers_and_the_database_die() {
         "{JOBS} jobs in {:.1?}, {kills} workers killed; hostile ones by deliveries: {deliveries:?}",
         begun.elapsed()
     );
+    assert!(!support::processes().is_empty(), "they are seen");
     workers.into_iter().for_each(|worker| drop(worker.stop()));
     server.stop();
     support::wait_until("no process is left", || support::processes().is_empty());

@@ -5,7 +5,10 @@ pub mod cluster;
 pub mod pictures;
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use cluster::Cluster;
@@ -30,6 +33,9 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The path of the program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_crossmist-fleet");
+
 /// A process of the program.
 pub struct Process {
     pub child: Child,
@@ -40,8 +46,16 @@ pub struct Process {
 
 /// Starts a server.
 pub fn server(cluster: &Cluster) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crossmist-fleet"));
-    command.arg("serve").env("FLEET_LISTEN", "127.0.0.1:0");
+    patient_server(cluster, Duration::from_secs(60))
+}
+
+/// Starts a server that waits so long for uploads.
+pub fn patient_server(cluster: &Cluster, time: Duration) -> Process {
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg("serve")
+        .env("FLEET_LISTEN", "127.0.0.1:0")
+        .env("FLEET_UPLOAD_TIME", time.as_secs().to_string());
     Process::start(command, cluster, true)
 }
 
@@ -49,19 +63,38 @@ pub fn server(cluster: &Cluster) -> Process {
 /// database.
 pub fn worker(cluster: &Cluster) -> Process {
     let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.args(["--net", env!("CARGO_BIN_EXE_crossmist-fleet"), "work"]);
+    command.args(in_new_network()).args([PROGRAM, "work"]);
     command
         .env("FLEET_WORKERS", "2")
         .env("FLEET_HEARTBEAT", "1");
     Process::start(command, cluster, false)
 }
 
+/// Returns the options by which `unshare` gets a network namespace on this machine.
+fn in_new_network() -> &'static [&'static str] {
+    static OPTIONS: OnceLock<&[&str]> = OnceLock::new();
+    OPTIONS.get_or_init(|| {
+        // Containers deny the first one to root as well.
+        let ways: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
+        let mut refusals = String::new();
+        for options in ways {
+            let output = Command::new("unshare").args(options).arg("true").output();
+            let output = output.expect("`unshare` is not installed: it is part of util-linux");
+            if output.status.success() {
+                return options;
+            }
+            refusals += &String::from_utf8_lossy(&output.stderr);
+        }
+        panic!(
+            "this machine gives workers no network namespace: run the tests with CAP_SYS_ADMIN, or allow user \
+             namespaces\n{refusals}"
+        )
+    })
+}
+
 /// Starts a worker that shows its figures.
 pub fn measured_worker(cluster: &Cluster) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crossmist-fleet"));
+    let mut command = Command::new(PROGRAM);
     command.arg("work").env("FLEET_METRICS", "127.0.0.1:0");
     command
         .env("FLEET_WORKERS", "2")
@@ -123,11 +156,16 @@ impl Drop for Process {
 
 /// All processes of this machine that run the program.
 pub fn processes() -> Vec<u32> {
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_crossmist-fleet"));
+    // Of one file there may be several paths.
+    let file = |path: &Path| {
+        let data = std::fs::metadata(path)?;
+        std::io::Result::Ok((data.dev(), data.ino()))
+    };
+    let program = file(Path::new(PROGRAM)).unwrap();
     let entries = std::fs::read_dir("/proc").unwrap();
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     ids.filter(|id: &u32| {
-        std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == program)
+        file(Path::new(&format!("/proc/{id}/exe"))).is_ok_and(|running| running == program)
     })
     .collect()
 }
