@@ -3,7 +3,7 @@
 //! * `server.rs` takes uploads, and shows what has become of them (`page.rs`).
 //! * `store.rs` keeps pictures, results and failures in PostgreSQL. Each picture gets its final state once.
 //! * `queue.rs` puts jobs beside them, and hands these out to workers.
-//! * `worker.rs` does a job: it decides what an error means for it.
+//! * `worker.rs` does a job: it decides what an error means for it, and `report.rs` words it.
 //! * `thumbnail.rs` is the part that runs in a confined process, which has seen no other picture.
 //! * `telemetry.rs` shows figures to Prometheus; `dashboard.json` is a dashboard for Grafana.
 //! * `bench.rs` measures what the queue costs.
@@ -11,6 +11,7 @@
 pub mod bench;
 pub mod page;
 pub mod queue;
+pub mod report;
 pub mod server;
 pub mod settings;
 pub mod store;

@@ -32,7 +32,7 @@ pub fn index(counts: Counts, pictures: &[Picture]) -> Markup {
 
 /// Returns the page of a picture, with the report on it if it failed.
 #[must_use]
-pub fn picture(picture: &Picture) -> Markup {
+pub fn picture(picture: &Picture, report: Option<&str>) -> Markup {
     let content = html! {
         p { a href="/" { "All pictures" } }
         h2 { (picture.name) }
@@ -46,7 +46,7 @@ pub fn picture(picture: &Picture) -> Markup {
                 dt { "Time" } dd { (format!("{seconds:.2} s from upload to end")) }
             }
         }
-        @if let Some(report) = &picture.report {
+        @if let Some(report) = report {
             h3 { "Report" }
             pre { (report) }
         }

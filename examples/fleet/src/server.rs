@@ -90,10 +90,13 @@ async fn picture(
     State(database): State<PgPool>,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    Ok(match store::picture(&database, &id).await? {
-        Some(picture) => answer(StatusCode::OK, HTML, page::picture(&picture).into_string()),
-        None => answer(StatusCode::NOT_FOUND, TEXT, "There is no such picture."),
-    })
+    let Some(picture) = store::picture(&database, &id).await? else {
+        let text = "There is no such picture.";
+        return Ok(answer(StatusCode::NOT_FOUND, TEXT, text));
+    };
+    let report = store::report(&database, &id).await?;
+    let page = page::picture(&picture, report.as_deref());
+    Ok(answer(StatusCode::OK, HTML, page.into_string()))
 }
 
 async fn thumbnail(

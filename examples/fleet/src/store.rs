@@ -61,7 +61,6 @@ pub struct Picture {
     pub attempts: i32,
     pub worker: Option<String>,
     pub seconds: Option<f64>,
-    pub report: Option<String>,
 }
 
 /// Everything that the page shows of a picture. What the queue knows is joined.
@@ -75,8 +74,7 @@ const PICTURES: &str = "
         END AS state,
         coalesce(p.attempt, j.attempts, 0) AS attempts,
         coalesce(p.worker, j.lock_by) AS worker,
-        extract(epoch FROM p.finished - p.uploaded)::float8 AS seconds,
-        (SELECT f.report FROM failures f WHERE f.picture = p.id ORDER BY f.attempt DESC LIMIT 1) AS report
+        extract(epoch FROM p.finished - p.uploaded)::float8 AS seconds
     FROM pictures p LEFT JOIN apalis.jobs j ON j.id = p.id";
 
 /// Returns the latest pictures.
@@ -103,6 +101,20 @@ pub async fn picture(database: &PgPool, id: &str) -> Result<Option<Picture>, sql
         .bind(id)
         .fetch_optional(database)
         .await
+}
+
+/// Returns the last report on a picture, if a try has failed.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn report(database: &PgPool, id: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT report FROM failures WHERE picture = $1 ORDER BY attempt DESC LIMIT 1",
+    )
+    .bind(id)
+    .fetch_optional(database)
+    .await
 }
 
 /// Returns the thumbnail of a picture that is done.

@@ -2,9 +2,15 @@
 
 use std::io::Cursor;
 
-use crossmist::{Object, Pool, func};
+use crossmist::{Limits, Object, Pool, func};
 
 use crate::Failure;
+
+/// The longest picture.
+pub const PICTURE_BYTES: usize = 8 << 20;
+
+/// The longest message to and from a process: a picture, and what is around it. A thumbnail is shorter.
+const MESSAGE_BYTES: usize = PICTURE_BYTES + (1 << 20);
 
 /// The longer side of a thumbnail.
 const MOST_PIXELS: u32 = 256;
@@ -57,7 +63,15 @@ pub type Thumbnails = Pool<(Vec<u8>,), Result<Pixels, String>>;
 ///
 /// If they cannot be started or confined on this machine.
 pub fn pool(workers: usize) -> Result<Thumbnails, crossmist::Error> {
-    Pool::of(thumbnail).workers(workers).spares(workers).build()
+    // What an answer takes is the memory of this program, which holds one for each call.
+    let limits = Limits::new()
+        .message_bytes(MESSAGE_BYTES)
+        .memory_bytes(MESSAGE_BYTES);
+    Pool::of(thumbnail)
+        .workers(workers)
+        .spares(workers)
+        .limits(limits)
+        .build()
 }
 
 impl Pixels {

@@ -7,10 +7,10 @@ use apalis_postgres::PgPool;
 use crossmist::Blame;
 use tokio::sync::Notify;
 
-use crate::Failure;
 use crate::queue::MOST_ATTEMPTS;
 use crate::store::{self, Delivered, Delivery, Thumbnail};
 use crate::thumbnail::{Pixels, Thumbnails};
+use crate::{Failure, report};
 
 /// Does jobs. Clones are one worker.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub enum Outcome {
 }
 
 /// The pauses before another try, from the first to the longest.
-const LEAST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_PAUSE: Duration = Duration::from_secs(300);
 
 impl Worker {
@@ -150,7 +150,7 @@ impl Worker {
         delivery: Delivery<'_>,
         error: crossmist::Error,
     ) -> Result<Outcome, Failure> {
-        let report = report(&error);
+        let report = report::to_store(&report::of(&error));
         let blame = match error.blame() {
             Blame::Input => return self.bury(delivery, "input", report).await,
             Blame::Program => {
@@ -177,21 +177,11 @@ impl Worker {
         blame: &str,
         report: String,
     ) -> Result<Outcome, Failure> {
+        let report = report::to_store(&report);
         let is_first = store::bury(&self.database, delivery, blame, &report).await?;
         count(if is_first { "dead" } else { "repeated" });
         Ok(Outcome::Dead(report))
     }
-}
-
-/// Returns the text of an error, and of what has led to it.
-fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// Counts a job.

@@ -8,7 +8,7 @@ use super::Pixels;
 pub const MAGIC: &[u8] = b"HOLE ";
 
 /// Attacks, and a part of the report on each.
-pub const ATTACKS: [(&str, &str); 10] = [
+pub const ATTACKS: [(&str, &str); 13] = [
     ("connect", "socket("),
     ("execute", "a system call that its policy denies"),
     ("allocate", "it used up the"),
@@ -19,6 +19,9 @@ pub const ATTACKS: [(&str, &str); 10] = [
     ("long", "more than a thumbnail"),
     ("lie", "another number of pixels"),
     ("garbage", "no picture"),
+    ("nul", "no picture: \\0"),
+    ("chatter", "aaaaaaaa…"),
+    ("flood", "the caller allows 9437184"),
 ];
 
 /// Does what the picture says.
@@ -51,12 +54,19 @@ pub(super) fn run(payload: &[u8]) -> Result<Pixels, String> {
             std::thread::sleep(std::time::Duration::from_secs(2));
             Ok(one_pixel(&[7; 4]))
         }
+        "long-sleep" => {
+            std::thread::sleep(std::time::Duration::from_secs(8));
+            Ok(one_pixel(&[7; 4]))
+        }
         "long" => Ok(Pixels {
             width: 1 << 20,
             height: 1,
             bytes: Vec::new(),
         }),
         "lie" => Ok(one_pixel(&[7; 3])),
+        "nul" => Err("\0".to_owned()),
+        "chatter" => Err("a".repeat(8 << 20)),
+        "flood" => Ok(one_pixel(&vec![7; 64 << 20])),
         _ => Err(format!("no such attack: {word}")),
     }
 }
