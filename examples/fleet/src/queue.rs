@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 use crate::settings::Settings;
 use crate::store;
-use crate::worker::{Outcome, Worker};
+use crate::worker::{LEAST_PAUSE, Outcome, Worker};
 
 /// The name of the queue.
 pub const QUEUE: &str = "thumbnails";
@@ -23,11 +23,15 @@ pub const QUEUE: &str = "thumbnails";
 /// The most deliveries of a job. After that, its picture is given up, whoever is to blame.
 pub const MOST_ATTEMPTS: usize = 20;
 
+/// The bound of the queue itself, which forgets a job after it, whatever has become of the picture. So it is out
+/// of reach: the worker counts deliveries, and ends a job only once the picture has its final state.
+const QUEUE_ATTEMPTS: usize = i32::MAX as usize;
+
 /// How often a worker without work asks for some.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many heartbeats a worker may miss.
-const MISSED_HEARTBEATS: usize = 6;
+const MISSED_HEARTBEATS: usize = 12;
 
 /// A job. Its picture stays in the database.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,7 +59,7 @@ pub async fn submit(
         })?;
         let task = TaskBuilder::new(job)
             .task_id(TaskId::from_ulid(id))
-            .max_attempts(MOST_ATTEMPTS)
+            .max_attempts(QUEUE_ATTEMPTS)
             .build();
         tasks.push(task);
         ids.push(picture);
@@ -119,8 +123,8 @@ async fn run_worker(
 ) -> Result<(), Failure> {
     let config = Config::default()
         .queue(QUEUE)
-        // What is taken is lost time if the worker dies.
-        .batch_size(settings.workers.saturating_mul(2))
+        // While a worker has jobs that it has taken and not begun, `apalis` sends neither heartbeats nor outcomes.
+        .batch_size(1)
         .heartbeat_interval(settings.heartbeat)
         .missed_heartbeats(MISSED_HEARTBEATS)
         // Another statement for each job, which says that it has begun.
@@ -146,9 +150,15 @@ async fn deliver(
     worker: Data<Worker>,
     _context: WorkerContext,
 ) -> Result<(), Failure> {
-    match worker.run(&job.picture, attempt.current()).await? {
-        Outcome::Done => Ok(()),
-        Outcome::Dead(report) => Err(Box::new(AbortError::new(report))),
-        Outcome::Again(report) => Err(report.into()),
+    match worker.run(&job.picture, attempt.current()).await {
+        Ok(Outcome::Done) => Ok(()),
+        Ok(Outcome::Dead(report)) => Err(Box::new(AbortError::new(report))),
+        Ok(Outcome::Again(report)) => Err(report.into()),
+        Err(error) => {
+            eprintln!("{}: {}: {error}", worker.name(), job.picture);
+            // The queue delivers it again at once, and no pause was stored.
+            tokio::time::sleep(LEAST_PAUSE).await;
+            Err(error)
+        }
     }
 }
