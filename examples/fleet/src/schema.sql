@@ -1,6 +1,7 @@
 -- Pictures, what became of them, and why others failed. The queue has tables of its own, in the schema `apalis`.
+-- One transaction runs this in an empty database.
 
-CREATE TABLE IF NOT EXISTS pictures (
+CREATE TABLE pictures (
     -- That of its job.
     id text PRIMARY KEY,
     name text NOT NULL,
@@ -22,11 +23,11 @@ CREATE TABLE IF NOT EXISTS pictures (
 -- Pictures are compressed already.
 ALTER TABLE pictures ALTER COLUMN content SET STORAGE EXTERNAL;
 
-CREATE INDEX IF NOT EXISTS pictures_uploaded ON pictures (uploaded DESC);
-CREATE INDEX IF NOT EXISTS pictures_waiting ON pictures (id) WHERE state = 'waiting';
+CREATE INDEX pictures_uploaded ON pictures (uploaded DESC);
+CREATE INDEX pictures_waiting ON pictures (id) WHERE state = 'waiting';
 
 -- Tries that ended with an error.
-CREATE TABLE IF NOT EXISTS failures (
+CREATE TABLE failures (
     picture text NOT NULL REFERENCES pictures ON DELETE CASCADE,
     attempt integer NOT NULL,
     worker text NOT NULL,

@@ -40,9 +40,16 @@ pub async fn set_up(database: &PgPool) -> Result<(), Failure> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('crossmist-fleet'))")
         .execute(&mut *transaction)
         .await?;
-    sqlx::raw_sql(AssertSqlSafe(include_str!("schema.sql")))
-        .execute(&mut *transaction)
+    // Only once: some of the statements lock tables and wait for whoever writes into them, even if they find
+    // nothing to do. The last table is there if everything is.
+    let is_set_up: bool = sqlx::query_scalar("SELECT to_regclass('failures') IS NOT NULL")
+        .fetch_one(&mut *transaction)
         .await?;
+    if !is_set_up {
+        sqlx::raw_sql(AssertSqlSafe(include_str!("schema.sql")))
+            .execute(&mut *transaction)
+            .await?;
+    }
     transaction.commit().await?;
     Ok(())
 }
