@@ -35,7 +35,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let listener = TcpListener::bind(&settings.listen).await?;
     println!("http://{}", listener.local_addr()?);
     let stop = stop()?;
-    let serving = axum::serve(listener, server::app(database));
+    let serving = axum::serve(listener, server::app(database, settings));
     serving.with_graceful_shutdown(stop).await?;
     Ok(())
 }

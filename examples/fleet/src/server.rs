@@ -1,7 +1,10 @@
 //! The web service: takes pictures, and shows what has become of them.
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRef, Multipart, Path, State};
 use axum::http::StatusCode;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
@@ -11,14 +14,16 @@ use axum::routing::{get, post};
 use sqlx::PgPool;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
+use crate::settings::Settings;
+use crate::thumbnail::PICTURE_BYTES;
 use crate::{Failure, page, queue, store};
 
-/// The longest picture, and the longest upload.
-const PICTURE_BYTES: usize = 8 << 20;
+/// The longest upload, and the most parts of one. Each part may be a picture, which takes a statement of its own.
 const UPLOAD_BYTES: usize = 32 << 20;
+const PARTS: usize = 100;
 
-/// How many requests are read at a time. The others wait.
-const REQUESTS: usize = 64;
+/// How many uploads are read at a time. The others wait.
+const UPLOADS: usize = 16;
 
 /// How many pictures the page shows.
 const SHOWN: i64 = 60;
@@ -30,8 +35,26 @@ const RULES: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// What requests need.
+#[derive(Clone, Debug)]
+struct Service {
+    database: PgPool,
+    /// How long an upload may take until it is here.
+    upload_time: Duration,
+}
+
+impl FromRef<Service> for PgPool {
+    fn from_ref(service: &Service) -> Self {
+        service.database.clone()
+    }
+}
+
 /// Returns the service.
-pub fn app(database: PgPool) -> Router {
+pub fn app(database: PgPool, settings: &Settings) -> Router {
+    // Uploads hold memory, for as long as the client likes to take. Nothing else waits for them.
+    let uploads = post(upload)
+        .layer(DefaultBodyLimit::max(UPLOAD_BYTES))
+        .layer(GlobalConcurrencyLimitLayer::new(UPLOADS));
     let style = include_str!("page/page.css");
     Router::new()
         .route("/", get(index))
@@ -39,14 +62,15 @@ pub fn app(database: PgPool) -> Router {
             "/page.css",
             get(async move || answer(StatusCode::OK, "text/css", style)),
         )
-        .route("/pictures", post(upload))
+        .route("/pictures", uploads)
         .route("/pictures/{id}", get(picture))
         .route("/pictures/{id}/thumbnail", get(thumbnail))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
-        .layer(DefaultBodyLimit::max(UPLOAD_BYTES))
-        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS))
-        .with_state(database)
+        .with_state(Service {
+            database,
+            upload_time: settings.upload_time,
+        })
 }
 
 async fn index(State(database): State<PgPool>) -> Result<Response, Refusal> {
@@ -57,9 +81,26 @@ async fn index(State(database): State<PgPool>) -> Result<Response, Refusal> {
 }
 
 /// Stores the pictures of a form with their jobs, and leads back to the page.
-async fn upload(State(database): State<PgPool>, mut form: Multipart) -> Result<Response, Refusal> {
+async fn upload(State(service): State<Service>, form: Multipart) -> Result<Response, Refusal> {
+    let pictures = tokio::time::timeout(service.upload_time, read(form))
+        .await
+        .map_err(|_| Refusal::Slow)??;
+    if pictures.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    queue::submit(&service.database, &pictures).await?;
+    Ok(Redirect::to("/").into_response())
+}
+
+/// Reads the pictures of a form, and their names.
+async fn read(mut form: Multipart) -> Result<Vec<(String, Bytes)>, Refusal> {
     let mut pictures = Vec::new();
+    let mut parts = 0;
     while let Some(field) = form.next_field().await? {
+        parts += 1;
+        if parts > PARTS {
+            return Err(Refusal::Parts);
+        }
         let name: String = field
             .file_name()
             .unwrap_or("picture")
@@ -70,20 +111,14 @@ async fn upload(State(database): State<PgPool>, mut form: Multipart) -> Result<R
         let name = name.replace('\0', "");
         let content = field.bytes().await?;
         if content.len() > PICTURE_BYTES {
-            let text = "A picture may have 8 MiB.";
-            return Ok(answer(StatusCode::PAYLOAD_TOO_LARGE, TEXT, text));
+            return Err(Refusal::Long);
         }
         // A form without a file has an empty one.
         if !content.is_empty() {
             pictures.push((name, content));
         }
     }
-    if pictures.is_empty() {
-        let text = "Choose a picture first.";
-        return Ok(answer(StatusCode::UNPROCESSABLE_ENTITY, TEXT, text));
-    }
-    queue::submit(&database, &pictures).await?;
-    Ok(Redirect::to("/").into_response())
+    Ok(pictures)
 }
 
 async fn picture(
@@ -127,6 +162,10 @@ fn answer(status: StatusCode, kind: &'static str, content: impl IntoResponse) ->
 
 /// Why a request was not answered as it should have been.
 enum Refusal {
+    Empty,
+    Long,
+    Parts,
+    Slow,
     Form(axum::extract::multipart::MultipartError),
     Database(Failure),
 }
@@ -152,6 +191,22 @@ impl From<Failure> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
+            Self::Empty => {
+                let text = "Choose a picture first.";
+                answer(StatusCode::UNPROCESSABLE_ENTITY, TEXT, text)
+            }
+            Self::Long => {
+                let text = "A picture may have 8 MiB.";
+                answer(StatusCode::PAYLOAD_TOO_LARGE, TEXT, text)
+            }
+            Self::Parts => {
+                let text = format!("Upload {PARTS} pictures at a time at most.");
+                answer(StatusCode::PAYLOAD_TOO_LARGE, TEXT, text)
+            }
+            Self::Slow => {
+                let text = "The upload took too long. Try fewer pictures at a time.";
+                answer(StatusCode::REQUEST_TIMEOUT, TEXT, text)
+            }
             Self::Form(error) => answer(error.status(), TEXT, error.body_text()),
             Self::Database(error) => {
                 // The details are for whoever runs the service.

@@ -17,8 +17,10 @@ pub struct Settings {
     /// `FLEET_WORKERS`: how many jobs a worker does at a time. As many as there are processors by default.
     pub workers: usize,
     /// `FLEET_HEARTBEAT`, in seconds: how often a worker says that it is alive. 5 by default. A worker that
-    /// has not done so six times is taken for dead, and others take its jobs.
+    /// has not done so twelve times is taken for dead, and others take its jobs.
     pub heartbeat: Duration,
+    /// `FLEET_UPLOAD_TIME`, in seconds: how long the server waits for the whole of an upload. 60 by default.
+    pub upload_time: Duration,
 }
 
 impl Settings {
@@ -35,6 +37,7 @@ impl Settings {
             metrics: variable("FLEET_METRICS"),
             workers: number("FLEET_WORKERS", processors)?.max(1),
             heartbeat: Duration::from_secs(number("FLEET_HEARTBEAT", 5)?.max(1)),
+            upload_time: Duration::from_secs(number("FLEET_UPLOAD_TIME", 60)?.max(1)),
         })
     }
 }
