@@ -52,7 +52,8 @@ impl FromRef<Service> for PgPool {
 /// Returns the service.
 pub fn app(database: PgPool, settings: &Settings) -> Router {
     // Uploads hold memory, for as long as the client likes to take. Nothing else waits for them.
-    let uploads = post(upload)
+    let uploads = Router::new()
+        .route("/pictures", post(upload))
         .layer(DefaultBodyLimit::max(UPLOAD_BYTES))
         .layer(GlobalConcurrencyLimitLayer::new(UPLOADS));
     let style = include_str!("page/page.css");
@@ -62,11 +63,11 @@ pub fn app(database: PgPool, settings: &Settings) -> Router {
             "/page.css",
             get(async move || answer(StatusCode::OK, "text/css", style)),
         )
-        .route("/pictures", uploads)
         .route("/pictures/{id}", get(picture))
         .route("/pictures/{id}/thumbnail", get(thumbnail))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
+        .merge(uploads)
         .with_state(Service {
             database,
             upload_time: settings.upload_time,
