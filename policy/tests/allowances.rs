@@ -1,7 +1,5 @@
 //! `[[allow_lint]]`: advice that a policy's authors do not follow, with their reason.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crossmist_policy::{BuiltinOnly, Code, Diagnostic, Policy, Severity};
 
 /// A policy that grants two broad paths and has no limit on memory.

@@ -1,7 +1,5 @@
 //! Each policy in the pages for people who write them is one: pasted alone, it is read and compiled.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crossmist_policy::{BuiltinOnly, Policy};
 
 #[test]
