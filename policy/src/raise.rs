@@ -88,7 +88,7 @@ impl fmt::Display for Raised {
     }
 }
 
-/// What bounds the child's effect on others than itself is not among them: files, core dumps, locked memory, processes.
+/// Limits on files, core dumps, locked memory and processes are not among them: these bound the effect on others.
 const FIXED: &[&str] = &["file_size", "core", "locked_memory"];
 
 fn raisable() -> impl Iterator<Item = &'static Setting> {

@@ -1,4 +1,4 @@
-//! What functions raise of their policies.
+//! Limits that functions raise above those of their policies, as `check` and `explain` show them.
 
 use crate::commands::package;
 

@@ -1,4 +1,4 @@
-//! What a reviewer of a change is shown: dangerous grants, and advice that the authors do not follow.
+//! Reviews of a change show dangerous grants, and advice that the authors do not follow.
 
 use crate::support::Folder;
 

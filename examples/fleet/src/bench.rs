@@ -1,4 +1,4 @@
-//! What the queue costs: jobs per second through it, beside the same pool called directly.
+//! Measures jobs per second through the queue, beside the same pool called directly.
 
 use std::path::Path;
 use std::sync::Arc;

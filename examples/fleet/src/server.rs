@@ -35,7 +35,7 @@ const RULES: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What requests need.
+/// The state that requests share.
 #[derive(Clone, Debug)]
 struct Service {
     database: PgPool,

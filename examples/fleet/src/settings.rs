@@ -1,4 +1,4 @@
-//! What differs from machine to machine: environment variables.
+//! Settings that differ from machine to machine, from environment variables.
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -28,7 +28,7 @@ struct Broken {
     notify: Notify,
 }
 
-/// What became of a job.
+/// The outcome of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The picture has its final state.

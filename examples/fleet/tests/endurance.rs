@@ -1,4 +1,4 @@
-//! What wears a service out: databases that refuse, workers that are busy for long, uploads that never end.
+//! The service under strain: databases that refuse, workers that are busy for long, uploads that never end.
 
 mod support;
 

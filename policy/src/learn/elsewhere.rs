@@ -1,4 +1,4 @@
-//! What no line of a policy grants, although it was seen, and what to do instead.
+//! Recorded accesses that no line of a policy can grant, with the advice for each.
 
 use super::{Proposal, Record};
 

@@ -112,7 +112,7 @@ pub struct Learned {
     pub granted: usize,
     /// The calls that were seen and are not allowed, each with the reason.
     pub left_out: Vec<String>,
-    /// What can't be granted by a line, and what to do instead.
+    /// Accesses that no line can grant, with the advice for each.
     pub notes: Vec<String>,
     /// The same lines, to be added to a policy that there is.
     pub additions: Vec<Addition>,
