@@ -1,20 +1,22 @@
-//! Measures jobs per second through the queue, beside the same pool called directly.
+//! Measures jobs per second through the queue, beside a pool that is called directly.
 
+use std::io::Cursor;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use image::imageops::FilterType;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::settings::Settings;
 use crate::thumbnail::{self, Thumbnails};
-use crate::worker::Worker;
 use crate::{Failure, queue, store};
 
 /// The pictures: the same, in five formats.
-const PICTURES: [(&str, &[u8]); 5] = [
+const FILES: [(&str, &[u8]); 5] = [
     ("hills.png", include_bytes!("../../data/hills.png")),
     ("hills.jpg", include_bytes!("../../data/hills.jpg")),
     ("hills.gif", include_bytes!("../../data/hills.gif")),
@@ -25,50 +27,160 @@ const PICTURES: [(&str, &[u8]); 5] = [
 /// How often the two are measured, one after the other.
 const ROUNDS: usize = 3;
 
-/// How many jobs are done at a time.
-const AT_ONCE: [usize; 3] = [1, 2, 4];
+/// How many workers there are, each of which is a process that does one job at a time.
+const WORKERS: [usize; 3] = [1, 2, 4];
 
-/// Measures, and prints a table.
+/// How long the workers may take to start.
+const START_TIME: Duration = Duration::from_secs(30);
+
+/// Pictures of about one size.
+struct Set {
+    name: &'static str,
+    files: Vec<(&'static str, Vec<u8>)>,
+    /// How many of them are done a row.
+    pictures: usize,
+}
+
+impl Set {
+    fn file(&self, number: usize) -> (&'static str, &[u8]) {
+        let (name, content) = &self.files[number % self.files.len()];
+        (name, content)
+    }
+}
+
+/// Returns what is measured: the files, and one of them in the size that cameras make.
+fn sets(pictures: usize) -> Result<[Set; 2], Failure> {
+    let files = FILES.map(|(name, content)| (name, content.to_vec()));
+    let small = image::load_from_memory(&FILES[1].1)?;
+    let large = small.resize(4000, 3000, FilterType::CatmullRom).into_rgb8();
+    let mut photo = Vec::new();
+    large.write_to(&mut Cursor::new(&mut photo), image::ImageFormat::Jpeg)?;
+    Ok([
+        Set {
+            name: "files of examples/data, up to 640 x 420",
+            files: files.into(),
+            pictures,
+        },
+        Set {
+            name: "hills.jpg, enlarged to 4000 x 2625",
+            files: vec![("photo.jpg", photo)],
+            pictures: (pictures / 10).max(10),
+        },
+    ])
+}
+
+/// Measures, and prints two tables.
 ///
 /// # Errors
 ///
-/// If the database or a picture fails.
+/// If the database, a worker or a picture fails.
 pub async fn run(settings: &Settings, pictures: usize) -> Result<(), Failure> {
     let database = store::connect(settings).await?;
     store::set_up(&database).await?;
-    println!(
-        "{pictures} pictures a row. Processor time is that of all processes of the kind, per job."
-    );
-    println!(
-        "{:>7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
-        "at once", "direct/s", "cpu ms", "queue/s", "cpu ms", "db ms", "ratio"
-    );
-    for workers in AT_ONCE {
-        let settings = Settings {
-            workers,
-            ..settings.clone()
-        };
-        let pool = thumbnail::pool(workers)?;
-        // The first calls find the caches cold.
-        directly(&pool, workers, pictures.min(50)).await?;
-        for _ in 0..ROUNDS {
-            let direct = Measured::of(directly(&pool, workers, pictures)).await?;
-            let queue = Measured::of(queued(&database, &pool, &settings, pictures)).await?;
-            let rate = |measured: &Measured| pictures as f64 / measured.time.as_secs_f64();
-            let each = |time: Duration| time.as_secs_f64() * 1e3 / pictures as f64;
-            println!(
-                "{workers:>7} {:>9.1} {:>9.2} {:>9.1} {:>9.2} {:>9.2} {:>6.2}",
-                rate(&direct),
-                each(direct.cpu),
-                rate(&queue),
-                each(queue.cpu),
-                each(queue.database_cpu),
-                rate(&queue) / rate(&direct),
-            );
+    println!("Processor time is that of all processes of the kind, per picture, in milliseconds.");
+    for set in sets(pictures)? {
+        println!("\n{}; {} a row", set.name, set.pictures);
+        println!(
+            "{:>7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
+            "workers", "direct/s", "cpu", "queue/s", "cpu", "db cpu", "ratio"
+        );
+        for workers in WORKERS {
+            measure(&database, &set, workers).await?;
         }
-        pool.shutdown().await;
     }
     Ok(())
+}
+
+async fn measure(database: &PgPool, set: &Set, workers: usize) -> Result<(), Failure> {
+    let pictures = set.pictures;
+    for _ in 0..ROUNDS {
+        let pool = thumbnail::pool(workers)?;
+        // The first calls find the caches cold.
+        directly(&pool, set, workers, pictures.div_ceil(10)).await?;
+        let direct = Measured::of(directly(&pool, set, workers, pictures)).await?;
+        pool.shutdown().await;
+        drop(pool);
+        let running = Workers::start(database, workers).await?;
+        queued(database, set, pictures.div_ceil(10)).await?;
+        let queue = Measured::of(queued(database, set, pictures)).await?;
+        running.stop()?;
+        let rate = |measured: &Measured| pictures as f64 / measured.time.as_secs_f64();
+        let each = |time: Duration| time.as_secs_f64() * 1e3 / pictures as f64;
+        println!(
+            "{workers:>7} {:>9.1} {:>9.2} {:>9.1} {:>9.2} {:>9.2} {:>6.2}",
+            rate(&direct),
+            each(direct.cpu),
+            rate(&queue),
+            each(queue.cpu),
+            each(queue.database_cpu),
+            rate(&queue) / rate(&direct),
+        );
+    }
+    Ok(())
+}
+
+/// Processes that do jobs. Dropping them kills those that were not stopped.
+struct Workers(Vec<Child>);
+
+impl Workers {
+    /// Starts some, and waits until the queue knows all of them.
+    async fn start(database: &PgPool, count: usize) -> Result<Self, Failure> {
+        let before = known_workers(database).await?;
+        let mut workers = Self(Vec::new());
+        for _ in 0..count {
+            let mut command = Command::new(std::env::current_exe()?);
+            command
+                .arg("work")
+                .env("FLEET_WORKERS", "1")
+                .env_remove("FLEET_METRICS")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null());
+            workers.0.push(command.spawn()?);
+        }
+        let begun = Instant::now();
+        let all = before + i64::try_from(count)?;
+        while known_workers(database).await? < all {
+            if begun.elapsed() > START_TIME {
+                return Err("the workers did not start".into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(workers)
+    }
+
+    /// Has them finish.
+    fn stop(mut self) -> Result<(), Failure> {
+        for worker in &self.0 {
+            let status = Command::new("sh")
+                .args(["-c", "kill \"$0\"", &worker.id().to_string()])
+                .status()?;
+            if !status.success() {
+                return Err("a worker has ended before its time".into());
+            }
+        }
+        for worker in &mut self.0 {
+            let status = worker.wait()?;
+            if !status.success() {
+                return Err(format!("a worker has failed: {status}").into());
+            }
+        }
+        self.0.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.0 {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
+async fn known_workers(database: &PgPool) -> Result<i64, Failure> {
+    let query = "SELECT count(*) FROM apalis.workers";
+    Ok(sqlx::query_scalar(query).fetch_one(database).await?)
 }
 
 /// How long something took, and what processor time.
@@ -116,19 +228,21 @@ fn cpu_time(program: &Path) -> Result<Duration, Failure> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-fn content(number: usize) -> (&'static str, &'static [u8]) {
-    PICTURES[number % PICTURES.len()]
-}
-
 /// Makes thumbnails by the pool.
-async fn directly(pool: &Thumbnails, workers: usize, pictures: usize) -> Result<Duration, Failure> {
+async fn directly(
+    pool: &Thumbnails,
+    set: &Set,
+    workers: usize,
+    pictures: usize,
+) -> Result<Duration, Failure> {
     let begun = Instant::now();
     let places = Arc::new(Semaphore::new(workers));
     let mut calls = JoinSet::new();
     for number in 0..pictures {
         let (pool, place) = (pool.clone(), Arc::clone(&places).acquire_owned().await?);
+        let picture = set.file(number).1.to_vec();
         calls.spawn(async move {
-            let pixels = pool.run_tokio(content(number).1.to_vec()).await??;
+            let pixels = pool.run_tokio(picture).await??;
             let png = pixels.into_png()?;
             drop(place);
             Ok::<_, Failure>(png.len())
@@ -140,31 +254,17 @@ async fn directly(pool: &Thumbnails, workers: usize, pictures: usize) -> Result<
     Ok(begun.elapsed())
 }
 
-/// Makes thumbnails by jobs, which are in the queue at the beginning. The time ends when all are stored.
-async fn queued(
-    database: &PgPool,
-    pool: &Thumbnails,
-    settings: &Settings,
-    pictures: usize,
-) -> Result<Duration, Failure> {
+/// Has the workers make thumbnails. All jobs are in the queue at the beginning. The time ends when all are stored.
+async fn queued(database: &PgPool, set: &Set, pictures: usize) -> Result<Duration, Failure> {
     let before = store::counts(database).await?;
     if before.waiting > 0 {
         return Err("there are other jobs in the queue: measure with an empty one".into());
     }
-    let files: Vec<_> = (0..pictures).map(content).collect();
-    let ids = queue::submit(database, &files).await?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let worker = Worker::new(database.clone(), pool.clone());
+    let files: Vec<_> = (0..pictures).map(|number| set.file(number)).collect();
+    let mut transaction = database.begin().await?;
+    let ids = queue::submit_in(&mut transaction, &files).await?;
     let begun = Instant::now();
-    let working = {
-        let settings = settings.clone();
-        tokio::spawn(async move {
-            let stop = async {
-                let _ = stopped.await;
-            };
-            queue::work(worker, &settings, stop).await
-        })
-    };
+    transaction.commit().await?;
     let time = loop {
         let counts = store::counts(database).await?;
         if counts.waiting == 0 {
@@ -172,8 +272,6 @@ async fn queued(
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    let _ = stop.send(());
-    working.await??;
     let after = store::counts(database).await?;
     if usize::try_from(after.done - before.done)? != pictures {
         return Err("not all pictures were done".into());

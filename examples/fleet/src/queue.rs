@@ -49,11 +49,25 @@ pub async fn submit(
     pictures: &[(impl AsRef<str> + Sync, impl AsRef<[u8]> + Sync)],
 ) -> Result<Vec<String>, Failure> {
     let mut transaction = database.begin().await?;
+    let ids = submit_in(&mut transaction, pictures).await?;
+    transaction.commit().await?;
+    Ok(ids)
+}
+
+/// Stores pictures and their jobs as part of a transaction. Returns the ids.
+///
+/// # Errors
+///
+/// Those of the database.
+pub(crate) async fn submit_in(
+    transaction: &mut sqlx::PgTransaction<'_>,
+    pictures: &[(impl AsRef<str> + Sync, impl AsRef<[u8]> + Sync)],
+) -> Result<Vec<String>, Failure> {
     let (mut ids, mut tasks) = (Vec::new(), Vec::new());
     for (name, content) in pictures {
         let id = ulid::Ulid::generate();
         let picture = id.to_string();
-        store::add(&mut transaction, &picture, name.as_ref(), content.as_ref()).await?;
+        store::add(&mut *transaction, &picture, name.as_ref(), content.as_ref()).await?;
         let job = serde_json::to_vec(&Job {
             picture: picture.clone(),
         })?;
@@ -64,8 +78,7 @@ pub async fn submit(
         tasks.push(task);
         ids.push(picture);
     }
-    queries::push_tasks(&mut *transaction, QUEUE, tasks).await?;
-    transaction.commit().await?;
+    queries::push_tasks(&mut **transaction, QUEUE, tasks).await?;
     Ok(ids)
 }
 
