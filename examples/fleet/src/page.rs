@@ -36,7 +36,7 @@ pub fn picture(picture: &Picture, report: Option<&str>) -> Markup {
     let content = html! {
         p { a href="/" { "All pictures" } }
         h2 { (picture.name) }
-        (thumbnail(picture))
+        @if picture.width.is_some() { (thumbnail(picture)) }
         dl {
             dt { "State" } dd { (badge(&picture.state)) }
             dt { "Size" } dd { (picture.bytes) " bytes" }
