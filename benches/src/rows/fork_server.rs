@@ -39,7 +39,6 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
         let mut spare = Group::new(FAMILY, "spare child", placement)
             .turn(turn)
             .target(1.2);
-        spare.headline = placement == Placement::TwoCores;
         spare.raw("fork server, forked ahead", || {
             fork_server(request::FORK_SPARE)
         });
@@ -52,6 +51,7 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
     let mut spare = Group::new(FAMILY, "spare child", Placement::EitherCore)
         .turn(turn)
         .target(1.2);
+    spare.headline = true;
     spare.raw("fork server, forked ahead", || {
         fork_server(request::FORK_SPARE)
     });
