@@ -77,7 +77,8 @@ impl Outcomes {
                     }
                     _ if is.starts_with("returned ") => differences.push(format!(
                         "`{function}` gave an answer that it didn't give when it was watched (as does a \
-                         function that depends on time, on chance, or on the order of a hash table)"
+                         function that depends on time, on chance, on the order of a hash table, or on files \
+                         that the run before has left)"
                     )),
                     _ => differences.push(format!("`{function}` fails now: {text}")),
                 }

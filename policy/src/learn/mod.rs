@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::bpf::{Action, Program, compile};
-use crate::compiled::words;
+use crate::compiled::{Compiled, words};
 use crate::diagnostic::Report;
 use crate::file::{PortUse, Ports};
 use crate::library::Library;
@@ -318,6 +318,7 @@ pub fn answered_softly(
     records: &[Record],
 ) -> Result<Vec<String>, Report> {
     let policy = Policy::load(library, name)?;
+    let compiled = policy.compile()?;
     let records = merge(records);
     let found = records.iter().filter(|record| {
         let path = record.path.as_deref();
@@ -329,9 +330,26 @@ pub fn answered_softly(
     });
     let shown = found.map(|record| {
         let path = record.path.as_deref().unwrap_or_default();
-        format!("{} \"{path}\": {}", record.call, evidence(&[record]))
+        let cure = cure(&compiled, record).unwrap_or_default();
+        format!("{} \"{path}\": {}{cure}", record.call, evidence(&[record]))
     });
     Ok(shown.collect())
+}
+
+/// The line that allows what was seen, and its danger.
+fn cure(policy: &Compiled, record: &Record) -> Option<String> {
+    let arch = Arch::host()?;
+    let number = syscalls::find(&record.call)?.number(arch)?;
+    let path = record.path.as_deref().map(str::as_bytes);
+    let explained = policy.explain_with_path(arch, number, record.arguments, path);
+    let line = explained.allow_with?.replace('\n', " ");
+    let caution = explained
+        .caution
+        .map(|caution| format!(" (careful: {caution})"));
+    Some(format!(
+        "; to allow it: {line}{}",
+        caution.unwrap_or_default()
+    ))
 }
 
 /// Whether a policy lets happen what was seen.

@@ -24,6 +24,9 @@ pub(super) fn caution(name: &str, lines: &str) -> Option<&'static str> {
             "hostile input decides what is written there"
         }
         _ if has("create = ") => "hostile input decides what is created, moved and removed there",
+        _ if has("O_PATH") => {
+            "it reveals for every path whether it exists: Landlock doesn't restrict O_PATH"
+        }
         _ if has("metadata = ") => {
             "it reveals for every path whether it exists, its size and its times: Landlock doesn't restrict that"
         }
@@ -53,6 +56,7 @@ pub(super) fn instead(denied: &Denied<'_>) -> Option<&'static str> {
     const AF_NETLINK: u64 = 16;
     const SOCK_TYPE: u64 = 0xf;
     const SOCK_STREAM: u64 = 1;
+    const PROT_EXEC: u64 = 4;
     let name = denied.call.name;
     let [first, second, ..] = denied.args;
     if let Some((why, _)) = HOPELESS.iter().find(|(_, names)| names.contains(&name)) {
@@ -87,6 +91,10 @@ pub(super) fn instead(denied: &Denied<'_>) -> Option<&'static str> {
         "kill" => "a child can abort to end itself; end other processes in the program",
         "mprotect" | "pkey_mprotect" => {
             "turn off the JIT: many libraries work without it, more slowly"
+        }
+        "mmap" if denied.args[2] & PROT_EXEC != 0 => {
+            "load libraries and plugins before the input is there, in a function that `preload` names; turn off \
+             a JIT: many libraries work without it, more slowly"
         }
         "mmap" => {
             "map it with MAP_PRIVATE (`@file-map`); for memory of its own to be shared, `@shared-memory` \

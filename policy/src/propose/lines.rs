@@ -34,6 +34,10 @@ pub(super) fn candidates(policy: &Compiled, denied: &Denied<'_>) -> Vec<String> 
     if NEVER.contains(&name) || HOPELESS.iter().any(|(_, names)| names.contains(&name)) {
         return Vec::new();
     }
+    if names_a_place(denied) {
+        let line = entry::exactly(denied.call, denied.arch, &denied.args).map(allow);
+        return line.into_iter().collect();
+    }
     if let Some((path, rights)) = needed_at(denied) {
         return for_path(policy, denied, &path, rights);
     }
@@ -73,6 +77,16 @@ pub(super) fn candidates(policy: &Compiled, denied: &Denied<'_>) -> Vec<String> 
             let exactly = entry::exactly(denied.call, denied.arch, &denied.args).map(allow);
             of_groups(denied).into_iter().chain(exactly).collect()
         }
+    }
+}
+
+/// Whether a call opens a path only to name it, which needs no right on the path.
+fn names_a_place(denied: &Denied<'_>) -> bool {
+    const O_PATH: u64 = 0o10000000;
+    match denied.call.name {
+        "open" => denied.args[1] & O_PATH != 0,
+        "openat" => denied.args[2] & O_PATH != 0,
+        _ => false,
     }
 }
 
