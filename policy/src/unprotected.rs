@@ -4,29 +4,11 @@ use crate::Arch;
 use crate::lint::is_broad;
 use crate::overview::Residual;
 use crate::policy::Policy;
+use crate::syscalls::groups::CHANGES_ATTRIBUTES;
 
 const READ_FILE: u64 = 1 << 2;
 const WRITE_FILE: u64 = 1 << 1;
 const PROT_EXEC: u64 = 4;
-
-/// The calls that change modes, owners and attributes, wherever a path leads or a descriptor comes from.
-const ATTRIBUTES: &[&str] = &[
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "fchmodat2",
-    "chown",
-    "fchown",
-    "fchownat",
-    "lchown",
-    "setxattr",
-    "lsetxattr",
-    "fsetxattr",
-    "utimensat",
-    "utime",
-    "utimes",
-    "futimesat",
-];
 
 impl Policy {
     /// Returns the gaps that lines of the policy open, the widest first.
@@ -70,7 +52,7 @@ impl Policy {
                 format!("`{name}` makes code of data: an attack can bring instructions of its own"),
             );
         }
-        let changes = ATTRIBUTES
+        let changes = CHANGES_ATTRIBUTES
             .iter()
             .find(|name| self.can_happen(name, |_, _| true).is_some());
         if let Some(name) = changes {

@@ -54,6 +54,49 @@ fn every_call_of_a_dangerous_group_is_listed_with_the_reason_for_the_group() {
 }
 
 #[test]
+fn every_call_that_changes_a_files_attributes_needs_a_reason_and_is_named_to_a_reviewer() {
+    for name in [
+        "chmod",
+        "chown",
+        "fchmod",
+        "fchmodat",
+        "fchmodat2",
+        "fchown",
+        "fchownat",
+        "file_setattr",
+        "fremovexattr",
+        "fsetxattr",
+        "futimesat",
+        "lchown",
+        "lremovexattr",
+        "lsetxattr",
+        "removexattr",
+        "removexattrat",
+        "setxattr",
+        "setxattrat",
+        "utime",
+        "utimensat",
+        "utimes",
+    ] {
+        let text =
+            format!("format = 1\nextends = [\"parser\"]\n[syscalls]\nallow = [\"{name}\"]\n");
+        let made = Policy::from_toml(&BuiltinOnly, "p", &text);
+        let refused = made.map(drop).unwrap_err().to_string();
+        assert!(refused.contains("needs a reason"), "{name}: {refused}");
+        let allowed = overview(&format!(
+            "[syscalls]\nallow = [{{ call = \"{name}\", why = \"w\" }}]\n"
+        ));
+        let mut open = allowed.residual.iter().filter(|residual| residual.is_open);
+        assert!(
+            open.any(|residual| residual.what == "modes and owners of files"
+                && residual.note.contains(&format!("`{name}`"))),
+            "{name}: {:?}",
+            allowed.residual
+        );
+    }
+}
+
+#[test]
 fn a_reason_for_something_harmless_does_not_make_it_dangerous() {
     let overview = overview(
         "[filesystem]\nread = [{ path = \"/usr/share/x\", why = \"tables\" }]\n\

@@ -404,7 +404,7 @@ fn what_was_proposed_wrongly_is_proposed_rightly() {
             None,
             "setxattr(0x1000, 0x2000, 0x3000, 4, 0)",
             None,
-            "[syscalls]\nallow = [\"setxattr(flags == 0)\"]",
+            "[syscalls]\nallow = [{ call = \"setxattr(flags == 0)\", why = \"…\" }]",
             "Landlock doesn't restrict it",
         ),
         (

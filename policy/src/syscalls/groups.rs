@@ -273,7 +273,9 @@ pub(crate) const DANGEROUS: &[&str] = &[
     "execveat",
     "fanotify_init",
     "fanotify_mark",
+    "file_setattr",
     "fork",
+    "futimesat",
     "inotify_init",
     "inotify_init1",
     "kcmp",
@@ -281,6 +283,8 @@ pub(crate) const DANGEROUS: &[&str] = &[
     "landlock_add_rule",
     "landlock_create_ruleset",
     "landlock_restrict_self",
+    "lremovexattr",
+    "lsetxattr",
     "mq_open",
     "msgget",
     "personality",
@@ -289,15 +293,46 @@ pub(crate) const DANGEROUS: &[&str] = &[
     "process_madvise",
     "process_mrelease",
     "remap_file_pages",
+    "removexattr",
+    "removexattrat",
     "seccomp",
     "semget",
     "setitimer",
+    "setxattr",
+    "setxattrat",
     "shmat",
     "shmget",
     "tgkill",
     "timer_create",
     "tkill",
+    "utime",
+    "utimes",
     "vfork",
+];
+
+/// The calls that change modes, owners, times and other attributes of files. Landlock restricts none of them.
+pub(crate) const CHANGES_ATTRIBUTES: &[&str] = &[
+    "chmod",
+    "chown",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "fchown",
+    "fchownat",
+    "file_setattr",
+    "fremovexattr",
+    "fsetxattr",
+    "futimesat",
+    "lchown",
+    "lremovexattr",
+    "lsetxattr",
+    "removexattr",
+    "removexattrat",
+    "setxattr",
+    "setxattrat",
+    "utime",
+    "utimensat",
+    "utimes",
 ];
 
 /// The calls that need a reason to be allowed without a condition.
@@ -552,7 +587,8 @@ mod tests {
             .iter()
             .chain(KILLED)
             .chain(DANGEROUS)
-            .chain(DANGEROUS_UNFILTERED);
+            .chain(DANGEROUS_UNFILTERED)
+            .chain(CHANGES_ATTRIBUTES);
         for name in names {
             assert!(
                 syscalls::find(name).is_some() || find(name).is_some(),
