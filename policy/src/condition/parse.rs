@@ -55,11 +55,12 @@ impl<'t> Parser<'t> {
         while self.accept("&&") {
             tests.push(self.test()?);
         }
-        if let Some((first, later)) = contradiction::find(&tests) {
+        if let Some(places) = contradiction::find(&tests) {
+            let mut numbers: Vec<_> = places.iter().map(|at| (at + 1).to_string()).collect();
+            let last = numbers.pop().unwrap_or_default();
             let message = format!(
-                "this is never true: its tests {} and {} exclude each other",
-                first + 1,
-                later + 1
+                "this is never true: its tests {} and {last} exclude each other",
+                numbers.join(", ")
             );
             let start = start + self.text[start..].len() - self.text[start..].trim_start().len();
             return Err(self.mistake(Code::BadOperand, start, self.at, &message));

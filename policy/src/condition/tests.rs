@@ -96,6 +96,10 @@ fn tests_that_exclude_each_other_are_refused() {
         "arg == 7 && arg < 7",
         "cmd has 1 && cmd lacks 3",
         "cmd == 1 && semid == 2 && cmd & 2 == 2",
+        "cmd in {1, 2} && cmd != 1 && cmd != 2",
+        "cmd in {1, 2} && cmd & 1 == 0 && cmd & 2 == 0",
+        "arg only 3 && arg > 3",
+        "arg has 8 && arg < 8",
     ] {
         assert_eq!(read("semctl", text), Err(Code::BadOperand), "{text}");
         assert!(
@@ -110,6 +114,10 @@ fn tests_that_exclude_each_other_are_refused() {
         "arg < 4 && arg >= 3",
         "cmd has 1 && cmd lacks 2",
         "semid == 1 && semnum == 2",
+        "cmd in {1, 2, 3} && cmd != 1 && cmd != 2",
+        "arg only 3 && arg >= 3",
+        "arg has 8 && arg < 9",
+        "arg & 8 == 0 && arg > 15",
     ] {
         assert!(read("semctl", text).is_ok(), "{text}");
     }
