@@ -184,15 +184,25 @@ fn matches(expected: Outcome, action: Action) -> bool {
 impl Policy {
     /// The filters, one for each architecture.
     pub(crate) fn programs(&self) -> Vec<Program> {
+        let calls = crate::syscalls::all().iter();
+        let verdicts: Vec<_> = calls.map(|call| (call, self.verdict(call))).collect();
         let program = |arch: Arch| {
-            let mut verdicts: Vec<_> = crate::syscalls::all()
+            let numbered = verdicts
                 .iter()
-                .filter_map(|call| Some((call.number(arch)?, self.verdict(call))))
-                .collect();
-            verdicts.sort_by_key(|(number, _)| *number);
-            crate::bpf::compile::compile(arch, &verdicts)
+                .filter_map(|(call, verdict)| Some((call.number(arch)?, verdict)));
+            let mut numbered: Vec<_> = numbered.collect();
+            numbered.sort_by_key(|(number, _)| *number);
+            crate::bpf::compile::compile(arch, &numbered)
         };
         Arch::ALL.into_iter().map(program).collect()
+    }
+
+    /// Returns a filter that decides this one call as the policy's own does. It takes a fraction of the time that
+    /// compiling the policy takes. `None` if the architecture has no such call.
+    pub fn filter_of(&self, arch: Arch, call: &Syscall) -> Option<Program> {
+        let number = call.number(arch)?;
+        let verdict = self.verdict(call);
+        Some(crate::bpf::compile::compile(arch, &[(number, &verdict)]))
     }
 
     fn reaches(&self, path: &str, write: bool) -> bool {

@@ -1,5 +1,8 @@
 //! The verdict on every call: denial first, then allowance, then soft answers, then violation.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use crate::bpf::compile::Verdict;
 use crate::bpf::{Action, TRAP_EMULATE, TRAP_VIOLATION};
 use crate::file::OnViolation;
@@ -62,7 +65,9 @@ impl Policy {
 
     /// Returns the result of a call that nothing else answers.
     pub(crate) fn verdict_of_nothing(&self, call: &Syscall) -> Action {
-        let unmistakable = NEVER.contains(&call.name) || KILLED.contains(&call.name);
+        static UNMISTAKABLE: LazyLock<BTreeSet<&str>> =
+            LazyLock::new(|| NEVER.iter().chain(KILLED).copied().collect());
+        let unmistakable = UNMISTAKABLE.contains(call.name);
         match self.on_violation.value {
             OnViolation::Errno(number) => Action::Errno(number),
             OnViolation::KillSilent => Action::KillProcess,

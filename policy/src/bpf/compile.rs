@@ -3,6 +3,7 @@
 //! Attaching a filter is the dearest step of confining a process and grows with the program, so
 //! runs of neighbouring calls with the same answer are one range, and equal leaves are one piece.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use super::build::{Builder, Label};
@@ -31,7 +32,7 @@ impl Verdict {
 const UNKNOWN: Action = Action::Errno(38);
 
 /// Makes the program for an architecture from the verdict on each of its calls, by number.
-pub(crate) fn compile(arch: Arch, verdicts: &[(u32, Verdict)]) -> Program {
+pub(crate) fn compile<V: Borrow<Verdict>>(arch: Arch, verdicts: &[(u32, V)]) -> Program {
     let unknown = Verdict::always(UNKNOWN);
     let kill = Verdict::always(Action::KillProcess);
     // Verdicts that come to the same code are the same. Which ones do is found out by a program that is
@@ -51,7 +52,7 @@ pub(crate) fn compile(arch: Arch, verdicts: &[(u32, Verdict)]) -> Program {
         if *number > expected {
             extend(expected, &unknown);
         }
-        extend(*number, verdict);
+        extend(*number, verdict.borrow());
         expected = number + 1;
     }
     extend(expected, &unknown);

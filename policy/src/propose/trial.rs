@@ -2,7 +2,7 @@
 
 use super::{Denied, lines};
 use crate::bpf::interpret::{Call, answer};
-use crate::bpf::{Action, SAMPLE_PID, compile};
+use crate::bpf::{Action, SAMPLE_PID};
 use crate::compiled::Compiled;
 use crate::kernel::Kernel;
 use crate::landlock::FsRights;
@@ -79,11 +79,13 @@ fn extended(compiled: &Compiled, lines: &str) -> Option<Policy> {
 }
 
 fn outcome(policy: &Policy, denied: &Denied<'_>) -> Action {
-    let Some(number) = denied.call.number(denied.arch) else {
+    let Some((number, mut program)) = denied
+        .call
+        .number(denied.arch)
+        .zip(policy.filter_of(denied.arch, denied.call))
+    else {
         return Action::KillProcess;
     };
-    let verdict = policy.verdict(denied.call);
-    let mut program = compile::compile(denied.arch, &[(number, verdict)]);
     program.patch(SAMPLE_PID);
     answer(&program.code, &Call::new(denied.arch, number, denied.args))
 }
