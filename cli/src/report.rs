@@ -148,3 +148,8 @@ fn sarif(findings: &[Diagnostic]) -> Value {
         }],
     })
 }
+
+/// Returns a number with the word for it.
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}

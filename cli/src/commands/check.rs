@@ -102,9 +102,12 @@ pub(super) fn run(arguments: &Arguments, options: &Check) -> Outcome {
             _ => format!(", {not_followed} allowed by `[[allow_lint]]`"),
         };
         eprintln!(
-            "{}: {checked} policies and {functions} functions checked: {errors} mistakes, {warnings} pieces of \
-             advice{more}",
+            "{}: {} and {} checked: {}, {}{more}",
             paint(style, word),
+            report::count(checked, "policy", "policies"),
+            report::count(functions, "function", "functions"),
+            report::count(errors, "mistake", "mistakes"),
+            report::count(warnings, "piece of advice", "pieces of advice"),
         );
         if checked == 0 {
             eprintln!("no policies found: `cargo crossmist new NAME` begins one");
@@ -147,25 +150,13 @@ fn uses(
                 continue;
             };
             let first = report.diagnostics().first();
-            findings.push(Diagnostic {
-                code: Code::UnknownSandbox,
-                file: found
-                    .file
-                    .strip_prefix(&here)
-                    .unwrap_or(&found.file)
-                    .display()
-                    .to_string(),
-                line: u32::try_from(found.line).unwrap_or(u32::MAX),
-                column: u32::try_from(found.column).unwrap_or(u32::MAX),
-                length: u32::try_from(found.policy.chars().count() + 2).unwrap_or(1),
-                source_line: found.source_line,
-                message: format!(
-                    "`{}` names no policy: looked for it in {}",
-                    found.function,
-                    folder.display()
-                ),
-                help: first.and_then(|first| first.help.clone()),
-            });
+            let message = format!(
+                "`{}` names no policy: looked for it in {}",
+                found.function,
+                folder.display()
+            );
+            let help = first.and_then(|first| first.help.clone());
+            findings.push(at(&found, &here, Code::UnknownSandbox, message, help));
         }
     }
     // Without packages, nobody can tell.
@@ -195,26 +186,37 @@ fn raised(library: &dyn Library, found: &sources::Use, here: &Path) -> Option<Di
         return None;
     }
     let told = raises.iter().map(ToString::to_string);
-    Some(Diagnostic {
-        code: Code::Raised,
-        file: found
-            .file
-            .strip_prefix(here)
-            .unwrap_or(&found.file)
-            .display()
-            .to_string(),
-        line: u32::try_from(found.line).unwrap_or(u32::MAX),
-        column: u32::try_from(found.column).unwrap_or(u32::MAX),
-        length: u32::try_from(found.policy.chars().count() + 2).unwrap_or(1),
+    let message = format!(
+        "`{}` raises limits of `{}`: {}",
+        found.function,
+        found.policy,
+        told.collect::<Vec<_>>().join(", ")
+    );
+    let help = "see whether it needs that; `--allow C061` accepts it".to_owned();
+    Some(at(found, here, Code::Raised, message, Some(help)))
+}
+
+/// Returns a finding at the name of a policy in a source file.
+fn at(
+    found: &sources::Use,
+    here: &Path,
+    code: Code,
+    message: String,
+    help: Option<String>,
+) -> Diagnostic {
+    let file = found.file.strip_prefix(here).unwrap_or(&found.file);
+    let number = |place| u32::try_from(place).unwrap_or(u32::MAX);
+    Diagnostic {
+        code,
+        file: file.display().to_string(),
+        line: number(found.line),
+        column: number(found.column),
+        // With its quotes.
+        length: number(found.policy.chars().count() + 2),
         source_line: found.source_line.clone(),
-        message: format!(
-            "`{}` raises limits of `{}`: {}",
-            found.function,
-            found.policy,
-            told.collect::<Vec<_>>().join(", ")
-        ),
-        help: Some("see whether it needs that; `--allow C061` accepts it".to_owned()),
-    })
+        message,
+        help,
+    }
 }
 
 /// Returns what speaks against a path on this machine.

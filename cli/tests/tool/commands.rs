@@ -62,7 +62,7 @@ fn a_new_policy_is_fine_as_it_is() {
     folder
         .run(&["check", "--allow", "C050"])
         .ends(0)
-        .says(&["1 functions checked: 0 mistakes"]);
+        .says(&["1 function checked: 0 mistakes"]);
     // An existing file is somebody's work.
     folder.run(&["new", "fresh"]).ends(3).says(&["fresh.toml"]);
     folder
@@ -680,6 +680,6 @@ fn bad_input_is_an_error_with_a_cause() {
     bare.write("policies/thumbnail.toml", THUMBNAIL);
     bare.run(&["check"])
         .ends(0)
-        .says(&["1 policies and 0 functions"]);
+        .says(&["1 policy and 0 functions"]);
     run_in(std::path::Path::new("/"), &["explain", "parser"]).ends(0);
 }
