@@ -145,6 +145,9 @@ pub(crate) struct Explain {
     /// Show only the result of opening this path
     #[arg(long, value_name = "PATH", conflicts_with = "syscall")]
     pub(crate) path: Option<String>,
+    /// Also show every system call and every setting, not only those that the policy's own files name
+    #[arg(long, conflicts_with_all = ["syscall", "path", "html"])]
+    pub(crate) all: bool,
     /// Show the reasons that lines give
     #[arg(long)]
     pub(crate) why: bool,

@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::settings::SETTINGS;
 use crate::source::Location;
 use crate::steps::{SecondNet, oldest_kernel};
-use crate::syscalls::{self, Syscall};
+use crate::syscalls::{self, Syscall, groups};
 use crate::{Arch, names};
 
 /// Everything about a policy.
@@ -640,6 +640,11 @@ impl Policy {
         number.into_iter().chain(links).collect()
     }
 
+    /// Returns whether Landlock decides by the path about a call that the filter lets pass.
+    pub fn landlock_decides(&self, call: &Syscall) -> bool {
+        self.filesystem_unconfined.is_none() && groups::path_key(call.name).is_some()
+    }
+
     /// The grants that reach a path. A path in a grant that names a variable is compared as it is
     /// written.
     pub fn grants_of_path(&self, path: &str) -> Vec<Grant> {
@@ -706,4 +711,18 @@ impl Call {
 pub fn parse_call(text: &str, arch: Arch) -> Result<(&'static Syscall, [u64; 6]), String> {
     let (call, args) = crate::file::parse_call(text)?;
     Ok((call, args[arch.index()]))
+}
+
+/// The same for a call whose path may be written out, such as `openat(AT_FDCWD, "/etc/passwd", O_RDONLY)`, with
+/// the path.
+///
+/// # Errors
+///
+/// A description of the part that can't be read.
+pub fn parse_call_with_path(
+    text: &str,
+    arch: Arch,
+) -> Result<(&'static Syscall, [u64; 6], Option<String>), String> {
+    let (call, args, path) = crate::file::call_with_path(text)?;
+    Ok((call, args[arch.index()], path))
 }

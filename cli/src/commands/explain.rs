@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crossmist_policy::bpf::{Action, interpret};
 use crossmist_policy::landlock::kernel_of_abi;
-use crossmist_policy::overview::{Area, Call, Grant, Overview, parse_call};
+use crossmist_policy::overview::{Area, Call, Grant, Overview, parse_call_with_path};
 use crossmist_policy::{Arch, Compiled, Explanation, Policy, Raised, syscalls};
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments, options: &Explain) -> Outcome {
             .collect();
         print(&format!("{object:#}\n"));
     } else {
-        print(&drawn(&overview, &kernel, &verdict, options.why));
+        print(&drawn(&overview, &kernel, &verdict, options));
         for (function, raised) in raised(arguments, &options.name) {
             print(&format!("`{function}` raises {raised}\n"));
         }
@@ -92,15 +92,18 @@ fn about_call(
     let call = names::call(name)?;
     let row = policy.call(call);
     let mut answers = Vec::new();
+    let mut path = None;
     if text.contains('(') {
         for arch in Arch::ALL {
-            let (call, args) = parse_call(text, arch)?;
+            let (call, args, written) = parse_call_with_path(text, arch)?;
+            path = written;
+            let bytes = path.as_deref().map(str::as_bytes);
             let (Some(number), Some(program)) = (call.number(arch), compiled.program(arch)) else {
                 continue;
             };
             let action =
                 interpret::answer(&program.code, &interpret::Call::new(arch, number, args));
-            let explanation = compiled.explain_on(Some(&kernel.offer), arch, number, args, None);
+            let explanation = compiled.explain_on(Some(&kernel.offer), arch, number, args, bytes);
             answers.push((arch, action, explanation));
         }
     }
@@ -134,12 +137,14 @@ fn about_call(
             continue;
         }
         told = Some((action, &explanation.call));
-        let style = if *action == Action::Allow { GREEN } else { RED };
-        print(&format!(
-            "{} is {} (on {arch})\n",
-            explanation.call,
-            paint(style, action)
-        ));
+        let is = match action {
+            Action::Allow if policy.landlock_decides(call) => {
+                paint(GREEN, "allowed by the filter") + "; Landlock decides by the path"
+            }
+            Action::Allow => paint(GREEN, action),
+            _ => paint(RED, action),
+        };
+        print(&format!("{} is {is} (on {arch})\n", explanation.call));
         if *action != Action::Allow {
             print(&format!(
                 "  {}\n{}",
@@ -156,7 +161,15 @@ fn about_call(
         )),
         Some(row) => print(&rules(row)),
     }
-    Ok(ExitCode::SUCCESS)
+    let passes = answers
+        .iter()
+        .any(|(_, action, _)| *action == Action::Allow);
+    match path.filter(|path| path.starts_with('/')) {
+        Some(path) if passes && policy.landlock_decides(call) => {
+            about_path(arguments, policy, &path)
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Returns advice about a denied call.
@@ -252,7 +265,13 @@ fn heading(name: &str, rest: &str) -> String {
     format!("\n{}  {rest}\n", paint(BOLD, name))
 }
 
-fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why: bool) -> String {
+fn drawn(
+    overview: &Overview,
+    kernel: &Kernel,
+    verdict: &Result<(), String>,
+    options: &Explain,
+) -> String {
+    let why = options.why;
     let mut text = format!(
         "{}  {}\n",
         paint(BOLD, format!("policy {}", overview.name)),
@@ -334,14 +353,17 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
         }
         text.push_str(&table.draw(2));
     }
-    text.push_str(&calls(&overview.calls, why));
+    text.push_str(&heading("CLOSED", "what an attacker inside may not do"));
+    text.push_str(&residual(overview, false));
+    text.push_str(&calls(&overview.calls, options));
     text.push_str(&heading("LIMITS AND SETUP", ""));
     let mut table = Table::default();
     for setting in &overview.settings {
-        let place = setting
-            .location
-            .as_ref()
-            .map_or_else(|| "default".to_owned(), ToString::to_string);
+        let place = match &setting.location {
+            Some(location) => location.to_string(),
+            None if options.all => "default".to_owned(),
+            None => continue,
+        };
         table.row([&setting.name, &setting.value, &place]);
     }
     text.push_str(&table.draw(2));
@@ -359,8 +381,9 @@ fn drawn(overview: &Overview, kernel: &Kernel, verdict: &Result<(), String>, why
         }
         text.push_str(&table.draw(2));
     }
-    text.push_str(&heading("CLOSED", "what an attacker inside may not do"));
-    text.push_str(&residual(overview, false));
+    if !options.all {
+        text.push_str("\n`--all` lists every system call and every setting\n");
+    }
     text
 }
 
@@ -383,8 +406,15 @@ fn by_arguments(call: &Call) -> bool {
     call.clauses.iter().any(|clause| clause.condition.is_some())
 }
 
-/// Lists the calls: those that are always allowed by group, and the others one by one.
-fn calls(calls: &[Call], why: bool) -> String {
+/// Returns whether a line of a policy that is not built in says so.
+fn is_own(from: &str) -> bool {
+    !from.starts_with("builtin:") && !from.starts_with("every policy")
+}
+
+/// Lists the calls: those that are always allowed by group, and the others one by one. Without `--all`, only what
+/// the policy's own files say.
+fn calls(calls: &[Call], options: &Explain) -> String {
+    let shows = |from: &str| options.all || is_own(from);
     let always: Vec<_> = calls
         .iter()
         .filter(|call| call.allowed() == Some(true))
@@ -400,7 +430,7 @@ fn calls(calls: &[Call], why: bool) -> String {
     let mut text = heading(
         "SYSTEM CALLS",
         &format!(
-            "{} always, {} by their arguments, {} answered harmlessly; any other is a violation",
+            "{} allowed, {} allowed by their arguments, {} answered harmlessly; any other is a violation",
             always.len(),
             sometimes.len(),
             answered.len()
@@ -417,7 +447,7 @@ fn calls(calls: &[Call], why: bool) -> String {
             .or_default()
             .push(call.name);
     }
-    for (source, names) in by_source {
+    for (source, names) in by_source.into_iter().filter(|(source, _)| shows(source)) {
         text.push_str(&format!(
             "  {} {}\n",
             paint(GREEN, "always"),
@@ -431,7 +461,7 @@ fn calls(calls: &[Call], why: bool) -> String {
         .into_iter()
         .chain(answered.iter().copied().filter(|call| by_arguments(call)))
     {
-        for clause in &call.clauses {
+        for clause in call.clauses.iter().filter(|clause| shows(&clause.from)) {
             let word = match clause.answer {
                 Action::Allow => paint(YELLOW, "when"),
                 other => paint(RED, other),
@@ -442,13 +472,16 @@ fn calls(calls: &[Call], why: bool) -> String {
                 paint(BOLD, call.name),
                 paint(DIM, &clause.from)
             ));
-            if let (true, Some(reason)) = (why, &clause.why) {
+            if let (true, Some(reason)) = (options.why, &clause.why) {
                 text.push_str(&format!("      because {reason}\n"));
             }
         }
     }
     let mut by_answer = BTreeMap::<String, Vec<&str>>::new();
-    for call in answered.iter().filter(|call| !by_arguments(call)) {
+    let unconditional = answered.iter().filter(|call| !by_arguments(call));
+    for call in unconditional
+        .filter(|call| options.all || call.clauses.iter().any(|clause| is_own(&clause.from)))
+    {
         by_answer
             .entry(call.otherwise.to_string())
             .or_default()

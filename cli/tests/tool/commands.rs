@@ -175,7 +175,7 @@ fn a_policy_that_nobody_uses_is_named() {
 #[test]
 fn explain_shows_everything_and_where_it_comes_from() {
     let folder = package("explain", &[("thumbnail", THUMBNAIL)], "fn main() {}");
-    let ran = folder.run(&["explain", "thumbnail", "--why"]);
+    let ran = folder.run(&["explain", "thumbnail", "--all", "--why"]);
     ran.ends(0).says(&[
         "policy thumbnail  Decode a picture",
         "made of    policies/thumbnail.toml → builtin:parser → builtin:pure",
@@ -238,6 +238,78 @@ fn explain_shows_everything_and_where_it_comes_from() {
         .run(&["explain", "thumbnial"])
         .ends(1)
         .says(&["there is no policy `thumbnial`"]);
+}
+
+#[test]
+fn explain_leads_with_the_verdict_and_what_the_policy_itself_says() {
+    let folder = package("brief", &[("thumbnail", THUMBNAIL)], "fn main() {}");
+    let brief = folder.run(&["explain", "thumbnail"]).ends(0).out();
+    let all = folder.run(&["explain", "thumbnail", "--all"]).ends(0).out();
+    let headings = [
+        "policy thumbnail",
+        "NOT PROTECTED",
+        "FILES",
+        "NETWORK",
+        "PROCESSES",
+        "CLOSED",
+        "SYSTEM CALLS",
+        "LIMITS AND SETUP",
+    ];
+    for text in [&brief, &all] {
+        let at = headings.map(|heading| text.find(heading).unwrap_or_else(|| panic!("{heading}")));
+        assert!(at.is_sorted(), "{text}");
+    }
+    // The file's own lines, and the limits that its parents set.
+    for part in [
+        "when fallocate policies/thumbnail.toml:6",
+        "always policies/thumbnail.toml:6, @poll",
+        "policies/thumbnail.toml:9",
+        "builtin:parser",
+        "`--all` lists every system call and every setting",
+    ] {
+        assert!(brief.contains(part), "{part} in\n{brief}");
+    }
+    for part in ["@clock", "process.dumpable"] {
+        assert!(
+            !brief.contains(part) && all.contains(part),
+            "{part} in\n{brief}"
+        );
+    }
+    let builtin = folder.run(&["explain", "parser"]).ends(0).out();
+    assert!(builtin.lines().count() < 60, "{builtin}");
+}
+
+#[test]
+fn a_call_is_explained_with_its_path_as_reports_write_it() {
+    let reader = "format = 1\ndescription = \"x\"\nextends = [\"file-reader\"]\n[filesystem]\nread = [\"/usr/share\"]\n";
+    let folder = package("paths", &[("reader", reader)], "fn main() {}");
+    let explain = |policy, call| folder.run(&["explain", policy, "--syscall", call]);
+    explain("parser", "mkdir(\"/srv/out/a\", 0o755)")
+        .ends(0)
+        .says(&[
+            "mkdir(\"/srv/out/a\", 0o755) is a violation",
+            "create = [\"/srv/out\"]",
+        ]);
+    // The filter lets it pass, which is half of the answer.
+    explain("reader", "openat(AT_FDCWD, \"/etc/a,b\", O_RDONLY)").ends(0).says(&[
+        "openat(AT_FDCWD, \"/etc/a,b\", O_RDONLY, 0o0) is allowed by the filter; Landlock decides by the path",
+        "/etc/a,b: nothing grants it; opening it is answered EACCES",
+    ]);
+    explain("reader", "openat(AT_FDCWD, \"/usr/share/x\", O_RDONLY)")
+        .ends(0)
+        .says(&["Landlock decides by the path", "read  /usr/share"]);
+    explain("unconfined", "openat(AT_FDCWD, \"/etc/x\", O_RDONLY)")
+        .ends(0)
+        .says(&["is allowed (on x86_64)"]);
+    explain("reader", "renameat(3, \"a\", 3, \"b\")")
+        .ends(0)
+        .says(&["is a violation"]);
+    explain("reader", "openat(\"/etc/x\", 0, O_RDONLY)")
+        .ends(3)
+        .says(&["`\"/etc/x\"` stands where `openat` takes a number"]);
+    explain("reader", "openat(3, \"/etc/x, 0)")
+        .ends(3)
+        .says(&["nothing closes"]);
 }
 
 #[test]

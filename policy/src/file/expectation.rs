@@ -5,7 +5,7 @@ use crate::diagnostic::Code;
 use crate::names;
 use crate::reader::{Node, Reader};
 use crate::source::{At, Problem};
-use crate::syscalls::{self, Syscall, constants};
+use crate::syscalls::{self, Syscall, Width, constants};
 use crate::{Arch, syscalls::groups::Soft};
 
 /// One expectation.
@@ -134,8 +134,43 @@ pub(crate) fn call(text: &str) -> Result<(&'static Syscall, [[u64; 6]; 2]), Stri
     Ok((call, args))
 }
 
+/// A call whose path is written out: `openat(AT_FDCWD, "/etc/passwd", O_RDONLY)`. A filter sees only that there is
+/// a pointer.
+pub(crate) fn call_with_path(text: &str) -> Result<CallWithPath, String> {
+    let Some((before, rest)) = text.split_once('"') else {
+        let (call, args) = call(text)?;
+        return Ok((call, args, None));
+    };
+    let (path, after) = rest
+        .split_once('"')
+        .ok_or_else(|| format!("`{text}` has a quotation mark that nothing closes"))?;
+    // A second path, as of a link, is a pointer like any other.
+    let mut others = after.split('"');
+    let after: Vec<_> = others.by_ref().step_by(2).collect();
+    let after = after.join(SOME_POINTER);
+    let (call, args) = call(&format!("{before}{SOME_POINTER}{after}"))?;
+    let at = before.matches(',').count();
+    match call.args.get(at) {
+        Some((_, Width::Pointer)) => Ok((call, args, Some(path.to_owned()))),
+        _ => Err(format!(
+            "`\"{path}\"` stands where `{}` takes a number",
+            call.name
+        )),
+    }
+}
+
+pub(crate) type CallWithPath = (&'static Syscall, [[u64; 6]; 2], Option<String>);
+
+const SOME_POINTER: &str = "0x1000";
+
 /// `self.pid` is left as a mark that the check replaces.
 fn value(text: &str, arch: Arch) -> Result<u64, String> {
+    if text.starts_with('"') {
+        return Err(format!(
+            "`{text}` is a path, and a filter sees no paths: an expectation about a path has `path` instead of \
+             `syscall`"
+        ));
+    }
     let known = match text {
         "NULL" => Some(0),
         "self.pid" => Some(u64::from(crate::bpf::SAMPLE_PID)),

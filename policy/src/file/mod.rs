@@ -12,7 +12,7 @@ mod syscalls;
 
 pub(crate) use allowance::{Allowance, can_be_allowed};
 pub(crate) use environment::{LandlockWish, RELAXATIONS, Relaxation, Variable, VariableKind};
-pub(crate) use expectation::{Expectation, Outcome, call as parse_call};
+pub(crate) use expectation::{Expectation, Outcome, call as parse_call, call_with_path};
 pub use filesystem::kernel_tree;
 pub(crate) use filesystem::{KERNEL_TREES, PathGrant, PathKind, WHY_NOT, bad_parts};
 pub(crate) use known::known_entry;
