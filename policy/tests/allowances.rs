@@ -133,6 +133,8 @@ fn an_allowance_has_a_reason_and_names_advice_about_policies() {
         ("lint = \"P051\"\nwhy = \"x\"\n", "P051 can't be allowed"),
         ("lint = \"C052\"\nwhy = \"x\"\n", "C052 can't be allowed"),
         ("lint = \"C060\"\nwhy = \"x\"\n", "C060 can't be allowed"),
+        // A function raises a limit, and not its policy.
+        ("lint = \"C061\"\nwhy = \"x\"\n", "check --allow C061"),
     ] {
         let text = format!("{WIDE}[[allow_lint]]\n{allowance}");
         let report = Policy::from_toml(&BuiltinOnly, "wide", &text).unwrap_err();

@@ -23,9 +23,9 @@ impl Allowance {
     }
 }
 
-/// Whether a policy can allow a code: it is advice, and about policies.
+/// Whether a policy can allow a code: it is advice, and about policies. Advice on functions stands in no policy.
 pub(crate) fn can_be_allowed(code: Code) -> bool {
-    code.severity() == Severity::Warning && code != Code::UnusedAllowance
+    code.severity() == Severity::Warning && ![Code::UnusedAllowance, Code::Raised].contains(&code)
 }
 
 pub(super) fn read(reader: &mut Reader, node: Node<'_, '_>) -> Vec<Allowance> {
@@ -63,6 +63,11 @@ fn allowance(reader: &mut Reader, node: Node<'_, '_>) -> Option<Allowance> {
         }),
         None => {
             let message = match Code::find(&lint.value) {
+                Some(Code::Raised) => {
+                    "C061 can't be allowed by a policy: it is advice about a function; accept it by \
+                     `cargo crossmist check --allow C061`"
+                        .to_owned()
+                }
                 Some(code) => format!("{code} can't be allowed: it is no advice about a policy"),
                 None => format!("there is no advice `{}`", lint.value),
             };
