@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Line, Proposal, Record, evidence, expectation};
 use crate::Arch;
-use crate::bpf::Action;
 use crate::bpf::interpret::{Call, answer};
+use crate::bpf::{Action, Program};
 use crate::condition::Condition;
 use crate::file::{PortUse, Target, known_entry};
 use crate::policy::Policy;
@@ -20,14 +20,14 @@ pub(super) const NO_SUBSTITUTE: &[&str] = &["clone", "fork", "vfork", "socketpai
 /// How much of a group has to have been seen for the group to be proposed, in percent.
 const MOST: usize = 60;
 
-/// Takes calls: groups if most of them was seen, else the calls themselves.
-pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal) {
+/// Takes calls: groups if most of them was seen, else the calls themselves. `all` is everything that was seen.
+pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposal: &mut Proposal) {
     let arch = Arch::host().unwrap_or(Arch::X86_64);
-    let programs = policy.programs();
-    let Some(program) = programs.iter().find(|program| program.arch == arch) else {
+    let Some(filter) = Filter::of(policy) else {
         return;
     };
     let mut needed: Vec<(&'static Syscall, &Record)> = Vec::new();
+    let mut unchanged = BTreeMap::<&'static str, Vec<&Record>>::new();
     let records: Vec<Record> = records
         .iter()
         .map(|record| as_it_will_be_made(record))
@@ -43,46 +43,50 @@ pub(super) fn take(policy: &Policy, records: &[&Record], proposal: &mut Proposal
         let Some(call) = syscalls::find(&record.call) else {
             continue;
         };
-        let Some(number) = call.number(arch) else {
-            continue;
-        };
         // Ports stand for the calls of their group.
         let mut groups = PortUse::ALL
             .iter()
             .filter(|used_for| proposal.ports.contains_key(used_for.key()))
             .map(|used_for| used_for.group());
         let is_networked = groups.any(|group| of_group(group, call, record, arch));
-        match answer(&program.code, &Call::new(arch, number, record.arguments)) {
+        let Some(action) = filter.answer(record) else {
+            continue;
+        };
+        match action {
             Action::Allow => {}
             _ if is_networked => {}
             _ if NEVER.contains(&call.name) => leave("no policy may allow it"),
+            _ if record.only_names() && record.exists => leave(
+                "it shows of every path whether it is there, which Landlock doesn't restrict: allow the call yourself \
+                 if the function needs it",
+            ),
             Action::Errno(_) | Action::Trap(crate::bpf::TRAP_EMULATE)
                 if !NO_SUBSTITUTE.contains(&call.name) =>
             {
                 leave("answered harmlessly: works without, most likely");
             }
             _ if record.has_changed() == Some(false) => {
-                let creates = proposal.paths.contains_key("create");
-                let line = Line {
-                    text: format!("\"{}\"", call.name),
-                    evidence: format!("{}: it changed nothing", evidence(&[record])),
-                    expect: None,
-                };
-                match unchanged(record).filter(|_| !creates) {
-                    Some(errno) => {
-                        let lines = proposal.answers.entry(errno).or_default();
-                        if !lines.iter().any(|known| known.text == line.text) {
-                            lines.push(line);
-                        }
-                    }
-                    None => proposal.left_out.push(line),
-                }
+                unchanged.entry(call.name).or_default().push(record);
             }
             _ if is_dangerous(call, record, arch) => {
-                leave("DANGEROUS: it takes a reason, so write the line yourself if it has one");
+                let entry = of_any_group(call, record, arch);
+                proposal.left_out.push(Line {
+                    text: match entry {
+                        Some(entry) => format!("{{ call = \"{entry}\", why = \"…\" }}"),
+                        None => format!("\"{}\"", self::entry(call.name, &[record], arch)),
+                    },
+                    evidence: format!(
+                        "{} (DANGEROUS: it takes a reason, so write the line yourself if it has one)",
+                        evidence(&[record])
+                    ),
+                    expect: None,
+                });
             }
             _ => needed.push((call, record)),
         }
+    }
+    for (call, records) in unchanged {
+        answer_unchanged(call, all, &records, proposal);
     }
     by_groups(&mut needed, arch, proposal);
     let mut by_call = BTreeMap::<&str, Vec<&Record>>::new();
@@ -119,15 +123,30 @@ fn as_it_will_be_made(record: &Record) -> Record {
     record
 }
 
-/// Returns the error number that a call which changed nothing got, as far as that can be told.
-fn unchanged(record: &Record) -> Option<&'static str> {
-    let makes = ["mkdir", "mknod", "symlink"]
-        .iter()
-        .any(|call| record.call.starts_with(call));
-    match (makes, record.exists) {
-        (true, true) => Some("EEXIST"),
-        (false, false) => Some("ENOENT"),
+/// Answers a call that changed nothing, wherever it was made, with the error number that it got. A folder that is
+/// granted for creation allows the call itself.
+fn answer_unchanged(
+    call: &'static str,
+    all: &[Record],
+    records: &[&Record],
+    proposal: &mut Proposal,
+) {
+    let line = Line {
+        text: format!("\"{call}\""),
+        evidence: format!("{}: it changed nothing", evidence(records)),
+        expect: None,
+    };
+    let mut made = all.iter().filter(|record| record.call == call);
+    // An answer is for all of them.
+    let never_changes = made.all(|record| record.has_changed() == Some(false));
+    let answers: BTreeSet<_> = records.iter().map(|record| record.unchanged()).collect();
+    let answer = match Vec::from_iter(answers)[..] {
+        [answer] if never_changes && !proposal.paths.contains_key("create") => answer,
         _ => None,
+    };
+    match answer {
+        Some(errno) => proposal.answers.entry(errno).or_default().push(line),
+        None => proposal.left_out.push(line),
     }
 }
 
@@ -142,6 +161,37 @@ fn is_dangerous(call: &Syscall, record: &Record, arch: Arch) -> bool {
     let is_thread = of_group("@threads", call, record, arch);
     let starts = ["clone", "fork", "vfork"].contains(&call.name) && !is_thread;
     executes || starts || (groups::is_dangerous(call.name) && !is_thread)
+}
+
+/// A policy's filter on this architecture.
+pub(super) struct Filter(Program);
+
+impl Filter {
+    pub(super) fn of(policy: &Policy) -> Option<Self> {
+        let arch = Arch::host().unwrap_or(Arch::X86_64);
+        let mut programs = policy.programs().into_iter();
+        programs.find(|program| program.arch == arch).map(Self)
+    }
+
+    /// Returns what it does with a call. `None` if the architecture lacks the call.
+    pub(super) fn answer(&self, record: &Record) -> Option<Action> {
+        let record = as_it_will_be_made(record);
+        let number = syscalls::find(&record.call)?.number(self.0.arch)?;
+        let call = Call::new(self.0.arch, number, record.arguments);
+        Some(answer(&self.0.code, &call))
+    }
+}
+
+/// Returns the form in which a group allows what was seen, if it is narrower than the call itself.
+fn of_any_group(call: &Syscall, record: &Record, arch: Arch) -> Option<&'static str> {
+    let entries = groups::all().iter().flat_map(|group| group.entries);
+    let mut entries = entries.filter(|entry| match known_entry(entry) {
+        Some(Target::Call(known, Some(condition))) => {
+            known.name == call.name && condition.holds(arch, &record.arguments, u32::MAX)
+        }
+        _ => false,
+    });
+    entries.next().copied()
 }
 
 /// Whether a group allows what was seen.

@@ -1,5 +1,6 @@
 //! Recorded accesses that no line of a policy can grant, with the advice for each.
 
+use super::record::opens;
 use super::{Proposal, Record};
 
 /// A kind of things that libraries do, how it is recognized by a path, and what to do about it.
@@ -37,11 +38,6 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-/// Whether a call opens the file that it names, which `stat` and `readlink` don't.
-fn opens(record: &Record) -> bool {
-    ["open", "openat", "openat2"].contains(&record.call.as_str())
-}
-
 /// Whether a call makes the contents of a file executable. What only reads a library, such as a backtrace, doesn't.
 fn loads_code(record: &Record) -> bool {
     const PROT_EXEC: u64 = 4;
@@ -72,18 +68,33 @@ const ROADS: &[Road] = &[
     },
 ];
 
+/// The advice for what is opened by O_PATH.
+const BY_NAME: &str = "Landlock doesn't restrict O_PATH, so a grant of a path doesn't allow it. Open folders with O_RDONLY \
+                       and O_DIRECTORY instead, or pass the open file. If the code isn't yours, allow the call itself \
+                       with these flags: it then shows of every path whether it is there.";
+
 /// Adds advice about what was seen of such things, with the first path that shows it.
 pub(super) fn name_other_ways(records: &[Record], proposal: &mut Proposal) {
+    let mut by_name = records.iter().filter(|record| record.only_names());
+    if let Some(path) = by_name.find_map(|record| record.path.as_deref()) {
+        proposal
+            .notes
+            .push(format!("{BY_NAME} Seen: {}", shown(path)));
+    }
     let has_loaded = records.iter().any(loads_code);
     for road in ROADS {
         let seen = records.iter().filter(|record| record.exists);
-        let seen = seen.filter(|record| !road.loads || has_loaded && opens(record));
+        let seen = seen.filter(|record| !road.loads || has_loaded && opens(&record.call));
         let mut paths = seen.filter_map(|record| record.path.as_deref());
         if let Some(path) = paths.find(|path| (road.is_taken)(path)) {
-            let shown: String = path.escape_debug().take(200).collect();
             proposal
                 .notes
-                .push(format!("{} Seen: {shown}", road.advice));
+                .push(format!("{} Seen: {}", road.advice, shown(path)));
         }
     }
+}
+
+/// A path as a reader sees it, and not too much of it.
+fn shown(path: &str) -> String {
+    path.escape_debug().take(200).collect()
 }

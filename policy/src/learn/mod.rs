@@ -10,98 +10,22 @@
 mod calls;
 mod elsewhere;
 mod paths;
+mod record;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::bpf::{Action, Program, compile};
-use crate::compiled::{Compiled, words};
+use crate::bpf::{Action, Program, TRAP_EMULATE, compile};
+use crate::compiled::Compiled;
 use crate::diagnostic::Report;
-use crate::file::{PortUse, Ports};
+use crate::file::Ports;
 use crate::library::Library;
 use crate::policy::Policy;
 use crate::propose::entry::SELECTORS;
 use crate::syscalls::{self, Syscall, Width};
 use crate::{Arch, bpf::compile::Verdict};
 
-/// One thing that a function was seen to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// The call's name.
-    pub call: String,
-    /// Its arguments; those that say nothing of what is asked for are 0 ([`significant`]).
-    pub arguments: [u64; 6],
-    /// The path that it names: absolute, links followed if it exists.
-    pub path: Option<String>,
-    /// Whether there was something at that path before.
-    pub exists: bool,
-    /// The result, if the call has a path and it is known. The watcher of `--cfg crossmist_learn` sees a call before
-    /// the kernel makes it, and records none: only records from elsewhere have one.
-    pub result: Option<Outcome>,
-    /// The port that it connects to, sends to or binds.
-    pub port: Option<u16>,
-    /// Whether that is a port of UDP, and not of TCP.
-    pub is_udp: bool,
-    /// How often.
-    pub count: u64,
-    /// The place in the program at which it was first seen, such as `src/text.rs:88`.
-    pub seen_at: Option<String>,
-}
-
-/// The result of a call that names a path, as far as it can be seen from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    /// There was nothing at the path, and is nothing.
-    NotThere,
-    /// There was something, and still is.
-    Found,
-    /// Something was there before, and is no more.
-    Removed,
-    /// Something is there that was not there before.
-    Created,
-}
-
-impl Outcome {
-    /// Returns the name that records use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NotThere => "not there",
-            Self::Found => "found",
-            Self::Removed => "removed",
-            Self::Created => "created",
-        }
-    }
-
-    /// Finds an outcome by its name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let all = [Self::NotThere, Self::Found, Self::Removed, Self::Created];
-        all.into_iter().find(|outcome| outcome.name() == name)
-    }
-}
-
-/// Whether a call can create or remove what its path names.
-pub fn can_change(call: &Syscall, arguments: &[u64; 6]) -> bool {
-    paths::changes(call.name) || paths::may_create(call.name, arguments)
-}
-
-impl Record {
-    /// Whether it has created or removed something. `None` if that isn't known, or if such a call doesn't.
-    fn has_changed(&self) -> Option<bool> {
-        let can = syscalls::find(&self.call).is_some_and(|call| can_change(call, &self.arguments));
-        let result = self.result.filter(|_| can);
-        result.map(|result| matches!(result, Outcome::Created | Outcome::Removed))
-    }
-
-    /// The use of its port, if it has one.
-    fn port_use(&self) -> PortUse {
-        match (self.call.as_str(), self.is_udp) {
-            ("bind", false) => PortUse::TcpBind,
-            ("bind", true) => PortUse::UdpBind,
-            (_, false) => PortUse::TcpConnect,
-            (_, true) => PortUse::UdpConnect,
-        }
-    }
-}
+pub use self::record::{Outcome, PathArguments, Record, can_change, follows_last, path_arguments};
 
 /// The results of learning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,18 +86,6 @@ pub fn significant(call: &Syscall, arguments: [u64; 6]) -> [u64; 6] {
         }
     }
     kept
-}
-
-/// Returns the argument that holds the path of a call, and the one that holds the directory at which the path
-/// begins, if there is one.
-pub fn path_argument(call: &Syscall) -> Option<(usize, Option<usize>)> {
-    let at = words::path_argument(call)?;
-    let is_directory = |before: &usize| match call.args[*before].0 {
-        "dirfd" | "olddirfd" | "newdirfd" => true,
-        "fd" => call.name == "execveat",
-        _ => false,
-    };
-    Some((at, at.checked_sub(1).filter(is_directory)))
 }
 
 /// Whether no policy may allow a call, so that nobody need see what comes of it.
@@ -238,7 +150,7 @@ pub fn learn(
     let records = merge(records);
     let mut proposal = Proposal::default();
     let rest = paths::take(&policy, &records, &mut proposal);
-    calls::take(&policy, &rest, &mut proposal);
+    calls::take(&policy, &records, &rest, &mut proposal);
     elsewhere::name_other_ways(&records, &mut proposal);
     let mut proposal = usable(library, base, proposal);
     let paths = proposal.paths.values().flatten();
@@ -306,32 +218,48 @@ pub fn unneeded(
     Ok(found)
 }
 
-/// Returns the calls that found something and that the policy answers with an error, each as the call and its
-/// path. Calls that libraries are known to do without are left out.
+/// Returns the calls that succeeded on their paths, or have none, and that the policy doesn't let happen, each as the
+/// call and its path. Calls that libraries are known to do without are left out.
 ///
 /// # Errors
 ///
 /// If the policy has mistakes.
-pub fn answered_softly(
+pub fn denied_now(
     library: &dyn Library,
     name: &str,
     records: &[Record],
 ) -> Result<Vec<String>, Report> {
     let policy = Policy::load(library, name)?;
     let compiled = policy.compile()?;
+    let filter = calls::Filter::of(&policy);
     let records = merge(records);
     let found = records.iter().filter(|record| {
-        let path = record.path.as_deref();
-        record.exists
-            && path.is_some_and(|path| !paths::is_noise(path) && is_plain(path))
-            && syscalls::find(&record.call).is_some_and(|call| !is_unknown(call))
-            && record.has_changed() != Some(false)
-            && !happens(&policy, record)
+        let is_unknown = syscalls::find(&record.call).is_none_or(is_unknown);
+        match &record.path {
+            _ if is_unknown => false,
+            Some(path) => {
+                !paths::is_noise(path) && record.has_succeeded() && !happens(&policy, record)
+            }
+            // Nothing tells whether it succeeded, but a call that ends the function did not do so before.
+            None => {
+                let answer = filter.as_ref().and_then(|filter| filter.answer(record));
+                !matches!(
+                    answer,
+                    None | Some(Action::Allow | Action::Errno(_) | Action::Trap(TRAP_EMULATE))
+                )
+            }
+        }
     });
     let shown = found.map(|record| {
-        let path = record.path.as_deref().unwrap_or_default();
         let cure = cure(&compiled, record).unwrap_or_default();
-        format!("{} \"{path}\": {}{cure}", record.call, evidence(&[record]))
+        let evidence = evidence(&[record]);
+        match &record.path {
+            Some(path) => {
+                let path: String = path.escape_debug().take(200).collect();
+                format!("{} \"{path}\": {evidence}{cure}", record.call)
+            }
+            None => format!("{}: {evidence}{cure}", record.call),
+        }
     });
     Ok(shown.collect())
 }
@@ -352,6 +280,18 @@ fn cure(policy: &Compiled, record: &Record) -> Option<String> {
     ))
 }
 
+/// Returns the paths at which something was created, each behind the folder that it is in.
+pub fn created(records: &[Record]) -> Vec<&str> {
+    let created = records
+        .iter()
+        .filter(|record| record.result == Some(Outcome::Created));
+    let paths = created.filter_map(|record| record.path.as_deref());
+    paths
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
 /// Whether a policy lets happen what was seen.
 fn happens(policy: &Policy, record: &Record) -> bool {
     let Some(call) = syscalls::find(&record.call) else {
@@ -368,20 +308,16 @@ fn happens(policy: &Policy, record: &Record) -> bool {
             Some(condition) => condition.holds(arch, &record.arguments, u32::MAX),
             None => true,
         });
+    let has = |path: &String, key: &str| {
+        let granted = policy.grants_of_path(path);
+        granted
+            .iter()
+            .any(|grant| grant.what == key || grant.what == "all")
+    };
     let by_path = match (&record.path, paths::keys(record).as_slice()) {
-        (Some(path), keys) if !keys.is_empty() => {
-            let granted = policy.grants_of_path(path);
-            keys.iter().all(|key| {
-                granted
-                    .iter()
-                    .any(|grant| grant.what == *key || grant.what == "all")
-            })
-        }
-        (Some(path), _) if paths::changes(&record.call) => {
-            let granted = policy.grants_of_path(path);
-            granted
-                .iter()
-                .any(|grant| grant.what == "create" || grant.what == "all")
+        (Some(path), keys) if !keys.is_empty() => keys.iter().all(|key| has(path, key)),
+        (Some(_), _) if record::changes(&record.call) => {
+            record.paths().all(|path| has(path, "create"))
         }
         _ => true,
     };
@@ -504,6 +440,7 @@ fn merge(records: &[Record]) -> Vec<Record> {
             record.call.clone(),
             record.arguments,
             record.path.clone(),
+            record.other.clone(),
             record.port,
             record.is_udp,
         );
@@ -513,7 +450,7 @@ fn merge(records: &[Record]) -> Vec<Record> {
         });
         known.count = known.count.saturating_add(record.count);
         known.exists |= record.exists;
-        known.result = known.result.max(record.result);
+        known.result = Outcome::together(known.result, record.result);
         if known.seen_at.is_none() {
             known.seen_at.clone_from(&record.seen_at);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::record::{changes, flags, opens};
 use super::{Line, Outcome, Proposal, Record, evidence, is_plain};
 use crate::file::KERNEL_TREES;
 use crate::policy::Policy;
@@ -108,6 +109,7 @@ pub(super) fn take<'r>(
     let made = made(records);
     for record in records {
         match record.call.as_str() {
+            "open" | "openat" if record.only_names() => rest.push(record),
             "open" | "openat" | "openat2" | "creat" => {
                 let keys = keys(record);
                 // A file that doesn't exist yet can't be granted, but its folder can.
@@ -133,14 +135,11 @@ pub(super) fn take<'r>(
             // It gets the same answer without a grant.
             call if changes(call) && record.has_changed() == Some(false) => rest.push(record),
             call if changes(call) => {
-                let folder = record.path.as_deref().map(folder_of);
-                if let Some(folder) = folder.map(|folder| lasting(folder, &made)) {
-                    wanted
-                        .entry("create")
-                        .or_default()
-                        .entry(single_slashes(folder))
-                        .or_default()
-                        .push(record);
+                let folders = record.paths().map(|path| lasting(folder_of(path), &made));
+                // A file is moved, or linked, within one folder or between two.
+                for folder in folders.map(single_slashes).collect::<BTreeSet<_>>() {
+                    let folders = wanted.entry("create").or_default();
+                    folders.entry(folder).or_default().push(record);
                 }
             }
             "newfstatat" | "statx" | "stat" | "lstat" | "access" | "faccessat" | "faccessat2"
@@ -194,9 +193,12 @@ fn made(records: &[Record]) -> BTreeSet<&str> {
         None => record.call.starts_with("mkdir") && !record.exists,
     };
     let created = records.iter().filter(created);
-    created
-        .filter_map(|record| record.path.as_deref())
-        .collect()
+    let created = created.filter_map(|record| record.path.as_deref());
+    let is_moved =
+        |record: &&Record| record.call.starts_with("rename") && record.has_changed() != Some(false);
+    let moved = records.iter().filter(is_moved);
+    let moved = moved.filter_map(|record| record.other.as_deref());
+    created.chain(moved).collect()
 }
 
 /// Returns the innermost part of a path that was there before.
@@ -216,43 +218,10 @@ fn single_slashes(path: &str) -> String {
     path
 }
 
-/// Whether a call makes, moves or removes what its path names.
-pub(super) fn changes(call: &str) -> bool {
-    const CHANGES: &[&str] = &[
-        "mkdir",
-        "mkdirat",
-        "unlink",
-        "unlinkat",
-        "rmdir",
-        "rename",
-        "renameat",
-        "renameat2",
-        "link",
-        "linkat",
-        "symlink",
-        "symlinkat",
-        "mknod",
-        "mknodat",
-    ];
-    CHANGES.contains(&call)
-}
-
-/// Whether a call opens a file that it creates if there is none.
-pub(super) fn may_create(call: &str, arguments: &[u64; 6]) -> bool {
-    ["open", "openat", "openat2", "creat"].contains(&call) && flags(call, arguments) & O_CREAT != 0
-}
-
-fn flags(call: &str, arguments: &[u64; 6]) -> u64 {
-    let at = usize::from(call.starts_with("openat")) + 1;
-    match call {
-        "creat" => O_CREAT | O_TRUNC | 1,
-        _ => arguments.get(at).copied().unwrap_or(0),
-    }
-}
-
 /// Under which keys a path has to stand to be opened so; none for what opens nothing.
 pub(super) fn keys(record: &Record) -> Vec<&'static str> {
-    if !["open", "openat", "openat2", "creat"].contains(&record.call.as_str()) {
+    // No right is asked for by O_PATH, so that no grant is about it.
+    if !opens(&record.call) || record.only_names() {
         return Vec::new();
     }
     let flags = flags(&record.call, &record.arguments);

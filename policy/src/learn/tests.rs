@@ -8,6 +8,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
         call: call.to_owned(),
         arguments,
         path: path.map(str::to_owned),
+        other: None,
         exists: true,
         result: None,
         port: None,
@@ -175,7 +176,7 @@ fn what_changed_nothing_gets_the_same_answer_without_a_grant() {
     let (tried, policy) = learned("parser", &seen);
     for line in [
         "[syscalls.errno]",
-        "EEXIST = [\n    \"mkdir\", # 2×, first at src/x.rs:7: it changed nothing",
+        "EEXIST = [\n    \"mkdir\", # 4×, first at src/x.rs:7: it changed nothing",
         "ENOENT = [\n    \"unlink\", #",
         "(tried, and nothing was created)",
     ] {
@@ -197,6 +198,205 @@ fn what_changed_nothing_gets_the_same_answer_without_a_grant() {
     }
     assert!(!made.toml.contains("syscalls.errno"), "{}", made.toml);
     assert!(!policy.grants_of_path("/srv/c/x").is_empty());
+}
+
+/// A call on a path, and what came of it.
+fn with(call: &str, arguments: [u64; 6], path: &str, result: Outcome) -> Record {
+    Record {
+        exists: [Outcome::Found, Outcome::Removed].contains(&result),
+        result: Some(result),
+        ..record(call, arguments, Some(path))
+    }
+}
+
+#[test]
+fn a_call_that_changed_something_once_is_not_answered_as_if_it_never_did() {
+    let found = with("mkdir", [0; 6], "/srv/a", Outcome::Found);
+    // The control.
+    let (tried, _) = learned("parser", &[found.clone()]);
+    assert!(tried.toml.contains("EEXIST = ["), "{}", tried.toml);
+    // No folder of this kind is granted, so that there is no `create`.
+    for other in [
+        with("mkdir", [0; 6], "/srv/new", Outcome::Created),
+        Record {
+            result: None,
+            ..with("mkdir", [0; 6], "/srv/new", Outcome::NotThere)
+        },
+        // It got another error number.
+        with("mkdir", [0; 6], "/srv/b/c", Outcome::NotThere),
+    ] {
+        let (made, _) = learned("parser", &[found.clone(), other]);
+        assert!(!made.toml.contains("EEXIST = ["), "{}", made.toml);
+        assert!(!made.toml.contains("create = ["), "{}", made.toml);
+        assert!(made.toml.contains("it changed nothing"), "{}", made.toml);
+    }
+}
+
+#[test]
+fn a_link_is_judged_by_its_own_name_and_a_move_by_both() {
+    let between = |call: &str, path, other: &str, result| Record {
+        other: Some(other.to_owned()),
+        ..with(call, [0; 6], path, result)
+    };
+    for (record, folders) in [
+        (
+            between("link", "/srv/new/x", "/srv/old/x", Outcome::Created),
+            &["/srv/new", "/srv/old"][..],
+        ),
+        (
+            between("rename", "/srv/old/x", "/srv/new/x", Outcome::Removed),
+            &["/srv/new", "/srv/old"],
+        ),
+        (
+            between("rename", "/srv/old/x", "/srv/old/y", Outcome::Removed),
+            &["/srv/old"],
+        ),
+    ] {
+        let (learned, policy) = learned("parser", std::slice::from_ref(&record));
+        let create = learned.toml.split("create = [").nth(1).unwrap();
+        let create = create.split(']').next().unwrap();
+        assert_eq!(create.matches("/srv").count(), folders.len(), "{create}");
+        for folder in folders {
+            assert!(create.contains(&format!("\"{folder}\"")), "{create}");
+        }
+        assert!(happens(&policy, &record));
+        // One of them alone is not enough.
+        if let [one, _] = folders {
+            let text =
+                format!("format = 1\nextends = [\"parser\"]\n[filesystem]\ncreate = [\"{one}\"]\n");
+            let policy = Policy::from_toml(&BuiltinOnly, "one", &text).unwrap();
+            assert!(!happens(&policy, &record));
+        }
+    }
+    // There is something at its own name already.
+    let (tried, _) = learned(
+        "parser",
+        &[between("link", "/srv/new/x", "/srv/old/x", Outcome::Found)],
+    );
+    assert!(
+        tried.toml.contains("EEXIST = [\n    \"link\""),
+        "{}",
+        tried.toml
+    );
+}
+
+#[test]
+fn an_exchange_of_two_names_is_not_taken_for_nothing() {
+    const RENAME_EXCHANGE: u64 = 2;
+    let renames = |flags| Record {
+        other: Some("/srv/b/y".to_owned()),
+        ..with(
+            "renameat2",
+            [0, 0, 0, 0, flags, 0],
+            "/srv/a/x",
+            Outcome::Found,
+        )
+    };
+    let (exchanged, _) = learned("parser", &[renames(RENAME_EXCHANGE)]);
+    for folder in ["    \"/srv/a\"", "    \"/srv/b\""] {
+        assert!(exchanged.toml.contains(folder), "{}", exchanged.toml);
+    }
+    // The control: what is still there after a move was not moved.
+    let (failed, _) = learned("parser", &[renames(0)]);
+    assert!(!failed.toml.contains("/srv"), "{}", failed.toml);
+}
+
+#[test]
+fn what_succeeded_and_is_denied_now_is_told_of_and_what_failed_is_not() {
+    const O_CREAT: u64 = 0o101;
+    const O_EXCL: u64 = 0o200;
+    let opens = |flags, result| with("openat", [0, 0, flags, 0, 0, 0], "/srv/out/x", result);
+    let told = |record: Record| denied_now(&BuiltinOnly, "parser", &[record]).unwrap().len();
+    // An open that may create what it finds opens it.
+    assert_eq!(told(opens(O_CREAT, Outcome::Found)), 1);
+    assert_eq!(told(opens(O_CREAT, Outcome::Created)), 1);
+    assert_eq!(told(opens(O_CREAT | O_EXCL, Outcome::Created)), 1);
+    assert_eq!(told(opens(O_CREAT | O_EXCL, Outcome::Found)), 0);
+    assert_eq!(told(opens(O_CREAT, Outcome::NotThere)), 0);
+    let calls = |call, result| with(call, [0; 6], "/srv/out/x", result);
+    assert_eq!(told(calls("mkdir", Outcome::Created)), 1);
+    assert_eq!(told(calls("mkdir", Outcome::Found)), 0);
+    assert_eq!(told(calls("unlink", Outcome::Removed)), 1);
+    assert_eq!(told(calls("unlink", Outcome::NotThere)), 0);
+    // It may have.
+    let unknown = Record {
+        result: None,
+        ..calls("mkdir", Outcome::NotThere)
+    };
+    assert_eq!(told(unknown), 1);
+    // The control: a policy that grants it.
+    let policy = "format = 1\nextends = [\"parser\"]\n[filesystem]\nwrite = [\"/srv/out\"]\ncreate = [\"/srv/out\"]\n";
+    let policy = Policy::from_toml(&BuiltinOnly, "granted", policy).unwrap();
+    assert!(happens(&policy, &opens(O_CREAT, Outcome::Created)));
+    assert!(happens(&policy, &calls("mkdir", Outcome::Created)));
+}
+
+#[test]
+fn an_open_by_o_path_is_not_granted_and_the_notes_say_what_to_do() {
+    const O_PATH: u64 = 0o10_000_000;
+    let open = |flags| record("openat", [0, 0, flags, 0, 0, 0], Some("/srv/data"));
+    let (named, _) = learned("parser", &[open(O_PATH)]);
+    assert_eq!(named.granted, 0, "{}", named.toml);
+    let [note] = named.notes.as_slice() else {
+        panic!("{:?}", named.notes);
+    };
+    assert!(
+        note.contains("O_PATH") && note.contains("/srv/data"),
+        "{note}"
+    );
+    // The line that a person may add.
+    let line = "\"openat(flags == O_RDONLY|O_PATH)\"";
+    assert!(named.left_out[0].starts_with(line), "{:?}", named.left_out);
+    let text = format!("format = 1\nextends = [\"parser\"]\n[syscalls]\nallow = [{line}]\n");
+    let policy = Policy::from_toml(&BuiltinOnly, "allowed", &text).unwrap();
+    assert!(happens(&policy, &open(O_PATH)) && !happens(&policy, &open(0)));
+    assert_eq!(
+        denied_now(&BuiltinOnly, "parser", &[open(O_PATH)])
+            .unwrap()
+            .len(),
+        1
+    );
+    // The control.
+    assert_eq!(learned("parser", &[open(0)]).0.granted, 1);
+}
+
+#[test]
+fn what_takes_a_reason_is_left_out_as_the_line_that_a_person_completes() {
+    let (learned, _) = learned("parser", &[record("fchmod", [0; 6], None)]);
+    let line = "{ call = \"fchmod(mode lacks S_ISUID|S_ISGID)\", why = \"…\" }";
+    assert!(
+        learned.left_out[0].starts_with(line),
+        "{:?}",
+        learned.left_out
+    );
+    // It ends the function, whatever it is about.
+    let told = denied_now(&BuiltinOnly, "parser", &[record("fchmod", [0; 6], None)]).unwrap();
+    assert!(
+        matches!(&told[..], [told] if told.starts_with("fchmod: ")),
+        "{told:?}"
+    );
+    // The control: what is answered does not.
+    let answered = record("sched_getaffinity", [0; 6], None);
+    assert_eq!(
+        denied_now(&BuiltinOnly, "parser", &[answered]).unwrap(),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_result_that_is_not_known_is_not_made_up_for_by_another() {
+    use Outcome::{Created, Found, NotThere, Removed};
+    for (first, second, together) in [
+        (None, Some(Found), None),
+        (None, None, None),
+        (None, Some(Created), Some(Created)),
+        (Some(Removed), None, Some(Removed)),
+        (Some(Found), Some(Created), Some(Created)),
+        (Some(NotThere), Some(NotThere), Some(NotThere)),
+    ] {
+        assert_eq!(Outcome::together(first, second), together);
+        assert_eq!(Outcome::together(second, first), together);
+    }
 }
 
 #[test]
@@ -402,6 +602,7 @@ proptest! {
             call: all.get(call).map_or("nothing", |call| call.name).to_owned(),
             arguments: if small { arguments.map(|value| value % 70) } else { arguments },
             path: path.map(|path| format!("/{path}")),
+            other: exists.then(|| format!("/other/{port:?}")),
             exists,
             result: [None, Some(Outcome::NotThere), Some(Outcome::Found), Some(Outcome::Created)][count],
             port,
