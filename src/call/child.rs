@@ -416,7 +416,19 @@ impl<T> Child<T> {
         if let Some(running) = &mut self.running {
             running.kill_on_drop = true;
         }
+        #[cfg(crossmist_learn)]
+        let recording = self.take_recording();
         self.running = None;
+        #[cfg(crossmist_learn)]
+        if let Some(recording) = recording {
+            recording.complete();
+        }
+    }
+
+    #[cfg(crossmist_learn)]
+    fn take_recording(&mut self) -> Option<super::watch::Recording> {
+        let confined = self.running.as_mut()?.confined.as_mut()?;
+        confined.take_recording()
     }
 }
 

@@ -43,6 +43,9 @@ pub(crate) struct Confined {
     status: Option<Arc<ConfinementStatus>>,
     note: Option<DenialReport>,
     answered: AnsweredCalls,
+    /// The record of what it does, if it is watched instead.
+    #[cfg(crossmist_learn)]
+    recording: Option<super::watch::Recording>,
 }
 
 impl Confined {
@@ -63,7 +66,15 @@ impl Confined {
             status: None,
             note: None,
             answered: AnsweredCalls::new(function, policy),
+            #[cfg(crossmist_learn)]
+            recording: None,
         }
+    }
+
+    /// The record of what the child does, if it is watched.
+    #[cfg(crossmist_learn)]
+    pub(crate) fn take_recording(&mut self) -> Option<super::watch::Recording> {
+        self.recording.take()
     }
 
     /// Gives the child a control group.
@@ -249,7 +260,8 @@ impl Confined {
             }
             #[cfg(crossmist_learn)]
             (Reply::Watched(listener), None) if super::watch::is_on() => {
-                super::watch::supervise(listener, self.function, self.policy.name());
+                let (function, policy) = (self.function, self.policy.name());
+                self.recording = super::watch::supervise(listener, function, policy);
                 Ok(None)
             }
             (Reply::NotConfined(failure), None) => Err(Error::Confine {

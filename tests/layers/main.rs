@@ -82,7 +82,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "confine/",
             "call/confined.rs",
             "call/confinement.rs",
-            "call/watch.rs",
+            "call/watch/",
             "testing.rs",
         ],
     ),

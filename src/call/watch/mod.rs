@@ -5,23 +5,27 @@
 //! lets it happen. The memory that it reads of the child can have changed when the call is made: that is good
 //! enough for a record, and would be no protection.
 
+mod paths;
+mod places;
+mod results;
+
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use crossmist_policy::Arch;
+use crossmist_policy::learn::{self, Outcome};
 use crossmist_policy::syscalls::{self, Syscall};
-use crossmist_policy::{Arch, learn};
 
-use crate::error;
+use self::paths::{Paths, Port};
+use self::results::UnderWay;
 use crate::sys::background;
-use crate::sys::image;
 use crate::sys::notify::{self, Answer, Asked};
 use crate::sys::privileges;
 
@@ -32,11 +36,11 @@ const VARIABLE: &str = "CROSSMIST_LEARN";
 #[used]
 static MARK: &[u8] = b"crossmist:this-program-can-be-made-to-watch-instead-of-confine";
 
-/// The longest path that is read.
-const PATH_BYTES: usize = 4096;
+/// How many bytes of different records are taken of one child, which decides what it does.
+const MOST_BYTES: usize = 16 << 20;
 
-/// How much of a stack is searched for a line of the program.
-const STACK_BYTES: usize = 16 << 10;
+/// How long a call waits for the record of a child that has ended. Processes that it has started may live on.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether children are watched.
 pub(crate) fn is_on() -> bool {
@@ -63,9 +67,13 @@ pub(super) fn folder() -> Option<&'static Path> {
     folder.as_deref()
 }
 
-/// Watches a child until no process of it is left.
-pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str) {
-    let Some(folder) = folder() else { return };
+/// Watches a child until no process of it is left. Returns what tells that its record is complete.
+pub(crate) fn supervise(
+    listener: OwnedFd,
+    function: &'static str,
+    policy: &str,
+) -> Option<Recording> {
+    let folder = folder()?;
     let policy = policy.to_owned();
     // Opened here, so that the child is known even if the program ends at once.
     let (path, opened) = new_record(folder);
@@ -74,15 +82,33 @@ pub(crate) fn supervise(listener: OwnedFd, function: &'static str, policy: &str)
     };
     let file = match opened {
         Ok(file) => file,
-        Err(error) => return complain(error),
+        Err(error) => {
+            complain(error);
+            return None;
+        }
     };
+    let (end, ended) = mpsc::channel();
     let watch = move || {
         if let Err(error) = Watch::new(function, policy, file).run(&listener) {
             complain(error);
         }
+        let _ = end.send(());
     };
     // Without it, the child's calls fail with ENOSYS when the descriptor is closed.
     let _ = background::spawn("crossmist-learn", watch);
+    Some(Recording(Mutex::new(ended)))
+}
+
+/// The record of a child, which another thread writes.
+#[derive(Debug)]
+pub(crate) struct Recording(Mutex<Receiver<()>>);
+
+impl Recording {
+    /// Waits for the last line of it, once the child has ended: the program may end next.
+    pub(crate) fn complete(self) {
+        let ended = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(PATIENCE);
+    }
 }
 
 /// Creates a file for a record. It is always a new file, whatever is in the folder: no link is
@@ -106,22 +132,37 @@ fn new_record(folder: &Path) -> (PathBuf, io::Result<File>) {
 }
 
 /// The parts of a call by which it is told from others.
-type Key = (&'static str, [u64; 6], Option<Vec<u8>>, Option<Port>);
-
-/// A port, and whether it is one of UDP.
-type Port = (u16, bool);
+type Key = (&'static str, [u64; 6], Paths, Option<Port>);
 
 struct Watch {
     function: &'static str,
     policy: String,
     file: File,
     seen: BTreeMap<Key, Seen>,
+    under_way: UnderWay<Key>,
+    /// How many bytes of records may still be added. `None` if one found no room.
+    room: Option<usize>,
 }
 
 struct Seen {
     count: u64,
     exists: bool,
+    /// How many of the calls are under way, and what came of the others; `None` while there are none.
+    open: u32,
+    result: Option<Option<Outcome>>,
     at: Option<String>,
+}
+
+impl Seen {
+    /// Returns the result of all of the calls, as far as it is known.
+    fn result(&self) -> Option<Outcome> {
+        let known = self.result.flatten();
+        match self.open {
+            0 => known,
+            // What the others have done is not known yet.
+            _ => Outcome::together(known, None),
+        }
+    }
 }
 
 impl Watch {
@@ -131,12 +172,18 @@ impl Watch {
             policy,
             file,
             seen: BTreeMap::new(),
+            under_way: UnderWay::default(),
+            room: Some(MOST_BYTES),
         }
     }
 
     fn run(&mut self, listener: &OwnedFd) -> io::Result<()> {
         let arch = Arch::host();
         while let Some(asked) = notify::receive(listener.as_fd())? {
+            // A thread makes one call at a time.
+            if let Some(made) = self.under_way.made_by(asked.thread) {
+                self.settle(made)?;
+            }
             let call = arch.and_then(|arch| syscalls::by_number(arch, asked.number));
             let mut answer = Answer::Continue;
             if let Some(call) = call {
@@ -145,9 +192,12 @@ impl Watch {
                 } else if learn::is_unknown(call) {
                     answer = Answer::Errno(libc::ENOSYS);
                 }
-                self.note(listener, &asked, call)?;
+                self.note(listener, &asked, call, answer)?;
             }
             notify::answer(listener.as_fd(), &asked, answer)?;
+        }
+        while let Some(made) = self.under_way.made_by_any() {
+            self.settle(made)?;
         }
         // How often each was made, which is known now.
         for (key, seen) in &self.seen {
@@ -162,59 +212,107 @@ impl Watch {
         listener: &OwnedFd,
         asked: &Asked,
         call: &'static Syscall,
+        answer: Answer,
     ) -> io::Result<()> {
         let memory = File::open(format!("/proc/{}/mem", asked.thread)).ok();
         let memory = memory.as_ref();
-        let path = learn::path_argument(call)
-            .and_then(|(path, folder)| path_of(memory?, asked, path, folder));
+        let paths = memory.map_or_else(Paths::default, |memory| Paths::of(memory, asked, call));
         let port = match call.name {
             "connect" | "bind" | "sendto" | "sendmsg" => {
-                memory.and_then(|memory| port_of(memory, asked, call.name))
+                memory.and_then(|memory| paths::port_of(memory, asked, call.name))
             }
             _ => None,
         };
-        let (path, exists) = match path {
-            Some(path) => settled(&path),
-            None => (None, false),
-        };
+        let exists = paths.is_there();
         if !notify::still_waits(listener.as_fd(), asked) {
             // The process has gone, and what was read may belong to another one.
             return Ok(());
         }
+        let can_change = learn::can_change(call, &asked.arguments);
+        let is_made = answer == Answer::Continue && can_change && paths.path.is_some();
         let arguments = learn::significant(call, asked.arguments);
-        let key = (call.name, arguments, path, port);
+        let key = (call.name, arguments, paths, port);
         if let Some(seen) = self.seen.get_mut(&key) {
             seen.count = seen.count.saturating_add(1);
-            return Ok(());
+        } else {
+            let seen = Seen {
+                count: 1,
+                exists,
+                open: 0,
+                result: None,
+                at: memory.and_then(|memory| places::line_of(memory, asked.thread)),
+            };
+            // Written at once, so that it is known while the child still runs.
+            let line = self.line(&key, &seen);
+            if self.take(line.len())? {
+                (&self.file).write_all(line.as_bytes())?;
+                self.seen.insert(key.clone(), seen);
+            }
         }
-        let seen = Seen {
-            count: 1,
-            exists,
-            at: memory.and_then(|memory| line_of(memory, asked.thread)),
+        if is_made {
+            if let Some(seen) = self.seen.get_mut(&key) {
+                seen.open = seen.open.saturating_add(1);
+            }
+            let paths = key.2.clone();
+            if let Err(key) = self.under_way.begin(asked.thread, paths, exists, key) {
+                self.settle((key, None))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes room for a record. Returns whether there is enough; if not, the record says that it isn't complete.
+    fn take(&mut self, bytes: usize) -> io::Result<bool> {
+        let Some(room) = self.room else {
+            return Ok(false);
         };
-        // Written at once, so that it is known while the child still runs.
-        let line = self.line(&key, &seen);
-        (&self.file).write_all(line.as_bytes())?;
-        self.seen.insert(key, seen);
+        self.room = room.checked_sub(bytes);
+        if self.room.is_none() {
+            let [function, policy] = [self.function, &self.policy].map(quoted);
+            let line =
+                format!("{{\"function\":{function},\"policy\":{policy},\"incomplete\":true}}\n");
+            (&self.file).write_all(line.as_bytes())?;
+        }
+        Ok(self.room.is_some())
+    }
+
+    /// Takes in what came of a call, and writes it down: the program may end before the child is known to have.
+    fn settle(&mut self, (key, outcome): (Key, Option<Outcome>)) -> io::Result<()> {
+        let Some(seen) = self.seen.get_mut(&key) else {
+            return Ok(());
+        };
+        let before = seen.result();
+        seen.open = seen.open.saturating_sub(1);
+        seen.result = Some(match seen.result {
+            Some(known) => Outcome::together(known, outcome),
+            None => outcome,
+        });
+        let seen = &self.seen[&key];
+        if seen.result() != before {
+            (&self.file).write_all(self.line(&key, seen).as_bytes())?;
+        }
         Ok(())
     }
 
     /// One record, as an object of JSON on a line of its own.
-    fn line(&self, (call, arguments, path, port): &Key, seen: &Seen) -> String {
+    fn line(&self, (call, arguments, paths, port): &Key, seen: &Seen) -> String {
         let text = |text: Option<&str>| text.map_or_else(|| "null".to_owned(), quoted);
-        let path = path.as_deref().map(String::from_utf8_lossy);
+        let [path, other] = [&paths.path, &paths.other].map(|path| {
+            let path = path.as_deref().map(String::from_utf8_lossy);
+            text(path.as_deref())
+        });
         let arguments = arguments.map(|argument| format!("\"{argument:#x}\""));
         let is_udp = port.is_some_and(|(_, is_udp)| is_udp);
         let port = port.map_or_else(|| "null".to_owned(), |(port, _)| port.to_string());
         format!(
-            "{{\"function\":{},\"policy\":{},\"call\":{},\"arguments\":[{}],\"path\":{},\"exists\":{},\
-             \"port\":{port},\"udp\":{is_udp},\"count\":{},\"seen_at\":{}}}\n",
+            "{{\"function\":{},\"policy\":{},\"call\":{},\"arguments\":[{}],\"path\":{path},\"other\":{other},\
+             \"exists\":{},\"result\":{},\"port\":{port},\"udp\":{is_udp},\"count\":{},\"seen_at\":{}}}\n",
             quoted(self.function),
             quoted(&self.policy),
             quoted(call),
             arguments.join(","),
-            text(path.as_deref()),
             seen.exists,
+            text(seen.result().map(Outcome::name)),
             seen.count,
             text(seen.at.as_deref()),
         )
@@ -235,134 +333,10 @@ pub(super) fn quoted(text: &str) -> String {
     quoted
 }
 
-/// Returns the absolute path that a call names.
-fn path_of(
-    memory: &File,
-    asked: &Asked,
-    argument: usize,
-    folder: Option<usize>,
-) -> Option<PathBuf> {
-    let address = *asked.arguments.get(argument)?;
-    let mut bytes = vec![0; PATH_BYTES];
-    let read = memory.read_at(&mut bytes, address).ok()?;
-    bytes.truncate(read);
-    let end = bytes.iter().position(|byte| *byte == 0)?;
-    bytes.truncate(end);
-    let path = Path::new(OsStr::from_bytes(&bytes));
-    if path.is_absolute() {
-        return Some(path.to_owned());
-    }
-    let own = |link: &str| std::fs::read_link(format!("/proc/{}/{link}", asked.thread)).ok();
-    let folder = folder
-        .and_then(|at| asked.arguments.get(at))
-        .map(|fd| *fd as i32);
-    // An empty path means the descriptor itself, and no lookup.
-    if bytes.is_empty() {
-        return None;
-    }
-    let base = match folder {
-        Some(fd) if fd != libc::AT_FDCWD => own(&format!("fd/{fd}"))?,
-        _ => own("cwd")?,
-    };
-    Some(base.join(path))
-}
-
-/// Returns the path with its links followed, and whether it exists.
-fn settled(path: &Path) -> (Option<Vec<u8>>, bool) {
-    let bytes = |path: PathBuf| Some(path.into_os_string().into_encoded_bytes());
-    // Links in `/proc` would lead to the reader's own entries, so the path stays as the child wrote
-    // it.
-    if path.starts_with("/proc") {
-        return (bytes(path.to_owned()), path.exists());
-    }
-    if let Ok(settled) = path.canonicalize() {
-        return (bytes(settled), true);
-    }
-    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
-    match (folder, path.file_name()) {
-        (Some(folder), Some(name)) => (bytes(folder.join(name)), false),
-        _ => (bytes(path.to_owned()), false),
-    }
-}
-
-/// Returns the port of the address that a call names, if a policy decides about it.
-fn port_of(memory: &File, asked: &Asked, call: &str) -> Option<Port> {
-    let [socket, address, _, _, to, _] = asked.arguments;
-    let address = match call {
-        "sendto" => to,
-        // A message begins with the address of its destination.
-        "sendmsg" => {
-            let mut name = [0; 8];
-            memory.read_exact_at(&mut name, address).ok()?;
-            u64::from_ne_bytes(name)
-        }
-        _ => address,
-    };
-    // A connected socket sends without one.
-    if address == 0 {
-        return None;
-    }
-    let mut head = [0; 4];
-    memory.read_exact_at(&mut head, address).ok()?;
-    let [f0, f1, p0, p1] = head;
-    let family = i32::from(u16::from_ne_bytes([f0, f1]));
-    if ![libc::AF_INET, libc::AF_INET6].contains(&family) {
-        return None;
-    }
-    let port = u16::from_be_bytes([p0, p1]);
-    let is_udp = notify::sends_datagrams(asked, socket as i32).unwrap_or(false);
-    let decides = match (call, is_udp) {
-        // The kernel chooses one.
-        ("bind", true) => port != 0,
-        ("connect" | "bind", _) => true,
-        // A stream is connected already.
-        (_, is_udp) => is_udp,
-    };
-    decides.then_some((port, is_udp))
-}
-
-/// Returns the innermost line of the program on a thread's stack: one that something that looks
-/// like a return address belongs to. A guess, for people.
-fn line_of(memory: &File, thread: u32) -> Option<String> {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{thread}/{name}")).ok();
-    // "number arguments… stack-pointer program-counter", of a thread that waits in a call (proc(5)).
-    let state = read("syscall")?;
-    let mut words = state.split_whitespace().rev();
-    let (_, stack) = (words.next()?, words.next()?);
-    let stack = u64::from_str_radix(stack.strip_prefix("0x")?, 16).ok()?;
-    let mut bytes = vec![0; STACK_BYTES];
-    let length = memory.read_at(&mut bytes, stack).ok()?;
-    bytes.truncate(length);
-    let image = image::image()?;
-    let own = lowest(&std::fs::read_to_string("/proc/self/maps").ok()?)?;
-    let theirs = lowest(&read("maps")?)?;
-    let bias = theirs.checked_sub(own.checked_sub(image.base() as u64)?)?;
-    let words = bytes.as_chunks::<8>().0.iter();
-    let words = words.map(|word| u64::from_ne_bytes(*word));
-    let offsets = words.filter_map(|word| word.checked_sub(bias));
-    let mut lines = offsets.filter_map(|offset| {
-        let address = usize::try_from(offset).ok()?.checked_add(image.base())?;
-        image.offset_of_return(address)?;
-        error::line_of(offset)
-    });
-    // A line of the program itself says more than one of its dependencies.
-    let is_own =
-        |line: &String| !line.contains("/registry/src/") && !line.contains("/git/checkouts/");
-    let first = lines.next()?;
-    match is_own(&first) {
-        true => Some(first),
-        false => lines.find(is_own).or(Some(first)),
-    }
-}
-
-/// Returns where the executable begins, from a list of mappings: it is the first of them.
-fn lowest(maps: &str) -> Option<u64> {
-    let first = maps.lines().find(|line| line.contains('/'))?;
-    u64::from_str_radix(first.split('-').next()?, 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]

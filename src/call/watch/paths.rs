@@ -1,0 +1,219 @@
+//! The paths and ports that a call of a waiting child names, and what is at the paths.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crossmist_policy::learn;
+use crossmist_policy::syscalls::Syscall;
+
+use crate::sys::notify::{self, Asked};
+
+/// The longest path that is read.
+const PATH_BYTES: usize = 4096;
+
+/// How many links to what isn't there are followed, one after the other. The kernel follows as many.
+const MOST_LINKS: usize = 40;
+
+/// A port, and whether it is one of UDP.
+pub(super) type Port = (u16, bool);
+
+/// The paths that a call names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Paths {
+    /// The path that the call is about.
+    pub(super) path: Option<Vec<u8>>,
+    /// The other path of a call that names two.
+    pub(super) other: Option<Vec<u8>>,
+    /// Whether the call follows a link at the end of the path.
+    follows: bool,
+}
+
+impl Paths {
+    /// Reads the paths of a call.
+    pub(super) fn of(memory: &File, asked: &Asked, call: &Syscall) -> Self {
+        let Some(arguments) = learn::path_arguments(call) else {
+            return Self::default();
+        };
+        let follows = learn::follows_last(call, &asked.arguments);
+        let read = |argument| {
+            let path = path_of(memory, asked, argument)?;
+            Some(
+                settled(&path, follows)
+                    .into_os_string()
+                    .into_encoded_bytes(),
+            )
+        };
+        Self {
+            path: read(arguments.path),
+            other: arguments.other.and_then(read),
+            follows,
+        }
+    }
+
+    /// Whether there is something at the path now. A link that leads nowhere is something to a call that doesn't
+    /// follow it.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.as_deref().is_some_and(|path| {
+            let path = Path::new(OsStr::from_bytes(path));
+            match self.follows {
+                true => path.metadata().is_ok(),
+                false => path.symlink_metadata().is_ok(),
+            }
+        })
+    }
+
+    /// Whether a change at one of the paths may be one at a path of the other call: they are the same, or one lies in
+    /// the other.
+    pub(super) fn meet(&self, other: &Self) -> bool {
+        let all = |paths: &Self| {
+            [paths.path.clone(), paths.other.clone()]
+                .into_iter()
+                .flatten()
+        };
+        let as_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        all(self).any(|own| {
+            let own = as_path(&own);
+            all(other).any(|their| {
+                let their = as_path(&their);
+                own.starts_with(&their) || their.starts_with(&own)
+            })
+        })
+    }
+}
+
+/// Returns the absolute path that a call names.
+fn path_of(
+    memory: &File,
+    asked: &Asked,
+    (argument, folder): (usize, Option<usize>),
+) -> Option<PathBuf> {
+    let address = *asked.arguments.get(argument)?;
+    let mut bytes = vec![0; PATH_BYTES];
+    let read = memory.read_at(&mut bytes, address).ok()?;
+    bytes.truncate(read);
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    bytes.truncate(end);
+    let path = Path::new(OsStr::from_bytes(&bytes));
+    if path.is_absolute() {
+        return Some(path.to_owned());
+    }
+    let own = |link: &str| std::fs::read_link(format!("/proc/{}/{link}", asked.thread)).ok();
+    let folder = folder
+        .and_then(|at| asked.arguments.get(at))
+        .map(|fd| *fd as i32);
+    // An empty path means the descriptor itself, and no lookup.
+    if bytes.is_empty() {
+        return None;
+    }
+    let base = match folder {
+        Some(fd) if fd != libc::AT_FDCWD => own(&format!("fd/{fd}"))?,
+        _ => own("cwd")?,
+    };
+    Some(base.join(path))
+}
+
+/// Returns the path with its links followed, except for one at its end if the call doesn't follow that.
+fn settled(path: &Path, follows: bool) -> PathBuf {
+    // Links in `/proc` would lead to the reader's own entries, so the path stays as the child wrote it.
+    if path.starts_with("/proc") {
+        return path.to_owned();
+    }
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if follows && let Ok(settled) = path.canonicalize() {
+            return settled;
+        }
+        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+        let (Some(folder), Some(name)) = (folder, path.file_name()) else {
+            return path;
+        };
+        path = folder.join(name);
+        // What is created is what such a link leads to.
+        match path.read_link() {
+            Ok(target) if follows => path = folder.join(target),
+            _ => return path,
+        }
+    }
+    path
+}
+
+/// Returns the port of the address that a call names, if a policy decides about it.
+pub(super) fn port_of(memory: &File, asked: &Asked, call: &str) -> Option<Port> {
+    let [socket, address, _, _, to, _] = asked.arguments;
+    let address = match call {
+        "sendto" => to,
+        // A message begins with the address of its destination.
+        "sendmsg" => {
+            let mut name = [0; 8];
+            memory.read_exact_at(&mut name, address).ok()?;
+            u64::from_ne_bytes(name)
+        }
+        _ => address,
+    };
+    // A connected socket sends without one.
+    if address == 0 {
+        return None;
+    }
+    let mut head = [0; 4];
+    memory.read_exact_at(&mut head, address).ok()?;
+    let [f0, f1, p0, p1] = head;
+    let family = i32::from(u16::from_ne_bytes([f0, f1]));
+    if ![libc::AF_INET, libc::AF_INET6].contains(&family) {
+        return None;
+    }
+    let port = u16::from_be_bytes([p0, p1]);
+    let is_udp = notify::sends_datagrams(asked, socket as i32).unwrap_or(false);
+    let decides = match (call, is_udp) {
+        // The kernel chooses one.
+        ("bind", true) => port != 0,
+        ("connect" | "bind", _) => true,
+        // A stream is connected already.
+        (_, is_udp) => is_udp,
+    };
+    decides.then_some((port, is_udp))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_settled_as_the_call_follows_it() {
+        let folder = std::env::temp_dir().join(format!("crossmist-settled-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("real")).unwrap();
+        let folder = folder.canonicalize().unwrap();
+        std::fs::write(folder.join("real/file"), "").unwrap();
+        symlink("real", folder.join("folder")).unwrap();
+        symlink("real/file", folder.join("link")).unwrap();
+        symlink("folder/none", folder.join("dangling")).unwrap();
+        symlink("loop", folder.join("loop")).unwrap();
+        for (path, followed, not_followed) in [
+            ("folder/file", "real/file", "real/file"),
+            ("link", "real/file", "link"),
+            ("dangling", "real/none", "dangling"),
+            ("folder/new", "real/new", "real/new"),
+            ("loop", "loop", "loop"),
+        ] {
+            let path = folder.join(path);
+            assert_eq!(settled(&path, true), folder.join(followed), "{path:?}");
+            assert_eq!(settled(&path, false), folder.join(not_followed), "{path:?}");
+        }
+        let there = |path: &str, follows| {
+            let path = folder.join(path).into_os_string().into_encoded_bytes();
+            let paths = Paths {
+                path: Some(path),
+                other: None,
+                follows,
+            };
+            paths.is_there()
+        };
+        assert!(there("dangling", false) && !there("dangling", true));
+        assert!(there("link", true) && there("link", false) && !there("none", false));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,155 @@
+//! What comes of calls that a watched child is let make.
+//!
+//! The kernel doesn't tell the result of a call that was let happen. Whether there is something at its path before
+//! and after it can be seen, once it is certain that the call is over: its thread asks again, or has ended. If another
+//! thread was let change the same path meanwhile, only a change is evidence, and nobody can tell whose.
+
+use std::collections::BTreeMap;
+
+use crossmist_policy::learn::Outcome;
+
+use super::paths::Paths;
+
+/// How many threads are looked after at a time.
+const MOST_THREADS: usize = 1024;
+
+/// Calls that may change what is at their path, and whose results are not known yet, by thread. `K` names them.
+#[derive(Debug)]
+pub(super) struct UnderWay<K> {
+    calls: BTreeMap<u32, Call<K>>,
+    /// Whether there was one too many to look after.
+    has_missed: bool,
+}
+
+#[derive(Debug)]
+struct Call<K> {
+    key: K,
+    paths: Paths,
+    existed: bool,
+    /// Whether a call of another thread on the same path was under way at the same time.
+    is_disturbed: bool,
+}
+
+impl<K> Default for UnderWay<K> {
+    fn default() -> Self {
+        Self {
+            calls: BTreeMap::new(),
+            has_missed: false,
+        }
+    }
+}
+
+impl<K> UnderWay<K> {
+    /// Takes in that a thread is about to make a call on these paths, and whether there is something at them.
+    ///
+    /// # Errors
+    ///
+    /// The name of the call if there are too many: it isn't known what comes of it.
+    pub(super) fn begin(
+        &mut self,
+        thread: u32,
+        paths: Paths,
+        existed: bool,
+        key: K,
+    ) -> Result<(), K> {
+        let mut is_disturbed = false;
+        for call in self.calls.values_mut() {
+            if call.paths.meet(&paths) {
+                (call.is_disturbed, is_disturbed) = (true, true);
+            }
+        }
+        if self.calls.len() >= MOST_THREADS {
+            self.has_missed = true;
+            return Err(key);
+        }
+        let call = Call {
+            key,
+            paths,
+            existed,
+            is_disturbed,
+        };
+        self.calls.insert(thread, call);
+        Ok(())
+    }
+
+    /// Returns the call that a thread has made, and its result.
+    pub(super) fn made_by(&mut self, thread: u32) -> Option<(K, Option<Outcome>)> {
+        let call = self.calls.remove(&thread)?;
+        Some(self.result(call))
+    }
+
+    /// Returns any of the calls, when no thread is left.
+    pub(super) fn made_by_any(&mut self) -> Option<(K, Option<Outcome>)> {
+        let (_, call) = self.calls.pop_first()?;
+        Some(self.result(call))
+    }
+
+    fn result(&self, call: Call<K>) -> (K, Option<Outcome>) {
+        let outcome = Outcome::of(call.existed, call.paths.is_there());
+        let is_change = [Outcome::Created, Outcome::Removed].contains(&outcome);
+        let is_certain = is_change || !call.is_disturbed && !self.has_missed;
+        (call.key, is_certain.then_some(outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn at(path: &Path) -> Paths {
+        Paths {
+            path: Some(path.to_owned().into_os_string().into_encoded_bytes()),
+            ..Paths::default()
+        }
+    }
+
+    #[test]
+    fn a_result_is_what_can_be_seen_and_no_guess() {
+        let folder = std::env::temp_dir().join(format!("crossmist-results-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let new = folder.join("new");
+        let mut calls = UnderWay::default();
+        // One thread after the other.
+        calls.begin(1, at(&new), false, "made").unwrap();
+        std::fs::write(&new, "").unwrap();
+        assert_eq!(calls.made_by(1), Some(("made", Some(Outcome::Created))));
+        assert_eq!(calls.made_by(1), None);
+        calls.begin(1, at(&new), true, "found").unwrap();
+        assert_eq!(calls.made_by(1), Some(("found", Some(Outcome::Found))));
+        calls
+            .begin(1, at(&folder.join("none")), false, "failed")
+            .unwrap();
+        assert_eq!(calls.made_by(1), Some(("failed", Some(Outcome::NotThere))));
+        // Two at once, on a path and in it: only what has changed is known.
+        calls.begin(1, at(&new), true, "first").unwrap();
+        calls.begin(2, at(&new.join("x")), false, "second").unwrap();
+        calls
+            .begin(3, at(&folder.join("none")), false, "apart")
+            .unwrap();
+        assert_eq!(calls.made_by(2), Some(("second", None)));
+        assert_eq!(calls.made_by(3), Some(("apart", Some(Outcome::NotThere))));
+        std::fs::remove_file(&new).unwrap();
+        assert_eq!(calls.made_by_any(), Some(("first", Some(Outcome::Removed))));
+        assert_eq!(calls.made_by_any(), None);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn threads_without_number_make_results_unknown_and_take_bounded_memory() {
+        let none = Path::new("/nowhere/at/all");
+        let mut calls = UnderWay::default();
+        let threads = u32::try_from(MOST_THREADS).unwrap();
+        for thread in 0..threads {
+            calls
+                .begin(thread, at(&none.join(thread.to_string())), false, ())
+                .unwrap();
+        }
+        assert_eq!(calls.made_by(0), Some(((), Some(Outcome::NotThere))));
+        calls.begin(0, at(none), false, ()).unwrap();
+        assert_eq!(calls.begin(threads, at(none), false, ()), Err(()));
+        assert_eq!(calls.calls.len(), MOST_THREADS);
+        assert_eq!(calls.made_by(1), Some(((), None)));
+    }
+}
