@@ -410,10 +410,12 @@ impl Confined {
                 answer_with: explanation.answer_with,
                 instead: explanation.instead,
                 thread: note.denial.thread,
-                place: NamedPlace::new(Place {
-                    address: note.denial.address,
-                    caller: note.denial.caller,
-                }),
+                place: NamedPlace::new(Place::new(
+                    note.denial.address,
+                    note.denial.caller,
+                    note.denial.base,
+                    &note.stack,
+                )),
             }
         });
         Violation {

@@ -61,29 +61,45 @@ impl Stack {
     }
 }
 
-/// The place of a denied call: the address after its instruction, and the return address of its function if
-/// that has no frame, as in the wrappers of a C library. Offsets as in a [`Stack`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) address: u64,
-    pub(crate) caller: u64,
-}
+/// The place of a denied call: the address after its instruction, and what look like return addresses on its stack,
+/// the innermost first. Offsets as in a [`Stack`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place(Vec<u64>);
+
+/// How many return addresses of a denied call's stack are kept.
+const MOST_CALLERS: usize = 64;
 
 impl Place {
-    /// Returns the innermost frame that has a file, or else a name, or else an offset.
-    pub(crate) fn frame(self) -> Option<BacktraceFrame> {
-        let frames = [self.address, self.caller].map(|offset| frames(offset).into_iter().next());
-        let mut frames: Vec<BacktraceFrame> = frames.into_iter().flatten().collect();
-        frames.retain(|frame| frame.offset.is_some());
-        let ranks: [fn(&BacktraceFrame) -> bool; 3] = [
-            |frame| frame.file.is_some(),
-            |frame| frame.function.is_some(),
-            |_| true,
-        ];
-        let best = ranks
-            .into_iter()
-            .find_map(|rank| frames.iter().position(rank))?;
-        Some(frames.swap_remove(best))
+    /// Returns the place from a report: the address after the instruction and the return address in a register, if
+    /// they are known, and the words of the stack, which are relative to `base`.
+    pub(crate) fn new(address: u64, caller: u64, base: u64, stack: &[u64]) -> Self {
+        let image = crate::sys::image::image().filter(|_| base != 0);
+        let callers = stack.iter().filter_map(|word| {
+            let offset = word.checked_sub(base)?;
+            image?.is_after_call(offset).then_some(offset)
+        });
+        let known = [address, caller].into_iter().filter(|offset| *offset != 0);
+        Self(known.chain(callers.take(MOST_CALLERS)).collect())
+    }
+
+    /// Returns the innermost frame of the program itself. If there is none, it is one of a crate that the program
+    /// uses, and else the innermost one of all. A frame that has a file is preferred to one that has only a name.
+    pub(crate) fn frame(&self) -> Option<BacktraceFrame> {
+        let mut best: Option<(Owner, bool, BacktraceFrame)> = None;
+        for frame in self.0.iter().flat_map(|offset| frames(*offset)) {
+            let rank = (frame.owner(), frame.file.is_none());
+            if frame.offset.is_some()
+                && best
+                    .as_ref()
+                    .is_none_or(|(owner, has_none, _)| rank < (*owner, *has_none))
+            {
+                best = Some((rank.0, rank.1, frame));
+            }
+            if rank == (Owner::Program, false) {
+                break;
+            }
+        }
+        best.map(|(.., frame)| frame)
     }
 }
 
@@ -116,10 +132,9 @@ impl NamedPlace {
         match self.frame.get() {
             Some(known) => known.clone(),
             None => {
-                let offsets = [self.place.address, self.place.caller];
-                let offset = offsets.into_iter().find(|offset| *offset != 0)?;
+                let offset = self.place.0.first()?;
                 Some(BacktraceFrame {
-                    offset: Some(offset),
+                    offset: Some(*offset),
                     ..BacktraceFrame::default()
                 })
             }
@@ -153,6 +168,65 @@ pub struct BacktraceFrame {
     pub file: Option<String>,
     /// The line in it.
     pub line: Option<u32>,
+}
+
+/// Whose code a frame is, the most interesting to a reader first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    /// The program, and the crates of its own workspace.
+    Program,
+    /// A crate that the program uses.
+    Dependency,
+    /// Nothing says whose it is.
+    Unknown,
+    /// Rust's standard library, the crates that this is made of, and this library.
+    Machinery,
+}
+
+impl BacktraceFrame {
+    fn owner(&self) -> Owner {
+        const CRATES: &[&str] = &[
+            "std::",
+            "core::",
+            "alloc::",
+            "__rust",
+            "_rust",
+            "crossmist::",
+            "crossmist_policy::",
+        ];
+        // Where the standard library was built, where its sources are installed, and its own dependencies.
+        const STD: &[&str] = &[
+            "/rustc/",
+            "/library/std/",
+            "/library/core/",
+            "/library/alloc/",
+            "/rust/deps/",
+        ];
+        const OURS: &[&str] = &["/src/", "/policy/src/", "/macros/src/"];
+        const FETCHED: &[&str] = &["/registry/src/", "/git/checkouts/", "/vendor/"];
+        let function = self.function.as_deref().unwrap_or_default();
+        // Of `<Type as Trait>::function`, the type says whose it is.
+        let function = function.trim_start_matches(['<', '&']);
+        let has_crate = CRATES.iter().any(|name| function.starts_with(name));
+        let Some(file) = self.file.as_deref() else {
+            return if has_crate {
+                Owner::Machinery
+            } else {
+                Owner::Unknown
+            };
+        };
+        let is_in = |parts: &[&str]| parts.iter().any(|part| file.contains(part));
+        let below = file.strip_prefix(env!("CARGO_MANIFEST_DIR"));
+        let is_ours =
+            below.is_some_and(|below| OURS.iter().any(|folder| below.starts_with(folder)));
+        if has_crate || is_ours || is_in(STD) {
+            Owner::Machinery
+        } else if is_in(FETCHED) {
+            Owner::Dependency
+        } else {
+            Owner::Program
+        }
+    }
 }
 
 impl fmt::Display for BacktraceFrame {
@@ -197,17 +271,41 @@ fn frames(offset: u64) -> Vec<BacktraceFrame> {
     frames
 }
 
-/// Returns the line of the program, or of a dependency, that an offset belongs to. Lines in std and
-/// in this library do not count.
+/// Returns the line of the program that offsets lead to, the first of them first, as in [`Place::frame`]; and which
+/// of the offsets it is.
 #[cfg(crossmist_learn)]
-pub(crate) fn line_of(offset: u64) -> Option<String> {
-    frames(offset).into_iter().find_map(|frame| {
-        let (file, line) = (frame.file?, frame.line?);
-        let function = frame.function.unwrap_or_default();
-        let is_std = file.contains("/rustc/") || file.contains("/library/std/");
-        let is_ours = function.contains("crossmist::") || function.contains("__rust_");
-        (!is_std && !is_ours).then(|| format!("{file}:{line}"))
-    })
+pub(crate) fn line_of(offsets: &[u64]) -> Option<(usize, String)> {
+    let mut best: Option<(Owner, usize, String)> = None;
+    for (index, offset) in offsets.iter().enumerate() {
+        for frame in frames(*offset) {
+            let owner = frame.owner();
+            let is_better = best.as_ref().is_none_or(|(known, ..)| owner < *known);
+            if let (Some(file), Some(line), true) = (frame.file, frame.line, is_better)
+                && owner < Owner::Machinery
+            {
+                best = Some((owner, index, format!("{file}:{line}")));
+            }
+        }
+        if best
+            .as_ref()
+            .is_some_and(|(owner, ..)| *owner == Owner::Program)
+        {
+            break;
+        }
+    }
+    best.map(|(_, index, line)| (index, line))
+}
+
+/// Returns the name of the function of this process that a return address belongs to, in whichever library.
+#[cfg(crossmist_learn)]
+pub(crate) fn function_at(address: usize) -> Option<String> {
+    let mut name = None;
+    ::backtrace::resolve(std::ptr::without_provenance_mut(address), |symbol| {
+        if name.is_none() {
+            name = symbol.name().map(|name| format!("{name:#}"));
+        }
+    });
+    name
 }
 
 /// Returns the path of a function as it was written, even if `#[func]` has put its body elsewhere.
@@ -275,6 +373,92 @@ mod tests {
         assert_eq!(Place::default().frame(), None);
     }
 
+    #[test]
+    fn frames_are_told_apart_by_whose_code_they_are() {
+        let owner = |function: &str, file: Option<&str>| {
+            let frame = BacktraceFrame {
+                function: Some(function.to_owned()),
+                file: file.map(str::to_owned),
+                ..BacktraceFrame::default()
+            };
+            frame.owner()
+        };
+        let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/src/child/mod.rs");
+        let test = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/places.rs");
+        for (wanted, function, file) in [
+            (
+                Owner::Machinery,
+                "std::fs::File::open",
+                Some("/rustc/abc/library/std/src/fs.rs"),
+            ),
+            (
+                Owner::Machinery,
+                "<std::fs::File as std::io::Read>::read",
+                None,
+            ),
+            (
+                Owner::Machinery,
+                "hashbrown::raw::RawTable<T>::find",
+                Some("/rust/deps/hashbrown-0.16/src/raw.rs"),
+            ),
+            (
+                Owner::Machinery,
+                "<&crossmist::Sender<T> as crossmist::Object>::encode",
+                None,
+            ),
+            (Owner::Machinery, "run::{{closure}}", Some(ours)),
+            (Owner::Program, "places::main", Some(test)),
+            (
+                Owner::Program,
+                "<parser::Text as crossmist::Object>::decode",
+                Some("src/text.rs"),
+            ),
+            (
+                Owner::Program,
+                "inflate",
+                Some("/home/a/project/zlib/inflate.c"),
+            ),
+            (
+                Owner::Dependency,
+                "png::read",
+                Some("/home/a/.cargo/registry/src/x/png-0.18/src/lib.rs"),
+            ),
+            (Owner::Unknown, "inflate", None),
+        ] {
+            assert_eq!(owner(function, file), wanted, "{function}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_stack_are_places_only_if_a_call_returns_to_them() {
+        let Stack(offsets) = Stack::here();
+        let image = crate::sys::image::image().expect("an image");
+        // Those of the unwinder are return addresses.
+        assert!(offsets.len() > 3 && offsets.iter().all(|offset| image.is_after_call(*offset)));
+        let base = 1 << 40;
+        let start = deeper_than_nothing as fn() as usize - image.base();
+        let words = [
+            7,
+            base,
+            base + start as u64,
+            base + offsets[1],
+            u64::MAX,
+            base + offsets[2],
+        ];
+        assert_eq!(
+            Place::new(0, 0, base, &words),
+            Place(vec![offsets[1], offsets[2]])
+        );
+        assert_eq!(Place::new(5, 0, 0, &words), Place(vec![5]));
+        let many = vec![base + offsets[1]; 10_000];
+        assert_eq!(Place::new(0, 0, base, &many).0.len(), MOST_CALLERS);
+    }
+
+    #[inline(never)]
+    fn deeper_than_nothing() {
+        std::hint::black_box(7);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -283,7 +467,7 @@ mod tests {
             for frame in &frames {
                 let _ = frame.to_string();
             }
-            let _ = Place { address: offset, caller: wild }.frame();
+            let _ = Place::new(offset, wild, wild, &[offset, wild]).frame();
         }
     }
 }

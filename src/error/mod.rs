@@ -17,9 +17,9 @@ use crate::object::{DecodeError, EncodeError, debug_as_text, in_part};
 use crate::wire::ProtocolError;
 
 pub use self::backtrace::BacktraceFrame;
-#[cfg(crossmist_learn)]
-pub(crate) use self::backtrace::line_of;
 pub(crate) use self::backtrace::{NamedPlace, Place, Stack};
+#[cfg(crossmist_learn)]
+pub(crate) use self::backtrace::{function_at, line_of};
 pub use self::blame::Blame;
 pub(crate) use self::kinds::Unusable;
 pub use self::kinds::{UnsupportedKind, UnusableKind};

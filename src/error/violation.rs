@@ -91,9 +91,12 @@ pub struct DeniedCall {
 }
 
 impl DeniedCall {
-    /// Returns the function of this program that made the call, or that called the C library for
-    /// it. Returns `None` if that is not known: the function is in a shared library, or the policy
-    /// says `backtrace = "off"`.
+    /// Returns the place in this program from which the call was made: the innermost function that is neither in a
+    /// crate that was fetched nor in the standard library. If there is none, it is one of those. Returns `None` if
+    /// the place is not known, for example because the policy says `backtrace = "off"`.
+    ///
+    /// It is found by searching the child's stack for return addresses, so it may be a function that has returned
+    /// already.
     ///
     /// With the feature `backtrace`, the first lookup opens the program's own file.
     #[must_use]

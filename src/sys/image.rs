@@ -117,8 +117,9 @@ pub(crate) struct Image {
     read_only: Vec<(usize, usize)>,
     /// Address and length of everything.
     loaded: Vec<(usize, usize)>,
-    /// Address and length of what is code.
+    /// Address and length of what is code, and of what is code that can be read as well.
     code: Vec<(usize, usize)>,
+    readable_code: Vec<(usize, usize)>,
     /// The program headers, as bytes.
     pub(crate) headers: Vec<u8>,
 }
@@ -135,8 +136,7 @@ impl Image {
         within(&self.code, address.checked_sub(1)?, 1).then(|| (address - self.base) as u64)
     }
 
-    /// Returns its base address.
-    #[cfg(crossmist_learn)]
+    /// Returns its base address. Async-signal-safe.
     pub(crate) fn base(&self) -> usize {
         self.base
     }
@@ -147,6 +147,50 @@ impl Image {
         let address = self.base.checked_add(usize::try_from(offset).ok()?)?;
         within(&self.code, address.checked_sub(1)?, 1).then_some(address)
     }
+
+    /// Returns whether the instruction before the address with this offset is a call, which returns to it.
+    pub(crate) fn is_after_call(&self, offset: u64) -> bool {
+        let address = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.base.checked_add(offset));
+        let start = address.and_then(|address| address.checked_sub(CALL_BYTES));
+        let Some(start) = start.filter(|start| within(&self.readable_code, *start, CALL_BYTES))
+        else {
+            return false;
+        };
+        let code = std::ptr::with_exposed_provenance::<[u8; CALL_BYTES]>(start);
+        // SAFETY: as many bytes lie within a segment of code that stays mapped, readable and unwritten as long as the
+        // program runs. Any bytes are valid.
+        ends_with_call(unsafe { code.read() })
+    }
+}
+
+/// The longest instruction that is recognized as a call.
+pub(crate) const CALL_BYTES: usize = 8;
+
+/// Whether the last of these bytes may be an instruction that calls: `call` to an address relative to it, or to one in
+/// a register or in memory.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn ends_with_call(code: [u8; CALL_BYTES]) -> bool {
+    const RELATIVE: u8 = 0xe8;
+    const INDIRECT: u8 = 0xff;
+    let [_, b, c, d, e, f, g, h] = code;
+    // The operation is in the middle three bits of the byte behind. The others say how long the operand is.
+    let is_indirect = |first: u8, operand: u8| first == INDIRECT && operand >> 3 & 7 == 2;
+    d == RELATIVE
+        || is_indirect(g, h)
+        || is_indirect(f, g)
+        || is_indirect(e, f)
+        || is_indirect(c, d)
+        || is_indirect(b, c)
+}
+
+/// Whether the last of these bytes are an instruction that calls: `bl` or `blr`.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn ends_with_call(code: [u8; CALL_BYTES]) -> bool {
+    let [.., a, b, c, d] = code;
+    let last = u32::from_le_bytes([a, b, c, d]);
+    last >> 26 == 0b10_0101 || last & 0xffff_fc1f == 0xd63f_0000
 }
 
 fn within(ranges: &[(usize, usize)], address: usize, length: usize) -> bool {
@@ -199,6 +243,19 @@ unsafe extern "C" fn first_object(
             .iter()
             .filter(|header| header.p_type == libc::PT_LOAD)
     };
+    let code = |flags: u32| {
+        let of_code = loads().filter(move |header| header.p_flags & flags == flags);
+        let range = |header: &libc::Elf64_Phdr| {
+            let (start, length) = range(header);
+            // Some linkers put code into the segment that begins with the file's headers.
+            let before = match header.p_offset {
+                0 => size_of::<libc::Elf64_Ehdr>().saturating_add(bytes.len()),
+                _ => 0,
+            };
+            (start.wrapping_add(before), length.saturating_sub(before))
+        };
+        of_code.map(range).collect()
+    };
     let image = Image {
         base,
         // Constants that hold addresses lie in what is protected after relocation.
@@ -212,18 +269,8 @@ unsafe extern "C" fn first_object(
             .map(range)
             .collect(),
         loaded: loads().map(range).collect(),
-        code: loads()
-            .filter(|header| header.p_flags & libc::PF_X != 0)
-            .map(|header| {
-                let (start, length) = range(header);
-                // Some linkers put code into the segment that begins with the file's headers.
-                let before = match header.p_offset {
-                    0 => size_of::<libc::Elf64_Ehdr>().saturating_add(bytes.len()),
-                    _ => 0,
-                };
-                (start.wrapping_add(before), length.saturating_sub(before))
-            })
-            .collect(),
+        code: code(libc::PF_X),
+        readable_code: code(libc::PF_X | libc::PF_R),
         headers: bytes.to_vec(),
     };
     // SAFETY: `data` is the pointer to an `Option<Image>` that the caller passed.

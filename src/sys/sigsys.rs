@@ -27,14 +27,14 @@ pub(crate) struct Setup {
     /// The bit of that value which says that the call is to be reported, and to fail with the error number in
     /// the other bits.
     pub(crate) traced: u16,
-    /// Returns the beginning of a report, which the given number of bytes of the path follows.
-    pub(crate) head: fn(&Denial, usize) -> [u8; HEAD_BYTES],
+    /// Returns the beginning of a report, which the given numbers of bytes of the path and of the stack follow.
+    pub(crate) head: fn(&Denial, usize, usize) -> [u8; HEAD_BYTES],
     /// Whether a report says where in the program the call was made.
     pub(crate) tells_places: bool,
 }
 
-/// The length of a report without the path.
-pub(crate) const HEAD_BYTES: usize = 80;
+/// The length of a report without the path and the stack.
+pub(crate) const HEAD_BYTES: usize = 96;
 
 /// A call that was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,12 @@ pub(crate) struct Denial {
     /// The error number that the call fails with, or 0 for a violation.
     pub(crate) errno: u8,
     pub(crate) arguments: [u64; 6],
-    /// The address after the instruction, and the return address of its function if that has no
-    /// frame: offsets in the program's image, or 0.
+    /// The address after the instruction, and the return address of its function if a register holds that:
+    /// offsets in the program's image, or 0.
     pub(crate) address: u64,
     pub(crate) caller: u64,
+    /// The address at which the program's image begins, which return addresses on the stack are relative to; or 0.
+    pub(crate) base: u64,
 }
 
 static SETUP: OnceLock<(RawFd, Setup, Option<&Image>, Machine)> = OnceLock::new();
@@ -56,16 +58,15 @@ static SETUP: OnceLock<(RawFd, Setup, Option<&Image>, Machine)> = OnceLock::new(
 /// Whether a report was sent. Sending one may itself be denied.
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the handler is asking the kernel what can be read, with a call that may itself be
-/// denied.
-static PROBING: AtomicBool = AtomicBool::new(false);
-
 /// How many calls that failed with an error number were reported, and how many are.
 static TRACED: AtomicU32 = AtomicU32::new(0);
 const MOST_TRACED: u32 = 256;
 
 /// How many bytes of a path are reported.
 pub(crate) const PATH_BYTES: usize = 256;
+
+/// How many bytes of the stack are reported at most. The program finds the return addresses among them.
+pub(crate) const STACK_BYTES: usize = 3 * PAGE_BYTES;
 
 /// The least size of a page. Bytes up to the next multiple of it are readable together, or not at
 /// all.
@@ -135,26 +136,19 @@ unsafe extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut 
         }
         // It is denied like any other.
     }
-    if PROBING.load(Ordering::Relaxed) && c_long::from(denied.number) == libc::SYS_rt_sigprocmask {
-        // The report comes first. The call was not made, here or on another thread.
-        set_result(context, -c_long::from(libc::EPERM));
-        return;
-    }
     if denied.code == SYS_SECCOMP && denied.data & c_int::from(setup.traced) != 0 {
         let before = nix::Error::last();
         let errno = denied.data & !c_int::from(setup.traced);
         if TRACED.load(Ordering::Relaxed) < MOST_TRACED {
             TRACED.fetch_add(1, Ordering::Relaxed);
-            // SAFETY: the context is this thread's.
-            unsafe { report(*socket, setup, *image, denied, errno, context) };
+            report(*socket, setup, *image, denied, errno, context);
         }
         set_result(context, -c_long::from(errno));
         before.set();
         return;
     }
     if !REPORTED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the context is this thread's.
-        unsafe { report(*socket, setup, *image, denied, 0, context) };
+        report(*socket, setup, *image, denied, 0, context);
     }
     // SAFETY: no system call has this number; the filter kills the process.
     unsafe { libc::syscall(c_long::from(setup.death)) };
@@ -164,11 +158,7 @@ unsafe extern "C" fn handle(_: c_int, info: *mut libc::siginfo_t, context: *mut 
 }
 
 /// Sends one packet.
-///
-/// # Safety
-///
-/// `context` must be that of the interrupted code of this thread.
-unsafe fn report(
+fn report(
     socket: RawFd,
     setup: &Setup,
     image: Option<&Image>,
@@ -185,6 +175,9 @@ unsafe fn report(
     // SAFETY: takes nothing; every filter allows it.
     let thread = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
     let place = |address| image?.offset_of_return(address);
+    let (link, stack) = registers(context);
+    // Where a call was made matters if the function ends by it.
+    let told = image.filter(|_| errno == 0);
     let denial = Denial {
         number: denied.number as u32,
         arch: denied.arch,
@@ -192,27 +185,36 @@ unsafe fn report(
         errno: u8::try_from(errno).unwrap_or(u8::MAX),
         arguments,
         address: place(denied.address as usize).unwrap_or(0),
-        // SAFETY: the caller vouches for the context.
-        caller: unsafe { caller(context) }.and_then(place).unwrap_or(0),
+        caller: place(link).unwrap_or(0),
+        base: told.map_or(0, |image| image.base() as u64),
     };
-    let head = setup.head;
-    if send(socket, &head(&denial, room), path.unwrap_or(0), room).is_none() && room > 0 {
-        // The path is not where the call says.
-        let _ = send(socket, &head(&denial, 0), 0, 0);
+    let stack = stack & !(size_of::<u64>() - 1);
+    let to_page = PAGE_BYTES - stack % PAGE_BYTES;
+    // As many pages as there are. If the path is not where the call says, none of it.
+    for room in [room, 0] {
+        for pages in [2, 1, 0] {
+            let stack_room = told.map_or(0, |_| to_page + pages * PAGE_BYTES);
+            let head = (setup.head)(&denial, room, stack_room);
+            let more = [(path.unwrap_or(0), room), (stack as u64, stack_room)];
+            if send(socket, &head, more).is_some() {
+                return;
+            }
+        }
     }
+    let _ = send(socket, &(setup.head)(&denial, 0, 0), [(0, 0); 2]);
 }
 
-fn send(socket: c_int, head: &[u8], path: u64, room: usize) -> Option<()> {
-    let parts = [
-        libc::iovec {
-            iov_base: head.as_ptr().cast_mut().cast(),
-            iov_len: head.len(),
-        },
-        libc::iovec {
-            iov_base: path as *mut c_void,
-            iov_len: room,
-        },
-    ];
+fn send(socket: c_int, head: &[u8], more: [(u64, usize); 2]) -> Option<()> {
+    let part = |(address, length): (u64, usize)| libc::iovec {
+        iov_base: address as *mut c_void,
+        iov_len: length,
+    };
+    let [path, stack] = more.map(part);
+    let head = libc::iovec {
+        iov_base: head.as_ptr().cast_mut().cast(),
+        iov_len: head.len(),
+    };
+    let parts = [head, path, stack];
     let mut wanted = libc::pollfd {
         fd: socket,
         events: libc::POLLOUT,
@@ -223,11 +225,9 @@ fn send(socket: c_int, head: &[u8], path: u64, room: usize) -> Option<()> {
     if unsafe { libc::poll(&raw mut wanted, 1, 0) } < 1 {
         return None;
     }
-    let count = if room > 0 { 2 } else { 1 };
     // Not `sendmsg(2)`, which the filter may deny.
-    // SAFETY: `writev(2)` reads the parts, of which there are two; if the path isn't readable, it
-    // fails with EFAULT and sends nothing.
-    let sent = unsafe { libc::writev(socket, parts.as_ptr(), count) };
+    // SAFETY: `writev(2)` reads the three parts; if one isn't readable, it fails with EFAULT and sends nothing.
+    let sent = unsafe { libc::writev(socket, parts.as_ptr(), 3) };
     (sent >= 0).then_some(())
 }
 
@@ -278,47 +278,18 @@ fn path_argument(number: c_long) -> Option<usize> {
     }
 }
 
-/// Returns the return address of the interrupted function, if the function has pushed nothing onto
-/// the stack. A C library's wrappers of most system calls are like that. A wrong value does no
-/// harm: only a return address in the program itself is reported.
-///
-/// # Safety
-///
-/// `context` must be that of the interrupted code of this thread.
+/// Returns the register that holds the return address of the interrupted function, if there is one, and the stack
+/// pointer.
 #[cfg(target_arch = "x86_64")]
-unsafe fn caller(context: &libc::ucontext_t) -> Option<usize> {
-    const NO_SUCH_CHANGE: c_int = -1;
-    let top = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
-    // The kernel copies the set before it looks at the kind of change, of which there is none such:
-    // EFAULT, or EINVAL if the eight bytes can be read (`sigprocmask`, kernel/signal.c).
-    PROBING.store(true, Ordering::Relaxed);
-    // SAFETY: reads a set at any address or fails, and changes nothing.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            NO_SUCH_CHANGE,
-            top,
-            ptr::null::<c_void>(),
-            size_of::<u64>(),
-        )
-    };
-    PROBING.store(false, Ordering::Relaxed);
-    if nix::Error::last_raw() != libc::EINVAL {
-        return None;
-    }
-    // SAFETY: the kernel has just read the same bytes, on this thread's stack: the caller vouches for
-    // that. If another thread unmaps them meanwhile, this process ends by a fault, as it is about to.
-    Some(unsafe { (top as *const usize).read_unaligned() })
+fn registers(context: &libc::ucontext_t) -> (usize, usize) {
+    let stack = context.uc_mcontext.gregs[libc::REG_RSP as usize];
+    (0, stack as usize)
 }
 
-/// Returns the return address of the interrupted function, in the register that calls leave it in.
-///
-/// # Safety
-///
-/// As for the other architecture. This one needs nothing.
 #[cfg(target_arch = "aarch64")]
-unsafe fn caller(context: &libc::ucontext_t) -> Option<usize> {
-    Some(context.uc_mcontext.regs[30] as usize)
+fn registers(context: &libc::ucontext_t) -> (usize, usize) {
+    let link = context.uc_mcontext.regs[30];
+    (link as usize, context.uc_mcontext.sp as usize)
 }
 
 #[cfg(target_arch = "x86_64")]

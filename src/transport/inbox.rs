@@ -224,7 +224,12 @@ impl Inbox {
                 None => slice = (wait == Wait::Never).then(|| Deadline::after(SLICE)),
             }
             let mut head = Vec::with_capacity(Piece::BYTES);
-            let (target, room) = under_way.assembly.target();
+            let (target, missing) = under_way.assembly.target();
+            // A report can come between the pieces, however few bytes are missing.
+            let room = match self.takes_notes {
+                true => missing.max(DenialReport::MOST_BYTES),
+                false => missing,
+            };
             let packet = self.cost.watch(|| {
                 let tail = Some((&mut *target, room));
                 receive(

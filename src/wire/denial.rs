@@ -1,7 +1,7 @@
 //! A child's report of a denied call: one packet, from its signal handler.
 
 use super::ProtocolError;
-use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES};
+use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES, STACK_BYTES};
 
 /// A denied call, as the child claims. Numbers are little-endian.
 ///
@@ -15,22 +15,32 @@ use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES};
 /// | 12..16 | thread |
 /// | 16..64 | arguments |
 /// | 64..72 | address behind the instruction: its offset in the executable, or 0 |
-/// | 72..80 | where its function returns to, if it has no frame; likewise |
-/// | 80.. | the path; a zero byte ends it earlier |
+/// | 72..80 | where its function returns to, if a register says so; likewise |
+/// | 80..88 | address of the executable's beginning, or 0 |
+/// | 88..90 | bytes of the stack, at most [`DenialReport::STACK_BYTES`] |
+/// | 90..96 | zero |
+/// | 96.. | the path; a zero byte ends it earlier |
+/// | then | the stack, from its pointer on, in words of eight bytes |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DenialReport {
     pub(crate) denial: Denial,
     /// The path that the call names, if it names one.
     pub(crate) path: Option<Vec<u8>>,
+    /// The innermost words of the stack.
+    pub(crate) stack: Vec<u64>,
 }
 
 impl DenialReport {
     pub(crate) const KIND: u8 = 0xC3;
     const HEAD: usize = HEAD_BYTES;
     const PATH_BYTES: usize = PATH_BYTES;
+    const STACK_BYTES: usize = STACK_BYTES;
+
+    /// The length of the longest report.
+    pub(crate) const MOST_BYTES: usize = Self::HEAD + Self::PATH_BYTES + Self::STACK_BYTES;
 
     /// Returns everything before the path. Allocates nothing, because a signal handler calls it.
-    pub(crate) fn head(denial: &Denial, path_bytes: usize) -> [u8; Self::HEAD] {
+    pub(crate) fn head(denial: &Denial, path_bytes: usize, stack_bytes: usize) -> [u8; Self::HEAD] {
         let Denial {
             number,
             arch,
@@ -39,18 +49,22 @@ impl DenialReport {
             arguments,
             address,
             caller,
+            base,
         } = *denial;
         let mut head = [0; Self::HEAD];
-        let path_bytes = u16::try_from(path_bytes).unwrap_or(0).to_le_bytes();
+        let [path_bytes, stack_bytes] =
+            [path_bytes, stack_bytes].map(|bytes| u16::try_from(bytes).unwrap_or(0).to_le_bytes());
         let words = [number, arch, thread].map(u32::to_le_bytes);
         let longs = arguments.map(u64::to_le_bytes);
-        let parts: [&[u8]; 6] = [
+        let parts: [&[u8]; 8] = [
             &[Self::KIND, errno],
             &path_bytes,
             words.as_flattened(),
             longs.as_flattened(),
             &address.to_le_bytes(),
             &caller.to_le_bytes(),
+            &base.to_le_bytes(),
+            &stack_bytes,
         ];
         for (byte, value) in head.iter_mut().zip(parts.into_iter().flatten()) {
             *byte = *value;
@@ -63,7 +77,7 @@ impl DenialReport {
             bytes: packet.len(),
             header: Self::HEAD,
         };
-        let Some((head, path)) = packet.split_first_chunk::<{ Self::HEAD }>() else {
+        let Some((head, tail)) = packet.split_first_chunk::<{ Self::HEAD }>() else {
             return Err(short);
         };
         let [Self::KIND, errno, p0, p1, rest @ ..] = head else {
@@ -73,12 +87,25 @@ impl DenialReport {
             });
         };
         let length = usize::from(u16::from_le_bytes([*p0, *p1]));
-        if length > Self::PATH_BYTES || length != path.len() {
-            return Err(ProtocolError::Field {
-                field: "length of a path",
-                value: u64::try_from(length).unwrap_or(u64::MAX),
-            });
+        let [.., s0, s1, _, _, _, _, _, _] = head;
+        let stack_length = usize::from(u16::from_le_bytes([*s0, *s1]));
+        let wrong = |field, length| ProtocolError::Field {
+            field,
+            value: u64::try_from(length).unwrap_or(u64::MAX),
+        };
+        let tail = tail.split_at_checked(length);
+        let Some((path, stack)) = tail.filter(|_| length <= Self::PATH_BYTES) else {
+            return Err(wrong("length of a path", length));
+        };
+        let words_of_stack = stack.as_chunks::<8>();
+        if stack_length > Self::STACK_BYTES
+            || stack_length != stack.len()
+            || !words_of_stack.1.is_empty()
+        {
+            return Err(wrong("length of a stack", stack_length));
         }
+        let stack = words_of_stack.0.iter();
+        let stack = stack.map(|word| u64::from_le_bytes(*word)).collect();
         let (words, longs) = rest.split_at_checked(12).ok_or(short)?;
         let mut words = words
             .as_chunks::<4>()
@@ -101,10 +128,12 @@ impl DenialReport {
             arguments: [long(), long(), long(), long(), long(), long()],
             address: long(),
             caller: long(),
+            base: long(),
         };
         Ok(Self {
             denial,
             path: (length > 0).then(|| path.to_vec()),
+            stack,
         })
     }
 }
@@ -119,14 +148,17 @@ mod tests {
         #[test]
         fn a_note_survives_the_round_trip(
             number: u32, arch: u32, thread: u32, errno: u8, arguments: [u64; 6], address: u64,
-            caller: u64, path in proptest::option::of("[a-z/]{1,200}"),
+            caller: u64, base: u64, path in proptest::option::of("[a-z/]{1,200}"),
+            stack in prop::collection::vec(any::<u64>(), 0..STACK_BYTES / 8 + 1),
         ) {
             let path = path.map(String::into_bytes);
             let length = path.as_ref().map_or(0, Vec::len);
-            let denial = Denial { number, arch, thread, errno, arguments, address, caller };
-            let mut bytes = DenialReport::head(&denial, length).to_vec();
+            let denial = Denial { number, arch, thread, errno, arguments, address, caller, base };
+            let mut bytes = DenialReport::head(&denial, length, stack.len() * 8).to_vec();
             bytes.extend(path.iter().flatten());
-            let note = DenialReport { denial, path };
+            bytes.extend(stack.iter().flat_map(|word| word.to_le_bytes()));
+            prop_assert!(bytes.len() <= DenialReport::MOST_BYTES);
+            let note = DenialReport { denial, path, stack };
             prop_assert_eq!(DenialReport::parse(&bytes), Ok(note));
         }
 
@@ -138,6 +170,7 @@ mod tests {
             }
             if let Ok(note) = DenialReport::parse(&bytes) {
                 prop_assert!(note.path.is_none_or(|path| path.len() <= DenialReport::PATH_BYTES));
+                prop_assert!(note.stack.len() * 8 <= DenialReport::STACK_BYTES);
             }
         }
     }
@@ -152,8 +185,9 @@ mod tests {
             arguments: [0; 6],
             address: 0,
             caller: 0,
+            base: 0,
         };
-        let mut bytes = DenialReport::head(&denial, 5).to_vec();
+        let mut bytes = DenialReport::head(&denial, 5, 0).to_vec();
         bytes.extend(b"/a\0bc");
         assert_eq!(
             DenialReport::parse(&bytes).unwrap().path.as_deref(),
@@ -165,5 +199,35 @@ mod tests {
             DenialReport::parse(&bytes),
             Err(ProtocolError::Field { field, value: 5 })
         );
+    }
+
+    #[test]
+    fn a_stack_is_whole_words_of_the_length_that_is_said_and_no_more() {
+        let denial = Denial {
+            number: 2,
+            arch: 0,
+            thread: 0,
+            errno: 0,
+            arguments: [0; 6],
+            address: 0,
+            caller: 0,
+            base: 0,
+        };
+        let parse = |said: usize, sent: usize| {
+            let mut bytes = DenialReport::head(&denial, 0, said).to_vec();
+            bytes.resize(bytes.len() + sent, 1);
+            DenialReport::parse(&bytes).map(|report| report.stack.len())
+        };
+        assert_eq!(parse(16, 16), Ok(2));
+        assert_eq!(parse(STACK_BYTES, STACK_BYTES), Ok(STACK_BYTES / 8));
+        let more = STACK_BYTES + 8;
+        for (said, sent) in [(8, 16), (16, 8), (12, 12), (0, 8), (more, more)] {
+            let value = u64::try_from(said).unwrap();
+            let field = "length of a stack";
+            assert_eq!(
+                parse(said, sent),
+                Err(ProtocolError::Field { field, value })
+            );
+        }
     }
 }

@@ -135,7 +135,7 @@ fn reports() -> io::Result<()> {
         note.extend(0xc000_003e_u32.to_le_bytes());
         note.extend(1u32.to_le_bytes());
         note.extend((0..6).flat_map(|n: u64| n.to_le_bytes()));
-        note.extend([0; 16]);
+        note.extend([0; 32]);
         note.extend(path);
         write("reports", &format!("note-{call}"), 0, &note)?;
     }

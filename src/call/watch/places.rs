@@ -1,46 +1,143 @@
 //! The place in the program from which a waiting child makes a call.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crate::error;
 use crate::sys::image;
 
-/// How much of a stack is searched for a line of the program.
-const STACK_BYTES: usize = 16 << 10;
+/// How much of a stack is searched for return addresses.
+const STACK_BYTES: usize = 32 << 10;
 
-/// Returns the innermost line of the program on a thread's stack: one that something that looks
-/// like a return address belongs to. A guess, for people.
+/// How many return addresses are looked up.
+const MOST_CALLERS: usize = 64;
+
+/// Returns the innermost line of the program on a thread's stack. If a shared library has made the call for it, its
+/// function and name follow.
+///
+/// It is found by searching the stack for return addresses, so it may be a line that has been left already.
 pub(super) fn line_of(memory: &File, thread: u32) -> Option<String> {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{thread}/{name}")).ok();
     // "number arguments… stack-pointer program-counter", of a thread that waits in a call (proc(5)).
     let state = read("syscall")?;
     let mut words = state.split_whitespace().rev();
-    let (_, stack) = (words.next()?, words.next()?);
-    let stack = u64::from_str_radix(stack.strip_prefix("0x")?, 16).ok()?;
+    let mut word = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let (counter, stack) = (word()?, word()?);
     let mut bytes = vec![0; STACK_BYTES];
     let length = memory.read_at(&mut bytes, stack).ok()?;
     bytes.truncate(length);
     let image = image::image()?;
-    let own = lowest(&std::fs::read_to_string("/proc/self/maps").ok()?)?;
-    let theirs = lowest(&read("maps")?)?;
-    let bias = theirs.checked_sub(own.checked_sub(image.base() as u64)?)?;
+    let (own, theirs) = (
+        std::fs::read_to_string("/proc/self/maps").ok()?,
+        read("maps")?,
+    );
+    let bias = lowest(&theirs)?.checked_sub(lowest(&own)?.checked_sub(image.base() as u64)?)?;
     let words = bytes.as_chunks::<8>().0.iter();
     let words = words.map(|word| u64::from_ne_bytes(*word));
-    let offsets = words.filter_map(|word| word.checked_sub(bias));
-    let mut lines = offsets.filter_map(|offset| {
-        let address = usize::try_from(offset).ok()?.checked_add(image.base())?;
-        image.offset_of_return(address)?;
-        error::line_of(offset)
+    let addresses: Vec<u64> = [counter].into_iter().chain(words).collect();
+    let offset = |(index, address): (usize, &u64)| {
+        let offset = address.checked_sub(bias)?;
+        let is_place = match index {
+            // Where the call itself was made.
+            0 => image.return_at(offset).is_some(),
+            _ => image.is_after_call(offset),
+        };
+        is_place.then_some((index, offset))
+    };
+    let offsets = addresses.iter().enumerate().filter_map(offset);
+    let (indices, offsets): (Vec<_>, Vec<_>) = offsets.take(MOST_CALLERS).unzip();
+    let (at, line) = error::line_of(&offsets).unzip();
+    // What lies between the call and that line on the stack was called by it.
+    let end = at.and_then(|at| indices.get(at).copied());
+    let within = addresses.get(..end.unwrap_or(addresses.len()))?;
+    let theirs: Vec<_> = mappings(&theirs).collect();
+    let own: Vec<_> = mappings(&own).collect();
+    let library = within.iter().enumerate().find_map(|(index, address)| {
+        // The first is that of the call itself.
+        let is_return = index == 0 || is_after_call(memory, *address);
+        is_return.then(|| function_of_library(*address, &theirs, &own))?
     });
-    // A line of the program itself says more than one of its dependencies.
-    let is_own =
-        |line: &String| !line.contains("/registry/src/") && !line.contains("/git/checkouts/");
-    let first = lines.next()?;
-    match is_own(&first) {
-        true => Some(first),
-        false => lines.find(is_own).or(Some(first)),
+    match (line, library) {
+        (Some(line), Some(library)) => Some(format!("{line}, by {library}")),
+        (None, Some(library)) => Some(format!("by {library}")),
+        (line, None) => line,
     }
+}
+
+/// Whether the instruction before an address of the thread's process is a call.
+fn is_after_call(memory: &File, address: u64) -> bool {
+    let mut code = [0; image::CALL_BYTES];
+    let start = address.checked_sub(image::CALL_BYTES as u64);
+    start.is_some_and(|start| memory.read_exact_at(&mut code, start).is_ok())
+        && image::ends_with_call(code)
+}
+
+/// Returns the function and the library that an address in another process's code belongs to. Returns `None` for the
+/// C library and what compilers add, which everything goes through. `theirs` and `own` are the code of that process
+/// and of this one.
+fn function_of_library(
+    address: u64,
+    theirs: &[Mapping<'_>],
+    own: &[Mapping<'_>],
+) -> Option<String> {
+    const COMMON: &[&str] = &[
+        "libc",
+        "ld-linux",
+        "ld-musl",
+        "libpthread",
+        "libm",
+        "libgcc_s",
+        "libdl",
+        "librt",
+    ];
+    let mapping = theirs
+        .iter()
+        .find(|mapping| mapping.range.contains(&address))?;
+    let file = mapping.path.rsplit('/').next()?;
+    let stem = file.split(".so").next().filter(|stem| *stem != file)?;
+    // The loader's name goes on with the architecture.
+    let parts = stem
+        .split_once("-x86")
+        .or_else(|| stem.split_once("-aarch"));
+    if COMMON.contains(&parts.map_or(stem, |(stem, _)| stem)) {
+        return None;
+    }
+    // Where this process has loaded it.
+    let same = |other: &&Mapping<'_>| (other.path, other.offset) == (mapping.path, mapping.offset);
+    let function = own.iter().find(same).and_then(|other| {
+        let address = (address - mapping.range.start).checked_add(other.range.start)?;
+        let is_there = other.range.contains(&address);
+        error::function_at(usize::try_from(address).ok().filter(|_| is_there)?)
+    });
+    Some(match function {
+        Some(function) => format!("{function} of {file}"),
+        None => file.to_owned(),
+    })
+}
+
+/// Code that is mapped from a file (proc_pid_maps(5)).
+struct Mapping<'m> {
+    range: Range<u64>,
+    offset: &'m str,
+    path: &'m str,
+}
+
+fn mappings(maps: &str) -> impl Iterator<Item = Mapping<'_>> {
+    maps.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        words.next().filter(|rights| rights.contains('x'))?;
+        let offset = words.next()?;
+        let path = words.nth(2)?;
+        let range = number(start)?..number(end)?;
+        Some(Mapping {
+            range,
+            offset,
+            path,
+        })
+    })
 }
 
 /// Returns where the executable begins, from a list of mappings: it is the first of them.
