@@ -104,12 +104,11 @@ fn compile() {
 fn load() {
     let name = CString::new(library().into_os_string().into_encoded_bytes()).unwrap();
     let symbol: &CStr = c"make";
-    // SAFETY: names, and a library without constructors.
-    let found = unsafe {
-        let library: *mut c_void = libc::dlopen(name.as_ptr(), libc::RTLD_NOW);
-        assert!(!library.is_null());
-        libc::dlsym(library, symbol.as_ptr())
-    };
+    // SAFETY: a name, of a library without constructors.
+    let library: *mut c_void = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
+    assert!(!library.is_null());
+    // SAFETY: a library that is open, and a name.
+    let found = unsafe { libc::dlsym(library, symbol.as_ptr()) };
     MAKE.set(found.expose_provenance()).unwrap();
 }
 

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use crate::support::Folder;
 
-/// The example, in a folder beside that of ordinary builds.
-static PARSERS: LazyLock<PathBuf> = LazyLock::new(|| {
+/// Examples, in a folder beside that of ordinary builds.
+static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let status = Command::new(env!("CARGO"))
         .args([
@@ -20,6 +20,8 @@ static PARSERS: LazyLock<PathBuf> = LazyLock::new(|| {
             "crossmist-examples",
             "--example",
             "parsers",
+            "--example",
+            "unpack",
         ])
         .env("RUSTFLAGS", "--cfg crossmist_learn")
         .env("CARGO_TARGET_DIR", workspace.join("target/crossmist-learn"))
@@ -27,13 +29,18 @@ static PARSERS: LazyLock<PathBuf> = LazyLock::new(|| {
         .status();
     assert!(
         status.is_ok_and(|status| status.success()),
-        "the example isn't built"
+        "the examples aren't built"
     );
-    workspace.join("target/crossmist-learn/debug/examples/parsers")
+    workspace.join("target/crossmist-learn/debug/examples")
 });
 
+/// Returns the path of an example that can be watched.
+pub(crate) fn example(name: &str) -> String {
+    EXAMPLES.join(name).display().to_string()
+}
+
 fn parsers() -> String {
-    PARSERS.display().to_string()
+    example("parsers")
 }
 
 #[test]
@@ -349,8 +356,8 @@ fn a_program_with_more_privileges_than_its_user_does_not_learn() {
         .ends(0);
     let records = folder.0.join("records");
     // Beside the original, since set-user-ID may mean nothing where temporary files are.
-    let program = PARSERS.with_file_name("parsers-of-root");
-    std::fs::copy(&*PARSERS, &program).unwrap();
+    let program = EXAMPLES.join("parsers-of-root");
+    std::fs::copy(parsers(), &program).unwrap();
     let run = |mode| {
         std::fs::create_dir(&records).unwrap();
         let permissions = std::fs::Permissions::from_mode;

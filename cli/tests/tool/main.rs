@@ -7,3 +7,4 @@ mod raised;
 mod review;
 mod support;
 mod tutorial;
+mod unpacking;

@@ -1,7 +1,8 @@
 //! Recorded accesses that no line of a policy can grant, with the advice for each.
 
 use super::record::opens;
-use super::{Proposal, Record};
+use super::{Proposal, Record, happens};
+use crate::policy::Policy;
 
 /// A kind of things that libraries do, how it is recognized by a path, and what to do about it.
 struct Road {
@@ -74,8 +75,9 @@ const BY_NAME: &str = "Landlock doesn't restrict O_PATH, so a grant of a path do
                        with these flags: it then shows of every path whether it is there.";
 
 /// Adds advice about what was seen of such things, with the first path that shows it.
-pub(super) fn name_other_ways(records: &[Record], proposal: &mut Proposal) {
-    let mut by_name = records.iter().filter(|record| record.only_names());
+pub(super) fn name_other_ways(policy: &Policy, records: &[Record], proposal: &mut Proposal) {
+    let is_denied = |record: &&Record| record.only_names() && !happens(policy, record);
+    let mut by_name = records.iter().filter(is_denied);
     if let Some(path) = by_name.find_map(|record| record.path.as_deref()) {
         proposal
             .notes

@@ -151,7 +151,7 @@ pub fn learn(
     let mut proposal = Proposal::default();
     let rest = paths::take(&policy, &records, &mut proposal);
     calls::take(&policy, &records, &rest, &mut proposal);
-    elsewhere::name_other_ways(&records, &mut proposal);
+    elsewhere::name_other_ways(&policy, &records, &mut proposal);
     let mut proposal = usable(library, base, proposal);
     let paths = proposal.paths.values().flatten();
     let expected = paths

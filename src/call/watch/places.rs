@@ -8,10 +8,10 @@ use crate::error;
 use crate::sys::image;
 
 /// How much of a stack is searched for return addresses.
-const STACK_BYTES: usize = 32 << 10;
+const STACK_BYTES: usize = 128 << 10;
 
-/// How many return addresses are looked up.
-const MOST_CALLERS: usize = 64;
+/// How many return addresses are looked up. The program's own line may lie behind many of a crate's.
+const MOST_CALLERS: usize = 256;
 
 /// Returns the innermost line of the program on a thread's stack. If a shared library has made the call for it, its
 /// function and name follow.
@@ -144,4 +144,29 @@ fn mappings(maps: &str) -> impl Iterator<Item = Mapping<'_>> {
 fn lowest(maps: &str) -> Option<u64> {
     let first = maps.lines().find(|line| line.contains('/'))?;
     u64::from_str_radix(first.split('-').next()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_is_named_unless_everything_goes_through_it() {
+        let maps = "55e0-55f0 r-xp 00001000 fe:00 7 /usr/bin/program\n\
+                    7000-7800 r--p 00000000 fe:00 8 /usr/lib/libz.so.1.3\n\
+                    7800-7900 r-xp 00000800 fe:00 8 /usr/lib/libz.so.1.3\n\
+                    8000-8100 r-xp 00000000 fe:00 9 /usr/lib/libc.so.6\n\
+                    8100-8200 r-xp 00000000 fe:00 9 /usr/lib/ld-linux-x86-64.so.2\n\
+                    9000-9100 r-xp 00000000 00:00 0\n";
+        assert_eq!(lowest(maps), Some(0x55e0));
+        let theirs: Vec<_> = mappings(maps).collect();
+        let library = |address| function_of_library(address, &theirs, &[]);
+        assert_eq!(library(0x7880).as_deref(), Some("libz.so.1.3"));
+        for address in [0x55e8, 0x7080, 0x7900, 0x8080, 0x8180, 0x9080, u64::MAX] {
+            assert_eq!(library(address), None, "{address:x}");
+        }
+        // This process has loaded it as well, and its function has no name that can be found.
+        let library = function_of_library(0x7880, &theirs, &theirs);
+        assert_eq!(library.as_deref(), Some("libz.so.1.3"));
+    }
 }

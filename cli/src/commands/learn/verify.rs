@@ -126,8 +126,8 @@ fn verify(
     if !differences.is_empty() {
         for folder in foreign_folders(options, watched, library)? {
             eprintln!(
-                "{}: only root may create files in {}, and root's children have a user of their own: make a folder \
-                 that is open to it (chmod 1777), or set `user = \"same\"` under [process]",
+                "{}: not everybody may create files in {}, and root's children have a user of their own: open the \
+                 folder to them (chmod 1777), or set `user = \"same\"` under [process]",
                 paint(YELLOW, "note"),
                 folder.display()
             );
@@ -196,6 +196,9 @@ fn foreign_folders(
         return Ok(BTreeSet::new());
     }
     let folders = watched.created.iter().filter_map(|path| path.parent());
+    // What lies in a folder that was itself created is denied there.
+    let folders =
+        folders.filter(|folder| !watched.created.iter().any(|path| path.as_path() == *folder));
     let is_closed = |folder: &&Path| {
         folder
             .metadata()
