@@ -45,6 +45,8 @@ fn answer(policy: &Compiled, arch: Arch, number: u32, args: [u64; 6]) -> Action 
     interpret::answer(&program.code, &interpret::Call::new(arch, number, args))
 }
 
+const O_PATH: u64 = 0o10_000_000;
+
 /// Calls that Landlock looks at by their path.
 const BY_PATH: &[&str] = &[
     "creat",
@@ -145,11 +147,18 @@ fn check(
     {
         return fail(&format!("not on this kernel: {reason}"));
     }
-    if BY_PATH.contains(&call.name) && more.filesystem.as_ref().is_some_and(Vec::is_empty) {
+    // O_PATH names a place, which needs no right on it.
+    let names = call.name == "open" && args[1] & O_PATH != 0
+        || call.name == "openat" && args[2] & O_PATH != 0;
+    if names && said.caution.is_none() {
+        return fail("nothing speaks against it");
+    }
+    if BY_PATH.contains(&call.name) && !names && more.filesystem.as_ref().is_some_and(Vec::is_empty)
+    {
         return fail("the filter lets it pass, and Landlock grants no path");
     }
-    let creates = call.name == "open" && args[1] & 0o103 != 0
-        || call.name == "openat" && args[2] & 0o103 != 0
+    let creates = call.name == "open" && args[1] & 0o103 != 0 && !names
+        || call.name == "openat" && args[2] & 0o103 != 0 && !names
         || ["creat", "truncate"].contains(&call.name);
     if creates && more.limits.file_size == Some(0) {
         return fail("no file may be written, since the limit on files is nothing");
@@ -312,6 +321,14 @@ fn what_was_proposed_wrongly_is_proposed_rightly() {
             Some("/srv/out/a"),
             "[filesystem]\ncreate = [\"/srv/out\"]",
             "return what to create",
+        ),
+        (
+            "file-reader",
+            None,
+            "openat(3, 0x1000, O_PATH|O_DIRECTORY|O_CLOEXEC)",
+            Some("/srv/out"),
+            "[syscalls]\nallow = [\"openat(flags == O_RDONLY|O_DIRECTORY|O_CLOEXEC|O_PATH)\"]",
+            "whether it exists",
         ),
         (
             "parser",

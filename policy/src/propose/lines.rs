@@ -172,6 +172,9 @@ pub(super) fn answers(denied: &Denied<'_>) -> Vec<String> {
 /// The path that a call leads to, and the rights that Landlock asks for there; `None` for a call that
 /// Landlock doesn't look at.
 pub(super) fn needed_at(denied: &Denied<'_>) -> Option<(String, FsRights)> {
+    if names_a_place(denied) {
+        return None;
+    }
     let folder = |bit: u64| {
         let known = grantable(denied.path).filter(|path| *path != "/");
         let folder = known.and_then(|path| Some(path.rsplit_once('/')?.0));
