@@ -213,7 +213,7 @@ fn with(call: &str, arguments: [u64; 6], path: &str, result: Outcome) -> Record 
 fn a_call_that_changed_something_once_is_not_answered_as_if_it_never_did() {
     let found = with("mkdir", [0; 6], "/srv/a", Outcome::Found);
     // The control.
-    let (tried, _) = learned("parser", &[found.clone()]);
+    let (tried, _) = learned("parser", std::slice::from_ref(&found));
     assert!(tried.toml.contains("EEXIST = ["), "{}", tried.toml);
     // No folder of this kind is granted, so that there is no `create`.
     for other in [
