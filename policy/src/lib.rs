@@ -103,6 +103,7 @@ pub use library::{BUILTIN, BuiltinOnly, Folder, Library, Missing, Text};
 pub use names::{errno, errno_name};
 pub use narrow::NarrowError;
 pub use policy::{Capabilities, Policy};
+pub use propose::ByPath;
 pub use raise::{RaiseError, Raised};
 pub use redundant::{Redundant, redundant};
 pub use schema::{group_page, reference, schema, verdict_page};

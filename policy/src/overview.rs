@@ -3,6 +3,7 @@
 //! Plain data, which the tools draw as a table, as a page, or as JSON.
 
 use crate::bpf::Action;
+use crate::condition::Condition;
 use crate::diagnostic::Code;
 use crate::file::Ports;
 use crate::landlock::{Need, release_of_abi};
@@ -11,8 +12,10 @@ use crate::policy::Policy;
 use crate::settings::SETTINGS;
 use crate::source::Location;
 use crate::steps::{SecondNet, oldest_kernel};
-use crate::syscalls::{self, Syscall, groups};
+use crate::syscalls::{self, Syscall};
 use crate::{Arch, names};
+
+const O_PATH: u64 = 0o10_000_000;
 
 /// Everything about a policy.
 #[derive(Clone, Debug)]
@@ -433,7 +436,30 @@ impl Policy {
         });
         let is_alone = self.has_own(Namespace::Network);
         let shares = any(&["memfd_create"]);
-        let inspects = any(&["newfstatat", "statx", "stat"]);
+        let names_places = [("open", 1), ("openat", 2)].iter().any(|(name, flags)| {
+            let admits = |condition: &Condition, arch| condition.admits_bit(arch, *flags, O_PATH);
+            self.can_happen(name, admits).is_some()
+        });
+        let inspects = names_places
+            || any(&[
+                "access",
+                "faccessat",
+                "faccessat2",
+                "file_getattr",
+                "getxattr",
+                "getxattrat",
+                "lgetxattr",
+                "listxattr",
+                "listxattrat",
+                "llistxattr",
+                "lstat",
+                "newfstatat",
+                "readlink",
+                "readlinkat",
+                "stat",
+                "statfs",
+                "statx",
+            ]);
         let fresh = self.values.is_strict("process", "launch");
         let speculates = !self.values.is_strict("process", "spec_allow");
         let grouped = self.has_control_group();
@@ -638,11 +664,6 @@ impl Policy {
             )
         });
         number.into_iter().chain(links).collect()
-    }
-
-    /// Returns whether Landlock decides by the path about a call that the filter lets pass.
-    pub fn landlock_decides(&self, call: &Syscall) -> bool {
-        self.filesystem_unconfined.is_none() && groups::path_key(call.name).is_some()
     }
 
     /// The grants that reach a path. A path in a grant that names a variable is compared as it is

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crossmist_policy::bpf::{Action, interpret};
 use crossmist_policy::landlock::kernel_of_abi;
 use crossmist_policy::overview::{Area, Call, Grant, Overview, parse_call_with_path};
-use crossmist_policy::{Arch, Compiled, Explanation, Policy, Raised, syscalls};
+use crossmist_policy::{Arch, ByPath, Compiled, Explanation, Policy, Raised, syscalls};
 use serde_json::{Value, json};
 
 use super::kernel::{Kernel, kernel};
@@ -92,11 +92,9 @@ fn about_call(
     let call = names::call(name)?;
     let row = policy.call(call);
     let mut answers = Vec::new();
-    let mut path = None;
     if text.contains('(') {
         for arch in Arch::ALL {
-            let (call, args, written) = parse_call_with_path(text, arch)?;
-            path = written;
+            let (call, args, path) = parse_call_with_path(text, arch)?;
             let bytes = path.as_deref().map(str::as_bytes);
             let (Some(number), Some(program)) = (call.number(arch), compiled.program(arch)) else {
                 continue;
@@ -104,15 +102,22 @@ fn about_call(
             let action =
                 interpret::answer(&program.code, &interpret::Call::new(arch, number, args));
             let explanation = compiled.explain_on(Some(&kernel.offer), arch, number, args, bytes);
-            answers.push((arch, action, explanation));
+            let landlock = policy.by_path(arch, call, args, path.as_deref());
+            answers.push((arch, action, explanation, landlock));
         }
     }
     if arguments.format == Format::Json {
-        let answers = answers.iter().map(|(arch, action, explanation)| {
+        let answers = answers.iter().map(|(arch, action, explanation, landlock)| {
             json!({
                 "arch": arch.to_string(),
                 "call": explanation.call,
                 "is": action.to_string(),
+                "landlock": match (action, landlock) {
+                    (Action::Allow, ByPath::Granted) => Some("granted"),
+                    (Action::Allow, ByPath::Denied) => Some("denied"),
+                    (Action::Allow, ByPath::Unknown) => Some("unknown"),
+                    _ => None,
+                },
                 "denied_by": (*action != Action::Allow).then_some(&explanation.denied_by),
                 "allow_with": (*action != Action::Allow).then_some(&explanation.allow_with),
                 "caution": (*action != Action::Allow).then_some(explanation.caution),
@@ -131,17 +136,21 @@ fn about_call(
         return Ok(ExitCode::SUCCESS);
     }
     let mut told = None;
-    for (arch, action, explanation) in &answers {
+    for (arch, action, explanation, landlock) in &answers {
         // One line does where the architectures agree.
         if told == Some((action, &explanation.call)) {
             continue;
         }
         told = Some((action, &explanation.call));
-        let is = match action {
-            Action::Allow if policy.landlock_decides(call) => {
+        let is = match (action, landlock) {
+            (Action::Allow, ByPath::Unknown) => {
                 paint(GREEN, "allowed by the filter") + "; Landlock decides by the path"
             }
-            Action::Allow => paint(GREEN, action),
+            (Action::Allow, ByPath::Denied) => {
+                paint(RED, "denied by Landlock")
+                    + ": the filter lets it pass, and nothing grants what it does there"
+            }
+            (Action::Allow, _) => paint(GREEN, action),
             _ => paint(RED, action),
         };
         print(&format!("{} is {is} (on {arch})\n", explanation.call));
@@ -161,15 +170,7 @@ fn about_call(
         )),
         Some(row) => print(&rules(row)),
     }
-    let passes = answers
-        .iter()
-        .any(|(_, action, _)| *action == Action::Allow);
-    match path.filter(|path| path.starts_with('/')) {
-        Some(path) if passes && policy.landlock_decides(call) => {
-            about_path(arguments, policy, &path)
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Returns advice about a denied call.

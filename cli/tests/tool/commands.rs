@@ -290,17 +290,64 @@ fn a_call_is_explained_with_its_path_as_reports_write_it() {
             "mkdir(\"/srv/out/a\", 0o755) is a violation",
             "create = [\"/srv/out\"]",
         ]);
-    // The filter lets it pass, which is half of the answer.
-    explain("reader", "openat(AT_FDCWD, \"/etc/a,b\", O_RDONLY)").ends(0).says(&[
-        "openat(AT_FDCWD, \"/etc/a,b\", O_RDONLY, 0o0) is allowed by the filter; Landlock decides by the path",
-        "/etc/a,b: nothing grants it; opening it is answered EACCES",
+    // The filter lets these pass, which is half of the answer.
+    let more = "format = 1\ndescription = \"x\"\nextends = [\"file-reader\"]\n[filesystem]\nread = [\"/srv/in\"]\nwrite = [\"/srv/out\"]\ncreate = [\"/srv/out\"]\n\
+                [syscalls]\nallow = [\"openat(flags == O_PATH|O_CLOEXEC)\"]\n[limits]\nfile_size = \"1MiB\"\n";
+    folder.write("policies/more.toml", more);
+    let allowed = "is allowed (on x86_64)";
+    let denied = "is denied by Landlock";
+    let unknown = "is allowed by the filter; Landlock decides by the path";
+    for (policy, call, is) in [
+        ("reader", "openat(AT_FDCWD, \"/etc/a,b\", O_RDONLY)", denied),
+        (
+            "reader",
+            "openat(AT_FDCWD, \"/usr/share/x\", O_RDONLY)",
+            allowed,
+        ),
+        (
+            "reader",
+            "openat(AT_FDCWD, \"/usr/share/../x\", O_RDONLY)",
+            unknown,
+        ),
+        ("reader", "openat(AT_FDCWD, \"x\", O_RDONLY)", unknown),
+        (
+            "unconfined",
+            "openat(AT_FDCWD, \"/etc/x\", O_RDONLY)",
+            allowed,
+        ),
+        // What is granted for reading is not granted for anything else.
+        ("more", "mkdir(\"/srv/in/x\", 0o755)", denied),
+        ("more", "openat(AT_FDCWD, \"/srv/in/x\", O_RDWR)", denied),
+        (
+            "more",
+            "openat(AT_FDCWD, \"/srv/out/x\", O_WRONLY|O_CREAT, 0o600)",
+            allowed,
+        ),
+        ("more", "mkdir(\"/srv/out/x\", 0o755)", allowed),
+        ("more", "rename(\"/srv/out/x\", \"/etc/x\")", unknown),
+        // Landlock has no right for it.
+        (
+            "more",
+            "openat(AT_FDCWD, \"/etc/x\", O_PATH|O_CLOEXEC)",
+            allowed,
+        ),
+    ] {
+        let said = explain(policy, call).ends(0).out();
+        assert!(said.contains(is), "{policy}: {call}: {said}");
+    }
+    let json = folder.run(&[
+        "explain",
+        "more",
+        "--format",
+        "json",
+        "--syscall",
+        "mkdir(\"/srv/in/x\", 0)",
     ]);
-    explain("reader", "openat(AT_FDCWD, \"/usr/share/x\", O_RDONLY)")
-        .ends(0)
-        .says(&["Landlock decides by the path", "read  /usr/share"]);
-    explain("unconfined", "openat(AT_FDCWD, \"/etc/x\", O_RDONLY)")
-        .ends(0)
-        .says(&["is allowed (on x86_64)"]);
+    assert_eq!(json.ends(0).json()["answers"][0]["landlock"], "denied");
+    // By O_PATH and fstat, any path can be inspected.
+    let said = folder.run(&["explain", "more"]).ends(0).out();
+    let (open, _) = said.split_once("CLOSED").unwrap();
+    assert!(open.contains("  !  metadata"), "{said}");
     explain("reader", "renameat(3, \"a\", 3, \"b\")")
         .ends(0)
         .says(&["is a violation"]);

@@ -24,10 +24,7 @@ pub(super) fn caution(name: &str, lines: &str) -> Option<&'static str> {
             "hostile input decides what is written there"
         }
         _ if has("create = ") => "hostile input decides what is created, moved and removed there",
-        _ if has("O_PATH") => {
-            "it reveals for every path whether it exists: Landlock doesn't restrict O_PATH"
-        }
-        _ if has("metadata = ") => {
+        _ if has("metadata = ") || has("O_PATH") => {
             "it reveals for every path whether it exists, its size and its times: Landlock doesn't restrict that"
         }
         name if changes_attributes(name) => {

@@ -9,7 +9,7 @@ use crate::syscalls::groups::{self, ALWAYS, EVERYTHING, Group, NEVER, is_dangero
 
 const O_ACCMODE: u64 = 0b11;
 const O_WRONLY: u64 = 0b01;
-const O_CREAT: u64 = 0o100;
+pub(super) const O_CREAT: u64 = 0o100;
 const O_TRUNC: u64 = 0o1000;
 const PROT_WRITE: u64 = 2;
 const PROT_EXEC: u64 = 4;
@@ -219,7 +219,7 @@ pub(super) fn needed_at(denied: &Denied<'_>) -> Option<(String, FsRights)> {
 }
 
 /// The flags of a call that opens a file.
-fn flags(denied: &Denied<'_>) -> u64 {
+pub(super) fn flags(denied: &Denied<'_>) -> u64 {
     match denied.call.name {
         "openat" => denied.args[2],
         "open" => denied.args[1],
@@ -264,7 +264,7 @@ fn for_path(policy: &Compiled, denied: &Denied<'_>, path: &str, rights: FsRights
 
 /// A path that can stand in a policy as it is. An attacker chose it: what a reader couldn't see is not
 /// for a line that somebody copies.
-fn grantable(path: Option<&[u8]>) -> Option<&str> {
+pub(super) fn grantable(path: Option<&[u8]>) -> Option<&str> {
     let path = std::str::from_utf8(path?).ok()?;
     let is_plain =
         |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'$' | b'"' | b'\\' | b'*');

@@ -3,10 +3,13 @@
 //! Each proposal is tried before anybody sees it ([`trial`]). A proposal that allows the call in the
 //! filter and not in another layer is none.
 
+mod by_path;
 pub(crate) mod entry;
 mod instead;
 mod lines;
 mod trial;
+
+pub use by_path::ByPath;
 
 use crate::Arch;
 use crate::compiled::Compiled;

@@ -92,9 +92,11 @@ fn outcome(policy: &Policy, denied: &Denied<'_>) -> Action {
 
 /// Whether Landlock lets the call do what it does at its path.
 fn reaches_the_path(policy: &Policy, denied: &Denied<'_>) -> bool {
-    let Some((path, rights)) = lines::needed_at(denied) else {
-        return true;
-    };
+    lines::needed_at(denied).is_none_or(|(path, rights)| grants(policy, &path, rights))
+}
+
+/// Whether a policy grants these rights at a path.
+pub(super) fn grants(policy: &Policy, path: &str, rights: FsRights) -> bool {
     let granted = policy.paths.iter().filter(|grant| {
         let rest = path.strip_prefix(grant.path.value.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
