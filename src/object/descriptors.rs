@@ -51,15 +51,17 @@ fn accept(decoder: &mut Decoder<'_>, wanted: Option<Wanted>) -> Result<OwnedFd, 
     if decoder.is_trusted() {
         return Ok(descriptor.into_owned());
     }
+    let mut may_linger = true;
     if let Some(Wanted { accepts, words }) = wanted {
         let kind = Kind::of(descriptor.as_fd());
         if !accepts(kind) {
             return Err(decoder.error(words, kind));
         }
+        may_linger = matches!(kind, Kind::Socket(_));
     }
     // If the value turns out to be incomplete it is dropped, and the drop must not wait for a
     // socket.
-    if let Err(error) = disarm_soon(descriptor.as_fd()) {
+    if may_linger && let Err(error) = disarm_soon(descriptor.as_fd()) {
         return Err(decoder.error("a socket whose close doesn't wait", error));
     }
     Ok(descriptor.into_owned())
