@@ -27,11 +27,14 @@ const FILES: [(&str, &[u8]); 5] = [
 /// How often the two are measured, one after the other.
 const ROUNDS: usize = 3;
 
-/// How many workers there are, each of which is a process that does one job at a time.
+/// How many workers there are, each of which is a process whose pool runs one picture at a time.
 const WORKERS: [usize; 3] = [1, 2, 4];
 
 /// How long the workers may take to start.
 const START_TIME: Duration = Duration::from_secs(30);
+
+/// How long they may take for a row.
+const WORK_TIME: Duration = Duration::from_secs(600);
 
 /// Pictures of about one size.
 struct Set {
@@ -100,9 +103,9 @@ async fn measure(database: &PgPool, set: &Set, workers: usize) -> Result<(), Fai
         let direct = Measured::of(directly(&pool, set, workers, pictures)).await?;
         pool.shutdown().await;
         drop(pool);
-        let running = Workers::start(database, workers).await?;
-        queued(database, set, pictures.div_ceil(10)).await?;
-        let queue = Measured::of(queued(database, set, pictures)).await?;
+        let mut running = Workers::start(database, workers).await?;
+        queued(database, &mut running, set, pictures.div_ceil(10)).await?;
+        let queue = Measured::of(queued(database, &mut running, set, pictures)).await?;
         running.stop()?;
         let rate = |measured: &Measured| pictures as f64 / measured.time.as_secs_f64();
         let each = |time: Duration| time.as_secs_f64() * 1e3 / pictures as f64;
@@ -140,6 +143,7 @@ impl Workers {
         let begun = Instant::now();
         let all = before + i64::try_from(count)?;
         while known_workers(database).await? < all {
+            workers.check()?;
             if begun.elapsed() > START_TIME {
                 return Err("the workers did not start".into());
             }
@@ -148,14 +152,25 @@ impl Workers {
         Ok(workers)
     }
 
+    /// Fails if one has ended.
+    fn check(&mut self) -> Result<(), Failure> {
+        for worker in &mut self.0 {
+            if let Some(status) = worker.try_wait()? {
+                return Err(format!("a worker has ended before its time: {status}").into());
+            }
+        }
+        Ok(())
+    }
+
     /// Has them finish.
     fn stop(mut self) -> Result<(), Failure> {
+        self.check()?;
         for worker in &self.0 {
             let status = Command::new("sh")
                 .args(["-c", "kill \"$0\"", &worker.id().to_string()])
                 .status()?;
             if !status.success() {
-                return Err("a worker has ended before its time".into());
+                return Err("a worker can't be stopped".into());
             }
         }
         for worker in &mut self.0 {
@@ -236,7 +251,8 @@ async fn directly(
     pictures: usize,
 ) -> Result<Duration, Failure> {
     let begun = Instant::now();
-    let places = Arc::new(Semaphore::new(workers));
+    // As a worker does: the pool runs as many as it has workers, and meanwhile others are encoded.
+    let places = Arc::new(Semaphore::new(workers.saturating_mul(2)));
     let mut calls = JoinSet::new();
     for number in 0..pictures {
         let (pool, place) = (pool.clone(), Arc::clone(&places).acquire_owned().await?);
@@ -255,7 +271,12 @@ async fn directly(
 }
 
 /// Has the workers make thumbnails. All jobs are in the queue at the beginning. The time ends when all are stored.
-async fn queued(database: &PgPool, set: &Set, pictures: usize) -> Result<Duration, Failure> {
+async fn queued(
+    database: &PgPool,
+    workers: &mut Workers,
+    set: &Set,
+    pictures: usize,
+) -> Result<Duration, Failure> {
     let before = store::counts(database).await?;
     if before.waiting > 0 {
         return Err("there are other jobs in the queue: measure with an empty one".into());
@@ -269,6 +290,10 @@ async fn queued(database: &PgPool, set: &Set, pictures: usize) -> Result<Duratio
         let counts = store::counts(database).await?;
         if counts.waiting == 0 {
             break begun.elapsed();
+        }
+        workers.check()?;
+        if begun.elapsed() > WORK_TIME {
+            return Err("the workers do not finish".into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };

@@ -22,7 +22,11 @@ fn main() -> Result<(), Failure> {
             (Some("work"), None, None) => work(&settings).await,
             (Some("bench"), pictures, None) => {
                 let pictures = pictures.map_or(Ok(500), |number| number.parse());
-                bench::run(&settings, pictures?).await
+                // Its workers end with it.
+                tokio::select! {
+                    result = bench::run(&settings, pictures?) => result,
+                    () = stop()? => Err("stopped".into()),
+                }
             }
             _ => Err(USAGE.into()),
         }

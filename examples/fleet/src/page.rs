@@ -16,7 +16,7 @@ pub fn index(counts: Counts, pictures: &[Picture]) -> Markup {
         p.counts role="status" {
             span { b { (counts.waiting) } " waiting" }
             span { b { (counts.done) } " done" }
-            span { b { (counts.dead) } " dead letters" }
+            span { b { (counts.dead) } @if counts.dead == 1 { " dead letter" } @else { " dead letters" } }
         }
         @if pictures.is_empty() {
             p.empty { "No pictures yet. PNG, JPEG, GIF, WebP and TIFF become thumbnails." }

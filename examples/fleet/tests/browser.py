@@ -53,6 +53,12 @@ def check(condition, promise):
         sys.exit(1)
 
 
+def save(browser, name):
+    """Saves a screenshot, if there is a folder for them."""
+    if len(sys.argv) > 2 and not browser.save_screenshot(os.path.join(sys.argv[2], name)):
+        sys.exit(f"{name} can't be written into {sys.argv[2]}")
+
+
 def names(browser, selector):
     return sorted(name.text for name in browser.find_elements(By.CSS_SELECTOR, selector))
 
@@ -71,7 +77,7 @@ def main():
         browser.find_element(By.ID, "files").send_keys("\n".join(files))
         browser.find_element(By.CSS_SELECTOR, "form button").click()
 
-        done = ["0 waiting", f"{len(PICTURES)} done", "1 dead letters"]
+        done = ["0 waiting", f"{len(PICTURES)} done", "1 dead letter"]
         # The page loads itself again while there is work.
         WebDriverWait(browser, SECONDS, ignored_exceptions=[Exception]).until(
             lambda browser: [count.text for count in browser.find_elements(By.CSS_SELECTOR, ".counts span")] == done
@@ -92,8 +98,7 @@ def main():
             browser.set_window_size(width, 900)
             time.sleep(0.2)
             check(fits(browser), f"the list fits {width} pixels")
-            if len(sys.argv) > 2:
-                browser.save_screenshot(os.path.join(sys.argv[2], f"list-{width}.png"))
+            save(browser, f"list-{width}.png")
 
         browser.find_element(By.XPATH, "//li[.//span[text()='dead letter']]/a").click()
         report = browser.find_element(By.CSS_SELECTOR, "pre").text
@@ -102,8 +107,7 @@ def main():
             browser.set_window_size(width, 900)
             time.sleep(0.2)
             check(fits(browser), f"the report fits {width} pixels")
-            if len(sys.argv) > 2:
-                browser.save_screenshot(os.path.join(sys.argv[2], f"report-{width}.png"))
+            save(browser, f"report-{width}.png")
     finally:
         browser.quit()
         folder.cleanup()
