@@ -272,7 +272,9 @@ impl Inbox {
                 }
                 return Ok(Arrival::DenialReport(report?));
             }
-            let result = if packet.truncated {
+            let bytes = packet.bytes.saturating_sub(Piece::BYTES);
+            // There can be more room than that, for a report.
+            let result = if packet.truncated || bytes > missing {
                 Err(ProtocolError::Truncated)
             } else if !packet.descriptors.is_empty() {
                 Err(ProtocolError::Descriptors {
@@ -280,7 +282,6 @@ impl Inbox {
                     found: packet.descriptors.len(),
                 })
             } else {
-                let bytes = packet.bytes.saturating_sub(Piece::BYTES);
                 under_way.take_piece(&head, bytes, &mut self.cost)
             };
             if let Err(error) = result {
@@ -418,4 +419,80 @@ fn receive(
         tail.extend_from_slice(for_tail);
     }
     Ok(Some(packet))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::*;
+
+    const NAME: u64 = 7;
+
+    /// The first packet of a message whose body has `body` bytes, with the part of it that comes in this packet. A
+    /// run of `run` bytes follows, if that is not 0.
+    fn head(body: u32, run: u32, part: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0xC1, 0, 0, 0];
+        for field in [body, 0, u32::from(run > 0), run, 0] {
+            packet.extend(field.to_le_bytes());
+        }
+        packet.extend(NAME.to_le_bytes());
+        packet.extend(part);
+        packet
+    }
+
+    fn piece(number: u32, bytes: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0xC2, 0, 0, 0];
+        packet.extend(number.to_le_bytes());
+        packet.extend(NAME.to_le_bytes());
+        packet.extend(bytes);
+        packet
+    }
+
+    /// Sends packets, and returns how much of a message arrived in an inbox that accepts reports.
+    fn received(packets: &[Vec<u8>]) -> Result<usize, ProtocolError> {
+        let (ours, theirs) = socket::pair().unwrap();
+        for packet in packets {
+            let parts = [IoSlice::new(packet)];
+            socket::send(theirs.as_fd(), &parts, &[], Wait::Block).unwrap();
+        }
+        let mut inbox = Inbox::new(true);
+        loop {
+            let length = |message: Message<'_>| {
+                message.body.len() + message.runs.iter().map(Vec::len).sum::<usize>()
+            };
+            let limits = Limits::default();
+            match inbox.advance(ours.as_fd(), &limits, Trust::Data, Wait::Never, length) {
+                Ok(Arrival::Message(length)) => return Ok(length),
+                Ok(Arrival::Partly) => {}
+                Err(Fault::Frame(error)) => return Err(error),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// There is room for a report after each piece. A peer that fills it would send pieces without end, which nothing
+    /// counts.
+    #[test]
+    fn a_piece_has_no_more_bytes_than_are_missing_where_reports_may_come() {
+        let body = |missing: usize| [head(100, 0, &[0; 4]), piece(0, &vec![0; missing])];
+        assert_eq!(received(&body(96)), Ok(100));
+        for surplus in [1, 1_000, DenialReport::MOST_BYTES - Piece::BYTES - 96] {
+            assert_eq!(
+                received(&body(96 + surplus)),
+                Err(ProtocolError::Truncated),
+                "{surplus}"
+            );
+        }
+        let run = |last: usize| {
+            let table = 70_000u32.to_le_bytes();
+            [
+                head(0, 70_000, &table),
+                piece(0, &[0; 69_999]),
+                piece(1, &vec![0; last]),
+            ]
+        };
+        assert_eq!(received(&run(1)), Ok(70_004));
+        assert_eq!(received(&run(2)), Err(ProtocolError::Truncated));
+    }
 }
