@@ -237,9 +237,6 @@ pub(crate) struct Learn {
     /// With --write or --add: run the program again, confined by the result
     #[arg(long, requires = "changed")]
     pub(crate) verify: bool,
-    /// With --verify: remove the files and folders that the watched run has created, before the second run
-    #[arg(long, requires = "verify")]
-    pub(crate) clean: bool,
     /// End the program after this many seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,

@@ -27,7 +27,7 @@ const NAMED_PATHS: usize = 5;
 pub(super) struct Watched {
     status: ExitStatus,
     outcomes: Outcomes,
-    /// What it has created, the innermost last.
+    /// What it has created, as far as is known: something else may have been there before.
     created: Vec<PathBuf>,
     /// The functions of which more was seen than is recorded.
     incomplete: BTreeSet<String>,
@@ -78,13 +78,10 @@ fn verify(
     watched: &Watched,
     library: &crossmist_policy::Folder,
 ) -> Outcome {
-    if options.clean {
-        clean(&watched.leftovers());
-    }
     let leftovers = watched.leftovers();
     if !leftovers.is_empty() {
         eprintln!(
-            "{}: the watched run has left {}, and the next run finds that; --clean removes it first",
+            "{}: the watched run has left {}, and the next run finds that unless the command removes it",
             paint(YELLOW, "note"),
             listed(&leftovers)
         );
@@ -152,25 +149,6 @@ fn verify(
     } else {
         FINDINGS
     }))
-}
-
-/// Removes what the watched run has created and left: files, and folders that are empty then.
-fn clean(leftovers: &[&Path]) {
-    for path in leftovers.iter().rev() {
-        let removed = match path.symlink_metadata() {
-            Ok(found) if found.is_dir() => std::fs::remove_dir(path),
-            Ok(_) => std::fs::remove_file(path),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Ok(()) => eprintln!("removed {}", path.display()),
-            Err(error) => eprintln!(
-                "{}: {} was created and stays: {error}",
-                paint(YELLOW, "note"),
-                path.display()
-            ),
-        }
-    }
 }
 
 /// The first paths of a list.
