@@ -431,7 +431,9 @@ mod tests {
 
     #[test]
     fn words_of_a_stack_are_places_only_if_a_call_returns_to_them() {
-        let Stack(offsets) = Stack::here();
+        let Stack(mut offsets) = Stack::here();
+        // The C library has begun the thread.
+        offsets.retain(|offset| *offset != 0);
         let image = crate::sys::image::image().expect("an image");
         // Those of the unwinder are return addresses.
         assert!(offsets.len() > 3 && offsets.iter().all(|offset| image.is_after_call(*offset)));
