@@ -61,6 +61,27 @@ pub(crate) struct Mistake {
     pub(crate) help: Option<String>,
 }
 
+/// How many arguments are tried. A condition that half of all values meet passes once in 2^64 times.
+const TRIES: u32 = 64;
+
+impl Relation {
+    /// Whether every value with this mask meets it.
+    pub(super) fn is_certain(&self, mask: u64) -> bool {
+        match self {
+            Self::OneOf {
+                values,
+                own_pid: false,
+            } => {
+                let possible = 1_u64.checked_shl(mask.count_ones());
+                possible == u64::try_from(values.len()).ok()
+            }
+            Self::Below(limit) => *limit > mask,
+            Self::AtLeast(least) => *least == 0,
+            Self::OneOf { .. } | Self::NoneOf { .. } => mask == 0,
+        }
+    }
+}
+
 impl Condition {
     /// The alternatives on one architecture.
     pub(crate) fn alternatives(&self, arch: Arch) -> &[Conjunction] {
@@ -95,6 +116,21 @@ impl Condition {
         self.alternatives(arch)
             .iter()
             .any(|tests| tests.iter().all(possible))
+    }
+
+    /// Whether the condition hardly restricts the call: arbitrary arguments meet it, each time that some are tried.
+    /// Alternatives can add up to that, and so can a test that excludes a few values only.
+    pub(crate) fn is_nearly_always_met(&self, arch: Arch) -> bool {
+        // Numbers that nobody would compare an argument with, and in which each bit is set about as often as not
+        // (SplitMix64).
+        let mut state = 0_u64;
+        let mut next = || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        };
+        (0..TRIES).all(|_| self.holds(arch, &std::array::from_fn(|_| next()), 1))
     }
 
     /// Whether every call that meets the condition has the process's own id in this argument.

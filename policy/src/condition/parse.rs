@@ -124,7 +124,7 @@ impl<'t> Parser<'t> {
                 );
             }
         };
-        if mask == 0 {
+        if relation.is_certain(mask) {
             let message = "this is true of every value";
             return Err(self.mistake(Code::BadOperand, name.start, self.at, message));
         }

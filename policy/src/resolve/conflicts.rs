@@ -53,10 +53,18 @@ pub(crate) fn needs_reason(target: &Target) -> Option<String> {
         let mut arches = crate::Arch::ALL.iter();
         arches.any(|arch| condition.admits_bit(*arch, 2, PROT_EXEC))
     };
+    let hardly_restricts = |condition: &Condition| {
+        let mut arches = crate::Arch::ALL.iter();
+        arches.any(|arch| condition.is_nearly_always_met(*arch))
+    };
     if ["mmap", "mprotect", "pkey_mprotect"].contains(&name) && condition.is_some_and(admits_code) {
         Some(format!("`{name}` with PROT_EXEC"))
     } else if DANGEROUS_UNFILTERED.contains(&name) && condition.is_none() {
         Some(format!("`{name}` without a condition"))
+    } else if DANGEROUS_UNFILTERED.contains(&name) && condition.is_some_and(hardly_restricts) {
+        Some(format!(
+            "`{name}` with a condition that hardly restricts it"
+        ))
     } else if DANGEROUS.contains(&name) {
         Some(format!("`{name}`"))
     } else {
