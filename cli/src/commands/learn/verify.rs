@@ -23,6 +23,9 @@ const VERIFY_VARIABLE: &str = "CROSSMIST_VERIFY";
 /// How many paths are named in a line.
 const NAMED_PATHS: usize = 5;
 
+/// How much of a path is shown.
+const SHOWN_CHARACTERS: usize = 200;
+
 /// The run that was watched.
 pub(super) struct Watched {
     status: ExitStatus,
@@ -126,7 +129,7 @@ fn verify(
                 "{}: not everybody may create files in {}, and root's children have a user of their own: open the \
                  folder to them (chmod 1777), or set `user = \"same\"` under [process]",
                 paint(YELLOW, "note"),
-                folder.display()
+                shown(&folder)
             );
         }
         return Ok(ExitCode::from(FINDINGS));
@@ -151,10 +154,21 @@ fn verify(
     }))
 }
 
+/// Returns a path as a terminal may show it: who made the name has chosen it.
+fn shown(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let mut escaped = path.escape_debug();
+    let mut shown: String = escaped.by_ref().take(SHOWN_CHARACTERS).collect();
+    if escaped.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// The first paths of a list.
 fn listed(paths: &[&Path]) -> String {
     let named = paths.iter().take(NAMED_PATHS);
-    let named: Vec<_> = named.map(|path| path.display().to_string()).collect();
+    let named: Vec<_> = named.map(|path| shown(path)).collect();
     match paths.len().saturating_sub(NAMED_PATHS) {
         0 => named.join(", "),
         more => format!("{} and {more} more", named.join(", ")),
@@ -183,4 +197,21 @@ fn foreign_folders(
             .is_ok_and(|folder| folder.mode() & 0o002 == 0)
     };
     Ok(folders.filter(is_closed).map(Path::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_made_up_to_look_like_a_result_is_shown_for_what_it_is() {
+        let made_up = Path::new("/out/x\n\u{1b}[32mverified\u{1b}[0m: it runs the same\u{202e}");
+        let listed = listed(&[made_up, Path::new("/out/ü")]);
+        assert_eq!(
+            listed,
+            "/out/x\\n\\u{1b}[32mverified\\u{1b}[0m: it runs the same\\u{202e}, /out/ü"
+        );
+        let long = shown(Path::new(&"x".repeat(100_000)));
+        assert!(long.ends_with('…') && long.chars().count() == SHOWN_CHARACTERS + 1);
+    }
 }
