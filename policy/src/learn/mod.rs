@@ -243,10 +243,12 @@ pub fn denied_now(
             // Nothing tells whether it succeeded, but a call that ends the function did not do so before.
             None => {
                 let answer = filter.as_ref().and_then(|filter| filter.answer(record));
-                !matches!(
-                    answer,
-                    None | Some(Action::Allow | Action::Errno(_) | Action::Trap(TRAP_EMULATE))
-                )
+                match answer {
+                    None | Some(Action::Allow | Action::Trap(TRAP_EMULATE)) => false,
+                    // A function that goes on after it does something else than it did.
+                    Some(Action::Errno(_)) => calls::NO_SUBSTITUTE.contains(&record.call.as_str()),
+                    Some(_) => true,
+                }
             }
         }
     });

@@ -384,6 +384,30 @@ fn what_takes_a_reason_is_left_out_as_the_line_that_a_person_completes() {
 }
 
 #[test]
+fn an_answer_in_place_of_what_nothing_else_can_do_is_told_of() {
+    for call in calls::NO_SUBSTITUTE {
+        let record = record(call, [0; 6], None);
+        let filter = calls::Filter::of(&Policy::load(&BuiltinOnly, "parser").unwrap()).unwrap();
+        let told = denied_now(&BuiltinOnly, "parser", std::slice::from_ref(&record)).unwrap();
+        // Not every architecture has all of them, and some may be allowed.
+        let is_denied = !matches!(filter.answer(&record), None | Some(Action::Allow));
+        assert_eq!(told.len(), usize::from(is_denied), "{call}: {told:?}");
+    }
+    let process = record("clone", [17, 0, 0, 0, 0, 0], None);
+    let told = denied_now(&BuiltinOnly, "parser", &[process]).unwrap();
+    assert!(
+        matches!(&told[..], [told] if told.starts_with("clone: ")),
+        "{told:?}"
+    );
+    // The control: a thread, which the policy allows.
+    let thread = record("clone", [0x3d_0f00, 0, 0, 0, 0, 0], None);
+    assert_eq!(
+        denied_now(&BuiltinOnly, "parser", &[thread]).unwrap(),
+        [""; 0]
+    );
+}
+
+#[test]
 fn a_result_that_is_not_known_is_not_made_up_for_by_another() {
     use Outcome::{Created, Found, NotThere, Removed};
     for (first, second, together) in [
