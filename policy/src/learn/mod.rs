@@ -25,7 +25,9 @@ use crate::propose::entry::SELECTORS;
 use crate::syscalls::{self, Syscall, Width};
 use crate::{Arch, bpf::compile::Verdict};
 
-pub use self::record::{Outcome, PathArguments, Record, can_change, follows_last, path_arguments};
+pub use self::record::{
+    Outcome, PathArguments, Record, can_change, follows_last, makes, path_arguments,
+};
 
 /// The results of learning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,9 +286,7 @@ fn cure(policy: &Compiled, record: &Record) -> Option<String> {
 
 /// Returns the paths at which something was created, each behind the folder that it is in.
 pub fn created(records: &[Record]) -> Vec<&str> {
-    let created = records
-        .iter()
-        .filter(|record| record.result == Some(Outcome::Created));
+    let created = records.iter().filter(|record| record.has_created());
     let paths = created.filter_map(|record| record.path.as_deref());
     paths
         .collect::<std::collections::BTreeSet<_>>()
@@ -452,6 +452,7 @@ fn merge(records: &[Record]) -> Vec<Record> {
         });
         known.count = known.count.saturating_add(record.count);
         known.exists |= record.exists;
+        known.replaces &= record.replaces;
         known.result = Outcome::together(known.result, record.result);
         if known.seen_at.is_none() {
             known.seen_at.clone_from(&record.seen_at);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::{changes, flags, opens};
-use super::{Line, Outcome, Proposal, Record, evidence, is_plain};
+use super::{Line, Proposal, Record, evidence, is_plain};
 use crate::file::KERNEL_TREES;
 use crate::policy::Policy;
 use crate::syscalls;
@@ -178,6 +178,12 @@ pub(super) fn is_noise(path: &str) -> bool {
     NOISE.iter().any(|(tree, _)| path.starts_with(tree))
 }
 
+/// Whether a path is never granted as a whole. A user's home holds keys and programs.
+fn is_too_much(path: &str) -> bool {
+    let home = path.strip_prefix("/home/");
+    NEVER_WHOLE.contains(&path) || home.is_some_and(|name| !name.contains('/'))
+}
+
 /// The folder that a path is in.
 fn folder_of(path: &str) -> &str {
     match path.rsplit_once('/') {
@@ -189,13 +195,14 @@ fn folder_of(path: &str) -> &str {
 /// Returns the paths that were created. They may not be there when the policy is used.
 fn made(records: &[Record]) -> BTreeSet<&str> {
     let created = |record: &&Record| match record.result {
-        Some(result) => result == Outcome::Created,
+        Some(_) => record.has_created(),
         None => record.call.starts_with("mkdir") && !record.exists,
     };
     let created = records.iter().filter(created);
     let created = created.filter_map(|record| record.path.as_deref());
-    let is_moved =
-        |record: &&Record| record.call.starts_with("rename") && record.has_changed() != Some(false);
+    let is_moved = |record: &&Record| {
+        record.call.starts_with("rename") && record.has_changed() != Some(false) && !record.replaces
+    };
     let moved = records.iter().filter(is_moved);
     let moved = moved.filter_map(|record| record.other.as_deref());
     created.chain(moved).collect()
@@ -278,7 +285,7 @@ fn grants(
             leave("tried, and nothing was created");
         } else if key != "read" && in_kernel_tree && !harmless {
             leave("DANGEROUS: writing there reaches into the kernel's own trees");
-        } else if NEVER_WHOLE.contains(&path) {
+        } else if is_too_much(path) {
             leave("too much of the machine: pass what is needed, or grant a part of it");
         } else {
             kept.entry(path.to_owned()).or_default().extend(records);
@@ -324,7 +331,7 @@ fn together<'r>(
             (*tree).to_owned()
         } else if let Some(stable) = before_chance(&path) {
             stable
-        } else if many && !NEVER_WHOLE.contains(&folder) && !folder.is_empty() {
+        } else if many && !is_too_much(folder) && !folder.is_empty() {
             folder.to_owned()
         } else {
             path
@@ -356,7 +363,7 @@ fn before_chance(path: &str) -> Option<String> {
                 .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         let is_temporary = part.starts_with(".tmp") || part.starts_with("tmp.") && digits > 0;
         if hex && digits > 0 || is_temporary || (!part.is_empty() && digits == part.len()) {
-            let is_whole = !NEVER_WHOLE.contains(&whole.as_str()) && !whole.is_empty();
+            let is_whole = !is_too_much(&whole) && !whole.is_empty();
             return is_whole.then_some(whole);
         }
         whole.push('/');

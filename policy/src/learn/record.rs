@@ -20,6 +20,8 @@ pub struct Record {
     pub other: Option<String>,
     /// Whether there was something at `path` before.
     pub exists: bool,
+    /// Whether there was something at `other` before, which a file that is moved takes the place of.
+    pub replaces: bool,
     /// The result of a call that can change what is at `path`. `None` if it isn't known, or if the call changes
     /// nothing there.
     pub result: Option<Outcome>,
@@ -101,11 +103,22 @@ impl Record {
     pub(super) fn has_changed(&self) -> Option<bool> {
         let can = syscalls::find(&self.call).is_some_and(|call| can_change(call, &self.arguments));
         match self.result.filter(|_| can)? {
-            Outcome::Created | Outcome::Removed => Some(true),
+            // What such a call doesn't do, something else has done meanwhile.
+            Outcome::Created => self.can_create().then_some(true),
+            Outcome::Removed => (!self.can_create()).then_some(true),
             // Something is at both names before and after.
             Outcome::Found if self.exchanges() => None,
             Outcome::Found | Outcome::NotThere => Some(false),
         }
+    }
+
+    /// Whether it has created what is at its path.
+    pub(super) fn has_created(&self) -> bool {
+        self.result == Some(Outcome::Created) && self.can_create()
+    }
+
+    fn can_create(&self) -> bool {
+        makes(&self.call) || may_create(&self.call, &self.arguments)
     }
 
     /// Whether it got what it asked for at its path, as far as is known: a call that may have does count.
@@ -172,7 +185,7 @@ pub(super) fn changes(call: &str) -> bool {
 }
 
 /// Whether a call makes what its path names, and fails if there is something.
-fn makes(call: &str) -> bool {
+pub fn makes(call: &str) -> bool {
     const MAKES: &[&str] = &[
         "mkdir",
         "mkdirat",

@@ -10,6 +10,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
         path: path.map(str::to_owned),
         other: None,
         exists: true,
+        replaces: false,
         result: None,
         port: None,
         is_udp: false,
@@ -475,6 +476,61 @@ fn what_a_run_creates_is_not_granted_by_its_own_name() {
 }
 
 #[test]
+fn what_something_else_has_done_meanwhile_is_not_taken_for_the_calls_own() {
+    let unlinks = with("unlink", [0; 6], "/srv/out/x", Outcome::Created);
+    let makes = with("mkdir", [0; 6], "/srv/out/y", Outcome::Removed);
+    assert_eq!(created(&[unlinks.clone(), makes.clone()]), [""; 0]);
+    for record in [&unlinks, &makes] {
+        assert_eq!(record.has_changed(), None, "{record:?}");
+    }
+    // The control.
+    let own = with("mkdir", [0; 6], "/srv/out/y", Outcome::Created);
+    assert_eq!(created(std::slice::from_ref(&own)), ["/srv/out/y"]);
+    assert_eq!(own.has_changed(), Some(true));
+}
+
+#[test]
+fn a_file_that_another_takes_the_place_of_is_granted_by_its_own_name() {
+    let open = record("openat", [0; 6], Some("/srv/app/state"));
+    let moves = |replaces| Record {
+        other: Some("/srv/app/state".to_owned()),
+        replaces,
+        ..with("rename", [0; 6], "/srv/app/.state", Outcome::Removed)
+    };
+    let read = |seen: &[Record]| {
+        let (learned, _) = learned("parser", seen);
+        let read = learned.toml.split("read = [").nth(1).unwrap();
+        read.split(']').next().unwrap().to_owned()
+    };
+    assert!(read(&[open.clone(), moves(true)]).contains("\"/srv/app/state\""));
+    // The control: it was made by the move.
+    assert!(read(&[open.clone(), moves(false)]).contains("\"/srv/app\""));
+    // It was made in one of the runs.
+    assert!(read(&[open, moves(true), moves(false)]).contains("\"/srv/app\""));
+}
+
+#[test]
+fn no_home_is_opened_as_a_whole() {
+    let creates = |path| with("openat", [0, 0, 0o101, 0, 0, 0], path, Outcome::Created);
+    let (home, policy) = learned("parser", &[creates("/home/ada/out.txt")]);
+    assert_eq!(home.granted, 0, "{}", home.toml);
+    assert!(
+        home.toml.contains("too much of the machine"),
+        "{}",
+        home.toml
+    );
+    assert!(policy.grants_of_path("/home/ada/.ssh/id").is_empty());
+    let files = ["/home/ada/1", "/home/ada/2", "/home/ada/3", "/home/ada/4"];
+    let opens = files.map(|path| record("openat", [0; 6], Some(path)));
+    let (_, policy) = learned("parser", &opens);
+    assert!(policy.grants_of_path("/home/ada/.ssh/id").is_empty());
+    assert_eq!(policy.grants_of_path("/home/ada/1").len(), 1);
+    // The control.
+    let (inside, _) = learned("parser", &[creates("/home/ada/out/text")]);
+    assert!(inside.toml.contains("create = [\n    \"/home/ada/out\""));
+}
+
+#[test]
 fn for_what_is_loaded_as_code_the_notes_say_what_to_do_instead() {
     let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
     for (path, says) in [
@@ -628,6 +684,7 @@ proptest! {
             path: path.map(|path| format!("/{path}")),
             other: exists.then(|| format!("/other/{port:?}")),
             exists,
+            replaces: is_udp,
             result: [None, Some(Outcome::NotThere), Some(Outcome::Found), Some(Outcome::Created)][count],
             port,
             is_udp,
