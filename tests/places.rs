@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "it calls a library in C")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -82,13 +82,15 @@ fn asks(path: String) -> bool {
 /// The function of the library, once it is loaded.
 static MAKE: OnceLock<usize> = OnceLock::new();
 
-/// Compiles the library. A child finds it by its name alone.
+/// The library. A child finds it by its name alone.
 fn library() -> PathBuf {
-    std::env::temp_dir().join("crossmist-test-places.so")
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("places.so")
 }
 
+/// Compiles the library under a name of this process's own, and moves it to its place: another run may be using it.
 fn compile() {
-    let source = library().with_extension("c");
+    let compiled_to = library().with_extension(format!("{}.so", std::process::id()));
+    let source = compiled_to.with_extension("c");
     std::fs::write(
         &source,
         "#include <sys/stat.h>\nint make(const char *path) { return mkdir(path, 0755) == 0; }\n",
@@ -96,9 +98,11 @@ fn compile() {
     .unwrap();
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])
-        .args([library(), source])
+        .args([&compiled_to, &source])
         .status();
     assert!(compiled.is_ok_and(|status| status.success()));
+    std::fs::rename(compiled_to, library()).unwrap();
+    std::fs::remove_file(source).unwrap();
 }
 
 fn load() {
