@@ -147,9 +147,12 @@ struct Watch {
 struct Seen {
     count: u64,
     exists: bool,
+    replaces: bool,
     /// How many of the calls are under way, and what came of the others; `None` while there are none.
     open: u32,
     result: Option<Option<Outcome>>,
+    /// The result that the record has.
+    written: Option<Outcome>,
     at: Option<String>,
 }
 
@@ -223,7 +226,8 @@ impl Watch {
             }
             _ => None,
         };
-        let exists = paths.is_there();
+        let there = paths.is_there();
+        let replaces = call.name.starts_with("rename") && paths.is_other_there();
         if !notify::still_waits(listener.as_fd(), asked) {
             // The process has gone, and what was read may belong to another one.
             return Ok(());
@@ -234,12 +238,15 @@ impl Watch {
         let key = (call.name, arguments, paths, port);
         if let Some(seen) = self.seen.get_mut(&key) {
             seen.count = seen.count.saturating_add(1);
-        } else {
+        } else if self.room.is_some() {
             let seen = Seen {
                 count: 1,
-                exists,
+                // A call that may have succeeded counts as one that has.
+                exists: there.unwrap_or(!learn::makes(call.name)),
+                replaces,
                 open: 0,
                 result: None,
+                written: None,
                 at: memory.and_then(|memory| places::line_of(memory, asked.thread)),
             };
             // Written at once, so that it is known while the child still runs.
@@ -254,7 +261,7 @@ impl Watch {
                 seen.open = seen.open.saturating_add(1);
             }
             let paths = key.2.clone();
-            if let Err(key) = self.under_way.begin(asked.thread, paths, exists, key) {
+            if let Err(key) = self.under_way.begin(asked.thread, paths, there, key) {
                 self.settle((key, None))?;
             }
         }
@@ -281,15 +288,20 @@ impl Watch {
         let Some(seen) = self.seen.get_mut(&key) else {
             return Ok(());
         };
-        let before = seen.result();
         seen.open = seen.open.saturating_sub(1);
         seen.result = Some(match seen.result {
             Some(known) => Outcome::together(known, outcome),
             None => outcome,
         });
-        let seen = &self.seen[&key];
-        if seen.result() != before {
-            (&self.file).write_all(self.line(&key, seen).as_bytes())?;
+        let result = seen.result();
+        // While others are under way, only a change is known.
+        if result == seen.written || seen.open > 0 && result.is_none() {
+            return Ok(());
+        }
+        seen.written = result;
+        let line = self.line(&key, &self.seen[&key]);
+        if self.take(line.len())? {
+            (&self.file).write_all(line.as_bytes())?;
         }
         Ok(())
     }
@@ -306,12 +318,13 @@ impl Watch {
         let port = port.map_or_else(|| "null".to_owned(), |(port, _)| port.to_string());
         format!(
             "{{\"function\":{},\"policy\":{},\"call\":{},\"arguments\":[{}],\"path\":{path},\"other\":{other},\
-             \"exists\":{},\"result\":{},\"port\":{port},\"udp\":{is_udp},\"count\":{},\"seen_at\":{}}}\n",
+             \"exists\":{},\"replaces\":{},\"result\":{},\"port\":{port},\"udp\":{is_udp},\"count\":{},\"seen_at\":{}}}\n",
             quoted(self.function),
             quoted(&self.policy),
             quoted(call),
             arguments.join(","),
             seen.exists,
+            seen.replaces,
             text(seen.result().map(Outcome::name)),
             seen.count,
             text(seen.at.as_deref()),
@@ -338,6 +351,53 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
+
+    /// A record of one call, and what is written after it was made a number of times.
+    fn lines_after(calls: u32, results: &[Option<Outcome>], room: usize) -> Vec<String> {
+        let (path, file) = new_record(&std::env::temp_dir());
+        let mut watch = Watch::new("f", "p".to_owned(), file.unwrap());
+        watch.room = Some(room);
+        let key: Key = ("openat", [0; 6], Paths::default(), None);
+        let seen = Seen {
+            count: 1,
+            exists: false,
+            replaces: false,
+            open: 0,
+            result: None,
+            written: None,
+            at: None,
+        };
+        watch.seen.insert(key.clone(), seen);
+        for result in results.iter().cycle().take(calls as usize) {
+            watch.seen.get_mut(&key).unwrap().open += 1;
+            watch.settle((key.clone(), *result)).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_call_that_is_repeated_is_written_only_if_its_result_is_news() {
+        use Outcome::{Created, Found};
+        let found = lines_after(1000, &[Some(Found)], MOST_BYTES);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("\"result\":\"found\""), "{found:?}");
+        // What isn't known is what the record says already.
+        assert_eq!(lines_after(1000, &[None], MOST_BYTES).len(), 0);
+        let changes = lines_after(1000, &[Some(Found), None, Some(Created)], MOST_BYTES);
+        assert_eq!(changes.len(), 3, "{changes:?}");
+        assert!(changes[2].contains("\"result\":\"created\""), "{changes:?}");
+    }
+
+    #[test]
+    fn a_result_takes_room_and_without_room_the_record_says_so() {
+        let full = lines_after(1000, &[Some(Outcome::Found)], 10);
+        assert_eq!(
+            full,
+            ["{\"function\":\"f\",\"policy\":\"p\",\"incomplete\":true}"]
+        );
+    }
 
     #[test]
     fn a_record_is_a_new_file_whatever_lies_in_the_folder() {

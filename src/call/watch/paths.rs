@@ -28,7 +28,7 @@ pub(super) struct Paths {
     /// The other path of a call that names two.
     pub(super) other: Option<Vec<u8>>,
     /// Whether the call follows a link at the end of the path.
-    follows: bool,
+    pub(super) follows: bool,
 }
 
 impl Paths {
@@ -53,15 +53,33 @@ impl Paths {
         }
     }
 
-    /// Whether there is something at the path now. A link that leads nowhere is something to a call that doesn't
-    /// follow it.
-    pub(super) fn is_there(&self) -> bool {
-        self.path.as_deref().is_some_and(|path| {
-            let path = Path::new(OsStr::from_bytes(path));
-            match self.follows {
-                true => path.metadata().is_ok(),
-                false => path.symlink_metadata().is_ok(),
-            }
+    /// Whether there is something at the path now. `None` if that can't be found out. A link that leads nowhere is
+    /// something to a call that doesn't follow it.
+    pub(super) fn is_there(&self) -> Option<bool> {
+        let Some(path) = self.path.as_deref() else {
+            return Some(false);
+        };
+        let path = Path::new(OsStr::from_bytes(path));
+        let found = match self.follows {
+            true => path.metadata(),
+            false => path.symlink_metadata(),
+        };
+        match found {
+            Ok(_) => Some(true),
+            // A path that is too long for one call, for example, says nothing of what is there.
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => Some(false),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether there is something at the other path now, as far as that can be found out.
+    pub(super) fn is_other_there(&self) -> bool {
+        let other = self.other.as_deref();
+        other.is_some_and(|other| {
+            let other = Path::new(OsStr::from_bytes(other));
+            other.symlink_metadata().is_ok()
         })
     }
 
@@ -212,8 +230,19 @@ mod tests {
             };
             paths.is_there()
         };
-        assert!(there("dangling", false) && !there("dangling", true));
-        assert!(there("link", true) && there("link", false) && !there("none", false));
+        for (path, follows, is_there) in [
+            ("dangling", false, Some(true)),
+            ("dangling", true, Some(false)),
+            ("link", true, Some(true)),
+            ("link", false, Some(true)),
+            ("none", false, Some(false)),
+            ("real/file/below", false, Some(false)),
+            // What lies at the end of these is not known.
+            ("loop", true, None),
+            (&"real/".repeat(2000), false, None),
+        ] {
+            assert_eq!(there(path, follows), is_there, "{path}");
+        }
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! The place in the program from which a waiting child makes a call.
 
 use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
@@ -13,12 +14,18 @@ const STACK_BYTES: usize = 128 << 10;
 /// How many return addresses are looked up. The program's own line may lie behind many of a crate's.
 const MOST_CALLERS: usize = 256;
 
+/// How much of a list of mappings is read. The process decides how long it is.
+const MAPS_BYTES: u64 = 1 << 20;
+
+/// How many addresses in code are looked at for a library's.
+const MOST_READS: usize = 1024;
+
 /// Returns the innermost line of the program on a thread's stack. If a shared library has made the call for it, its
 /// function and name follow.
 ///
 /// It is found by searching the stack for return addresses, so it may be a line that has been left already.
 pub(super) fn line_of(memory: &File, thread: u32) -> Option<String> {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{thread}/{name}")).ok();
+    let read = |name: &str| text_of(&format!("/proc/{thread}/{name}"));
     // "number arguments… stack-pointer program-counter", of a thread that waits in a call (proc(5)).
     let state = read("syscall")?;
     let mut words = state.split_whitespace().rev();
@@ -28,10 +35,7 @@ pub(super) fn line_of(memory: &File, thread: u32) -> Option<String> {
     let length = memory.read_at(&mut bytes, stack).ok()?;
     bytes.truncate(length);
     let image = image::image()?;
-    let (own, theirs) = (
-        std::fs::read_to_string("/proc/self/maps").ok()?,
-        read("maps")?,
-    );
+    let (own, theirs) = (text_of("/proc/self/maps")?, read("maps")?);
     let bias = lowest(&theirs)?.checked_sub(lowest(&own)?.checked_sub(image.base() as u64)?)?;
     let words = bytes.as_chunks::<8>().0.iter();
     let words = words.map(|word| u64::from_ne_bytes(*word));
@@ -53,7 +57,9 @@ pub(super) fn line_of(memory: &File, thread: u32) -> Option<String> {
     let within = addresses.get(..end.unwrap_or(addresses.len()))?;
     let theirs: Vec<_> = mappings(&theirs).collect();
     let own: Vec<_> = mappings(&own).collect();
-    let library = within.iter().enumerate().find_map(|(index, address)| {
+    let in_code = within.iter().enumerate();
+    let in_code = in_code.filter(|(_, address)| mapping_at(&theirs, **address).is_some());
+    let library = in_code.take(MOST_READS).find_map(|(index, address)| {
         // The first is that of the call itself.
         let is_return = index == 0 || is_after_call(memory, *address);
         is_return.then(|| function_of_library(*address, &theirs, &own))?
@@ -63,6 +69,21 @@ pub(super) fn line_of(memory: &File, thread: u32) -> Option<String> {
         (None, Some(library)) => Some(format!("by {library}")),
         (line, None) => line,
     }
+}
+
+/// Returns the beginning of a file of the kernel's.
+fn text_of(path: &str) -> Option<String> {
+    let mut text = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(MAPS_BYTES).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Returns the code that an address lies in. The mappings are in the order of their addresses.
+fn mapping_at<'a, 'm>(mappings: &'a [Mapping<'m>], address: u64) -> Option<&'a Mapping<'m>> {
+    let at = mappings.partition_point(|mapping| mapping.range.end <= address);
+    let mapping = mappings.get(at)?;
+    mapping.range.contains(&address).then_some(mapping)
 }
 
 /// Whether the instruction before an address of the thread's process is a call.
@@ -91,9 +112,7 @@ fn function_of_library(
         "libdl",
         "librt",
     ];
-    let mapping = theirs
-        .iter()
-        .find(|mapping| mapping.range.contains(&address))?;
+    let mapping = mapping_at(theirs, address)?;
     let file = mapping.path.rsplit('/').next()?;
     let stem = file.split(".so").next().filter(|stem| *stem != file)?;
     // The loader's name goes on with the architecture.

@@ -25,7 +25,8 @@ pub(super) struct UnderWay<K> {
 struct Call<K> {
     key: K,
     paths: Paths,
-    existed: bool,
+    /// `None` if that can't be found out.
+    existed: Option<bool>,
     /// Whether a call of another thread on the same path was under way at the same time.
     is_disturbed: bool,
 }
@@ -49,7 +50,7 @@ impl<K> UnderWay<K> {
         &mut self,
         thread: u32,
         paths: Paths,
-        existed: bool,
+        existed: Option<bool>,
         key: K,
     ) -> Result<(), K> {
         let mut is_disturbed = false;
@@ -85,7 +86,10 @@ impl<K> UnderWay<K> {
     }
 
     fn result(&self, call: Call<K>) -> (K, Option<Outcome>) {
-        let outcome = Outcome::of(call.existed, call.paths.is_there());
+        let (Some(before), Some(after)) = (call.existed, call.paths.is_there()) else {
+            return (call.key, None);
+        };
+        let outcome = Outcome::of(before, after);
         let is_change = [Outcome::Created, Outcome::Removed].contains(&outcome);
         let is_certain = is_change || !call.is_disturbed && !self.has_missed;
         (call.key, is_certain.then_some(outcome))
@@ -112,21 +116,28 @@ mod tests {
         let new = folder.join("new");
         let mut calls = UnderWay::default();
         // One thread after the other.
-        calls.begin(1, at(&new), false, "made").unwrap();
+        calls.begin(1, at(&new), Some(false), "made").unwrap();
         std::fs::write(&new, "").unwrap();
         assert_eq!(calls.made_by(1), Some(("made", Some(Outcome::Created))));
         assert_eq!(calls.made_by(1), None);
-        calls.begin(1, at(&new), true, "found").unwrap();
+        calls.begin(1, at(&new), Some(true), "found").unwrap();
         assert_eq!(calls.made_by(1), Some(("found", Some(Outcome::Found))));
         calls
-            .begin(1, at(&folder.join("none")), false, "failed")
+            .begin(1, at(&folder.join("none")), Some(false), "failed")
             .unwrap();
         assert_eq!(calls.made_by(1), Some(("failed", Some(Outcome::NotThere))));
-        // Two at once, on a path and in it: only what has changed is known.
-        calls.begin(1, at(&new), true, "first").unwrap();
-        calls.begin(2, at(&new.join("x")), false, "second").unwrap();
+        // Nobody can tell what is at this path.
         calls
-            .begin(3, at(&folder.join("none")), false, "apart")
+            .begin(1, at(&folder.join("x".repeat(300))), None, "unknown")
+            .unwrap();
+        assert_eq!(calls.made_by(1), Some(("unknown", None)));
+        // Two at once, on a path and in it: only what has changed is known.
+        calls.begin(1, at(&new), Some(true), "first").unwrap();
+        calls
+            .begin(2, at(&new.join("x")), Some(false), "second")
+            .unwrap();
+        calls
+            .begin(3, at(&folder.join("none")), Some(false), "apart")
             .unwrap();
         assert_eq!(calls.made_by(2), Some(("second", None)));
         assert_eq!(calls.made_by(3), Some(("apart", Some(Outcome::NotThere))));
@@ -143,12 +154,12 @@ mod tests {
         let threads = u32::try_from(MOST_THREADS).unwrap();
         for thread in 0..threads {
             calls
-                .begin(thread, at(&none.join(thread.to_string())), false, ())
+                .begin(thread, at(&none.join(thread.to_string())), Some(false), ())
                 .unwrap();
         }
         assert_eq!(calls.made_by(0), Some(((), Some(Outcome::NotThere))));
-        calls.begin(0, at(none), false, ()).unwrap();
-        assert_eq!(calls.begin(threads, at(none), false, ()), Err(()));
+        calls.begin(0, at(none), Some(false), ()).unwrap();
+        assert_eq!(calls.begin(threads, at(none), Some(false), ()), Err(()));
         assert_eq!(calls.calls.len(), MOST_THREADS);
         assert_eq!(calls.made_by(1), Some(((), None)));
     }
