@@ -154,7 +154,7 @@ mod tests {
             let path = path.map(String::into_bytes);
             let length = path.as_ref().map_or(0, Vec::len);
             let denial = Denial { number, arch, thread, errno, arguments, address, caller, base };
-            let mut bytes = DenialReport::head(&denial, length, stack.len() * 8).to_vec();
+            let mut bytes = DenialReport::head(&denial, length, size_of_val(stack.as_slice())).to_vec();
             bytes.extend(path.iter().flatten());
             bytes.extend(stack.iter().flat_map(|word| word.to_le_bytes()));
             prop_assert!(bytes.len() <= DenialReport::MOST_BYTES);
@@ -170,7 +170,7 @@ mod tests {
             }
             if let Ok(note) = DenialReport::parse(&bytes) {
                 prop_assert!(note.path.is_none_or(|path| path.len() <= DenialReport::PATH_BYTES));
-                prop_assert!(note.stack.len() * 8 <= DenialReport::STACK_BYTES);
+                prop_assert!(size_of_val(note.stack.as_slice()) <= DenialReport::STACK_BYTES);
             }
         }
     }
