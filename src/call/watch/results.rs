@@ -1,6 +1,6 @@
-//! What comes of calls that a watched child is let make.
+//! The results of the calls of a watched child.
 //!
-//! The kernel doesn't tell the result of a call that was let happen. Whether there is something at its path before
+//! The kernel doesn't tell the result of a call that it lets continue. Whether there is something at its path before
 //! and after it can be seen, once it is certain that the call is over: its thread asks again, or has ended. If another
 //! thread was let change the same path meanwhile, only a change is evidence, and nobody can tell whose.
 

@@ -18,7 +18,7 @@ const MOST_LINES: usize = 1_000_000;
 /// A record, and which function of which policy it is of.
 type Entry = (String, String, Record);
 
-/// What was recorded.
+/// The records of a run.
 #[derive(Default)]
 pub(super) struct Found {
     entries: Vec<Entry>,

@@ -30,7 +30,7 @@ const SHOWN_CHARACTERS: usize = 200;
 pub(super) struct Watched {
     status: ExitStatus,
     outcomes: Outcomes,
-    /// What it has created, as far as is known: something else may have been there before.
+    /// The paths that it seems to have created. Something else may have been there before.
     created: Vec<PathBuf>,
     /// The functions of which more was seen than is recorded.
     incomplete: BTreeSet<String>,
