@@ -205,16 +205,14 @@ fn send_beside(socket: &impl AsFd) -> Option<i32> {
         .and_then(|error| error.raw_os_error())
 }
 
-/// How sending a descriptor fails: with the answer, and over each end.
+/// How sending a descriptor fails: over each end, and with the answer, which comes last since the program ends a
+/// child whose answer is malformed.
 #[func(sandbox = dynamic)]
 fn tries_all(up: Sender<u64>, down: Receiver<u64>, both: Duplex<u64, u64>) -> [Option<i32>; 4] {
+    let ends = [send_beside(&up), send_beside(&down), send_beside(&both)];
     let answer = raw::send_with(raw::launch_socket(), b"x", &[2], 0);
-    [
-        answer.err().and_then(|error| error.raw_os_error()),
-        send_beside(&up),
-        send_beside(&down),
-        send_beside(&both),
-    ]
+    let answer = answer.err().and_then(|error| error.raw_os_error());
+    [ends[0], ends[1], ends[2], answer]
 }
 
 fn the_programs_ends_refuse_descriptors_that_a_policy_allows() {
