@@ -287,10 +287,10 @@ fn ask(number: libc::c_long, arguments: [u64; 6]) -> sigsys::Answer {
 
 /// Returns the filter with this process's id in it.
 fn patched(fixed: &StaticPlan) -> BpfProgram {
-    let mut filter = fixed.filter.clone();
+    let (mut filter, own) = (fixed.filter.clone(), std::process::id());
     for at in &fixed.own_pid {
         if let Some(instruction) = filter.get_mut(usize::from(*at)) {
-            instruction.k = std::process::id();
+            instruction.k = own;
         }
     }
     filter

@@ -92,9 +92,9 @@ fn become_nobody_else(ids: &Ids) -> io::Result<u32> {
 /// With a limit of 0, the kernel records whether there is any other process when the id is taken.
 /// With a limit of 1, it reports that.
 fn is_free(user: u32) -> io::Result<bool> {
-    sys::lower_limit(libc::RLIMIT_NPROC, 0, u64::MAX)?;
+    sys::set_soft_limit(libc::RLIMIT_NPROC, 0)?;
     sys::set_real_user(user)?;
-    sys::lower_limit(libc::RLIMIT_NPROC, 1, u64::MAX)?;
+    sys::set_soft_limit(libc::RLIMIT_NPROC, 1)?;
     Ok(!sys::user_exceeds_process_limit()?)
 }
 

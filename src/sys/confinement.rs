@@ -269,34 +269,46 @@ pub(crate) fn run_on_few(most: u64) -> io::Result<()> {
 /// A resource as `setrlimit(2)` numbers it.
 pub(crate) type Resource = u32;
 
-/// Lowers a limit to `soft` and `hard`; what is lower already stays.
+/// Lowers a limit to `soft` and `hard`. A hard limit that is lower already stays, and bounds the soft one.
 pub(crate) fn lower_limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
-    let mut limit = libc::rlimit64 {
-        rlim_cur: 0,
-        rlim_max: 0,
+    // One call, if nothing is lower already, as in most programs.
+    let before = match exchange_limit(resource, Some((soft.min(hard), hard))) {
+        Ok((_, before)) if before >= hard => return Ok(()),
+        // With CAP_SYS_RESOURCE, it was raised.
+        Ok((_, before)) => before,
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            exchange_limit(resource, None)?.1
+        }
+        Err(error) => return Err(error),
     };
-    // SAFETY: reads into the structure.
+    let hard = hard.min(before);
+    exchange_limit(resource, Some((soft.min(hard), hard))).map(drop)
+}
+
+/// Sets a soft limit, up to the hard one.
+pub(crate) fn set_soft_limit(resource: Resource, soft: u64) -> io::Result<()> {
+    let (_, hard) = exchange_limit(resource, None)?;
+    exchange_limit(resource, Some((soft.min(hard), hard))).map(drop)
+}
+
+/// Sets the soft and the hard limit, if they are given, and returns what they were before.
+fn exchange_limit(resource: Resource, wanted: Option<(u64, u64)>) -> io::Result<(u64, u64)> {
+    let limit = |(soft, hard)| libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    let (wanted, mut before) = (wanted.map(limit), limit((0, 0)));
+    // SAFETY: reads one structure, if there is one, and writes the other.
     let result = unsafe {
         libc::prlimit64(
             0,
             resource as _,
-            std::ptr::null(),
-            std::ptr::from_mut(&mut limit),
+            wanted.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+            std::ptr::from_mut(&mut before),
         )
     };
     check(result.into())?;
-    limit.rlim_max = limit.rlim_max.min(hard);
-    limit.rlim_cur = soft.min(limit.rlim_max);
-    // SAFETY: reads the structure.
-    let result = unsafe {
-        libc::prlimit64(
-            0,
-            resource as _,
-            std::ptr::from_ref(&limit),
-            std::ptr::null_mut(),
-        )
-    };
-    check(result.into()).map(drop)
+    Ok((before.rlim_cur, before.rlim_max))
 }
 
 /// The Landlock ABI of this kernel, 0 if there is none: not built in, or not started.
