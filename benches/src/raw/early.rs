@@ -72,6 +72,9 @@ pub(crate) mod request {
     /// The same, with all that a policy without paths asks for: descriptors, limits, no_new_privs,
     /// Landlock, and the rest.
     pub(crate) const FORK_CONFINED: u8 = b'c';
+    /// As the first; the server has confined itself before, by the filter of the next message, and its children
+    /// are born so. Each loads the filter of the message after that, if it has instructions.
+    pub(crate) const FORK_BORN_CONFINED: u8 = b'b';
 }
 
 /// The longest filter that fits: in instructions.
@@ -158,6 +161,14 @@ fn fork_server(socket: c_int) {
             return;
         };
         let is_confined = order == request::FORK_CONFINED;
+        let is_born_confined = order == request::FORK_BORN_CONFINED;
+        if is_born_confined && landlock == -1 {
+            receive_filter(socket);
+            landlock = ruleset();
+            confine(answers.max(landlock), landlock);
+            load_filter();
+            receive_filter(socket);
+        }
         // SAFETY: reads a number that only this thread writes.
         if (is_confined || order == request::FORK_FILTERED) && unsafe { LENGTH } == 0 {
             receive_filter(socket);
@@ -171,7 +182,16 @@ fn fork_server(socket: c_int) {
             if is_confined {
                 confine(answers.max(landlock), landlock);
             }
-            if is_confined || order == request::FORK_FILTERED {
+            if is_born_confined {
+                // Not inherited.
+                // SAFETY: `prctl` takes numbers.
+                check(
+                    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }.into(),
+                );
+            }
+            // SAFETY: reads a number that only this thread writes.
+            let has_last = is_born_confined && unsafe { LENGTH } > 0;
+            if is_confined || has_last || order == request::FORK_FILTERED {
                 load_filter();
             }
             if order == request::FORK_SPARE {

@@ -32,6 +32,15 @@ pub(crate) fn groups(smoke: bool) -> Vec<Group> {
         fresh.raw("fork server, the layers of `parser` by hand", || {
             filtered(request::FORK_CONFINED, "parser")
         });
+        for (name, last) in [
+            ("fork server that is confined itself", None),
+            (
+                "the same, and a last filter in each child",
+                Some("unconfined"),
+            ),
+        ] {
+            fresh.raw(name, move || born_confined(last));
+        }
         fresh.raw("posix_spawn", || spawn::raw("add", Launch::PosixSpawn));
         fresh.peer("procspawn, unconfined", spawn::procspawn_one);
         ours::fork_server::fresh_child(&mut fresh);
@@ -123,11 +132,27 @@ fn filter(name: &str) -> Result<Vec<u64>> {
 
 /// A child that loads a filter, alone or after the other layers, before it answers.
 fn filtered(order: u8, name: &'static str) -> Result<impl Row> {
+    with_filters(order, vec![filter(name)?])
+}
+
+/// A child of a server that carries the layers of `parser`, but answers every call by allowing it: it has to
+/// fork. What a child may not do any more is left to a last filter, or to nobody.
+fn born_confined(last: Option<&str>) -> Result<impl Row> {
+    const RETURN: u64 = 0x06;
+    const ALLOW: u64 = 0x7fff_0000;
+    let mut shared = filter("parser")?;
+    for instruction in &mut shared {
+        if *instruction & 0xffff == RETURN {
+            *instruction = RETURN | ALLOW << 32;
+        }
+    }
+    let last = last.map_or(Ok(Vec::new()), filter)?;
+    with_filters(request::FORK_BORN_CONFINED, vec![shared, last])
+}
+
+/// Sends the filters after the first order.
+fn with_filters(order: u8, filters: Vec<Vec<u64>>) -> Result<impl Row> {
     let server = Server::start()?;
-    let filter: Vec<u8> = filter(name)?
-        .into_iter()
-        .flat_map(u64::to_ne_bytes)
-        .collect();
     let mut is_sent = false;
     let mut counter = 0;
     Ok(move || {
@@ -135,7 +160,10 @@ fn filtered(order: u8, name: &'static str) -> Result<impl Row> {
         let start = Instant::now();
         let socket = server.fork(order)?;
         if !is_sent {
-            socket::send(server.control.as_fd(), &filter)?;
+            for filter in &filters {
+                let bytes: Vec<u8> = filter.iter().flat_map(|one| one.to_ne_bytes()).collect();
+                socket::send(server.control.as_fd(), &bytes)?;
+            }
             is_sent = true;
         }
         socket::send(socket.as_fd(), &encode(summands))?;
