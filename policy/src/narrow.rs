@@ -34,6 +34,8 @@ pub enum NarrowError {
         policy: String,
         /// The requested value.
         asked: String,
+        /// [`Policy::raise`] accepts the value.
+        can_be_raised: bool,
     },
 }
 
@@ -58,11 +60,22 @@ impl fmt::Display for NarrowError {
                 )
             }
             Self::BadValue { key, reason } => write!(f, "`{key}`: {reason}"),
-            Self::Widens { key, policy, asked } => write!(
-                f,
-                "`{key} = {asked}` allows more than the policy's `{key} = {policy}`: a call can only \
-                 narrow its policy; to widen it, write a policy that extends this one"
-            ),
+            Self::Widens {
+                key,
+                policy,
+                asked,
+                can_be_raised,
+            } => {
+                write!(
+                    f,
+                    "`{key} = {asked}` allows more than the policy's `{key} = {policy}`: a call can only \
+                     narrow its policy; to widen it, "
+                )?;
+                match can_be_raised {
+                    true => write!(f, "raise it: `raise({key} = {asked:?})`"),
+                    false => write!(f, "write a policy that extends this one"),
+                }
+            }
         }
     }
 }
@@ -133,6 +146,7 @@ impl Policy {
                     key: (*key).to_owned(),
                     policy: setting.write(policy.value(index)),
                     asked: (*value).to_owned(),
+                    can_be_raised: self.raise(&[(*key, *value)]).is_ok(),
                 });
             }
             policy.values.0[index] = wanted;

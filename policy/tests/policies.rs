@@ -46,8 +46,16 @@ fn narrowing_takes_effect_and_widening_is_refused_with_both_values() {
         key: "wall_time".into(),
         policy: policy.into(),
         asked: asked.into(),
+        can_be_raised: true,
     };
     assert_eq!(error, widens("1min", "61s"));
+    // What it proposes works, and nothing else is proposed.
+    assert!(
+        error
+            .to_string()
+            .ends_with("raise it: `raise(wall_time = \"61s\")`")
+    );
+    assert!(parser.raise(&[("wall_time", "61s")]).is_ok());
     assert_eq!(
         parser.narrow(&[("wall_time", "none")]).unwrap_err(),
         widens("1min", "none")
@@ -58,7 +66,21 @@ fn narrowing_takes_effect_and_widening_is_refused_with_both_values() {
         ("user", "same"),
     ] {
         let error = parser.narrow(&[widening]).unwrap_err();
-        assert!(matches!(error, NarrowError::Widens { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.ends_with("write a policy that extends this one"),
+            "{text}"
+        );
+        assert!(
+            matches!(
+                error,
+                NarrowError::Widens {
+                    can_be_raised: false,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }
 
