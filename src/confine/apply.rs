@@ -100,11 +100,12 @@ pub(crate) fn apply(
     if own_user.is_some() {
         limits(&[(libc::RLIMIT_NPROC, fixed.tasks, fixed.tasks)]).map_err(step(Step::Limits))?;
         // A pool of threads takes one for each processor that it may run on, and fails if it can't start
-        // one. So the process gets as many processors as it may have threads beside this one. If it may
+        // one. So the process gets as many processors as it may have threads beside this one and one more,
+        // which tokio, for example, starts for blocking calls beside one for each processor. If it may
         // have none, the kernel chooses the processor. This bounds nothing, so it may fail: then a pool
         // that doesn't fit gets an error.
         if fixed.tasks > 1 {
-            let _ = sys::run_on_few(fixed.tasks.saturating_sub(1));
+            let _ = sys::run_on_few(fixed.tasks.saturating_sub(2));
         }
     }
     die_with(fixed, origin.keeper).map_err(step(Step::ParentDeath))?;

@@ -56,8 +56,9 @@ pub(crate) fn a_pool_of_a_thread_a_processor_fits_the_limit() {
     let processors = std::thread::available_parallelism().unwrap().get();
     for threads in [2, 3, 4, 16] {
         let (found, told) = pool.sandbox(&limited(threads)).run().unwrap().unwrap();
-        // One is the thread that the function runs on.
-        assert_eq!(found, processors.min(threads - 1), "{threads}");
+        // One is the thread that the function runs on, and one is left for a blocking call of a runtime.
+        let room = threads.saturating_sub(2).max(1);
+        assert_eq!(found, processors.min(room), "{threads}");
         assert_eq!(told, found as i64);
     }
     // Without threads, it runs wherever there is room.
