@@ -181,8 +181,9 @@ fn a_deadline_of_a_request_holds_after_the_handle_is_dropped() {
     let (timer, mut ours, child) = worker();
     assert_eq!(ours.request(&1).unwrap(), 2);
     let id = child.id().unwrap();
-    timer.start(Duration::from_millis(50)).unwrap();
+    // It hangs from then on, whatever comes first.
     ours.send(&0).unwrap();
+    timer.start(Duration::from_millis(50)).unwrap();
     drop((child, timer));
     wait_until_gone(id);
 }
@@ -260,8 +261,8 @@ macro_rules! late_in {
             let child = call.$spawn(theirs.into()).await.unwrap();
             timer.start(stays()).unwrap();
             assert_eq!(ours.request(&1).await.unwrap(), 2);
-            timer.start($time).unwrap();
             ours.send(&0).await.unwrap();
+            timer.start($time).unwrap();
             assert!(ours.recv().await.unwrap().is_none());
             child.join().await
         }
@@ -272,8 +273,8 @@ fn every_front_learns_that_a_request_was_late() {
     let time = Duration::from_millis(300);
     let (timer, mut ours, child) = worker();
     assert_eq!(ours.request(&1).unwrap(), 2);
-    timer.start(time).unwrap();
     ours.send(&0).unwrap();
+    timer.start(time).unwrap();
     assert!(ours.recv().unwrap().is_none());
     assert_late(child.join(), time);
     let late = tokio_runtime().block_on(late_in!(tokio, spawn_tokio, time));

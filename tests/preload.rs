@@ -126,10 +126,10 @@ fn pools_share_it_and_replace_what_is_old() {
 }
 
 fn prepare_slowly() {
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(2500));
 }
 
-#[func(sandbox = "parser", wall_time = "500ms", preload = prepare_slowly)]
+#[func(sandbox = "parser", wall_time = "2s", preload = prepare_slowly)]
 fn prepared_slowly() -> u32 {
     7
 }
@@ -139,7 +139,7 @@ fn what_it_takes_to_prepare_is_no_time_of_a_call() {
     for _ in 0..10 {
         match prepared_slowly.run() {
             Ok(value) => return assert_eq!(value, 7),
-            // On a busy machine half a second may be too little for the call itself.
+            // On a busy machine this may be too little for the call itself.
             Err(Error::Deadline { .. }) => {}
             Err(error) => panic!("{error:?}"),
         }

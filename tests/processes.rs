@@ -100,6 +100,12 @@ fn sleep_for(milliseconds: u64) -> u64 {
     milliseconds
 }
 
+/// Returns once it may.
+#[func]
+fn waits_for_word(mut word: crossmist::Receiver<u64>) -> u64 {
+    word.recv().unwrap().unwrap()
+}
+
 /// The user that a child runs as.
 #[func]
 fn read_user() -> u32 {
@@ -535,12 +541,14 @@ fn a_prefork_server_calls() {
 }
 
 fn a_forked_copy_leaves_the_children_of_the_original_alone() {
-    let call = || sleep_for.builder().kill_on_drop(true);
-    let child = call().spawn(700).unwrap();
+    let (mut word, hears) = channel().unwrap();
+    let call = waits_for_word.builder().kill_on_drop(true);
+    let child = call.spawn(hears).unwrap();
     let id = child.id().unwrap();
     let copy = raw::fork(|| drop(unsafe_copy(&child)));
     assert_eq!(raw::exit_status(copy), 0);
     assert!(state(id).is_some_and(|state| state != 'Z'));
+    word.send(&700).unwrap();
     assert_eq!(child.join().unwrap(), 700);
 }
 

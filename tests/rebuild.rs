@@ -30,7 +30,7 @@ impl Project {
         );
         project.write(
             "src/main.rs",
-            "#[crossmist::func(sandbox = \"near\", wall_time = \"1s\")]\n\
+            "#[crossmist::func(sandbox = \"near\", wall_time = \"60s\")]\n\
              fn parse() {}\n\
              #[crossmist::main]\n\
              fn main() { parse.run().unwrap(); println!(\"parsed\"); }\n",
@@ -97,7 +97,7 @@ fn a_change_of_a_policy_is_noticed() {
     );
     project.fails(&[
         "src/main.rs:1:",
-        "wall_time = 1s",
+        "wall_time = 60s",
         "allows more than the policy's",
     ]);
     project.write("policies/far.toml", FAR);

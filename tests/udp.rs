@@ -124,7 +124,9 @@ fn binds(ports: Vec<u16>, to: u16) -> (Vec<Option<i32>>, Option<i32>) {
 
 fn only_ports_that_are_granted_are_bound() {
     // They are free once their sockets are gone.
-    let ports = vec![listener().1, listener().1];
+    let (one, other) = (listener(), listener());
+    let ports = vec![one.1, other.1];
+    drop((one, other));
     let (heard, to) = listener();
     let unconfined = binds_unconfined.run(ports.clone(), to).unwrap();
     assert_eq!(unconfined, (vec![None; 2], None));

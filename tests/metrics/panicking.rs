@@ -108,13 +108,18 @@ fn waits_unconfined(time: Duration) {
     std::thread::sleep(time);
 }
 
+#[func]
+fn waits_for_the_end(mut until: crossmist::Receiver<()>) {
+    let _ = until.recv();
+}
+
 fn a_recorder_that_panics_fails_no_call() {
     Panicking::install();
     assert_eq!(add.run(5, 7).unwrap(), 12);
     assert_eq!(add_unconfined.run(5, 7).unwrap(), 12);
     let late = waits
         .builder()
-        .deadline(Duration::from_millis(20))
+        .deadline(support::patience(Duration::from_secs(1)))
         .run(Duration::from_secs(50));
     assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
     drop(add.spawn(5, 7).unwrap());
@@ -125,10 +130,12 @@ fn a_recorder_that_panics_fails_no_call() {
 fn a_recorder_that_panics_ends_no_thread_that_enforces_deadlines() {
     Panicking::install();
     // Its end is recorded by the thread, some time after that of the call.
-    let child = waits_unconfined.spawn(Duration::from_millis(200)).unwrap();
+    let (go, goes) = crossmist::channel().unwrap();
+    let child = waits_for_the_end.spawn(goes).unwrap();
     let process = child.id().unwrap();
     drop(child);
     let before = panics();
+    drop(go);
     let until = Instant::now() + support::patience(Duration::from_secs(20));
     while panics() == before {
         assert!(Instant::now() < until, "the thread has recorded nothing");

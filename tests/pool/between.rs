@@ -243,7 +243,7 @@ fn a_child_that_dies_after_a_long_call_is_replaced_before_the_next() {
 fn an_idle_pool_takes_no_processor_time() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-    let idle_time = Duration::from_millis(500);
+    let idle_time = patience(Duration::from_secs(3));
     let pool = Pool::of(answers_on_time).workers(1).spares(2);
     let pool = pool.idle_time(idle_time).build().unwrap();
     until_full(&pool, 2);

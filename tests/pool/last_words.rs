@@ -6,7 +6,8 @@ use crossmist::{Error, Pool, func};
 
 use crate::between::printed;
 use crate::cases;
-use crate::support::{Case, raw};
+use crate::hostile::keeper;
+use crate::support::{Case, patience, raw};
 
 /// Prints something, and then does not end by itself.
 #[func(sandbox = "parser")]
@@ -21,7 +22,10 @@ fn prints_and_stays(how: String) -> String {
     }
 }
 
-const TIME: Duration = Duration::from_millis(300);
+/// Enough for a child that the keeper only has to fork.
+fn time() -> Duration {
+    patience(Duration::from_secs(2))
+}
 
 fn is_late(result: &Result<String, Error>) -> bool {
     matches!(result, Err(Error::Deadline { .. }))
@@ -44,14 +48,15 @@ fn what_a_child_printed_that_stays_after_its_answer_is_shown() {
 }
 
 fn what_a_child_printed_before_its_deadline_is_shown() {
+    keeper();
     let shown = printed(1, || {
-        let call = prints_and_stays.builder().deadline(TIME);
+        let call = prints_and_stays.builder().deadline(time());
         assert!(is_late(&call.run("hangs".to_owned())));
     });
     assert!(shown.ends_with(": hangs\n"), "{shown:?}");
 
     let pool = Pool::of(prints_and_stays).workers(1).spares(1);
-    let pool = pool.deadline(TIME).build().unwrap();
+    let pool = pool.deadline(time()).build().unwrap();
     let shown = printed(1, || assert!(is_late(&pool.run("hangs".to_owned()))));
     assert!(shown.ends_with(": hangs\n"), "{shown:?}");
 }
@@ -61,8 +66,9 @@ fn what_a_child_printed_before_its_deadline_is_shown() {
 fn what_a_child_printed_whose_call_ran_in_a_runtime_is_shown() {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().unwrap();
+    keeper();
     let shown = printed(1, || {
-        let call = prints_and_stays.builder().deadline(TIME);
+        let call = prints_and_stays.builder().deadline(time());
         let result = runtime.block_on(call.run_tokio("hangs".to_owned()));
         assert!(is_late(&result));
     });

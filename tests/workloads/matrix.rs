@@ -94,7 +94,7 @@ fn work(what: Work) -> String {
             }
             numbers.sort_unstable();
             let large = vec![1u8; 40 << 20];
-            let sum: u64 = large.iter().map(|byte| u64::from(*byte)).sum();
+            let sum: u64 = large.iter().step_by(4096).map(|byte| u64::from(*byte)).sum();
             format!("{} {}", numbers[1000], sum)
         }
         Work::MapsAndText => {

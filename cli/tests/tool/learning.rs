@@ -357,7 +357,10 @@ fn a_program_with_more_privileges_than_its_user_does_not_learn() {
     let records = folder.0.join("records");
     // Beside the original, since set-user-ID may mean nothing where temporary files are.
     let program = EXAMPLES.join("parsers-of-root");
-    std::fs::copy(parsers(), &program).unwrap();
+    // By another process: a program can't be executed while any has it open for writing, and another test may start
+    // one meanwhile that has the descriptor for a moment.
+    let copied = Command::new("cp").arg(parsers()).arg(&program).status();
+    assert!(copied.unwrap().success());
     let run = |mode| {
         std::fs::create_dir(&records).unwrap();
         let permissions = std::fs::Permissions::from_mode;

@@ -49,6 +49,18 @@ impl Service {
         }
     }
 
+    /// Waits until a confined child of a worker sleeps over the latest picture.
+    async fn asleep(&self, worker: &support::Process) {
+        self.taken().await;
+        support::wait_until("a child sleeps", || {
+            let mut family = worker.family().into_iter();
+            family.any(|id| {
+                let path = format!("/proc/{id}/wchan");
+                std::fs::read_to_string(path).is_ok_and(|at| at.contains("nanosleep"))
+            })
+        });
+    }
+
     /// Waits until a worker has the latest picture.
     async fn taken(&self) {
         let until = Instant::now() + patience(Duration::from_secs(60));
@@ -123,7 +135,7 @@ async fn a_job_whose_keeper_was_killed_is_tried_again() {
     let service = Service::start().await;
     let worker = support::worker(&service.cluster);
     service.upload("slow", b"HOLE sleep").await;
-    service.taken().await;
+    service.asleep(&worker).await;
     // The process that started the confined ones. The worker has not.
     let mut keeper = None;
     support::wait_until("it has a keeper", || {
@@ -156,7 +168,7 @@ async fn a_worker_that_is_to_stop_finishes_what_it_has() {
     let service = Service::start().await;
     let worker = support::worker(&service.cluster);
     service.upload("slow", b"HOLE sleep").await;
-    service.taken().await;
+    service.asleep(&worker).await;
     assert!(worker.stop().starts_with("1 pictures, 0 of which failed"));
     let picture = service.latest().await;
     assert_eq!((picture.state.as_str(), picture.attempts), ("done", 1));
