@@ -312,6 +312,8 @@ fn a_keeper_that_was_killed_is_told() {
     )
     .unwrap();
     assert!(matches!(child.join(), Err(Error::KeeperDied)));
+    // Until then, it may still take a request, with which it ends.
+    support::wait_until_ended(keeper.unsigned_abs());
     assert_eq!(add.run(5, 7).unwrap(), 12);
     let told = collector.take();
     assert_eq!(told.len(), 7, "{told:#?}");

@@ -75,6 +75,8 @@ fn assert_not_held_up() -> Duration {
 }
 
 fn memory_that_never_comes_holds_up_no_other() {
+    // A deadline counts from before the first child's keeper has been started.
+    assert_eq!(add.run(1, 2).unwrap(), 3);
     let hanging = Hanging::new();
     let other = spins.builder().deadline(patience(Duration::from_secs(1)));
     let other = other.spawn().unwrap();

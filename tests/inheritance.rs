@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crossmist::{Error, Object, func};
-use support::{Directory, wait_until_gone};
+use support::{Directory, wait_until_ended};
 
 fn main() {
     crossmist::init();
@@ -409,7 +409,7 @@ fn a_keeper_is_ended_and_the_next_call_has_another() {
     crossmist::keeper::end();
     let result = child.join();
     assert!(matches!(result, Err(Error::KeeperDied)), "{result:?}");
-    wait_until_gone(keeper);
+    wait_until_ended(keeper);
     assert_eq!(add.run(1, 2).unwrap(), 3);
     assert_ne!(keeper_of(&sleeping()), keeper);
 }
@@ -425,7 +425,7 @@ fn a_keeper_ends_though_a_copy_of_the_program_holds_its_socket() {
         nix::unistd::ForkResult::Parent { child } => child,
     };
     crossmist::keeper::end();
-    wait_until_gone(keeper);
+    wait_until_ended(keeper);
     nix::sys::signal::kill(copy, nix::sys::signal::Signal::SIGKILL).unwrap();
     nix::sys::wait::waitpid(copy, None).unwrap();
     let result = child.join();

@@ -15,24 +15,26 @@ const NAMED: usize = 8;
 pub(crate) fn others() -> String {
     match names_of_others() {
         Ok(names) if names.is_empty() => "threads beside its first one".to_owned(),
-        Ok(names) => {
-            let mut text = match names.len() {
-                1 => "1 thread beside its first one: ".to_owned(),
-                count => format!("{count} threads beside its first one: "),
-            };
-            for (index, name) in names.iter().take(NAMED).enumerate() {
-                let comma = if index > 0 { ", " } else { "" };
-                let _ = write!(text, "{comma}`{}`", name.escape_debug());
-            }
-            if names.len() > NAMED {
-                text.push_str(", …");
-            }
-            text
-        }
+        Ok(names) => list(&names),
         Err(error) => {
             format!("threads beside its first one (/proc/self/task would name them: {error})")
         }
     }
+}
+
+fn list(names: &[String]) -> String {
+    let mut text = match names.len() {
+        1 => "1 thread beside its first one: ".to_owned(),
+        count => format!("{count} threads beside its first one: "),
+    };
+    for (index, name) in names.iter().take(NAMED).enumerate() {
+        let comma = if index > 0 { ", " } else { "" };
+        let _ = write!(text, "{comma}`{}`", name.escape_debug());
+    }
+    if names.len() > NAMED {
+        text.push_str(", …");
+    }
+    text
 }
 
 fn names_of_others() -> io::Result<Vec<String>> {
@@ -71,10 +73,19 @@ mod tests {
             })
             .unwrap();
         is_started.recv().unwrap();
-        let text = super::others();
-        assert!(text.contains("thread"), "{text}");
-        assert!(text.contains(r"`counted\u{1b}`"), "{text}");
+        // Among those of other tests.
+        let names = super::names_of_others().unwrap();
+        let name = "counted\u{1b}".to_owned();
+        assert!(names.contains(&name), "{names:?}");
+        assert!(super::others().contains("beside its first one: `"));
         drop(stop);
         let _ = thread.join().unwrap();
+
+        let text = super::list(&[name]);
+        assert_eq!(text, r"1 thread beside its first one: `counted\u{1b}`");
+        let text = super::list(&["a".to_owned(), "b".to_owned()]);
+        assert_eq!(text, "2 threads beside its first one: `a`, `b`");
+        let text = super::list(&[const { String::new() }; super::NAMED + 1]);
+        assert!(text.ends_with("``, …"), "{text}");
     }
 }

@@ -62,7 +62,11 @@ fn kinds() -> Vec<(&'static str, OwnedFd)> {
         File::options().read(true).write(true).open(path).unwrap()
     };
     let (stream, _, listener) = tcp_pair();
-    let unix_path = std::env::temp_dir().join(format!("codec-{}", std::process::id()));
+    // Tests run at the same time.
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("codec-{}-{number}", std::process::id());
+    let unix_path = std::env::temp_dir().join(name);
     let unix_listener = UnixListener::bind(&unix_path).unwrap();
     std::fs::remove_file(&unix_path).unwrap();
     let v6 = socket(

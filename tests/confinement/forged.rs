@@ -86,7 +86,7 @@ fn forges(packets: Vec<Vec<u8>>, then_answers: bool) -> u8 {
 
 /// Returns the result of a call whose child forges.
 fn forged(packets: Vec<Vec<u8>>, then_answers: bool) -> Result<u8, Error> {
-    let policy = support::in_time("pure", Duration::from_secs(3), "");
+    let policy = support::in_time("pure", Duration::from_secs(60), "");
     forges.sandbox(&policy).run(packets, then_answers)
 }
 

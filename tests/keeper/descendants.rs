@@ -142,6 +142,7 @@ fn helper_hides_its_children() {
 
 fn a_traced_child_holds_up_no_other() {
     use nix::sys::ptrace;
+    assert_eq!(add.run(1, 2).unwrap(), 3);
     let deadline = patience(Duration::from_secs(2));
     let builder = sleep.builder().deadline(deadline);
     let child = builder.spawn(stays()).unwrap();

@@ -9,7 +9,8 @@ use crossmist::{Child, Error, func};
 use crate::cases;
 use crate::functions::{add, kill, long_sleep, parent, sleep};
 use crate::support::{
-    self, Case, patience, raw, state, stays, this_program, wait_until, wait_until_gone, within,
+    self, Case, patience, raw, state, stays, this_program, wait_until, wait_until_ended,
+    wait_until_gone, within,
 };
 
 pub(crate) const CASES: &[Case] = cases![
@@ -68,13 +69,10 @@ fn a_killed_program_takes_every_child_with_it() {
     });
 }
 
-/// Waits for the end of a keeper and its children. It waits for those; for the keeper init does, when
-/// it likes.
+/// Waits for the end of a keeper and its children, for which it waits.
 fn all_gone(ids: &[u32]) {
     ids[1..].iter().for_each(|id| wait_until_gone(*id));
-    wait_until("the keeper has ended", || {
-        state(ids[0]).is_none_or(|state| state == 'Z')
-    });
+    wait_until_ended(ids[0]);
 }
 
 fn a_program_that_ends_takes_every_child_with_it() {
@@ -247,5 +245,5 @@ fn a_keeper_with_little_processor_time_left_is_replaced() {
     let id = kept.id().unwrap();
     assert!(matches!(kept.join(), Err(Error::KeeperDied)));
     wait_until_gone(id);
-    wait_until_gone(first);
+    wait_until_ended(first);
 }

@@ -113,6 +113,7 @@ fn thousands_of_calls_leave_nothing() {
 }
 
 fn deadlines_hold_while_all_threads_are_busy() {
+    assert_eq!(add.run(1, 2).unwrap(), 3);
     let child = sleep
         .builder()
         .deadline(patience(Duration::from_secs(2)))

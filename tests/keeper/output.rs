@@ -112,6 +112,8 @@ fn a_flood_holds_up_no_deadline() {
 }
 
 fn helper_floods() {
+    // Deadlines count from before the first child's keeper has been started.
+    assert_eq!(add.run(1, 2).unwrap(), 3);
     // More of them than there are processors to stop at the same time.
     let children: Vec<_> = (0..4)
         .map(|_| {

@@ -11,14 +11,10 @@ pub(crate) fn delegate(name: &str) -> PathBuf {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-    mount(
-        Some("cgroup2"),
-        MOUNT,
-        Some("cgroup2"),
-        MsFlags::empty(),
-        None::<&str>,
-    )
-    .unwrap();
+    // What is mounted there already may be the same, which the kernel refuses on top of itself.
+    for kind in [Some("tmpfs"), Some("cgroup2")] {
+        mount(kind, MOUNT, kind, MsFlags::empty(), None::<&str>).unwrap();
+    }
     let unit = Path::new(MOUNT).join(format!("crossmist-test-{name}-{}", std::process::id()));
     std::fs::create_dir(&unit).unwrap();
     let available = std::fs::read_to_string(Path::new(MOUNT).join("cgroup.controllers")).unwrap();

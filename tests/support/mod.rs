@@ -380,6 +380,13 @@ pub(crate) fn wait_until_gone(pid: u32) {
     wait_until("the process is gone", || state(pid).is_none());
 }
 
+/// Waits for the end of a keeper. It is init that reaps those, when it likes.
+pub(crate) fn wait_until_ended(pid: u32) {
+    wait_until("the process has ended", || {
+        state(pid).is_none_or(|state| state == 'Z')
+    });
+}
+
 /// The time that a busy machine may add. Whatever is tested waits for longer if it is wrong: let a hostile
 /// peer stay for as long as [`stays`] says.
 const BUSY: Duration = Duration::from_secs(10);

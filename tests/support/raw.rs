@@ -770,16 +770,21 @@ pub(crate) fn control_groups() -> i32 {
         let mounted = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).and_then(|()| {
             let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
             mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-            let (kind, none) = (Some("cgroup2"), MsFlags::empty());
-            mount(kind, "/sys/fs/cgroup", kind, none, None::<&str>)
+            // What is mounted there already may be the same, which the kernel refuses on top of itself.
+            for kind in [Some("tmpfs"), Some("cgroup2")] {
+                mount(kind, "/sys/fs/cgroup", kind, MsFlags::empty(), None::<&str>)?;
+            }
+            Ok(())
         });
         let has_both = |list: &str| {
             let has = |name| list.split_whitespace().any(|one| one == name);
             has("memory") && has("pids")
         };
         let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
+        // In a container, processes can be where controllers are to be handed on.
+        let enable = || std::fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids");
         exit(match (mounted, controllers) {
-            (Ok(()), Ok(list)) if has_both(&list) => 2,
+            (Ok(()), Ok(list)) if has_both(&list) && enable().is_ok() => 2,
             (Ok(()), Ok(_)) => 1,
             _ => 0,
         })

@@ -76,7 +76,7 @@ pub(crate) fn supervise(
     let folder = folder()?;
     let policy = policy.to_owned();
     // Opened here, so that the child is known even if the program ends at once.
-    let (path, opened) = new_record(folder);
+    let (path, opened) = new_record(folder, &NUMBERS);
     let complain = move |error: io::Error| {
         let _ = writeln!(io::stderr(), "crossmist: {}: {error}", path.display());
     };
@@ -111,15 +111,17 @@ impl Recording {
     }
 }
 
+/// The number of the next record.
+static NUMBERS: AtomicU32 = AtomicU32::new(0);
+
 /// Creates a file for a record. It is always a new file, whatever is in the folder: no link is
 /// followed, and no pipe is waited for.
-fn new_record(folder: &Path) -> (PathBuf, io::Result<File>) {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
+fn new_record(folder: &Path, numbers: &AtomicU32) -> (PathBuf, io::Result<File>) {
     /// How many names may be taken by earlier programs with this one's process id.
     const TRIES: u32 = 10_000;
     let mut tries = 0;
     loop {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{}-{number}.jsonl", std::process::id()));
         let made = OpenOptions::new().create_new(true).append(true).open(&path);
         match made {
@@ -405,7 +407,8 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         let target = folder.join("target");
         std::fs::write(&target, "text").unwrap();
-        let (first, file) = new_record(&folder);
+        let numbers = AtomicU32::new(0);
+        let (first, file) = new_record(&folder, &numbers);
         drop(file.unwrap());
         let name = first.file_name().and_then(OsStr::to_str).unwrap();
         let number = name.trim_end_matches(".jsonl").rsplit_once('-').unwrap().1;
@@ -414,7 +417,7 @@ mod tests {
             |more: u32| folder.join(format!("{}-{}.jsonl", std::process::id(), number + more));
         std::os::unix::fs::symlink(&target, next(1)).unwrap();
         std::os::unix::fs::symlink(folder.join("nothing"), next(2)).unwrap();
-        let (path, file) = new_record(&folder);
+        let (path, file) = new_record(&folder, &numbers);
         file.unwrap().write_all(b"record").unwrap();
         assert_eq!(path, next(3));
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "text");

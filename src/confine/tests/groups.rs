@@ -60,12 +60,22 @@ impl Place {
     }
 }
 
-/// Tries until the machine has time for it.
-fn in_time<T>(mut attempt: impl FnMut() -> Result<T, GroupError>) -> T {
+/// Tries until the machine has time for it, in a new group each time: one that was too late is killed, and of no use
+/// any more.
+fn in_time<T>(
+    ending: &mut Vec<Process>,
+    mut attempt: impl FnMut(&Group, &mut Vec<Process>) -> Result<T, GroupError>,
+) -> (Place, Group, T) {
     loop {
-        match attempt() {
-            Err(GroupError::TooLate) => {}
-            done => return done.unwrap(),
+        let (place, group) = Place::new();
+        match attempt(&group, ending) {
+            Err(GroupError::TooLate) => {
+                reap(ending);
+                // A copy that had begun is killed as well.
+                while nix::sys::wait::wait().is_ok() {}
+                place.remove();
+            }
+            done => return (place, group, done.unwrap()),
         }
     }
 }
@@ -79,8 +89,7 @@ fn reap(ending: &mut Vec<Process>) {
 alone! {
     fn a_copy_begins_in_its_control_group() {
         let own = std::process::id();
-        let (place, group) = Place::new();
-        let says = |forked: Option<Process>| match forked {
+        let says = |forked: Option<Process>, place: &Place| match forked {
             Some(copy) => copy.wait().unwrap(),
             None => {
                 let is_own = nix::unistd::getppid().as_raw().unsigned_abs() == own;
@@ -88,9 +97,10 @@ alone! {
             }
         };
         let mut ending = Vec::new();
+        let (place, group, copy) = in_time(&mut ending, |group, ending| group.fork(ending));
+        assert_eq!(says(copy, &place), Ended::Exited(3));
         // The control: a copy is where this process is.
-        assert_eq!(says(fork::fork().unwrap()), Ended::Exited(2));
-        assert_eq!(says(in_time(|| group.fork(&mut ending))), Ended::Exited(3));
+        assert_eq!(says(fork::fork().unwrap(), &place), Ended::Exited(2));
         // Nobody is left beside it, and none is begun where there is no group.
         reap(&mut ending);
         assert_eq!(place.members(), "");
@@ -100,10 +110,10 @@ alone! {
     }
 
     fn a_frozen_group_holds_nobody_up() {
-        let (place, group) = Place::new();
         let mut ending = Vec::new();
         // The control.
-        match in_time(|| group.fork(&mut ending)) {
+        let (place, group, copy) = in_time(&mut ending, |group, ending| group.fork(ending));
+        match copy {
             Some(copy) => assert_eq!(copy.wait().unwrap(), Ended::Exited(7)),
             None => process::leave(7),
         }
@@ -136,7 +146,6 @@ alone! {
                 other => break assert!(matches!(other, Err(GroupError::Refused))),
             }
         }
-        let (place, group) = Place::new();
         let start = |between| {
             let started = fork::fork().map_err(|error| error.source)?;
             Ok(started.unwrap_or_else(|| {
@@ -145,7 +154,8 @@ alone! {
                 process::leave(0)
             }))
         };
-        let started = in_time(|| group.start(&mut ending, start));
+        let (place, group, started) =
+            in_time(&mut ending, |group, ending| group.start(ending, start));
         reap(&mut ending);
         assert_eq!(place.members().trim(), started.id.to_string());
         assert!(started.try_wait().unwrap().is_none());
