@@ -9,8 +9,8 @@ use crossmist::{Child, Error, func};
 use crate::cases;
 use crate::functions::{add, kill, long_sleep, parent, sleep};
 use crate::support::{
-    self, Case, patience, raw, state, stays, this_program, wait_until, wait_until_ended,
-    wait_until_gone, within,
+    self, Case, patience, raw, state, stays, this_program, wait_until_ended, wait_until_gone,
+    within,
 };
 
 pub(crate) const CASES: &[Case] = cases![

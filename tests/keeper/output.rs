@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossmist::{Child, SandboxPolicy, func};
 
 use crate::cases;
-use crate::functions::sleep;
+use crate::functions::{add, sleep};
 use crate::support::{self, Case, patience, stays, this_program, wait_until_gone, within};
 
 pub(crate) const CASES: &[Case] = cases![
