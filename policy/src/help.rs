@@ -144,7 +144,7 @@ impl Code {
                 "Extend fewer.",
             ),
             Self::BadPath => (
-                "The path is not absolute, has `.`, `..`, an empty part (`//`), a `*` at its end, or a variable that isn't declared.",
+                "The path is not absolute, has `.`, `..`, an empty part (`//`), a `*` at its end, or a variable that isn't declared; or each process finds its own there, as at /proc/self.",
                 "[filesystem]\nread = [\"data\"]",
                 "Write an absolute path, or a variable: `\"${data}/fonts\"`. A directory includes everything beneath it.",
             ),

@@ -96,7 +96,7 @@ pub use diagnostic::{Code, Diagnostic, Report, Severity, nearest};
 pub use expect::{Expected, Subject};
 #[cfg(feature = "import")]
 pub use export::Exported;
-pub use file::{OnViolation, kernel_tree};
+pub use file::{OnViolation, is_of_each_process, kernel_tree};
 pub use help::Help;
 pub use kernel::{Kernel, Requirement, Unenforceable};
 pub use library::{BUILTIN, BuiltinOnly, Folder, Library, Missing, Text};

@@ -76,6 +76,27 @@ pub fn kernel_tree(path: &str) -> Option<&'static str> {
     trees.find(|tree| path.is_empty() || is_beneath(tree))
 }
 
+/// Links that lead each process to its own, with what is beneath them.
+const OWN: &[&str] = &[
+    "/proc/self",
+    "/proc/thread-self",
+    "/proc/mounts",
+    "/proc/net",
+    "/dev/fd",
+    "/dev/stdin",
+    "/dev/stdout",
+    "/dev/stderr",
+];
+
+/// Whether each process finds something of its own at a path, such as `/proc/self/status`. The program resolves the
+/// paths that a policy grants, so it would grant its own and not the child's.
+pub fn is_of_each_process(path: &str) -> bool {
+    OWN.iter().any(|link| {
+        let rest = path.strip_prefix(link);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 /// Returns the fault in the parts of a path, whatever it begins with.
 pub(crate) fn bad_parts(path: &str) -> Option<&'static str> {
     if path.split('/').any(|part| part == ".." || part == ".") {
@@ -207,6 +228,11 @@ fn check_path(reader: &mut Reader, grant: &PathGrant) {
     {
         let message = format!("writing at `{path}` reaches into `{tree}`");
         reader.problem(Problem::new(Code::WritesKernelTree, place, message).help(WHY_NOT));
+    } else if is_of_each_process(path) {
+        let message =
+            format!("each process finds its own at `{path}`, and this would grant the program's");
+        let help = "read it in the program, and pass it; the child's own is in `/proc`, with those of all others";
+        reader.problem(Problem::new(Code::BadPath, place, message).help(help));
     }
 }
 

@@ -11,7 +11,7 @@ use super::cover::Cover;
 use super::groups::{self, NEEDED, is_needed};
 use super::source::Source;
 use super::text::Parts;
-use crate::file::{kernel_tree, parse_entry};
+use crate::file::{is_of_each_process, kernel_tree, parse_entry};
 use crate::resolve::needs_reason;
 use crate::syscalls::groups::NEVER;
 use crate::syscalls::{self, Syscall};
@@ -253,7 +253,12 @@ fn grant_paths(source: &mut Source, parts: &mut Parts) {
     let mut notes = Vec::new();
     {
         let mut cover = Cover::new(source);
-        let paths: BTreeSet<_> = source.paths.iter().cloned().collect();
+        let (own, paths): (BTreeSet<_>, BTreeSet<_>) =
+            (source.paths.iter().cloned()).partition(|path| is_of_each_process(&path.path));
+        notes.extend(own.into_iter().map(|path| {
+            let reason = "each process finds its own there, and a policy would grant the program's";
+            (format!("paths {}", path.path), reason.to_owned())
+        }));
         for (kind, groups, writes) in kinds {
             let mut paths: Vec<_> = paths
                 .iter()
