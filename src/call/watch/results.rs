@@ -2,16 +2,64 @@
 //!
 //! The kernel doesn't tell the result of a call that it lets continue. Whether there is something at its path before
 //! and after it can be seen, once it is certain that the call is over: its thread asks again, or has ended. If another
-//! thread was let change the same path meanwhile, only a change is evidence, and nobody can tell whose.
+//! thread, of this child or another one, was let change the same path meanwhile, only a change is evidence, and nobody
+//! can tell whose.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use crossmist_policy::learn::Outcome;
 
 use super::paths::Paths;
 
-/// How many threads are looked after at a time.
+/// How many threads of a child are looked after at a time.
 const MOST_THREADS: usize = 1024;
+
+/// The calls of all children that are under way.
+static ALL: Mutex<Together> = Mutex::new(Together {
+    calls: BTreeMap::new(),
+    next: 0,
+});
+
+/// Calls that are under way at the same time, by number.
+struct Together {
+    /// The paths of each, and whether another call on them was under way meanwhile.
+    calls: BTreeMap<u64, (Paths, bool)>,
+    next: u64,
+}
+
+/// A call's place among those of all children.
+#[derive(Debug)]
+struct Place(u64);
+
+impl Place {
+    fn take(paths: Paths) -> Self {
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut meets = false;
+        for (other, is_disturbed) in all.calls.values_mut() {
+            if other.meet(&paths) {
+                (*is_disturbed, meets) = (true, true);
+            }
+        }
+        let number = all.next;
+        all.next += 1;
+        all.calls.insert(number, (paths, meets));
+        Self(number)
+    }
+
+    /// Whether a call of another thread on the same path was under way at the same time.
+    fn is_disturbed(&self) -> bool {
+        let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.calls.get(&self.0).is_none_or(|(_, is)| *is)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.calls.remove(&self.0);
+    }
+}
 
 /// Calls that may change what is at their path, and whose results are not known yet, by thread. `K` names them.
 #[derive(Debug)]
@@ -27,8 +75,7 @@ struct Call<K> {
     paths: Paths,
     /// `None` if that can't be found out.
     existed: Option<bool>,
-    /// Whether a call of another thread on the same path was under way at the same time.
-    is_disturbed: bool,
+    place: Place,
 }
 
 impl<K> Default for UnderWay<K> {
@@ -53,21 +100,15 @@ impl<K> UnderWay<K> {
         existed: Option<bool>,
         key: K,
     ) -> Result<(), K> {
-        let mut is_disturbed = false;
-        for call in self.calls.values_mut() {
-            if call.paths.meet(&paths) {
-                (call.is_disturbed, is_disturbed) = (true, true);
-            }
-        }
         if self.calls.len() >= MOST_THREADS {
             self.has_missed = true;
             return Err(key);
         }
         let call = Call {
             key,
-            paths,
             existed,
-            is_disturbed,
+            place: Place::take(paths.clone()),
+            paths,
         };
         self.calls.insert(thread, call);
         Ok(())
@@ -91,7 +132,7 @@ impl<K> UnderWay<K> {
         };
         let outcome = Outcome::of(before, after);
         let is_change = [Outcome::Created, Outcome::Removed].contains(&outcome);
-        let is_certain = is_change || !call.is_disturbed && !self.has_missed;
+        let is_certain = is_change || !call.place.is_disturbed() && !self.has_missed;
         (call.key, is_certain.then_some(outcome))
     }
 }
@@ -145,6 +186,25 @@ mod tests {
         assert_eq!(calls.made_by_any(), Some(("first", Some(Outcome::Removed))));
         assert_eq!(calls.made_by_any(), None);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_call_of_another_child_on_the_same_path_makes_a_result_unknown() {
+        let folder = Path::new("/nowhere/of/two/children");
+        let (mut one, mut other) = (UnderWay::default(), UnderWay::default());
+        one.begin(1, at(folder), Some(false), "one").unwrap();
+        other
+            .begin(2, at(&folder.join("x")), Some(false), "other")
+            .unwrap();
+        other
+            .begin(3, at(Path::new("/nowhere/else")), Some(false), "apart")
+            .unwrap();
+        assert_eq!(one.made_by(1), Some(("one", None)));
+        assert_eq!(other.made_by(2), Some(("other", None)));
+        assert_eq!(other.made_by(3), Some(("apart", Some(Outcome::NotThere))));
+        // The control: one after the other.
+        one.begin(1, at(folder), Some(false), "again").unwrap();
+        assert_eq!(one.made_by(1), Some(("again", Some(Outcome::NotThere))));
     }
 
     #[test]
