@@ -225,6 +225,6 @@ fn flags(arch: Arch, beginnings: &[&'static str], none: &str, value: u64) -> Str
 }
 
 /// A path between quotes, whatever bytes it is of.
-pub(super) fn quoted(path: &[u8]) -> String {
+pub(crate) fn quoted(path: &[u8]) -> String {
     format!("\"{}\"", path.escape_ascii())
 }

@@ -141,22 +141,52 @@ pub(crate) fn call_with_path(text: &str) -> Result<CallWithPath, String> {
         let (call, args) = call(text)?;
         return Ok((call, args, None));
     };
-    let (path, after) = rest
-        .split_once('"')
-        .ok_or_else(|| format!("`{text}` has a quotation mark that nothing closes"))?;
+    let unclosed = || format!("`{text}` has a quotation mark that nothing closes");
+    let (path, mut rest) = quoted(rest).ok_or_else(unclosed)?;
+    let mut numbers = format!("{before}{SOME_POINTER}");
     // A second path, as of a link, is a pointer like any other.
-    let mut others = after.split('"');
-    let after: Vec<_> = others.by_ref().step_by(2).collect();
-    let after = after.join(SOME_POINTER);
-    let (call, args) = call(&format!("{before}{SOME_POINTER}{after}"))?;
+    while let Some((between, second)) = rest.split_once('"') {
+        numbers.extend([between, SOME_POINTER]);
+        (_, rest) = quoted(second).ok_or_else(unclosed)?;
+    }
+    numbers.push_str(rest);
+    let (call, args) = call(&numbers)?;
     let at = before.matches(',').count();
     match call.args.get(at) {
-        Some((_, Width::Pointer)) => Ok((call, args, Some(path.to_owned()))),
+        Some((_, Width::Pointer)) => Ok((call, args, Some(path))),
         _ => Err(format!(
             "`\"{path}\"` stands where `{}` takes a number",
             call.name
         )),
     }
+}
+
+/// Reads a path as reports write it, up to the quotation mark that closes it, and returns it with the rest. Bytes
+/// that are no UTF-8 are replaced, which no line of a policy can name.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut bytes = Vec::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => {
+                let path = String::from_utf8_lossy(&bytes).into_owned();
+                return Some((path, text.get(at + 1..)?));
+            }
+            '\\' => match characters.next()?.1 {
+                'x' => {
+                    let digits = text.get(at + 2..at + 4)?;
+                    bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                    characters.nth(1)?;
+                }
+                'n' => bytes.push(b'\n'),
+                'r' => bytes.push(b'\r'),
+                't' => bytes.push(b'\t'),
+                other => bytes.extend(other.to_string().into_bytes()),
+            },
+            other => bytes.extend(other.to_string().into_bytes()),
+        }
+    }
+    None
 }
 
 pub(crate) type CallWithPath = (&'static Syscall, [[u64; 6]; 2], Option<String>);
@@ -188,4 +218,39 @@ fn value(text: &str, arch: Arch) -> Result<u64, String> {
         _ => constants::value(text, arch),
     };
     known.ok_or_else(|| format!("unknown constant `{text}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_as_reports_write_it() {
+        let path = |text: &str| call_with_path(text).map(|(.., path)| path.unwrap_or_default());
+        for (written, is) in [
+            (
+                r#"openat(AT_FDCWD, "/a \"b\", c", O_RDONLY)"#,
+                r#"/a "b", c"#,
+            ),
+            (r#"openat(AT_FDCWD, "/a\\b\'\n\t", O_RDONLY)"#, "/a\\b'\n\t"),
+            (r#"openat(AT_FDCWD, "/\xc3\xbc", O_RDONLY)"#, "/ü"),
+            (r#"openat(AT_FDCWD, "/\xc3", O_RDONLY)"#, "/\u{fffd}"),
+            (r#"link("/a\"", "/b\", c")"#, "/a\""),
+        ] {
+            assert_eq!(path(written), Ok(is.to_owned()), "{written}");
+            // What is written of it reads as the same path again.
+            let again = crate::compiled::words::quoted(is.as_bytes());
+            let call = format!("openat(AT_FDCWD, {again}, O_RDONLY)");
+            assert_eq!(path(&call), Ok(is.to_owned()), "{call}");
+        }
+        for wrong in [
+            r#"openat(AT_FDCWD, "/a, O_RDONLY)"#,
+            r#"openat(AT_FDCWD, "/a\", O_RDONLY)"#,
+            r#"openat(AT_FDCWD, "/a\xg0", O_RDONLY)"#,
+            r#"openat(AT_FDCWD, "/a\x"#,
+            r#"link("/a", "/b)"#,
+        ] {
+            assert!(path(wrong).is_err(), "{wrong}");
+        }
+    }
 }
