@@ -7,6 +7,8 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value};
 #[derive(Debug)]
 pub(crate) struct Merged {
     pub(crate) text: String,
+    /// How many lines were added, without the expectations.
+    pub(crate) added: usize,
     /// The person's decisions that are kept, in words.
     pub(crate) kept: Vec<String>,
 }
@@ -19,6 +21,7 @@ pub(crate) struct Merged {
 pub(crate) fn merge(text: &str, learned: &Learned) -> Result<Merged, String> {
     let mut document: DocumentMut = text.parse().map_err(|error| format!("{error}"))?;
     let mut kept = Vec::new();
+    let mut added = 0;
     for addition in &learned.additions {
         let Addition {
             table, key, value, ..
@@ -40,6 +43,7 @@ pub(crate) fn merge(text: &str, learned: &Learned) -> Result<Merged, String> {
                 )),
                 None => {
                     place.insert(key, Item::Value(value));
+                    added += 1;
                 }
             }
             continue;
@@ -51,6 +55,7 @@ pub(crate) fn merge(text: &str, learned: &Learned) -> Result<Merged, String> {
             .as_array_mut()
             .ok_or_else(|| format!("write `{table}.{key}` as a list"))?;
         push(list, value, &addition.evidence);
+        added += 1;
     }
     let expected = document
         .entry("expect")
@@ -75,6 +80,7 @@ pub(crate) fn merge(text: &str, learned: &Learned) -> Result<Merged, String> {
     }
     Ok(Merged {
         text: document.to_string(),
+        added,
         kept,
     })
 }
@@ -155,6 +161,8 @@ mod tests {
         ] {
             assert!(merged.text.contains(part), "{part}:\n{}", merged.text);
         }
+        // The limit that is kept is none of them.
+        assert_eq!(merged.added, 4);
         assert_eq!(merged.kept.len(), 1, "{:?}", merged.kept);
         // Twice is once, but for what is asked to be added.
         let again = merge(&merged.text, &learned(&[])).unwrap_or_else(|error| panic!("{error}"));

@@ -257,7 +257,7 @@ proptest! {
         arch in proptest::sample::select(Arch::ALL.to_vec()),
         (call, args) in made_call(),
         path in proptest::option::of(proptest::sample::select(vec![
-            "/srv/data/x", "/etc/passwd", "/proc/self/mem", "/x", "/", "relative", "/a b", "/tmp/new",
+            "/srv/data/x", "/etc/passwd", "/proc/self/mem", "/proc/self/status", "/dev/stdin", "/x", "/", "relative", "/a b", "/tmp/new",
         ])),
     ) {
         let path = path.map(str::as_bytes);
@@ -381,6 +381,40 @@ fn what_was_proposed_wrongly_is_proposed_rightly() {
             None,
             "[filesystem]\nconnect_unix = [\"/the/socket\"]",
             "send away",
+        ),
+        (
+            "worker",
+            Some("7.1"),
+            "connect(3, 0x1000, 0)",
+            Some("/run/app/socket"),
+            "[filesystem]\nconnect_unix = [\"/run/app/socket\"]",
+            "send away",
+        ),
+        // The program would grant its own.
+        (
+            "parser",
+            None,
+            "openat(AT_FDCWD, 0x1000, O_RDONLY|O_CLOEXEC)",
+            Some("/proc/self/status"),
+            "nothing",
+            "each process finds its own there",
+        ),
+        // What is read there leads to code, which is denied then.
+        (
+            "parser",
+            None,
+            "openat(AT_FDCWD, 0x1000, O_RDONLY)",
+            Some("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache"),
+            "nothing",
+            "`preload`",
+        ),
+        (
+            "parser",
+            None,
+            "openat(AT_FDCWD, 0x1000, O_RDONLY|O_CLOEXEC)",
+            Some("/etc/nsswitch.conf"),
+            "[filesystem]\nread = [\"/etc/nsswitch.conf\"]",
+            "Look them up in the program",
         ),
         (
             "parser",

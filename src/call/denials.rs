@@ -91,10 +91,12 @@ impl AnsweredCalls {
             count => format!(" at least {count} times"),
         };
         let cure = match (explanation.allow_with, explanation.instead) {
-            (Some(line), _) => {
+            (Some(line), instead) => {
                 let careful = explanation.caution.map(|why| format!("; careful: {why}"));
+                let instead = instead.map(|instead| format!("; instead: {instead}"));
+                let [careful, instead] = [careful, instead].map(Option::unwrap_or_default);
                 let line = line.replace('\n', " ");
-                format!("; to allow it: {line}{}", careful.unwrap_or_default())
+                format!("; to allow it: {line}{careful}{instead}")
             }
             (None, Some(instead)) => format!("; {instead}"),
             (None, None) => String::new(),

@@ -224,6 +224,13 @@ fn about_path(arguments: &Arguments, policy: &Policy, path: &str) -> Outcome {
     if !path.starts_with('/') && !path.starts_with("${") {
         return Err(format!("`{path}` isn't an absolute path").into());
     }
+    let mut parts = path.split('/');
+    if path.contains("//") || parts.any(|part| part == "." || part == "..") {
+        return Err(format!(
+            "`{path}` has `.`, `..` or `//` in it: write the path that it leads to"
+        )
+        .into());
+    }
     let grants = policy.grants_of_path(path);
     if arguments.format == Format::Json {
         let grants = grants.iter().map(grant_object).collect::<Vec<_>>();

@@ -10,6 +10,7 @@ use crossmist_policy::import::{Format, Input, MOST_BYTES, import};
 
 use super::{Outcome, no_sarif, print};
 use crate::args::{Arguments, Foreign, Import};
+use crate::report::count;
 
 pub(super) fn run(arguments: &Arguments, options: &Import) -> Outcome {
     no_sarif(arguments)?;
@@ -33,7 +34,10 @@ pub(super) fn run(arguments: &Arguments, options: &Import) -> Outcome {
     let imported = imported.map_err(|error| format!("{name}: {error}"))?;
     print(&imported.text);
     let notes = imported.notes;
-    eprintln!("{notes} things were not translated; they are at the end, as comments");
+    eprintln!(
+        "not translated: {}; they are at the end, as comments",
+        count(notes, "thing", "things")
+    );
     Ok(ExitCode::SUCCESS)
 }
 

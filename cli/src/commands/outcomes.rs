@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::report::Failure;
+use crate::report::{Failure, count};
 
 /// How calls ended, by function and policy: in what way, with what text, in the order of the ways, since
 /// threads end in any order.
@@ -62,9 +62,9 @@ impl Outcomes {
             let before = first.get(function).map_or(&[][..], Vec::as_slice);
             if before.len() != calls.len() {
                 differences.push(format!(
-                    "`{function}` was called {} times, and {} times when it was watched",
-                    calls.len(),
-                    before.len()
+                    "`{function}` was called {}, and {} when it was watched",
+                    count(calls.len(), "time", "times"),
+                    count(before.len(), "time", "times")
                 ));
             }
             let mut left: Vec<&str> = before.iter().map(|(is, _)| is.as_str()).collect();
@@ -139,7 +139,7 @@ mod tests {
             ),
             (
                 run(&[("f", "returned 1"), ("g", "panicked x")]),
-                "called 1 times",
+                "called 1 time, and 2 times",
             ),
             (
                 run(&[("f", "returned 1"), ("f", "returned 2")]),

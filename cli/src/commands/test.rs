@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Outcome, no_sarif, print};
 use crate::args::{Arguments, Format, Test};
-use crate::report::{self, FINDINGS, GREEN, RED, YELLOW, paint};
+use crate::report::{self, FINDINGS, GREEN, RED, YELLOW, count, paint};
 use crate::workspace;
 
 /// The result of one expectation.
@@ -125,10 +125,11 @@ pub(super) fn run(arguments: &Arguments, options: &Test) -> Outcome {
         }
         let skipped = results.iter().filter(|result| result.is_skipped).count();
         eprintln!(
-            "{} expectations on {}: {failed} failed, {skipped} could not be tried, {} grants that none needs, {refused} policies refused",
-            results.len(),
+            "{} on {}: {failed} failed, {skipped} could not be tried, {} that none needs, {} refused",
+            count(results.len(), "expectation", "expectations"),
             Arch::ALL.map(|arch| arch.to_string()).join(" and "),
-            superfluous.len(),
+            count(superfluous.len(), "grant", "grants"),
+            count(refused, "policy", "policies"),
         );
     }
     let is_bad = failed > 0 || refused > 0 || !superfluous.is_empty();

@@ -126,7 +126,10 @@ fn a_program_that_fails_never_ends_or_learns_nothing_is_told_of() {
     };
     learn(&[], &["false"])
         .ends(3)
-        .says(&["nothing was recorded"]);
+        .says(&["nothing was recorded: `false` ended with exit status: 1 before"]);
+    learn(&[], &["true"])
+        .ends(3)
+        .says(&["did the program call a confined function?"]);
     learn(&["--timeout", "1"], &["sleep", "60"])
         .ends(3)
         .says(&["ended by --timeout"]);

@@ -1,6 +1,7 @@
 //! The tool as somebody types it.
 
 mod agreement;
+mod answers;
 mod commands;
 mod learning;
 mod raised;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::elsewhere::loads_code;
 use super::{Line, Proposal, Record, evidence, expectation};
 use crate::Arch;
 use crate::bpf::interpret::{Call, answer};
@@ -19,6 +20,9 @@ pub(super) const NO_SUBSTITUTE: &[&str] = &["clone", "fork", "vfork", "socketpai
 
 /// How much of a group has to have been seen for the group to be proposed, in percent.
 const MOST: usize = 60;
+
+/// How many threads a policy allows that didn't allow any before, if no more were seen.
+const SOME_THREADS: u64 = 16;
 
 /// Takes calls: groups if most of them was seen, else the calls themselves. `all` is everything that was seen.
 pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposal: &mut Proposal) {
@@ -52,6 +56,12 @@ pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposa
         let Some(action) = filter.answer(record) else {
             continue;
         };
+        let threads = policy.values.number("limits", "threads");
+        let has_more = threads.is_some_and(|most| record.threads > most);
+        if has_more && of_group("@threads", call, record, arch) {
+            let most = record.threads.to_string();
+            proposal.limits.insert("threads", most);
+        }
         match action {
             Action::Allow => {}
             _ if is_networked => {}
@@ -67,6 +77,9 @@ pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposa
             }
             _ if record.has_changed() == Some(false) => {
                 unchanged.entry(call.name).or_default().push(record);
+            }
+            _ if maps_a_library(record) && all.iter().any(loads_code) => {
+                leave("the loader maps a library so; see the advice on those");
             }
             _ if is_dangerous(call, record, arch) => {
                 let entry = of_any_group(call, record, arch);
@@ -148,6 +161,14 @@ fn answer_unchanged(
         Some(errno) => proposal.answers.entry(errno).or_default().push(line),
         None => proposal.left_out.push(line),
     }
+}
+
+/// Whether a call maps a part of a library that holds no code. Only the loader sets this flag.
+fn maps_a_library(record: &Record) -> bool {
+    const PROT_EXEC: u64 = 4;
+    const MAP_DENYWRITE: u64 = 0x800;
+    let [_, _, prot, flags, ..] = record.arguments;
+    record.call == "mmap" && prot & PROT_EXEC == 0 && flags & MAP_DENYWRITE != 0
 }
 
 fn is_dangerous(call: &Syscall, record: &Record, arch: Arch) -> bool {
@@ -261,7 +282,9 @@ fn by_groups(needed: &mut Vec<(&'static Syscall, &Record)>, arch: Arch, proposal
             expect: records.first().map(|record| expectation(record)),
         });
         if group.name == "@threads" {
-            proposal.limits.insert("threads", "16".to_owned());
+            let most = records.iter().map(|record| record.threads).max();
+            let most = most.unwrap_or(0).max(SOME_THREADS);
+            proposal.limits.insert("threads", most.to_string());
         }
         *needed = rest;
     }

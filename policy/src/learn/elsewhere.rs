@@ -13,7 +13,7 @@ struct Road {
 }
 
 /// Libraries that are loaded at run time for the C library's own sake.
-fn is_converter(path: &str) -> bool {
+pub(crate) fn is_converter(path: &str) -> bool {
     path.contains("/gconv/")
 }
 
@@ -40,7 +40,7 @@ fn file_name(path: &str) -> &str {
 }
 
 /// Whether a call makes the contents of a file executable. What only reads a library, such as a backtrace, doesn't.
-fn loads_code(record: &Record) -> bool {
+pub(super) fn loads_code(record: &Record) -> bool {
     const PROT_EXEC: u64 = 4;
     const MAP_ANONYMOUS: u64 = 0x20;
     let [_, _, prot, flags, ..] = record.arguments;
@@ -73,6 +73,14 @@ const ROADS: &[Road] = &[
 const BY_NAME: &str = "Landlock doesn't restrict O_PATH, so a grant of a path doesn't allow it. Open folders with O_RDONLY \
                        and O_DIRECTORY instead, or pass the open file. If the code isn't yours, allow the call itself \
                        with these flags: it then shows of every path whether it is there.";
+
+/// Returns the advice for opening a path that leads to code which is loaded, whatever is granted.
+pub(crate) fn other_way(path: &str) -> Option<&'static str> {
+    let mut roads = ROADS.iter().filter(|road| !road.loads);
+    roads
+        .find(|road| (road.is_taken)(path))
+        .map(|road| road.advice)
+}
 
 /// Adds advice about what was seen of such things, with the first path that shows it.
 pub(super) fn name_other_ways(policy: &Policy, records: &[Record], proposal: &mut Proposal) {

@@ -8,8 +8,8 @@
 //! A recording covers what was run, and nothing else.
 
 mod calls;
-mod elsewhere;
-mod paths;
+pub(crate) mod elsewhere;
+pub(crate) mod paths;
 mod record;
 
 use std::collections::BTreeMap;
@@ -17,8 +17,10 @@ use std::fmt::Write;
 
 use crate::bpf::{Action, Program, TRAP_EMULATE, compile};
 use crate::compiled::Compiled;
+use crate::compiled::words;
 use crate::diagnostic::Report;
 use crate::file::Ports;
+use crate::kernel::Kernel;
 use crate::library::Library;
 use crate::policy::Policy;
 use crate::propose::entry::SELECTORS;
@@ -136,7 +138,7 @@ struct Proposal {
 
 /// Makes a policy that allows what was seen, and extends `base`.
 ///
-/// The records may be of several runs. Their strings are a process's word: they stand in the text
+/// What `kernel` can't enforce is left out. The records may be of several runs. Their strings are a process's word: they stand in the text
 /// only if a reader sees them whole.
 ///
 /// # Errors
@@ -147,6 +149,7 @@ pub fn learn(
     base: &str,
     records: &[Record],
     runs: usize,
+    kernel: Option<&Kernel>,
 ) -> Result<Learned, Report> {
     let policy = Policy::load(library, base)?;
     let records = merge(records);
@@ -154,7 +157,7 @@ pub fn learn(
     let rest = paths::take(&policy, &records, &mut proposal);
     calls::take(&policy, &records, &rest, &mut proposal);
     elsewhere::name_other_ways(&policy, &records, &mut proposal);
-    let mut proposal = usable(library, base, proposal);
+    let mut proposal = usable(library, base, proposal, kernel);
     let paths = proposal.paths.values().flatten();
     let expected = paths
         .chain(&proposal.calls)
@@ -172,7 +175,8 @@ pub fn learn(
     let granted = proposal.calls.len()
         + proposal.answers.values().map(Vec::len).sum::<usize>()
         + proposal.paths.values().map(Vec::len).sum::<usize>()
-        + proposal.ports.values().map(BTreeMap::len).sum::<usize>();
+        + proposal.ports.values().map(BTreeMap::len).sum::<usize>()
+        + usize::from(proposal.only_raises_threads());
     let seen: u64 = records.iter().map(|record| record.count).sum();
     Ok(Learned {
         toml: write(base, &proposal, runs, seen),
@@ -230,6 +234,7 @@ pub fn denied_now(
     library: &dyn Library,
     name: &str,
     records: &[Record],
+    kernel: Option<&Kernel>,
 ) -> Result<Vec<String>, Report> {
     let policy = Policy::load(library, name)?;
     let compiled = policy.compile()?;
@@ -240,7 +245,9 @@ pub fn denied_now(
         match &record.path {
             _ if is_unknown => false,
             Some(path) => {
-                !paths::is_noise(path) && record.has_succeeded() && !happens(&policy, record)
+                !paths::is_noise(record, path)
+                    && record.has_succeeded()
+                    && !happens(&policy, record)
             }
             // Nothing tells whether it succeeded, but a call that ends the function did not do so before.
             None => {
@@ -255,7 +262,7 @@ pub fn denied_now(
         }
     });
     let shown = found.map(|record| {
-        let cure = cure(&compiled, record).unwrap_or_default();
+        let cure = cure(&compiled, record, kernel).unwrap_or_default();
         let evidence = evidence(&[record]);
         match &record.path {
             Some(path) => {
@@ -268,13 +275,17 @@ pub fn denied_now(
     Ok(shown.collect())
 }
 
-/// The line that allows what was seen, and its danger.
-fn cure(policy: &Compiled, record: &Record) -> Option<String> {
+/// Returns the line that allows what was seen, and its danger; or what to do instead if no line helps.
+fn cure(policy: &Compiled, record: &Record, kernel: Option<&Kernel>) -> Option<String> {
     let arch = Arch::host()?;
     let number = syscalls::find(&record.call)?.number(arch)?;
     let path = record.path.as_deref().map(str::as_bytes);
-    let explained = policy.explain_with_path(arch, number, record.arguments, path);
-    let line = explained.allow_with?.replace('\n', " ");
+    let explained = policy.explain_on(kernel, arch, number, record.arguments_with_length(), path);
+    let Some(line) = explained.allow_with else {
+        let instead = explained.instead?;
+        return Some(format!("; instead: {instead}"));
+    };
+    let line = line.replace('\n', " ");
     let caution = explained
         .caution
         .map(|caution| format!(" (careful: {caution})"));
@@ -284,14 +295,9 @@ fn cure(policy: &Compiled, record: &Record) -> Option<String> {
     ))
 }
 
-/// Returns the paths at which something was created, each behind the folder that it is in.
+/// Returns the paths at which something was created, or to which it was moved, each behind the folder that it is in.
 pub fn created(records: &[Record]) -> Vec<&str> {
-    let created = records.iter().filter(|record| record.has_created());
-    let paths = created.filter_map(|record| record.path.as_deref());
-    paths
-        .collect::<std::collections::BTreeSet<_>>()
-        .into_iter()
-        .collect()
+    paths::made(records).into_iter().collect()
 }
 
 /// Whether a policy lets happen what was seen.
@@ -318,6 +324,7 @@ fn happens(policy: &Policy, record: &Record) -> bool {
     };
     let by_path = match (&record.path, paths::keys(record).as_slice()) {
         (Some(path), keys) if !keys.is_empty() => keys.iter().all(|key| has(path, key)),
+        (Some(path), _) if record.call == "connect" => has(path, "connect_unix"),
         (Some(_), _) if record::changes(&record.call) => {
             record.paths().all(|path| has(path, "create"))
         }
@@ -333,12 +340,26 @@ fn happens(policy: &Policy, record: &Record) -> bool {
 }
 
 /// Leaves out the lines that no policy can have, or that this base can't have: the reader knows.
-fn usable(library: &dyn Library, base: &str, proposal: Proposal) -> Proposal {
+fn usable(
+    library: &dyn Library,
+    base: &str,
+    proposal: Proposal,
+    kernel: Option<&Kernel>,
+) -> Proposal {
+    // What the base itself lacks is no fault of the lines.
+    let is_enforced =
+        |policy: &Policy| kernel.is_none_or(|kernel| policy.check_kernel(kernel).is_ok());
+    let kernel =
+        kernel.filter(|_| Policy::load(library, base).is_ok_and(|base| is_enforced(&base)));
     let mistake = |proposal: &Proposal| {
         let text = write(base, proposal, 1, 0);
-        let report = Policy::from_toml(library, "learned", &text).err()?;
-        let first = report.diagnostics().first();
-        Some(first.map_or_else(String::new, |first| first.message.clone()))
+        match Policy::from_toml(library, "learned", &text) {
+            Ok(policy) => Some(policy.check_kernel(kernel?).err()?.to_string()),
+            Err(report) => {
+                let first = report.diagnostics().first();
+                Some(first.map_or_else(String::new, |first| first.message.clone()))
+            }
+        }
     };
     if mistake(&proposal).is_none() {
         return proposal;
@@ -394,6 +415,12 @@ fn usable(library: &dyn Library, base: &str, proposal: Proposal) -> Proposal {
 }
 
 impl Proposal {
+    /// Whether it allows more threads, and the calls that start them are allowed already.
+    fn only_raises_threads(&self) -> bool {
+        let starts = self.calls.iter().any(|line| line.text == "\"@threads\"");
+        self.limits.contains_key("threads") && !starts
+    }
+
     fn additions(&self) -> Vec<Addition> {
         let add = |table, key, value: &str, evidence: &str| Addition {
             table,
@@ -453,6 +480,7 @@ fn merge(records: &[Record]) -> Vec<Record> {
         known.count = known.count.saturating_add(record.count);
         known.exists |= record.exists;
         known.replaces &= record.replaces;
+        known.threads = known.threads.max(record.threads);
         known.result = Outcome::together(known.result, record.result);
         if known.seen_at.is_none() {
             known.seen_at.clone_from(&record.seen_at);
@@ -464,11 +492,16 @@ fn merge(records: &[Record]) -> Vec<Record> {
 /// Returns an expectation that a call stays allowed, as it was seen.
 fn expectation(record: &Record) -> String {
     let last = record.arguments.iter().rposition(|argument| *argument != 0);
-    let arguments = record
-        .arguments
-        .iter()
-        .take(last.map_or(0, |last| last + 1));
-    let arguments: Vec<_> = arguments.map(|argument| format!("{argument:#x}")).collect();
+    let shown = last.map_or(0, |last| last + 1);
+    let (call, arch) = (
+        syscalls::find(&record.call),
+        Arch::host().unwrap_or(Arch::X86_64),
+    );
+    let arguments = (0..shown).map(|at| match call.filter(|call| at < call.args.len()) {
+        Some(call) => words::argument(call, arch, &record.arguments, at, None),
+        None => format!("{:#x}", record.arguments[at]),
+    });
+    let arguments: Vec<_> = arguments.collect();
     format!(
         "syscall = \"{}({})\"\nis = \"allowed\"\n",
         record.call,
@@ -496,8 +529,13 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn write(base: &str, proposal: &Proposal, runs: usize, seen: u64) -> String {
+    let runs = match runs {
+        1 => "1 run".to_owned(),
+        runs => format!("{runs} runs"),
+    };
+    let calls = if seen == 1 { "call" } else { "calls" };
     let mut text = format!(
-        "# Learned from {runs} runs ({seen} calls that {base} doesn't simply allow): review before use.\n\
+        "# Learned from {runs} ({seen} {calls} that {base} doesn't simply allow): review before use.\n\
          # It covers only what was run.\n\
          format = 1\n\
          description = \"Learned; say here what it is for\"\n\

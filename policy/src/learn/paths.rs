@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::elsewhere::is_converter;
 use super::record::{changes, flags, opens};
 use super::{Line, Proposal, Record, evidence, is_plain};
-use crate::file::KERNEL_TREES;
+use crate::file::{KERNEL_TREES, is_of_each_process};
 use crate::policy::Policy;
 use crate::syscalls;
 
-/// Paths that a library looks at of its own accord and does without.
+/// Paths that a library opens of its own accord and does without.
 const NOISE: &[(&str, &str)] = &[
     (
         "/proc/sys/vm/overcommit_memory",
@@ -34,17 +35,25 @@ const NOISE: &[(&str, &str)] = &[
         "/sys/kernel/mm",
         "allocators ask for huge pages by it, and do without",
     ),
-    ("/etc/ld.so", "the loader's; a child is loaded already"),
-    ("/lib", "shared libraries, which a child has loaded already"),
     (
-        "/usr/lib/x86_64-linux-gnu",
-        "shared libraries, which a child has loaded already",
+        "/etc/ld.so.cache",
+        "the loader's; what the program links is loaded already",
+    ),
+    (
+        "/etc/ld.so.preload",
+        "the loader's; what the program links is loaded already",
     ),
     (
         "/usr/lib/debug",
         "a backtrace looks there; the parent makes those of a child",
     ),
 ];
+
+/// Trees of shared libraries.
+const LIBRARIES: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+
+/// Paths whose metadata the C library asks for to see whether they have changed.
+const ASKED_ABOUT: &[&str] = &["/", "/etc/nsswitch.conf", "/etc/resolv.conf"];
 
 /// Trees that many files of are read together, and hold nothing else.
 const TOGETHER: &[&str] = &[
@@ -144,6 +153,10 @@ pub(super) fn take<'r>(
             }
             "newfstatat" | "statx" | "stat" | "lstat" | "access" | "faccessat" | "faccessat2"
             | "readlink" | "readlinkat" | "getcwd" | "statfs" => looked.push(record),
+            "connect" if let Some(path) = &record.path => {
+                let paths = wanted.entry("connect_unix").or_default();
+                paths.entry(path.clone()).or_default().push(record);
+            }
             "connect" | "bind" | "sendto" | "sendmsg" if record.port.is_some() => {
                 if let Some(port) = record.port {
                     let ports = proposal.ports.entry(record.port_use().key()).or_default();
@@ -174,8 +187,25 @@ pub(super) fn take<'r>(
 }
 
 /// Whether a library looks at a path of its own accord and does without.
-pub(super) fn is_noise(path: &str) -> bool {
-    NOISE.iter().any(|(tree, _)| path.starts_with(tree))
+pub(super) fn is_noise(record: &Record, path: &str) -> bool {
+    let is_asked_about = || {
+        let is_library = LIBRARIES.iter().any(|tree| is_beneath(path, tree));
+        is_library || ASKED_ABOUT.contains(&path)
+    };
+    let is_opened = opens(&record.call) || changes(&record.call);
+    why_needless(path).is_some() || !is_opened && is_asked_about()
+}
+
+/// Returns why a function needs no grant of a path, if only libraries open it.
+pub(crate) fn why_needless(path: &str) -> Option<&'static str> {
+    let mut known = NOISE.iter().filter(|(tree, _)| is_beneath(path, tree));
+    let is_library = || {
+        let is_named_so = path.ends_with(".so") || path.contains(".so.");
+        is_named_so && LIBRARIES.iter().any(|tree| is_beneath(path, tree))
+    };
+    let library =
+        || is_library().then_some("a shared library; what the program links is loaded already");
+    known.next().map(|(_, why)| *why).or_else(library)
 }
 
 /// Whether a path is never granted as a whole. A user's home holds keys and programs.
@@ -193,7 +223,7 @@ fn folder_of(path: &str) -> &str {
 }
 
 /// Returns the paths that were created. They may not be there when the policy is used.
-fn made(records: &[Record]) -> BTreeSet<&str> {
+pub(super) fn made(records: &[Record]) -> BTreeSet<&str> {
     let created = |record: &&Record| match record.result {
         Some(_) => record.has_created(),
         None => record.call.starts_with("mkdir") && !record.exists,
@@ -275,16 +305,22 @@ fn grants(
             continue;
         } else if !is_plain(path) || path.contains(['$', '*']) || !path.starts_with('/') {
             leave("not a path that a policy can name");
-        } else if let Some((_, why)) = NOISE.iter().find(|(tree, _)| path.starts_with(tree)) {
+        } else if is_converter(path) {
+            leave("the C library's converters; see the advice on them");
+        } else if let Some(why) = why_needless(path) {
             leave(why);
-        } else if key == "read" && records.iter().all(|record| !record.exists) {
+        } else if ["read", "connect_unix"].contains(&key)
+            && records.iter().all(|record| !record.exists)
+        {
             leave("tried, and not there");
         } else if (records.iter())
             .all(|record| !record.exists && record.has_changed() == Some(false))
         {
             leave("tried, and nothing was created");
-        } else if key != "read" && in_kernel_tree && !harmless {
+        } else if !["read", "connect_unix"].contains(&key) && in_kernel_tree && !harmless {
             leave("DANGEROUS: writing there reaches into the kernel's own trees");
+        } else if is_of_each_process(path) {
+            leave("each process finds its own there, and a grant would be of the program's");
         } else if is_too_much(path) {
             leave("too much of the machine: pass what is needed, or grant a part of it");
         } else {

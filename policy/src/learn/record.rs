@@ -12,8 +12,8 @@ pub struct Record {
     pub call: String,
     /// Its arguments; those that say nothing of what is asked for are 0 ([`significant`](super::significant)).
     pub arguments: [u64; 6],
-    /// The path that it names: absolute, links followed as the call does. Of a file that is moved the old name, and
-    /// of a link its own.
+    /// The path that it names: absolute, links followed as the call does. Of a file that is moved the old name, of a
+    /// link its own, and of a call that connects the path of the Unix socket.
     pub path: Option<String>,
     /// The other path of a call that names two: the new name of a file that is moved, and the file that a hard link
     /// leads to.
@@ -29,6 +29,8 @@ pub struct Record {
     pub port: Option<u16>,
     /// Whether that is a port of UDP, and not of TCP.
     pub is_udp: bool,
+    /// How many threads the process has with the one that the call starts; 0 if it starts none.
+    pub threads: u64,
     /// How often.
     pub count: u64,
     /// The place in the program at which it was first seen, such as `src/text.rs:88`.
@@ -134,6 +136,19 @@ impl Record {
             None if changes(&self.call) => self.exists != makes(&self.call),
             None => self.exists || may_create(&self.call, &self.arguments),
         }
+    }
+
+    /// Returns the arguments, with the length of an address that stands for its family: an explanation of the call
+    /// tells the families by it.
+    pub(super) fn arguments_with_length(&self) -> [u64; 6] {
+        let mut arguments = self.arguments;
+        if ["connect", "bind"].contains(&self.call.as_str()) {
+            arguments[2] = match self.port {
+                Some(_) => 16,
+                None => 110,
+            };
+        }
+        arguments
     }
 
     /// Returns the error number that a call which changed nothing got, as far as that can be told.

@@ -14,6 +14,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
         result: None,
         port: None,
         is_udp: false,
+        threads: 0,
         count: 2,
         seen_at: Some("src/x.rs:7".to_owned()),
     }
@@ -21,7 +22,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
 
 /// Learns from records, and reads the result back as a policy.
 fn learned(base: &str, records: &[Record]) -> (Learned, Policy) {
-    let learned = learn(&BuiltinOnly, base, records, 1).unwrap();
+    let learned = learn(&BuiltinOnly, base, records, 1, None).unwrap();
     let policy = Policy::from_toml(&BuiltinOnly, "learned", &learned.toml);
     let policy = policy.unwrap_or_else(|report| panic!("{report}\n{}", learned.toml));
     (learned, policy)
@@ -307,7 +308,11 @@ fn what_succeeded_and_is_denied_now_is_told_of_and_what_failed_is_not() {
     const O_CREAT: u64 = 0o101;
     const O_EXCL: u64 = 0o200;
     let opens = |flags, result| with("openat", [0, 0, flags, 0, 0, 0], "/srv/out/x", result);
-    let told = |record: Record| denied_now(&BuiltinOnly, "parser", &[record]).unwrap().len();
+    let told = |record: Record| {
+        denied_now(&BuiltinOnly, "parser", &[record], None)
+            .unwrap()
+            .len()
+    };
     // An open that may create what it finds opens it.
     assert_eq!(told(opens(O_CREAT, Outcome::Found)), 1);
     assert_eq!(told(opens(O_CREAT, Outcome::Created)), 1);
@@ -352,7 +357,7 @@ fn an_open_by_o_path_is_not_granted_and_the_notes_say_what_to_do() {
     let policy = Policy::from_toml(&BuiltinOnly, "allowed", &text).unwrap();
     assert!(happens(&policy, &open(O_PATH)) && !happens(&policy, &open(0)));
     assert_eq!(
-        denied_now(&BuiltinOnly, "parser", &[open(O_PATH)])
+        denied_now(&BuiltinOnly, "parser", &[open(O_PATH)], None)
             .unwrap()
             .len(),
         1
@@ -371,7 +376,13 @@ fn what_takes_a_reason_is_left_out_as_the_line_that_a_person_completes() {
         learned.left_out
     );
     // It ends the function, whatever it is about.
-    let told = denied_now(&BuiltinOnly, "parser", &[record("fchmod", [0; 6], None)]).unwrap();
+    let told = denied_now(
+        &BuiltinOnly,
+        "parser",
+        &[record("fchmod", [0; 6], None)],
+        None,
+    )
+    .unwrap();
     assert!(
         matches!(&told[..], [told] if told.starts_with("fchmod: ")),
         "{told:?}"
@@ -379,7 +390,7 @@ fn what_takes_a_reason_is_left_out_as_the_line_that_a_person_completes() {
     // The control: what is answered does not.
     let answered = record("sched_getaffinity", [0; 6], None);
     assert_eq!(
-        denied_now(&BuiltinOnly, "parser", &[answered]).unwrap(),
+        denied_now(&BuiltinOnly, "parser", &[answered], None).unwrap(),
         [""; 0]
     );
 }
@@ -389,13 +400,13 @@ fn an_answer_in_place_of_what_nothing_else_can_do_is_told_of() {
     for call in calls::NO_SUBSTITUTE {
         let record = record(call, [0; 6], None);
         let filter = calls::Filter::of(&Policy::load(&BuiltinOnly, "parser").unwrap()).unwrap();
-        let told = denied_now(&BuiltinOnly, "parser", std::slice::from_ref(&record)).unwrap();
+        let told = denied_now(&BuiltinOnly, "parser", std::slice::from_ref(&record), None).unwrap();
         // Not every architecture has all of them, and some may be allowed.
         let is_denied = !matches!(filter.answer(&record), None | Some(Action::Allow));
         assert_eq!(told.len(), usize::from(is_denied), "{call}: {told:?}");
     }
     let process = record("clone", [17, 0, 0, 0, 0, 0], None);
-    let told = denied_now(&BuiltinOnly, "parser", &[process]).unwrap();
+    let told = denied_now(&BuiltinOnly, "parser", &[process], None).unwrap();
     assert!(
         matches!(&told[..], [told] if told.starts_with("clone: ")),
         "{told:?}"
@@ -403,7 +414,7 @@ fn an_answer_in_place_of_what_nothing_else_can_do_is_told_of() {
     // The control: a thread, which the policy allows.
     let thread = record("clone", [0x3d_0f00, 0, 0, 0, 0, 0], None);
     assert_eq!(
-        denied_now(&BuiltinOnly, "parser", &[thread]).unwrap(),
+        denied_now(&BuiltinOnly, "parser", &[thread], None).unwrap(),
         [""; 0]
     );
 }
@@ -688,6 +699,7 @@ proptest! {
             result: [None, Some(Outcome::NotThere), Some(Outcome::Found), Some(Outcome::Created)][count],
             port,
             is_udp,
+            threads: 0,
             count: 1,
             seen_at: Some(from),
         }).collect();
@@ -695,4 +707,229 @@ proptest! {
             learned(base, &records);
         }
     }
+}
+
+#[test]
+fn a_socket_that_is_not_there_is_left_out_and_one_that_is_takes_its_path() {
+    let connect = |exists| Record {
+        exists,
+        ..record("connect", [0; 6], Some("/run/app/socket"))
+    };
+    let kernel = |release| crate::Kernel::of_release(release).unwrap();
+    let learned = |exists, release| {
+        learn(
+            &BuiltinOnly,
+            "worker",
+            &[connect(exists)],
+            1,
+            Some(&kernel(release)),
+        )
+        .unwrap()
+    };
+    let told = |exists, release| {
+        denied_now(
+            &BuiltinOnly,
+            "worker",
+            &[connect(exists)],
+            Some(&kernel(release)),
+        )
+        .unwrap()
+    };
+    let new = learned(true, "7.1");
+    assert!(
+        new.toml
+            .contains("connect_unix = [\n    \"/run/app/socket\""),
+        "{}",
+        new.toml
+    );
+    assert!(
+        told(true, "7.1")[0]
+            .contains("to allow it: [filesystem] connect_unix = [\"/run/app/socket\"]")
+    );
+    // No right of this kernel's is about it, and no port has to do with it.
+    let old = learned(true, "6.18");
+    assert!(
+        old.left_out[0].contains("needs ABI 9"),
+        "{:?}",
+        old.left_out
+    );
+    let told_of = &told(true, "6.18")[0];
+    assert!(
+        told_of.contains("instead: ") && !told_of.contains("tcp_connect"),
+        "{told_of}"
+    );
+    assert!(learned(false, "7.1").left_out[0].contains("tried, and not there"));
+    assert_eq!(told(false, "7.1"), [""; 0]);
+}
+
+#[test]
+fn what_this_kernel_cannot_enforce_is_left_out_with_the_reason() {
+    let sends = Record {
+        port: Some(53),
+        is_udp: true,
+        ..record("connect", [0; 6], None)
+    };
+    let learned = |release| {
+        let kernel = crate::Kernel::of_release(release).unwrap();
+        learn(
+            &BuiltinOnly,
+            "parser",
+            std::slice::from_ref(&sends),
+            1,
+            Some(&kernel),
+        )
+        .unwrap()
+    };
+    let old = learned("6.18");
+    assert!(!old.toml.contains("udp_connect = ["), "{}", old.toml);
+    assert!(
+        old.left_out
+            .iter()
+            .any(|line| line.contains("udp_connect 53") && line.contains("needs ABI 10")),
+        "{:?}",
+        old.left_out
+    );
+    // The control.
+    let new = learned("7.2").toml;
+    assert!(new.contains("udp_connect = [\n    53,"), "{new}");
+}
+
+#[test]
+fn as_many_threads_are_allowed_as_were_there_at_once() {
+    let starts = |threads| Record {
+        threads,
+        ..record("clone", [0x3d_0f00, 0, 0, 0, 0, 0], None)
+    };
+    for (base, seen, limit) in [
+        ("parser", 41, Some("threads = 41")),
+        // As many as it allows.
+        ("parser", 16, None),
+        ("pure", 41, Some("threads = 41")),
+        ("pure", 2, Some("threads = 16")),
+    ] {
+        let (learned, _) = learned(base, &[starts(3), starts(seen)]);
+        let found = learned
+            .toml
+            .lines()
+            .find(|line| line.starts_with("threads = "));
+        assert_eq!(found, limit, "{}", learned.toml);
+        assert_eq!(
+            learned.granted,
+            usize::from(limit.is_some()),
+            "{}",
+            learned.toml
+        );
+    }
+    // A process that is started has threads of its own.
+    let process = Record {
+        threads: 41,
+        ..record("clone", [17, 0, 0, 0, 0, 0], None)
+    };
+    assert!(!learned("parser", &[process]).0.toml.contains("threads ="));
+}
+
+#[test]
+fn data_beside_libraries_is_granted_and_what_a_process_finds_for_itself_is_not() {
+    let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
+    let (learned, policy) = learned(
+        "parser",
+        &[
+            open("/usr/lib/x86_64-linux-gnu/app/table.bin"),
+            open("/libexec/app/table.bin"),
+            open("/lib/x86_64-linux-gnu/libm.so.6"),
+            open("/usr/lib64/libm.so.6"),
+            open("/proc/self/status"),
+            open("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache"),
+        ],
+    );
+    for (path, is_granted) in [
+        ("/usr/lib/x86_64-linux-gnu/app/table.bin", true),
+        ("/libexec/app/table.bin", true),
+        ("/lib/x86_64-linux-gnu/libm.so.6", false),
+        ("/usr/lib64/libm.so.6", false),
+        ("/proc/self/status", false),
+        ("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache", false),
+    ] {
+        assert_eq!(
+            policy.grants_of_path(path).len(),
+            usize::from(is_granted),
+            "{path}: {}",
+            learned.toml
+        );
+    }
+    assert!(
+        learned.toml.contains(
+            "#   read /proc/self/status: 2×, first at src/x.rs:7 (each process finds its own there"
+        ),
+        "{}",
+        learned.toml
+    );
+}
+
+#[test]
+fn what_only_the_loader_maps_is_left_out_with_the_code_that_it_loads() {
+    const MAP_PRIVATE_DENYWRITE: u64 = 0x802;
+    let data = record("mmap", [0, 0, 3, MAP_PRIVATE_DENYWRITE, 0, 0], None);
+    let (with_code, _) = learned("pure", &[data.clone(), code_from_a_file()]);
+    assert_eq!(with_code.granted, 0, "{}", with_code.toml);
+    // The control: the same call without code.
+    assert_eq!(learned("pure", &[data]).0.granted, 1);
+}
+
+#[test]
+fn metadata_that_the_c_library_does_without_is_not_told_of() {
+    let told = |call, path| {
+        denied_now(
+            &BuiltinOnly,
+            "parser",
+            &[record(call, [0; 6], Some(path))],
+            None,
+        )
+        .unwrap()
+        .len()
+    };
+    for path in [
+        "/",
+        "/etc/nsswitch.conf",
+        "/etc/resolv.conf",
+        "/lib/x86_64-linux-gnu/tls",
+    ] {
+        assert_eq!(told("newfstatat", path), 0, "{path}");
+    }
+    // The controls.
+    assert_eq!(told("newfstatat", "/etc/app.conf"), 1);
+    assert_eq!(told("openat", "/etc/nsswitch.conf"), 1);
+}
+
+#[test]
+fn what_a_file_was_moved_to_counts_as_created() {
+    let moved = Record {
+        other: Some("/srv/out/x".to_owned()),
+        ..with("rename", [0; 6], "/srv/out/x.new", Outcome::Removed)
+    };
+    let linked = Record {
+        other: Some("/srv/out/x".to_owned()),
+        ..with("link", [0; 6], "/srv/out/y", Outcome::Created)
+    };
+    let created_by = |records: &[Record]| created(records).join(" ");
+    assert_eq!(
+        created_by(&[moved.clone(), linked]),
+        "/srv/out/x /srv/out/y"
+    );
+    // The control: it took the place of a file that was there.
+    let replaced = Record {
+        replaces: true,
+        ..moved
+    };
+    assert_eq!(created_by(&[replaced]), "");
+}
+
+#[test]
+fn an_expectation_names_its_constants() {
+    let (learned, _) = learned("pure", &[record("mmap", [0, 0, 1, 2, 0, 0], None)]);
+    assert!(
+        learned.expected[0].contains("mmap(NULL, 0, PROT_READ, MAP_PRIVATE)"),
+        "{:?}",
+        learned.expected
+    );
 }

@@ -2,6 +2,9 @@
 
 use super::Denied;
 use super::lines::HOPELESS;
+use crate::file::is_of_each_process;
+use crate::learn::elsewhere::other_way;
+use crate::learn::paths::why_needless;
 use crate::syscalls::groups::{NEVER, is_dangerous};
 
 /// Returns the danger of the lines that would allow a call.
@@ -46,6 +49,18 @@ fn changes_attributes(name: &str) -> bool {
         || name.contains("xattr")
         || name.starts_with("utime")
         || ["futimesat", "utimensat", "file_setattr", "file_getattr"].contains(&name)
+}
+
+/// Returns what is known of the path of a call that opens it, if a grant of the path is of no use, or not enough.
+pub(super) fn by_path(denied: &Denied<'_>) -> Option<&'static str> {
+    if !["open", "openat", "openat2"].contains(&denied.call.name) {
+        return None;
+    }
+    let path = std::str::from_utf8(denied.path?).ok()?;
+    let own = is_of_each_process(path).then_some(
+        "each process finds its own there, and a grant would be of the program's: read it in the program, and pass it",
+    );
+    why_needless(path).or_else(|| other_way(path)).or(own)
 }
 
 /// Returns a better way than allowing the call.

@@ -2,8 +2,9 @@
 
 use super::{Denied, entry};
 use crate::compiled::Compiled;
-use crate::file::{KERNEL_TREES, Target, bad_parts, known_entry, parse_entry};
+use crate::file::{KERNEL_TREES, Target, bad_parts, is_of_each_process, known_entry, parse_entry};
 use crate::landlock::FsRights;
+use crate::learn::elsewhere::is_converter;
 use crate::resolve::needs_reason;
 use crate::syscalls::groups::{self, ALWAYS, EVERYTHING, Group, NEVER, is_dangerous};
 
@@ -128,7 +129,8 @@ pub(super) const HOPELESS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "it would tell of another process",
+        "it can be asked of the process itself, as 0 or by its own id; a filter can't tell the id of a thread from \
+         that of another process",
         &[
             "getpgid",
             "getpriority",
@@ -230,6 +232,10 @@ pub(super) fn flags(denied: &Denied<'_>) -> u64 {
 
 /// The lines that let a path be used so; none if no policy may grant that.
 fn for_path(policy: &Compiled, denied: &Denied<'_>, path: &str, rights: FsRights) -> Vec<String> {
+    // With it, the next call is denied, which loads the code.
+    if is_of_each_process(path) || is_converter(path) {
+        return Vec::new();
+    }
     // A file that doesn't exist yet can't be granted, but its folder can.
     let creates = flags(denied) & O_CREAT != 0;
     let path = match path.rsplit_once('/') {
@@ -282,7 +288,9 @@ pub(super) fn port_key(denied: &Denied<'_>) -> Option<&'static str> {
                 _ => Some("tcp_connect"),
             }
         }
-        "connect" if is_address_of_the_internet(denied.args[2]) => Some("tcp_connect"),
+        "connect" if denied.path.is_none() && is_address_of_the_internet(denied.args[2]) => {
+            Some("tcp_connect")
+        }
         _ => None,
     }
 }
@@ -295,7 +303,8 @@ fn is_address_of_the_internet(length: u64) -> bool {
 }
 
 fn for_socket(denied: &Denied<'_>) -> Vec<String> {
-    let by_path = "[filesystem]\nconnect_unix = [\"/the/socket\"]".to_owned();
+    let path = grantable(denied.path).unwrap_or("/the/socket");
+    let by_path = format!("[filesystem]\nconnect_unix = [\"{path}\"]");
     match (denied.call.name, port_key(denied)) {
         (_, Some("tcp_bind")) => {
             vec!["[network]\ntcp_bind = [8080] # or whichever port it is".to_owned()]

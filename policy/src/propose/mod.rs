@@ -56,10 +56,10 @@ pub(crate) fn advise(policy: &Compiled, denied: &Denied<'_>, kernel: Option<&Ker
                 .into_iter()
                 .find(|lines| trial::answers(policy, denied, lines)),
         },
-        instead: match is_safe {
+        instead: instead::by_path(denied).or_else(|| match is_safe {
             true => None,
             false => instead::instead(denied),
-        },
+        }),
         allow,
         caution,
     }

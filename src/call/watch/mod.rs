@@ -148,6 +148,8 @@ struct Watch {
 
 struct Seen {
     count: u64,
+    /// The most threads that there were with the one that the call starts; 0 if it starts none.
+    threads: u64,
     exists: bool,
     replaces: bool,
     /// How many of the calls are under way, and what came of the others; `None` while there are none.
@@ -228,6 +230,10 @@ impl Watch {
             }
             _ => None,
         };
+        let threads = match call.name {
+            "clone" => threads_with_another(asked.thread),
+            _ => 0,
+        };
         let there = paths.is_there();
         let replaces = call.name.starts_with("rename") && paths.is_other_there();
         if !notify::still_waits(listener.as_fd(), asked) {
@@ -240,9 +246,11 @@ impl Watch {
         let key = (call.name, arguments, paths, port);
         if let Some(seen) = self.seen.get_mut(&key) {
             seen.count = seen.count.saturating_add(1);
+            seen.threads = seen.threads.max(threads);
         } else if self.room.is_some() {
             let seen = Seen {
                 count: 1,
+                threads,
                 // A call that may have succeeded counts as one that has.
                 exists: there.unwrap_or(!learn::makes(call.name)),
                 replaces,
@@ -320,7 +328,7 @@ impl Watch {
         let port = port.map_or_else(|| "null".to_owned(), |(port, _)| port.to_string());
         format!(
             "{{\"function\":{},\"policy\":{},\"call\":{},\"arguments\":[{}],\"path\":{path},\"other\":{other},\
-             \"exists\":{},\"replaces\":{},\"result\":{},\"port\":{port},\"udp\":{is_udp},\"count\":{},\"seen_at\":{}}}\n",
+             \"exists\":{},\"replaces\":{},\"result\":{},\"port\":{port},\"udp\":{is_udp},\"threads\":{},\"count\":{},\"seen_at\":{}}}\n",
             quoted(self.function),
             quoted(&self.policy),
             quoted(call),
@@ -328,10 +336,21 @@ impl Watch {
             seen.exists,
             seen.replaces,
             text(seen.result().map(Outcome::name)),
+            seen.threads,
             seen.count,
             text(seen.at.as_deref()),
         )
     }
+}
+
+/// Returns the number of threads of the process that a thread is of, with one more; 0 if it isn't known.
+fn threads_with_another(thread: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let number = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Threads:"));
+    let number = number.and_then(|number| number.trim().parse::<u64>().ok());
+    number.map_or(0, |number| number.saturating_add(1))
 }
 
 /// Returns a JSON string.
@@ -362,6 +381,7 @@ mod tests {
         let key: Key = ("openat", [0; 6], Paths::default(), None);
         let seen = Seen {
             count: 1,
+            threads: 0,
             exists: false,
             replaces: false,
             open: 0,

@@ -1,9 +1,9 @@
 //! The paths and ports that a call of a waiting child names, and what is at the paths.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crossmist_policy::learn;
@@ -13,6 +13,9 @@ use crate::sys::notify::{self, Asked};
 
 /// The longest path that is read.
 const PATH_BYTES: usize = 4096;
+
+/// The longest address of a Unix socket.
+const ADDRESS_BYTES: usize = 110;
 
 /// How many links to what isn't there are followed, one after the other. The kernel follows as many.
 const MOST_LINKS: usize = 40;
@@ -35,7 +38,13 @@ impl Paths {
     /// Reads the paths of a call.
     pub(super) fn of(memory: &File, asked: &Asked, call: &Syscall) -> Self {
         let Some(arguments) = learn::path_arguments(call) else {
-            return Self::default();
+            let socket = (call.name == "connect").then(|| socket_of(memory, asked));
+            let path = socket.flatten().map(|path| settled(&path, true));
+            return Self {
+                path: path.map(|path| path.into_os_string().into_encoded_bytes()),
+                other: None,
+                follows: true,
+            };
         };
         let follows = learn::follows_last(call, &asked.arguments);
         let read = |argument| {
@@ -116,7 +125,7 @@ fn path_of(
     bytes.truncate(end);
     let path = Path::new(OsStr::from_bytes(&bytes));
     if path.is_absolute() {
-        return Some(path.to_owned());
+        return Some(by_own_links(path, asked.thread));
     }
     let own = |link: &str| std::fs::read_link(format!("/proc/{}/{link}", asked.thread)).ok();
     let folder = folder
@@ -131,6 +140,47 @@ fn path_of(
         _ => own("cwd")?,
     };
     Some(base.join(path))
+}
+
+/// Returns the path with a link at its beginning followed that leads each process to its own: an open file, such as
+/// `/proc/self/fd/3`, or a folder. A path that leads to something without a path stays as it is.
+fn by_own_links(path: &Path, thread: u32) -> PathBuf {
+    let of_process = |rest: &Path| {
+        let mut parts = rest.components();
+        let link = match parts.next()?.as_os_str().to_str()? {
+            link @ ("cwd" | "root" | "exe") => link.to_owned(),
+            "fd" => format!(
+                "fd/{}",
+                parts.next()?.as_os_str().to_str()?.parse::<u32>().ok()?
+            ),
+            _ => return None,
+        };
+        let link = Path::new("/proc").join(thread.to_string()).join(link);
+        let target = link.read_link().ok()?;
+        // What a removed file, a pipe or a memory object is called leads elsewhere, or nowhere.
+        let same =
+            |one: Metadata, other: Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+        let is_there = same(link.metadata().ok()?, target.symlink_metadata().ok()?);
+        is_there.then(|| match parts.as_path() {
+            rest if rest.as_os_str().is_empty() => target.clone(),
+            rest => target.join(rest),
+        })
+    };
+    let own = ["/proc/self", "/proc/thread-self"].map(str::to_owned);
+    let mut own = own.into_iter().chain([format!("/proc/{thread}")]);
+    let standard = ["stdin", "stdout", "stderr"];
+    let number = |name| standard.iter().position(|known| *known == name);
+    let by_device = || {
+        let name = path.strip_prefix("/dev").ok()?.to_str()?;
+        let number = number(name).map(|number| format!("fd/{number}"));
+        of_process(Path::new(&number.unwrap_or_else(|| name.to_owned())))
+    };
+    let by_process = own.find_map(|own| path.strip_prefix(own).ok());
+    let found = match by_process {
+        Some(rest) => of_process(rest),
+        None => by_device(),
+    };
+    found.unwrap_or_else(|| path.to_owned())
 }
 
 /// Returns the path with its links followed, except for one at its end if the call doesn't follow that.
@@ -156,6 +206,27 @@ fn settled(path: &Path, follows: bool) -> PathBuf {
         }
     }
     path
+}
+
+/// Returns the absolute path of the Unix socket that a call names, if the socket has one.
+fn socket_of(memory: &File, asked: &Asked) -> Option<PathBuf> {
+    let [_, address, length, ..] = asked.arguments;
+    let mut bytes = [0; ADDRESS_BYTES];
+    let length = usize::try_from(length).ok()?.min(ADDRESS_BYTES);
+    let bytes = bytes.get_mut(..length)?;
+    memory.read_exact_at(bytes, address).ok()?;
+    let (family, path) = bytes.split_at_checked(2)?;
+    if family != u16::try_from(libc::AF_UNIX).ok()?.to_ne_bytes() {
+        return None;
+    }
+    // One that begins with NUL is a name and no path.
+    let path = path.split(|byte| *byte == 0).next()?;
+    let path = (!path.is_empty()).then(|| Path::new(OsStr::from_bytes(path)))?;
+    if path.is_absolute() {
+        return Some(path.to_owned());
+    }
+    let folder = std::fs::read_link(format!("/proc/{}/cwd", asked.thread)).ok()?;
+    Some(folder.join(path))
 }
 
 /// Returns the port of the address that a call names, if a policy decides about it.
@@ -199,6 +270,40 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_path_by_way_of_an_open_file_is_that_files() {
+        use std::os::fd::AsRawFd;
+
+        let name = format!("crossmist-by-fd-{}", std::process::id());
+        let folder = std::env::temp_dir().canonicalize().unwrap().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let at = folder.join("file");
+        std::fs::write(&at, "").unwrap();
+        let file = File::open(&at).unwrap();
+        let open = File::open(&folder).unwrap();
+        let thread = nix::unistd::gettid().as_raw().cast_unsigned();
+        let seen = |path: String| by_own_links(Path::new(&path), thread);
+        let cwd = std::env::current_dir().unwrap();
+        for link in ["/proc/self/fd", "/proc/thread-self/fd", "/dev/fd"] {
+            assert_eq!(seen(format!("{link}/{}", file.as_raw_fd())), at);
+            assert_eq!(seen(format!("{link}/{}/file", open.as_raw_fd())), at);
+        }
+        assert_eq!(seen("/proc/self/cwd/x".to_owned()), cwd.join("x"));
+        // What has no path keeps the one by which it was opened, and so does what is no link of this kind.
+        std::fs::remove_file(&at).unwrap();
+        let removed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        for path in [
+            &removed,
+            "/proc/self/status",
+            "/proc/selfish/fd/0",
+            "/proc/self/fd/x",
+            "/dev/null",
+        ] {
+            assert_eq!(seen(path.to_owned()), Path::new(path));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_path_is_settled_as_the_call_follows_it() {

@@ -18,7 +18,7 @@ use self::verify::Watched;
 use super::{Outcome, no_sarif, print, refused};
 use crate::args::{Arguments, Learn};
 use crate::cargo::build_watched;
-use crate::report::{BOLD, Failure, YELLOW, paint};
+use crate::report::{BOLD, Failure, YELLOW, count, paint};
 use crate::{merge, workspace};
 
 /// The variable that tells a program to learn.
@@ -61,6 +61,14 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
         let status = watch(options, &records)?;
         let recorded = records.all()?;
         if recorded.is_empty() && !records.has_any()? {
+            if !status.success() {
+                return Err(format!(
+                    "nothing was recorded: `{}` ended with {status} before it called a confined function; its own \
+                     message, above, says why (a build that failed, for example)",
+                    options.command.join(" ")
+                )
+                .into());
+            }
             return Err("nothing was recorded: did the program call a confined function? A program that cargo does not run here has to be built with RUSTFLAGS=\"--cfg crossmist_learn\"".into());
         }
         if !status.success() {
@@ -91,7 +99,8 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
         );
     }
     let records = chosen(options, &found)?;
-    let learned = match learn::learn(&library, &base, &records, runs) {
+    let kernel = super::kernel::kernel(None)?;
+    let learned = match learn::learn(&library, &base, &records, runs, Some(&kernel.offer)) {
         Ok(learned) => learned,
         Err(report) => return Ok(refused(arguments, &report)),
     };
@@ -147,8 +156,8 @@ fn add(
         eprintln!("{}: {left_out}", paint(YELLOW, "left out"));
     }
     eprintln!(
-        "{} lines added to {}: review them",
-        paint(BOLD, learned.granted),
+        "{} added to {}: review what is new",
+        paint(BOLD, count(merged.added, "line", "lines")),
         path.display()
     );
     verify::if_asked(options, records, watched, &library)
@@ -185,9 +194,9 @@ fn tell_notes(learned: &Learned) {
 fn summary(learned: &Learned, base: &str) {
     tell_notes(learned);
     eprintln!(
-        "{} lines beyond {base}, {} things left out, which are at the end as comments",
-        paint(BOLD, learned.granted),
-        learned.left_out.len()
+        "{} beyond {base}; left out: {}, with the reasons in comments at the end",
+        paint(BOLD, count(learned.granted, "line", "lines")),
+        count(learned.left_out.len(), "thing", "things")
     );
 }
 

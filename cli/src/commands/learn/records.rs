@@ -182,6 +182,7 @@ fn record(value: &Value) -> Option<Entry> {
             .as_u64()
             .and_then(|port| u16::try_from(port).ok()),
         is_udp: value["udp"].as_bool().unwrap_or(false),
+        threads: value["threads"].as_u64().unwrap_or(0),
         count: value["count"].as_u64()?,
         seen_at: text("seen_at").map(|place| near(&place)),
     };

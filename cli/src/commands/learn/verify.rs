@@ -14,6 +14,7 @@ use super::records::{Found, Records};
 use super::{VARIABLE, command, give_up};
 use crate::args::Learn;
 use crate::commands::Outcome;
+use crate::commands::kernel::kernel;
 use crate::commands::outcomes::Outcomes;
 use crate::report::{FINDINGS, GREEN, RED, YELLOW, paint};
 
@@ -104,8 +105,10 @@ fn verify(
         give_up(options, &mut child, begun)?;
         std::thread::sleep(Duration::from_millis(20));
     };
+    let kernel = kernel(None)?;
     let outcomes = &watched.outcomes;
     let mut differences = outcomes.differences(&again.outcomes()?, &options.name);
+    let other_answers = !differences.is_empty();
     if status != watched.status {
         differences.push(format!(
             "the program ends with {status}; when it was watched, with {}",
@@ -117,13 +120,21 @@ fn verify(
             "`{function}` did more different things than are recorded, so it is not known whether they are denied now"
         ));
     }
-    for answered in learn::denied_now(library, &options.name, records)? {
+    for answered in learn::denied_now(library, &options.name, records, Some(&kernel.offer))? {
         differences.push(format!("denied now: {answered}"));
     }
     for difference in &differences {
         eprintln!("{}: {difference}", paint(RED, "not verified"));
     }
     if !differences.is_empty() {
+        if other_answers && children_have_own_users(options, library) {
+            eprintln!(
+                "{}: the watched run was root's, and confined children of root have a user of their own: a function \
+                 that asks who it is, as `home_dir` does, gets another answer; pass it what it needs, or set \
+                 `user = \"same\"` under [process]",
+                paint(YELLOW, "note")
+            );
+        }
         for folder in foreign_folders(options, watched, library)? {
             eprintln!(
                 "{}: not everybody may create files in {}, and root's children have a user of their own: open the \
@@ -175,6 +186,13 @@ fn listed(paths: &[&Path]) -> String {
     }
 }
 
+/// Whether the program is root, and its children are not.
+fn children_have_own_users(options: &Learn, library: &crossmist_policy::Folder) -> bool {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    let policy = Policy::load(library, &options.name).and_then(|policy| policy.compile());
+    is_root && policy.is_ok_and(|policy| policy.process.own_user)
+}
+
 /// Returns the folders in which the function has created something and can't any more: the program is root, its
 /// children are not, and the folder is not open to everybody.
 fn foreign_folders(
@@ -182,9 +200,7 @@ fn foreign_folders(
     watched: &Watched,
     library: &crossmist_policy::Folder,
 ) -> Result<BTreeSet<PathBuf>, crate::report::Failure> {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-    let policy = Policy::load(library, &options.name).and_then(|policy| policy.compile());
-    if !is_root || !policy.is_ok_and(|policy| policy.process.own_user) {
+    if !children_have_own_users(options, library) {
         return Ok(BTreeSet::new());
     }
     let folders = watched.created.iter().filter_map(|path| path.parent());
