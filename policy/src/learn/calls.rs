@@ -164,7 +164,7 @@ fn answer_unchanged(
 }
 
 /// Whether a call maps a part of a library that holds no code. Only the loader sets this flag.
-fn maps_a_library(record: &Record) -> bool {
+pub(super) fn maps_a_library(record: &Record) -> bool {
     const PROT_EXEC: u64 = 4;
     const MAP_DENYWRITE: u64 = 0x800;
     let [_, _, prot, flags, ..] = record.arguments;

@@ -240,6 +240,7 @@ pub fn denied_now(
     let compiled = policy.compile()?;
     let filter = calls::Filter::of(&policy);
     let records = merge(records);
+    let loads_code = records.iter().any(elsewhere::loads_code);
     let found = records.iter().filter(|record| {
         let is_unknown = syscalls::find(&record.call).is_none_or(is_unknown);
         match &record.path {
@@ -254,6 +255,8 @@ pub fn denied_now(
                 let answer = filter.as_ref().and_then(|filter| filter.answer(record));
                 match answer {
                     None | Some(Action::Allow | Action::Trap(TRAP_EMULATE)) => false,
+                    // It is told of with the code, which is what is denied.
+                    _ if calls::maps_a_library(record) && loads_code => false,
                     // A function that goes on after it does something else than it did.
                     Some(Action::Errno(_)) => calls::NO_SUBSTITUTE.contains(&record.call.as_str()),
                     Some(_) => true,
@@ -275,24 +278,38 @@ pub fn denied_now(
     Ok(shown.collect())
 }
 
-/// Returns the line that allows what was seen, and its danger; or what to do instead if no line helps.
+/// Returns the line that allows what was seen, and its danger; and what to do instead.
 fn cure(policy: &Compiled, record: &Record, kernel: Option<&Kernel>) -> Option<String> {
+    /// `socket(AF_INET, SOCK_DGRAM, 0)`, which leads to the same line as a port of UDP.
+    const DATAGRAMS: (&str, [u64; 6]) = ("socket", [2, 2, 0, 0, 0, 0]);
     let arch = Arch::host()?;
-    let number = syscalls::find(&record.call)?.number(arch)?;
-    let path = record.path.as_deref().map(str::as_bytes);
-    let explained = policy.explain_on(kernel, arch, number, record.arguments_with_length(), path);
-    let Some(line) = explained.allow_with else {
-        let instead = explained.instead?;
-        return Some(format!("; instead: {instead}"));
+    let (name, arguments) = match record.port.filter(|_| record.is_udp) {
+        Some(_) => DATAGRAMS,
+        None => (record.call.as_str(), record.arguments_with_length()),
     };
-    let line = line.replace('\n', " ");
-    let caution = explained
-        .caution
-        .map(|caution| format!(" (careful: {caution})"));
-    Some(format!(
-        "; to allow it: {line}{}",
-        caution.unwrap_or_default()
-    ))
+    let number = syscalls::find(name)?.number(arch)?;
+    let path = record.path.as_deref().map(str::as_bytes);
+    let explained = policy.explain_on(kernel, arch, number, arguments, path);
+    let line = explained.allow_with.map(|line| line.replace('\n', " "));
+    let line = match (
+        record.port,
+        line.as_deref().and_then(|line| line.split_once(" = [")),
+    ) {
+        // The port is known.
+        (Some(port), Some((key, _))) => Some(format!("{key} = [{port}]")),
+        _ => line,
+    };
+    let line = line.map(|line| format!("; to allow it: {line}"));
+    let caution = explained.caution.filter(|_| line.is_some());
+    let caution = caution.map(|caution| format!(" (careful: {caution})"));
+    let instead = explained
+        .instead
+        .map(|instead| format!("; instead: {instead}"));
+    Some(
+        [line, caution, instead]
+            .map(Option::unwrap_or_default)
+            .concat(),
+    )
 }
 
 /// Returns the paths at which something was created, or to which it was moved, each behind the folder that it is in.

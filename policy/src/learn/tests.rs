@@ -873,7 +873,44 @@ fn what_only_the_loader_maps_is_left_out_with_the_code_that_it_loads() {
     let (with_code, _) = learned("pure", &[data.clone(), code_from_a_file()]);
     assert_eq!(with_code.granted, 0, "{}", with_code.toml);
     // The control: the same call without code.
-    assert_eq!(learned("pure", &[data]).0.granted, 1);
+    assert_eq!(learned("pure", std::slice::from_ref(&data)).0.granted, 1);
+    let told = |records: &[Record]| denied_now(&BuiltinOnly, "pure", records, None).unwrap();
+    let with_code = told(&[data.clone(), code_from_a_file()]);
+    assert_eq!(with_code.len(), 1, "{with_code:?}");
+    assert!(
+        with_code[0].contains("instead: load libraries"),
+        "{with_code:?}"
+    );
+    assert_eq!(told(&[data]).len(), 1);
+}
+
+#[test]
+fn a_port_that_is_denied_is_named_with_its_protocol() {
+    let told = |call: &str, port, is_udp, release| {
+        let record = Record {
+            port: Some(port),
+            is_udp,
+            ..record(call, [0; 6], None)
+        };
+        let kernel = crate::Kernel::of_release(release).unwrap();
+        denied_now(&BuiltinOnly, "parser", &[record], Some(&kernel)).unwrap()[0].clone()
+    };
+    for (call, port, is_udp, line) in [
+        ("connect", 53, true, "[network] udp_connect = [53] "),
+        ("connect", 5432, false, "[network] tcp_connect = [5432] "),
+        ("bind", 5000, false, "[network] tcp_bind = [5000] "),
+    ] {
+        let told_of = told(call, port, is_udp, "7.2");
+        assert!(
+            told_of.contains(&format!("to allow it: {line}")),
+            "{told_of}"
+        );
+    }
+    let old = told("connect", 53, true, "6.18");
+    assert!(
+        !old.contains("to allow it") && old.contains("; instead: resolve names"),
+        "{old}"
+    );
 }
 
 #[test]
