@@ -282,7 +282,14 @@ mod tests {
         std::fs::write(&at, "").unwrap();
         let file = File::open(&at).unwrap();
         let open = File::open(&folder).unwrap();
-        let thread = nix::unistd::gettid().as_raw().cast_unsigned();
+        let thread = std::fs::read_link("/proc/thread-self").unwrap();
+        let thread = thread
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         let seen = |path: String| by_own_links(Path::new(&path), thread);
         let cwd = std::env::current_dir().unwrap();
         for link in ["/proc/self/fd", "/proc/thread-self/fd", "/dev/fd"] {
