@@ -375,7 +375,7 @@ mod tests {
 
     /// A record of one call, and what is written after it was made a number of times.
     fn lines_after(calls: u32, results: &[Option<Outcome>], room: usize) -> Vec<String> {
-        let (path, file) = new_record(&std::env::temp_dir());
+        let (path, file) = new_record(&std::env::temp_dir(), &NUMBERS);
         let mut watch = Watch::new("f", "p".to_owned(), file.unwrap());
         watch.room = Some(room);
         let key: Key = ("openat", [0; 6], Paths::default(), None);
