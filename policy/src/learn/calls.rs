@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::elsewhere::loads_code;
-use super::{Line, Proposal, Record, evidence, expectation};
+use super::{Line, Proposal, Record, denies_code, evidence, expectation};
 use crate::Arch;
 use crate::bpf::interpret::{Call, answer};
 use crate::bpf::{Action, Program};
@@ -21,6 +20,9 @@ pub(super) const NO_SUBSTITUTE: &[&str] = &["clone", "fork", "vfork", "socketpai
 /// How much of a group has to have been seen for the group to be proposed, in percent.
 const MOST: usize = 60;
 
+/// How many threads any policy may allow.
+const MOST_THREADS: u64 = 1 << 20;
+
 /// How many threads a policy allows that didn't allow any before, if no more were seen.
 const SOME_THREADS: u64 = 16;
 
@@ -32,6 +34,7 @@ pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposa
     };
     let mut needed: Vec<(&'static Syscall, &Record)> = Vec::new();
     let mut unchanged = BTreeMap::<&'static str, Vec<&Record>>::new();
+    let mut threads = 0;
     let records: Vec<Record> = records
         .iter()
         .map(|record| as_it_will_be_made(record))
@@ -56,11 +59,8 @@ pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposa
         let Some(action) = filter.answer(record) else {
             continue;
         };
-        let threads = policy.values.number("limits", "threads");
-        let has_more = threads.is_some_and(|most| record.threads > most);
-        if has_more && of_group("@threads", call, record, arch) {
-            let most = record.threads.to_string();
-            proposal.limits.insert("threads", most);
+        if of_group("@threads", call, record, arch) {
+            threads = threads.max(record.threads);
         }
         match action {
             Action::Allow => {}
@@ -78,7 +78,7 @@ pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposa
             _ if record.has_changed() == Some(false) => {
                 unchanged.entry(call.name).or_default().push(record);
             }
-            _ if maps_a_library(record) && all.iter().any(loads_code) => {
+            _ if maps_a_library(record) && denies_code(policy, all) => {
                 leave("the loader maps a library so; see the advice on those");
             }
             _ if is_dangerous(call, record, arch) => {
@@ -101,7 +101,16 @@ pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposa
     for (call, records) in unchanged {
         answer_unchanged(call, all, &records, proposal);
     }
-    by_groups(&mut needed, arch, proposal);
+    let groups = by_groups(&mut needed, arch, proposal);
+    if groups.contains(&"@threads") {
+        threads = threads.max(SOME_THREADS);
+    }
+    let allowed = policy.values.number("limits", "threads");
+    if allowed.is_some_and(|most| threads > most) {
+        proposal
+            .limits
+            .insert("threads", threads.min(MOST_THREADS).to_string());
+    }
     let mut by_call = BTreeMap::<&str, Vec<&Record>>::new();
     for (call, record) in needed {
         by_call.entry(call.name).or_default().push(record);
@@ -232,8 +241,13 @@ fn covers(group: &Group, call: &Syscall, record: &Record, arch: Arch) -> bool {
     })
 }
 
-/// Proposes groups, the fullest first, and takes what they allow.
-fn by_groups(needed: &mut Vec<(&'static Syscall, &Record)>, arch: Arch, proposal: &mut Proposal) {
+/// Proposes groups, the fullest first, and takes what they allow. Returns their names.
+fn by_groups(
+    needed: &mut Vec<(&'static Syscall, &Record)>,
+    arch: Arch,
+    proposal: &mut Proposal,
+) -> Vec<&'static str> {
+    let mut proposed = Vec::new();
     loop {
         let fullest = groups::all()
             .iter()
@@ -270,7 +284,9 @@ fn by_groups(needed: &mut Vec<(&'static Syscall, &Record)>, arch: Arch, proposal
                 (share >= MOST && !seen.is_empty()).then_some((share, group))
             })
             .max_by_key(|(share, group)| (*share, group.name));
-        let Some((_, group)) = fullest else { return };
+        let Some((_, group)) = fullest else {
+            return proposed;
+        };
         let (taken, rest): (Vec<_>, Vec<_>) = needed
             .iter()
             .copied()
@@ -281,11 +297,7 @@ fn by_groups(needed: &mut Vec<(&'static Syscall, &Record)>, arch: Arch, proposal
             evidence: evidence(&records),
             expect: records.first().map(|record| expectation(record)),
         });
-        if group.name == "@threads" {
-            let most = records.iter().map(|record| record.threads).max();
-            let most = most.unwrap_or(0).max(SOME_THREADS);
-            proposal.limits.insert("threads", most.to_string());
-        }
+        proposed.push(group.name);
         *needed = rest;
     }
 }

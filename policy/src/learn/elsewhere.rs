@@ -1,5 +1,6 @@
 //! Recorded accesses that no line of a policy can grant, with the advice for each.
 
+use super::paths::{LIBRARIES, is_beneath};
 use super::record::opens;
 use super::{Proposal, Record, happens};
 use crate::policy::Policy;
@@ -14,7 +15,7 @@ struct Road {
 
 /// Libraries that are loaded at run time for the C library's own sake.
 pub(crate) fn is_converter(path: &str) -> bool {
-    path.contains("/gconv/")
+    path.contains("/gconv/") && LIBRARIES.iter().any(|tree| is_beneath(path, tree))
 }
 
 fn is_name_service(path: &str) -> bool {

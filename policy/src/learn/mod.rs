@@ -240,23 +240,25 @@ pub fn denied_now(
     let compiled = policy.compile()?;
     let filter = calls::Filter::of(&policy);
     let records = merge(records);
-    let loads_code = records.iter().any(elsewhere::loads_code);
+    // It is told of with the code, if that is what is denied.
+    let tells_of_code = denies_code(&policy, &records);
     let found = records.iter().filter(|record| {
         let is_unknown = syscalls::find(&record.call).is_none_or(is_unknown);
         match &record.path {
             _ if is_unknown => false,
             Some(path) => {
-                !paths::is_noise(record, path)
+                !paths::is_noise(record, path, tells_of_code)
                     && record.has_succeeded()
                     && !happens(&policy, record)
             }
+            // The filter sees no port.
+            None if record.port.is_some() => !happens(&policy, record),
             // Nothing tells whether it succeeded, but a call that ends the function did not do so before.
             None => {
                 let answer = filter.as_ref().and_then(|filter| filter.answer(record));
                 match answer {
                     None | Some(Action::Allow | Action::Trap(TRAP_EMULATE)) => false,
-                    // It is told of with the code, which is what is denied.
-                    _ if calls::maps_a_library(record) && loads_code => false,
+                    _ if calls::maps_a_library(record) && tells_of_code => false,
                     // A function that goes on after it does something else than it did.
                     Some(Action::Errno(_)) => calls::NO_SUBSTITUTE.contains(&record.call.as_str()),
                     Some(_) => true,
@@ -278,9 +280,13 @@ pub fn denied_now(
     Ok(shown.collect())
 }
 
+/// The versions of Landlock that tell ports apart.
+const ABI_OF_TCP: u32 = 4;
+const ABI_OF_UDP: u32 = 10;
+
 /// Returns the line that allows what was seen, and its danger; and what to do instead.
 fn cure(policy: &Compiled, record: &Record, kernel: Option<&Kernel>) -> Option<String> {
-    /// `socket(AF_INET, SOCK_DGRAM, 0)`, which leads to the same line as a port of UDP.
+    /// `socket(AF_INET, SOCK_DGRAM, 0)`, whose dangers are those of a port of UDP.
     const DATAGRAMS: (&str, [u64; 6]) = ("socket", [2, 2, 0, 0, 0, 0]);
     let arch = Arch::host()?;
     let (name, arguments) = match record.port.filter(|_| record.is_udp) {
@@ -290,14 +296,19 @@ fn cure(policy: &Compiled, record: &Record, kernel: Option<&Kernel>) -> Option<S
     let number = syscalls::find(name)?.number(arch)?;
     let path = record.path.as_deref().map(str::as_bytes);
     let explained = policy.explain_on(kernel, arch, number, arguments, path);
-    let line = explained.allow_with.map(|line| line.replace('\n', " "));
-    let line = match (
-        record.port,
-        line.as_deref().and_then(|line| line.split_once(" = [")),
-    ) {
-        // The port is known.
-        (Some(port), Some((key, _))) => Some(format!("{key} = [{port}]")),
-        _ => line,
+    let line = match record.port {
+        // The port is known, and the filter sees none: it may allow the call for another one.
+        Some(port) => {
+            let needed = if record.is_udp {
+                ABI_OF_UDP
+            } else {
+                ABI_OF_TCP
+            };
+            kernel
+                .is_none_or(|kernel| kernel.landlock_abi >= needed)
+                .then(|| format!("[network] {} = [{port}]", record.port_use().key()))
+        }
+        None => explained.allow_with.map(|line| line.replace('\n', " ")),
     };
     let line = line.map(|line| format!("; to allow it: {line}"));
     let caution = explained.caution.filter(|_| line.is_some());
@@ -315,6 +326,14 @@ fn cure(policy: &Compiled, record: &Record, kernel: Option<&Kernel>) -> Option<S
 /// Returns the paths at which something was created, or to which it was moved, each behind the folder that it is in.
 pub fn created(records: &[Record]) -> Vec<&str> {
     paths::made(records).into_iter().collect()
+}
+
+/// Whether code was loaded that a policy doesn't let be loaded.
+fn denies_code(policy: &Policy, records: &[Record]) -> bool {
+    let mut loads = records
+        .iter()
+        .filter(|record| elsewhere::loads_code(record));
+    loads.any(|record| !happens(policy, record))
 }
 
 /// Whether a policy lets happen what was seen.

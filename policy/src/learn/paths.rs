@@ -50,7 +50,7 @@ const NOISE: &[(&str, &str)] = &[
 ];
 
 /// Trees of shared libraries.
-const LIBRARIES: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+pub(super) const LIBRARIES: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
 /// Paths whose metadata the C library asks for to see whether they have changed.
 const ASKED_ABOUT: &[&str] = &["/", "/etc/nsswitch.conf", "/etc/resolv.conf"];
@@ -186,26 +186,51 @@ pub(super) fn take<'r>(
     rest
 }
 
-/// Whether a library looks at a path of its own accord and does without.
-pub(super) fn is_noise(record: &Record, path: &str) -> bool {
-    let is_asked_about = || {
-        let is_library = LIBRARIES.iter().any(|tree| is_beneath(path, tree));
-        is_library || ASKED_ABOUT.contains(&path)
-    };
-    let is_opened = opens(&record.call) || changes(&record.call);
-    why_needless(path).is_some() || !is_opened && is_asked_about()
+/// Whether a library looks at a path of its own accord and does without. What the loader looks at is, if the code that
+/// it loaded is told of instead.
+pub(super) fn is_noise(record: &Record, path: &str, tells_of_code: bool) -> bool {
+    let asks = matches!(
+        record.call.as_str(),
+        "stat" | "newfstatat" | "statx" | "access" | "faccessat" | "faccessat2"
+    );
+    let is_opened = opens(&record.call);
+    let of_libraries = LIBRARIES.iter().any(|tree| is_beneath(path, tree));
+    known_noise(path).is_some()
+        || asks && ASKED_ABOUT.contains(&path)
+        || tells_of_code && (asks && of_libraries || is_opened && is_library(path))
+}
+
+fn known_noise(path: &str) -> Option<&'static str> {
+    let mut known = NOISE.iter().filter(|(tree, _)| is_beneath(path, tree));
+    known.next().map(|(_, why)| *why)
+}
+
+fn is_library(path: &str) -> bool {
+    let is_named_so = path.ends_with(".so") || path.contains(".so.");
+    is_named_so && LIBRARIES.iter().any(|tree| is_beneath(path, tree))
 }
 
 /// Returns why a function needs no grant of a path, if only libraries open it.
 pub(crate) fn why_needless(path: &str) -> Option<&'static str> {
-    let mut known = NOISE.iter().filter(|(tree, _)| is_beneath(path, tree));
-    let is_library = || {
-        let is_named_so = path.ends_with(".so") || path.contains(".so.");
-        is_named_so && LIBRARIES.iter().any(|tree| is_beneath(path, tree))
-    };
-    let library =
-        || is_library().then_some("a shared library; what the program links is loaded already");
-    known.next().map(|(_, why)| *why).or_else(library)
+    let of_library =
+        || is_library(path).then_some("a shared library; what the program links is loaded already");
+    known_noise(path).or_else(of_library)
+}
+
+/// Where managers of the machine and of a user's session listen: whoever talks to them is out of the sandbox.
+const MANAGERS: &[&str] = &[
+    "/run/user",
+    "/run/systemd",
+    "/run/dbus",
+    "/run/containerd",
+    "/run/podman",
+];
+
+/// Whether a socket is one of a process that does what it is asked to for others.
+fn is_managers(path: &str) -> bool {
+    let path = path.strip_prefix("/var").unwrap_or(path);
+    let file = path.rsplit('/').next().unwrap_or_default();
+    MANAGERS.iter().any(|tree| is_beneath(path, tree)) || ["docker.sock", "private"].contains(&file)
 }
 
 /// Whether a path is never granted as a whole. A user's home holds keys and programs.
@@ -321,6 +346,10 @@ fn grants(
             leave("DANGEROUS: writing there reaches into the kernel's own trees");
         } else if is_of_each_process(path) {
             leave("each process finds its own there, and a grant would be of the program's");
+        } else if key == "connect_unix" && is_managers(path) {
+            leave(
+                "DANGEROUS: a manager of the machine or of the session listens there, and acts for whoever asks",
+            );
         } else if is_too_much(path) {
             leave("too much of the machine: pass what is needed, or grant a part of it");
         } else {
@@ -347,6 +376,10 @@ fn together<'r>(
     paths: BTreeMap<String, Vec<&'r Record>>,
     key: &str,
 ) -> BTreeMap<String, Vec<&'r Record>> {
+    // Each socket is another process.
+    if key == "connect_unix" {
+        return paths;
+    }
     let mut result = BTreeMap::<String, Vec<&Record>>::new();
     let mut by_folder = BTreeMap::<String, BTreeSet<String>>::new();
     for path in paths.keys() {
@@ -408,7 +441,7 @@ fn before_chance(path: &str) -> Option<String> {
     None
 }
 
-fn is_beneath(path: &str, tree: &str) -> bool {
+pub(super) fn is_beneath(path: &str, tree: &str) -> bool {
     let rest = path.strip_prefix(tree.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

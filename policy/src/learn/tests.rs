@@ -2,6 +2,23 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::BuiltinOnly;
+use crate::library::{Missing, Text};
+
+/// A library with one policy, which is called `own`.
+struct Only(&'static str);
+
+impl Library for Only {
+    fn fetch(&self, name: &str) -> Result<Text, Missing> {
+        match name {
+            "own" => Ok(Text {
+                label: name.to_owned(),
+                path: None,
+                text: self.0.to_owned(),
+            }),
+            _ => Err(Missing::NotFound("it".to_owned())),
+        }
+    }
+}
 
 fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
     Record {
@@ -820,6 +837,15 @@ fn as_many_threads_are_allowed_as_were_there_at_once() {
             learned.toml
         );
     }
+    // The most of several calls; no more than any policy may allow.
+    let other = |threads| Record {
+        threads,
+        ..record("clone", [0x7d_0f00, 0, 0, 0, 0, 0], None)
+    };
+    for (seen, limit) in [(20, "threads = 41"), (u64::MAX, "threads = 1048576")] {
+        let (learned, _) = learned("parser", &[starts(41), other(seen)]);
+        assert!(learned.toml.contains(limit), "{}", learned.toml);
+    }
     // A process that is started has threads of its own.
     let process = Record {
         threads: 41,
@@ -840,6 +866,7 @@ fn data_beside_libraries_is_granted_and_what_a_process_finds_for_itself_is_not()
             open("/usr/lib64/libm.so.6"),
             open("/proc/self/status"),
             open("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache"),
+            open("/srv/gconv/x"),
         ],
     );
     for (path, is_granted) in [
@@ -849,6 +876,7 @@ fn data_beside_libraries_is_granted_and_what_a_process_finds_for_itself_is_not()
         ("/usr/lib64/libm.so.6", false),
         ("/proc/self/status", false),
         ("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache", false),
+        ("/srv/gconv/x", true),
     ] {
         assert_eq!(
             policy.grants_of_path(path).len(),
@@ -896,9 +924,10 @@ fn a_port_that_is_denied_is_named_with_its_protocol() {
         denied_now(&BuiltinOnly, "parser", &[record], Some(&kernel)).unwrap()[0].clone()
     };
     for (call, port, is_udp, line) in [
-        ("connect", 53, true, "[network] udp_connect = [53] "),
-        ("connect", 5432, false, "[network] tcp_connect = [5432] "),
-        ("bind", 5000, false, "[network] tcp_bind = [5000] "),
+        ("connect", 53, true, "[network] udp_connect = [53]"),
+        ("connect", 5432, false, "[network] tcp_connect = [5432]"),
+        ("bind", 5000, false, "[network] tcp_bind = [5000]"),
+        ("bind", 5000, true, "[network] udp_bind = [5000]"),
     ] {
         let told_of = told(call, port, is_udp, "7.2");
         assert!(
@@ -906,6 +935,17 @@ fn a_port_that_is_denied_is_named_with_its_protocol() {
             "{told_of}"
         );
     }
+    // The filter sees no port, so it allows the call for the other one.
+    let second = Record {
+        port: Some(80),
+        ..record("connect", [0; 6], None)
+    };
+    let one_port = Only("format = 1\nextends = [\"worker\"]\n[network]\ntcp_connect = [443]\n");
+    let told_of = denied_now(&one_port, "own", &[second], None).unwrap();
+    assert!(
+        told_of[0].contains("to allow it: [network] tcp_connect = [80]"),
+        "{told_of:?}"
+    );
     let old = told("connect", 53, true, "6.18");
     assert!(
         !old.contains("to allow it") && old.contains("; instead: resolve names"),
@@ -925,17 +965,77 @@ fn metadata_that_the_c_library_does_without_is_not_told_of() {
         .unwrap()
         .len()
     };
-    for path in [
-        "/",
-        "/etc/nsswitch.conf",
-        "/etc/resolv.conf",
-        "/lib/x86_64-linux-gnu/tls",
-    ] {
+    for path in ["/", "/etc/nsswitch.conf", "/etc/resolv.conf"] {
         assert_eq!(told("newfstatat", path), 0, "{path}");
     }
     // The controls.
     assert_eq!(told("newfstatat", "/etc/app.conf"), 1);
     assert_eq!(told("openat", "/etc/nsswitch.conf"), 1);
+    assert_eq!(told("chdir", "/"), 1);
+}
+
+#[test]
+fn what_is_done_to_libraries_is_told_of_unless_code_is() {
+    let told = |records: &[Record]| {
+        let told = denied_now(&BuiltinOnly, "pure", records, None).unwrap();
+        told.join("\n")
+    };
+    for looked in [
+        record(
+            "openat",
+            [0, 0, 0o2_000_000, 0, 0, 0],
+            Some("/usr/lib/app/plugin.so"),
+        ),
+        record("newfstatat", [0; 6], Some("/lib/x86_64-linux-gnu/tls")),
+    ] {
+        let path = looked.path.clone().unwrap();
+        assert!(
+            told(std::slice::from_ref(&looked)).contains(&path),
+            "{path}"
+        );
+        let with_code = told(&[looked, code_from_a_file()]);
+        assert!(
+            !with_code.contains(&path) && with_code.contains("mmap"),
+            "{with_code}"
+        );
+    }
+    // Code that the policy allows to be loaded is not what is told of.
+    let files = Only(
+        "format = 1\nextends = [\"pure\"]\n[syscalls]\n\
+         allow = [{ call = \"mmap(prot == PROT_READ|PROT_EXEC)\", why = \"plugins\" }]\n",
+    );
+    let data = record("mmap", [0, 0, 3, 0x802, 0, 0], None);
+    let records = [data, code_from_a_file()];
+    let told_of = denied_now(&files, "own", &records, None).unwrap();
+    assert_eq!(told_of.len(), 1, "{told_of:?}");
+    let learned = learn(&files, "own", &records, 1, None).unwrap();
+    assert_eq!(learned.granted, 1, "{}", learned.toml);
+}
+
+#[test]
+fn each_socket_is_granted_alone_and_a_managers_is_left_to_a_person() {
+    let connect = |path| record("connect", [0; 6], Some(path));
+    let kernel = crate::Kernel::of_release("7.1").unwrap();
+    let records = [
+        "/srv/app/1000/bus",
+        "/srv/app/1000/b",
+        "/srv/app/1000/c",
+        "/srv/app/1000/d",
+        "/run/user/1000/bus",
+        "/var/run/docker.sock",
+    ]
+    .map(connect);
+    let learned = learn(&BuiltinOnly, "worker", &records, 1, Some(&kernel)).unwrap();
+    for path in ["bus", "b", "c", "d"] {
+        let line = format!("\n    \"/srv/app/1000/{path}\",");
+        assert!(learned.toml.contains(&line), "{}", learned.toml);
+    }
+    let left: Vec<_> = learned
+        .left_out
+        .iter()
+        .filter(|line| line.contains("a manager of the machine"))
+        .collect();
+    assert_eq!(left.len(), 2, "{:?}", learned.left_out);
 }
 
 #[test]

@@ -281,6 +281,7 @@ pub(super) fn grantable(path: Option<&[u8]>) -> Option<&str> {
 /// The key of `[network]` that a call needs, if it is one that ports are about.
 pub(super) fn port_key(denied: &Denied<'_>) -> Option<&'static str> {
     match denied.call.name {
+        "bind" if !is_address_of_the_internet(denied.args[2]) => None,
         "bind" | "listen" | "accept" | "accept4" => Some("tcp_bind"),
         "socket" if [AF_INET, AF_INET6].contains(&denied.args[0]) => {
             match denied.args[1] & SOCK_TYPE_MASK {
