@@ -66,7 +66,7 @@
 //! | a process sees | one input | one input, unless [`Reuse`] says otherwise | all inputs until it ends |
 //! | a hostile input reaches | its own answer | its own answer | later answers, and what the process has kept of other inputs |
 //! | state that is ready | that of [`preload`](macro@func#prepared-state) | that of `preload` | that of `preload`, and what the function keeps |
-//! | costs on one processor | 0.4 to 0.9 ms with `parser` | 0.04 ms: its child has been started | 3 to 13 µs a request |
+//! | costs on one processor | 0.4 to 0.9 ms with `parser` | 0.05 ms: its child has been started | 3 to 13 µs a request |
 //! | the deadline is that of | [`Builder::deadline`] and `wall_time` | [`PoolBuilder::deadline`] and `wall_time` | [`RequestTimer`]; the policy says `wall_time = "none"` |
 //! | how it failed is in | the result | the result; the child is replaced | [`Child::explain`]; start another worker |
 //! | waits for a free process | never | in order, or [`Error::PoolBusy`] | as you write it |
