@@ -266,16 +266,24 @@ pub fn denied_now(
             }
         }
     });
-    let shown = found.map(|record| {
+    // What the same line would allow is told of once.
+    let mut alike = BTreeMap::<(&str, String), Vec<&Record>>::new();
+    for record in found {
         let cure = cure(&compiled, record, kernel).unwrap_or_default();
-        let evidence = evidence(&[record]);
-        match &record.path {
-            Some(path) => {
-                let path: String = path.escape_debug().take(200).collect();
-                format!("{} \"{path}\": {evidence}{cure}", record.call)
-            }
-            None => format!("{}: {evidence}{cure}", record.call),
-        }
+        alike.entry((&record.call, cure)).or_default().push(record);
+    }
+    let shown = alike.into_iter().map(|((call, cure), records)| {
+        let mut paths = records.iter().filter_map(|record| record.path.as_deref());
+        let first = paths.next().map_or_else(String::new, |path| {
+            let path: String = path.escape_debug().take(200).collect();
+            format!(" \"{path}\"")
+        });
+        let more = match paths.count() {
+            0 => String::new(),
+            1 => " and another path".to_owned(),
+            count => format!(" and {count} other paths"),
+        };
+        format!("{call}{first}{more}: {}{cure}", evidence(&records))
     });
     Ok(shown.collect())
 }

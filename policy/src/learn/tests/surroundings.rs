@@ -330,3 +330,16 @@ fn each_socket_is_granted_alone_and_a_managers_is_left_to_a_person() {
         .collect();
     assert_eq!(left.len(), 2, "{:?}", learned.left_out);
 }
+
+#[test]
+fn calls_that_one_line_would_allow_are_told_of_together() {
+    let looks = ["/srv/a", "/srv/b", "/srv/c"].map(|path| record("readlink", [0; 6], Some(path)));
+    let told = denied_now(&BuiltinOnly, "parser", &looks, None).unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let line = "readlink \"/srv/a\" and 2 other paths: 6×, first at src/x.rs:7; to allow it: [filesystem] metadata";
+    assert!(told[0].starts_with(line), "{told:?}");
+    // The control: another call is another line.
+    let other = record("newfstatat", [0; 6], Some("/srv/a"));
+    let told = denied_now(&BuiltinOnly, "parser", &[looks[0].clone(), other], None).unwrap();
+    assert_eq!(told.len(), 2, "{told:?}");
+}
