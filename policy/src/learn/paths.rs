@@ -217,7 +217,8 @@ pub(crate) fn why_needless(path: &str) -> Option<&'static str> {
     known_noise(path).or_else(of_library)
 }
 
-/// Where managers of the machine and of a user's session listen: whoever talks to them is out of the sandbox.
+/// Folders in which managers of the machine, and of a user's session, have their sockets. They act for whoever connects,
+/// outside of the sandbox.
 const MANAGERS: &[&str] = &[
     "/run/user",
     "/run/systemd",
@@ -226,11 +227,10 @@ const MANAGERS: &[&str] = &[
     "/run/podman",
 ];
 
-/// Whether a socket is one of a process that does what it is asked to for others.
+/// Whether such a manager listens on a socket.
 fn is_managers(path: &str) -> bool {
     let path = path.strip_prefix("/var").unwrap_or(path);
-    let file = path.rsplit('/').next().unwrap_or_default();
-    MANAGERS.iter().any(|tree| is_beneath(path, tree)) || ["docker.sock", "private"].contains(&file)
+    MANAGERS.iter().any(|tree| is_beneath(path, tree)) || path.ends_with("/docker.sock")
 }
 
 /// Whether a path is never granted as a whole. A user's home holds keys and programs.

@@ -1,4 +1,4 @@
-//! What a function finds around it: sockets, ports, threads, libraries, and the kernel that runs it.
+//! Tests of what is learned about sockets, ports, threads, libraries and the kernel.
 
 use super::*;
 use crate::library::{Missing, Text};
@@ -313,13 +313,13 @@ fn each_socket_is_granted_alone_and_a_managers_is_left_to_a_person() {
         "/srv/app/1000/bus",
         "/srv/app/1000/b",
         "/srv/app/1000/c",
-        "/srv/app/1000/d",
+        "/srv/app/1000/private",
         "/run/user/1000/bus",
         "/var/run/docker.sock",
     ]
     .map(connect);
     let learned = learn(&BuiltinOnly, "worker", &records, 1, Some(&kernel)).unwrap();
-    for path in ["bus", "b", "c", "d"] {
+    for path in ["bus", "b", "c", "private"] {
         let line = format!("\n    \"/srv/app/1000/{path}\",");
         assert!(learned.toml.contains(&line), "{}", learned.toml);
     }
