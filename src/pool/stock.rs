@@ -296,7 +296,12 @@ impl<R: Object + Send> Stock<R> {
         }
         for mut stocked in started {
             stocked.spare.wait_until_ready()?;
-            self.lock().spares.push_back(stocked);
+            let mut state = self.lock();
+            // Meanwhile a child may have come back from a call.
+            match state.spares.len() < self.wanted {
+                true => state.spares.push_back(stocked),
+                false => state.give_up(stocked),
+            }
         }
         Ok(())
     }

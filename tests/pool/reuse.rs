@@ -10,7 +10,7 @@ use crossmist::{
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use crate::calls::until_full;
+use crate::calls::{add, until_full};
 use crate::cases;
 use crate::hostile::{keeper, named};
 use crate::support::{Case, patience, raw, wait_until};
@@ -187,6 +187,20 @@ fn a_reused_child_whose_call_fails_is_replaced() {
         assert!(is_expected(&error), "{how}: {error:?}");
     }
     assert_eq!(call(&pool, "counts").unwrap(), 1);
+}
+
+/// Although a child comes back from a call while another one is being started.
+fn no_more_spares_wait_than_are_wanted() {
+    let pool = Pool::of(add).workers(1).spares(1);
+    let pool = pool.reuse(Reuse::Times(2)).build().unwrap();
+    for x in 0..400 {
+        assert_eq!(pool.run(x, 1).unwrap(), x + 1);
+        // The child of every other call gets no more of them, and its replacement is on its way when the next call
+        // comes.
+        std::thread::sleep(Duration::from_micros(x));
+        assert!(pool.stats().spares <= 1);
+    }
+    until_full(&pool, 1);
 }
 
 fn an_answer_without_the_number_of_the_call_is_nobodys() {
@@ -378,6 +392,7 @@ pub(crate) const CASES: &[Case] = cases![
     children_of_several_processes_are_not_reused,
     what_a_call_leaves_behind_is_seen_by_the_next_only_in_a_reused_child,
     a_reused_child_whose_call_fails_is_replaced,
+    no_more_spares_wait_than_are_wanted,
     an_answer_without_the_number_of_the_call_is_nobodys,
     a_late_answer_of_the_previous_call_is_not_the_next_ones,
     each_call_of_a_reused_child_has_its_own_processor_time,
