@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -124,15 +124,16 @@ pub(crate) fn open_to_write(path: &str) -> io::Result<File> {
 
 /// Reads a file of `/proc`, which need not be text.
 pub(crate) fn read_bytes(path: &str) -> io::Result<Vec<u8>> {
-    bytes_from_beginning(open(path)?.as_fd())
+    // Not by offsets: the kernel would make the whole text again to find out that nothing follows it.
+    to_end(open(path)?)
 }
 
 /// Reads a short file of `/proc`.
 pub(crate) fn read(path: &str) -> io::Result<String> {
-    read_from_beginning(open(path)?.as_fd())
+    String::from_utf8(read_bytes(path)?).map_err(io::Error::other)
 }
 
-/// Uses only `read`, for the reason given at [`read_plainly`].
+/// Makes no other call than `pread`, for the reason given at [`read_plainly`].
 pub(crate) fn read_from_beginning(file: BorrowedFd<'_>) -> io::Result<String> {
     String::from_utf8(bytes_from_beginning(file)?).map_err(io::Error::other)
 }
@@ -223,11 +224,14 @@ pub(crate) fn read_proc(path: &str) -> io::Result<String> {
 /// To read a whole file, std asks for its length with `statx`, and remembers whether that call
 /// exists. A confined copy of this process would rely on that, and get no metadata of any file.
 pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
+    to_end(File::open(path)?)
+}
+
+fn to_end(mut file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        match std::io::Read::read(&mut file, &mut buffer)? {
+        match file.read(&mut buffer)? {
             0 => return Ok(bytes),
             count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
         }
@@ -236,7 +240,7 @@ pub(crate) fn read_plainly(path: &str) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Write;
 
     use super::*;
 
