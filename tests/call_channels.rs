@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossmist::{
     ChannelError, Child, Duplex, Error, Receiver, SandboxPolicy, Sender, channel, duplex, func,
 };
-use support::{patience, raw, wait_until_gone};
+use support::{builtin, patience, raw, wait_until_gone};
 
 fn main() {
     crossmist::init();
@@ -22,6 +22,7 @@ fn main() {
             each_message_is_held_to_the_policy,
             all_messages_together_are_held_to_the_policy,
             an_end_that_is_passed_later_is_held_to_the_policy,
+            both_ends_can_look_for_messages_before_they_wait,
         ],
         &[],
     );
@@ -261,6 +262,36 @@ fn all_messages_together_are_held_to_the_policy() {
     );
     let total = Some("limits.channel.total_bytes");
     assert_eq!(count("total_bytes = \"20000B\""), (19, total));
+}
+
+#[func(sandbox = dynamic)]
+fn answers_busily(mut channel: Duplex<u64, u64>, time: Duration) {
+    channel.set_busy_poll(time);
+    while let Some(number) = channel.recv().unwrap() {
+        // The first of all messages waits until the program has given up.
+        if number > 0 {
+            channel.send(&(number + 1)).unwrap();
+        }
+    }
+}
+
+fn both_ends_can_look_for_messages_before_they_wait() {
+    // For a moment, or for as long as it takes.
+    for time in [Duration::from_micros(30), Duration::from_secs(3600)] {
+        for name in ["pure", "parser", "worker"] {
+            let (mut channel, theirs) = duplex().unwrap();
+            let policy = builtin(name);
+            let child = answers_busily.sandbox(&policy).spawn(theirs, time).unwrap();
+            channel.set_busy_poll(time);
+            let result = channel.request_timeout(&0, Duration::from_millis(1));
+            assert!(matches!(result, Err(ChannelError::TimedOut)), "{result:?}");
+            for number in 1..=50 {
+                assert_eq!(channel.request(&number).unwrap(), number + 1);
+            }
+            drop(channel);
+            child.join().unwrap();
+        }
+    }
 }
 
 #[func(sandbox = dynamic)]

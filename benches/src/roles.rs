@@ -30,6 +30,7 @@ fn perform(role: &str, parameters: &[String]) -> Result<()> {
         "command-add" => spawn::command_add(parameters),
         "ipc-add" => spawn::ipc_add(parameters),
         "stream-echo" => round_trip::stream_echo(socket(), parameters),
+        "busy-echo" => round_trip::busy_echo(socket()),
         "tokio-echo" => round_trip::tokio_echo(socket(), parameters),
         "ipc-echo" => round_trip::ipc_echo(parameters),
         "bulk" => bulk::receive_bulk(socket(), parameters),

@@ -162,6 +162,12 @@ impl<S: Object, R: Object> Duplex<S, R> {
         Ok((Sender::new(sender), Receiver::new(receiver)))
     }
 
+    /// Has receives look for a message for this long before they put the thread to sleep. See
+    /// [`Receiver::set_busy_poll`].
+    pub fn set_busy_poll(&mut self, time: Duration) {
+        self.endpoint.busy_poll(time);
+    }
+
     /// Sets the limits on later messages, in both directions.
     pub fn set_limits(&mut self, limits: Limits) {
         self.endpoint.limits = limits;

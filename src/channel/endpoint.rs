@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ChannelError;
 use crate::object::{DecodeError, Exceeded, Limits, Link, Object, Terms, Trust};
@@ -130,6 +131,11 @@ impl Endpoint {
             ..self
         };
         Ok((sender, receiver))
+    }
+
+    /// Has receives that block look for a message for this long before they wait.
+    pub(super) fn busy_poll(&mut self, time: Duration) {
+        self.inbox.busy_poll(time);
     }
 
     pub(super) fn link(&self) -> Option<&Link> {

@@ -90,6 +90,41 @@ impl<T: Object> Receiver<T> {
         }
     }
 
+    /// Has receives look for a message for this long before they put the thread to sleep ("busy polling"). Zero,
+    /// the default, turns it off. 30 µs is a good value.
+    ///
+    /// If both sides do so, and run on two processors, neither has to be woken up, and a round trip takes a third of
+    /// the time or less. The price is processor time: at most `time` for each receive, also if the peer is late on
+    /// purpose, and a confined child's counts towards its `cpu_time`. If it was in vain a few times in a row, such as
+    /// because both sides share a processor, only one receive in 65 looks, until one finds something.
+    ///
+    /// It concerns the receives of this end that block. An end that is sent to another process does not keep it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), crossmist::ChannelError> {
+    /// use std::time::Duration;
+    ///
+    /// let (mut ours, mut theirs) = crossmist::duplex::<u64, u64>()?;
+    /// let echo = std::thread::spawn(move || {
+    ///     theirs.set_busy_poll(Duration::from_micros(30));
+    ///     while let Ok(Some(number)) = theirs.recv() {
+    ///         theirs.send(&(number + 1)).unwrap();
+    ///     }
+    /// });
+    /// ours.set_busy_poll(Duration::from_micros(30));
+    /// for number in 0..1000 {
+    ///     assert_eq!(ours.request(&number)?, number + 1);
+    /// }
+    /// # drop(ours);
+    /// # echo.join().unwrap();
+    /// # Ok(()) }
+    /// ```
+    pub fn set_busy_poll(&mut self, time: Duration) {
+        self.endpoint.busy_poll(time);
+    }
+
     /// Sets the limits on later messages.
     pub fn set_limits(&mut self, limits: Limits) {
         self.endpoint.limits = limits;

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use super::buffers::{RECEIVED, keep, kept};
+use super::busy_poll::BusyPoll;
 use super::cost::Cost;
 use super::slots::{self, LEAST_BYTES, Receiving, Slots};
 use super::{PACKET_BYTES, SLICE};
@@ -74,6 +76,7 @@ pub(crate) struct Inbox {
     was_reset: bool,
     /// For a socket that a stranger may hold.
     contested: Option<Contested>,
+    busy_poll: BusyPoll,
 }
 
 /// A message of several packets, some of which have arrived.
@@ -149,6 +152,11 @@ impl Inbox {
     /// Lets the peer put long messages into shared memory, if it has the same.
     pub(crate) fn use_slots(&mut self, slots: Option<Slots>) {
         self.slots = slots;
+    }
+
+    /// Has [`receive`](Self::receive) look for a packet for this long before it waits.
+    pub(crate) fn busy_poll(&mut self, time: Duration) {
+        self.busy_poll = BusyPoll::lasting(time);
     }
 
     /// Counts what messages cost from now on.
@@ -372,6 +380,8 @@ impl Inbox {
         } else {
             Wait::Never
         };
+        // Packets after the first follow at once.
+        self.busy_poll.look(socket, deadline);
         loop {
             match self.advance(socket, limits, trust, wait, &mut read) {
                 Err(fault) if fault.would_block() => poll::readable(socket, deadline)?,

@@ -4,6 +4,7 @@
 //! packets as it likes: in `poll(2)`, or in a runtime.
 
 mod buffers;
+mod busy_poll;
 mod cost;
 mod inbox;
 mod names;

@@ -1,6 +1,6 @@
 //! `Duplex::request`, blocking and with tokio.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossmist::{Child, Duplex, func};
 
@@ -9,8 +9,32 @@ use crate::rows::round_trip::{Messages, same_bytes, tokio_runtime};
 
 type Bytes = Vec<u8>;
 
+/// How long a busy side looks for a message before it waits.
+pub(crate) const BUSY: Duration = Duration::from_micros(30);
+
 #[func]
-pub(crate) fn echo(mut channel: Duplex<Bytes, Bytes>) {
+pub(crate) fn echo(channel: Duplex<Bytes, Bytes>) {
+    echo_all(channel);
+}
+
+#[func(sandbox = "worker")]
+pub(crate) fn echo_confined(channel: Duplex<Bytes, Bytes>) {
+    echo_all(channel);
+}
+
+#[func]
+pub(crate) fn echo_busily(mut channel: Duplex<Bytes, Bytes>) {
+    channel.set_busy_poll(BUSY);
+    echo_all(channel);
+}
+
+#[func(sandbox = "worker")]
+pub(crate) fn echo_busily_confined(mut channel: Duplex<Bytes, Bytes>) {
+    channel.set_busy_poll(BUSY);
+    echo_all(channel);
+}
+
+fn echo_all(mut channel: Duplex<Bytes, Bytes>) {
     while let Ok(Some(message)) = channel.recv() {
         if channel.send(&message).is_err() {
             break;
@@ -26,11 +50,35 @@ pub(crate) fn start() -> Result<(Child<()>, Duplex<Bytes, Bytes>)> {
 }
 
 pub(crate) fn blocking(group: &mut Group, size: usize) {
-    group.ours("request", move || request(size));
+    group.ours("request", move || request(start()?, size));
+    group.ours("request, policy worker", move || {
+        let (ours, theirs) = crossmist::duplex()?;
+        let child = echo_confined.builder().kill_on_drop(true).spawn(theirs)?;
+        request((child, ours), size)
+    });
 }
 
-fn request(size: usize) -> Result<impl Row> {
-    let (child, mut channel) = start()?;
+/// Both sides look for a message for a while before they wait.
+pub(crate) fn busy(group: &mut Group, size: usize) {
+    group.ours("request, busy polling", move || {
+        let (mut ours, theirs) = crossmist::duplex()?;
+        ours.set_busy_poll(BUSY);
+        let child = echo_busily.builder().kill_on_drop(true).spawn(theirs)?;
+        request((child, ours), size)
+    });
+    group.ours("the same, policy worker", move || {
+        let (mut ours, theirs) = crossmist::duplex()?;
+        ours.set_busy_poll(BUSY);
+        let child = echo_busily_confined
+            .builder()
+            .kill_on_drop(true)
+            .spawn(theirs)?;
+        request((child, ours), size)
+    });
+}
+
+fn request(started: (Child<()>, Duplex<Bytes, Bytes>), size: usize) -> Result<impl Row> {
+    let (child, mut channel) = started;
     let mut messages = Messages::new(size);
     Ok(move || {
         let _alive = &child;

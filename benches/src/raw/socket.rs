@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
@@ -54,6 +55,31 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<u
         )
     };
     check(received)
+}
+
+/// Receives into `buffer`, and tries for as long as `time` says before it waits; 0 at the end.
+pub(crate) fn receive_busily(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    time: Duration,
+) -> io::Result<usize> {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        // SAFETY: the pointer and length are those of an exclusively borrowed slice.
+        let received = unsafe {
+            libc::recv(
+                socket.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+            )
+        };
+        match check(received) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+            result => return result,
+        }
+    }
+    receive(socket, buffer)
 }
 
 pub(crate) fn receive_exact(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<()> {

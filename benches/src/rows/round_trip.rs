@@ -11,6 +11,7 @@ use tokio::runtime;
 
 use crate::harness::{Group, Placement, Result, Row, expect_same};
 use crate::ours;
+use crate::ours::round_trip::BUSY;
 use crate::raw::process::{CHILD, Command, Launch, Running};
 use crate::raw::socket;
 
@@ -29,6 +30,15 @@ pub(crate) fn groups() -> Vec<Group> {
             ours::round_trip::blocking(&mut group, size);
             groups.push(group);
         }
+    }
+    for size in SIZES {
+        let name = format!("{}, busy polling", label(size));
+        let mut group = Group::new(FAMILY, name, Placement::TwoCores).target(1.10);
+        group.headline = size == 64;
+        group.raw("SOCK_SEQPACKET, busy polling", move || busy_packets(size));
+        group.peer("SOCK_SEQPACKET", move || packets(size));
+        ours::round_trip::busy(&mut group, size);
+        groups.push(group);
     }
     for placement in [Placement::OneCore, Placement::TwoCores] {
         for size in SIZES {
@@ -88,6 +98,34 @@ fn packets(size: usize) -> Result<impl Row> {
         same_bytes(&buffer[..received], message)?;
         Ok(took.into())
     })
+}
+
+/// Both sides look for a packet for a while before they wait.
+fn busy_packets(size: usize) -> Result<impl Row> {
+    let command = Command::role("busy-echo", &[])?;
+    let (child, socket) = command.start(Launch::PosixSpawn, socket::Kind::Packets)?;
+    let mut messages = Messages::new(size);
+    let mut buffer = vec![0; 64 << 10];
+    Ok(move || {
+        let _alive = &child;
+        let message = messages.next();
+        let start = Instant::now();
+        socket::send(socket.as_fd(), message)?;
+        let received = socket::receive_busily(socket.as_fd(), &mut buffer, BUSY)?;
+        let took = start.elapsed();
+        same_bytes(&buffer[..received], message)?;
+        Ok(took.into())
+    })
+}
+
+pub(crate) fn busy_echo(socket: OwnedFd) -> Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match socket::receive_busily(socket.as_fd(), &mut buffer, BUSY)? {
+            0 => return Ok(()),
+            received => socket::send(socket.as_fd(), &buffer[..received])?,
+        };
+    }
 }
 
 /// Both sides know the length, which spares the stream the framing that a library would need.
