@@ -100,6 +100,18 @@ fn it_can_be_prepared_ahead_and_anew() {
     assert_eq!(square.run(1).unwrap().1, after);
 }
 
+fn no_call_fails_while_it_is_prepared_anew() {
+    std::thread::scope(|scope| {
+        let calls = [(); 4].map(|()| {
+            scope.spawn(|| (0..100).for_each(|_| assert_eq!(square.run(3).unwrap().2, 9)))
+        });
+        while !calls.iter().all(|calls| calls.is_finished()) {
+            crossmist::keeper::reload();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+}
+
 fn the_end_of_keepers_ends_those_that_were_replaced() {
     let (_go, rx) = channel().unwrap();
     let mut under_way = waits.spawn(rx).unwrap();
@@ -368,6 +380,7 @@ const CASES: &[Case] = cases![
     state_is_prepared_once_and_shared,
     descriptors_that_preload_leaves_open_are_closed_in_the_children,
     it_can_be_prepared_ahead_and_anew,
+    no_call_fails_while_it_is_prepared_anew,
     the_end_of_keepers_ends_those_that_were_replaced,
     pools_share_it_and_replace_what_is_old,
     what_it_takes_to_prepare_is_no_time_of_a_call,

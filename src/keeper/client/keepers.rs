@@ -101,7 +101,6 @@ pub fn end() {
 ///
 /// Calls in progress are not affected. Spare children of pools that share the old state are replaced.
 pub fn reload() {
-    GENERATION.fetch_add(1, Ordering::AcqRel);
     let mut keepers = lock();
     keepers.not_prepared.clear();
     let is_prepared = |kind: &Kind| kind.preload.is_some();
@@ -122,6 +121,8 @@ pub fn reload() {
             keepers.replace(keeper);
         }
     }
+    // After that, so that no child of an old keeper has the new number.
+    GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
 /// Returns the record that stands for a function that prepares state.

@@ -20,6 +20,9 @@ use crate::executable::Program;
 use crate::sys::poll::Deadline;
 use crate::sys::socket;
 
+/// How often a request is made again, of another keeper.
+const MOST_REPLACED: u32 = 8;
+
 /// Asks the keeper for a child that finds its launch message in `socket`. A later report says
 /// whether it was started.
 pub(crate) fn launch(
@@ -39,17 +42,23 @@ pub(crate) fn launch(
     let start_by = deadline.min(Deadline::after(START_TIMEOUT));
     let (wanted, request) = (request.namespaces, request.to_bytes());
 
-    let mut keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
-    if let Err(error) = keeper.ask(&request, &descriptors, start_by) {
-        // The keeper was killed. Calls in progress learn of it through their own sockets.
-        if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
-            return Err(failed(ASK)(error));
+    let mut replaced = 0;
+    let keeper = loop {
+        let keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
+        match keeper.ask(&request, &descriptors, start_by) {
+            Ok(()) => break keeper,
+            // It was killed, and calls in progress learn of it through their own sockets; or it takes no more
+            // requests.
+            Err(error)
+                if replaced < MOST_REPLACED
+                    && matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) =>
+            {
+                keeper.forget();
+                replaced += 1;
+            }
+            Err(error) => return Err(failed(ASK)(error)),
         }
-        keeper.forget();
-        keeper = Keeper::suited(executable, preload, wanted, reports.as_fd(), start_by)?;
-        let asked = keeper.ask(&request, &descriptors, start_by);
-        asked.map_err(failed(ASK))?;
-    }
+    };
     drop(descriptors);
     if let Some(group) = group {
         group.hand_over();

@@ -81,7 +81,9 @@ impl Keeper {
             return Served::Ended;
         }
         if bytes == [RETIRE] {
-            return self.retire();
+            // A thread of the program may be about to send a request. It learns that it is too late, or is served.
+            self.close();
+            return Served::Goes;
         }
         let mut descriptors = packet.descriptors.into_iter().flatten();
         let mut next = || descriptors.next().map(|fd| fd.into_owned());
