@@ -123,6 +123,8 @@ impl Running {
             Ok(Ended::Unknown) if self.process.was_killed() => Error::Killed,
             Ok(Ended::Unknown) => Error::StatusTaken,
             Err(StillRunning) if past_deadline => Error::Deadline { after },
+            // The keeper has not said yet that it has ended.
+            Err(StillRunning) if self.process.was_killed() => Error::Killed,
             Err(StillRunning) => Error::Silent,
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct StormEnd {
 }
 
 /// How long the helper may take.
-const HELPER_TIME: Duration = Duration::from_secs(1);
+const HELPER_TIME: Duration = Duration::from_secs(5);
 
 impl StormEnd {
     /// Begins it, for a child that has ended and that nobody has waited for: nobody else can take its user.
