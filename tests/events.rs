@@ -264,13 +264,13 @@ fn a_violation_is_told() {
 
 fn a_deadline_is_told_once() {
     let collector = Collector::install();
-    let (time, long) = (Duration::from_millis(3500), Duration::from_secs(50));
+    let (time, long) = (Duration::from_millis(6500), Duration::from_secs(50));
     let result = waits.builder().deadline(time).run(long);
     assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
     let told = collector.take();
     assert_eq!(told.len(), 4, "{told:#?}");
     let pid = assert_begins(&told[1..], "waits");
-    let fields = [("pid", pid.as_str()), ("after_seconds", "3.5")];
+    let fields = [("pid", pid.as_str()), ("after_seconds", "6.5")];
     told[3].assert(Level::WARN, LATE, &fields);
 
     let result = waits_unconfined.builder().deadline(time).run(long);

@@ -38,7 +38,7 @@ fn is_large(mut ready: Sender<()>) {
 fn a_dropped_child_holds_no_executor_up() {
     let is_alive = |process| state(process).is_some_and(|state| state != 'Z');
     // The control: a thread waits until it is gone, if that takes no longer than a tenth of a second.
-    let ended = (0..10).any(|_| {
+    let ended = (0..50).any(|_| {
         let (ready, mut is_ready) = channel().unwrap();
         let call = is_large.builder().kill_on_drop(true);
         let child = call.spawn(ready).unwrap();

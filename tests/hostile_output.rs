@@ -70,7 +70,8 @@ fn assert_not_held_up() -> Duration {
     });
     let worst = delays.max().unwrap();
     println!("the greatest delay: {worst:?}");
-    assert!(worst < patience(Duration::from_secs(1)), "{worst:?}");
+    // Of ten calls and ten deadlines on a busy machine. What holds them up does so for longer than half a minute.
+    assert!(worst < patience(Duration::from_secs(12)), "{worst:?}");
     worst
 }
 

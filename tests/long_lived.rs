@@ -69,6 +69,13 @@ fn worker() -> Worker {
     (timer, ours, child)
 }
 
+/// One whose time is not taken by its start.
+fn started_worker() -> Worker {
+    let (timer, mut ours, child) = worker();
+    assert_eq!(ours.request(&100).unwrap(), 101);
+    (timer, ours, child)
+}
+
 #[track_caller]
 fn assert_late(result: Result<(), Error>, time: Duration) {
     assert!(
@@ -79,8 +86,8 @@ fn assert_late(result: Result<(), Error>, time: Duration) {
 
 /// Hangs a worker in its third request, and is stopped meanwhile, threads and all.
 fn asks_and_is_stopped() {
-    let (timer, mut ours, child) = worker();
-    let time = patience(Duration::from_secs(2));
+    let (timer, mut ours, child) = started_worker();
+    let time = patience(Duration::from_secs(3));
     for number in [1, 2] {
         timer.start(time).unwrap();
         assert_eq!(ours.request(&number).unwrap(), number + 1);
@@ -114,8 +121,8 @@ fn a_worker_that_hangs_is_ended_although_the_program_is_stopped() {
 
 /// [`a_timer_that_is_not_stopped_ends_an_idle_worker`] is the control.
 fn a_worker_that_answers_in_time_outlives_many_deadlines() {
-    let (timer, mut ours, child) = worker();
-    let time = patience(Duration::from_secs(2));
+    let (timer, mut ours, child) = started_worker();
+    let time = patience(Duration::from_secs(3));
     let begun = Instant::now();
     for number in 1.. {
         timer.start(time).unwrap();
@@ -138,8 +145,8 @@ fn a_worker_that_answers_in_time_outlives_many_deadlines() {
 }
 
 fn a_timer_that_is_not_stopped_ends_an_idle_worker() {
-    let (timer, mut ours, child) = worker();
-    let time = patience(Duration::from_secs(2));
+    let (timer, mut ours, child) = started_worker();
+    let time = patience(Duration::from_secs(3));
     timer.start(time).unwrap();
     assert_eq!(ours.request(&7).unwrap(), 8);
     assert!(ours.recv().unwrap().is_none());
@@ -147,7 +154,9 @@ fn a_timer_that_is_not_stopped_ends_an_idle_worker() {
 }
 
 fn a_request_cannot_extend_the_deadline_of_the_call() {
-    let time = Duration::from_secs(2);
+    // A deadline counts from before the first child's keeper has been started.
+    drop(started_worker());
+    let time = Duration::from_secs(6);
     let policies = [
         (in_time("worker", time, ""), None),
         (builtin("worker"), Some(patience(time))),
@@ -170,6 +179,7 @@ fn a_request_cannot_extend_the_deadline_of_the_call() {
         let (mut ours, theirs) = duplex().unwrap();
         let call = serves.sandbox(&policy).request_timer(&timer);
         let child = call.deadline(patience(time)).spawn(theirs).unwrap();
+        assert_eq!(ours.request(&1).unwrap(), 2);
         timer.start(patience(time) / 2).unwrap();
         assert_eq!(ours.request(&1).unwrap(), 2);
         timer.stop().unwrap();

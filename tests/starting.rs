@@ -204,7 +204,7 @@ fn sleep() {
 
 fn threads_that_wait_for_the_keepers_start_use_no_processor() {
     crossmist::keeper::env("MYLIB_LOADS_FOR", stays().as_secs().to_string());
-    let time = patience(Duration::from_secs(2));
+    let time = patience(Duration::from_secs(4));
     let before = raw::processor_time();
     std::thread::scope(|scope| {
         for _ in 0..64 {
@@ -218,7 +218,7 @@ fn threads_that_wait_for_the_keepers_start_use_no_processor() {
         }
     });
     let used = raw::processor_time() - before;
-    assert!(used < patience(Duration::from_millis(200)), "{used:?}");
+    assert!(used < patience(Duration::from_secs(1)), "{used:?}");
     // The control: it was for that variable that none was started.
     crossmist::keeper::env("MYLIB_LOADS_FOR", "0");
     assert_eq!(forked.run(1).unwrap(), 2);

@@ -339,7 +339,7 @@ fn what_waits_in_a_runtime_ends_at_its_deadline() {
     block_on(async {
         let (_ours, theirs) = UnixStream::pair().unwrap();
         let call = shout_unix.builder();
-        let call = call.deadline(support::patience(Duration::from_secs(2)));
+        let call = call.deadline(support::patience(Duration::from_secs(5)));
         let result = call.run_tokio(theirs).await;
         assert!(matches!(result, Err(Error::Deadline { .. })), "{result:?}");
     });

@@ -318,11 +318,8 @@ mod tests {
             let nothing: io::Result<()> = cost.of(|| Err(io::ErrorKind::WouldBlock.into()));
             nothing.unwrap_err();
         }
-        match slowness(allowance().unwrap()) {
-            1 => assert_eq!(cost.excess, before),
-            // The time that its host takes may be added.
-            _ => assert!(cost.excess >= before),
-        }
+        // The time that a machine's host takes may be added.
+        assert!(cost.excess >= before);
         let before = cost.excess;
         // The control: one that counts as received does, if machines are slow.
         cost.add(Duration::ZERO, LEAST);

@@ -167,7 +167,7 @@ fn every_end_has_an_error_of_its_own() {
 
 fn a_child_that_stops_or_stays_is_ended_at_its_deadline() {
     // Stretched by twenty for an emulated machine, it is less than the processor time of `parser`.
-    let time = support::patience(Duration::from_secs(1));
+    let time = support::patience(Duration::from_secs(3));
     for end in [End::Sleep, End::Loop] {
         let begun = Instant::now();
         let child = lasts.builder().deadline(time).spawn(end).unwrap();

@@ -67,7 +67,7 @@ pub(crate) fn forked(deadline: Duration) -> (Child<()>, Vec<u32>) {
 }
 
 fn processes_that_children_leave_behind_end_with_them() {
-    let (child, ids) = forked(patience(Duration::from_secs(5)));
+    let (child, ids) = forked(patience(Duration::from_secs(8)));
     assert!(matches!(child.join(), Err(Error::Deadline { .. })));
     within(Duration::from_secs(1), || {
         ids.into_iter().for_each(wait_until_gone)

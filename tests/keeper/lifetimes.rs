@@ -102,6 +102,8 @@ fn a_killed_keeper_takes_its_children_and_the_next_call_works() {
 }
 
 fn a_dropped_child_runs_on_until_its_deadline() {
+    // A deadline counts from before the first child's keeper has been started.
+    assert_eq!(add.run(1, 2).unwrap(), 3);
     let child = sleep
         .builder()
         .deadline(patience(Duration::from_secs(4)))

@@ -96,7 +96,7 @@ fn thousands_of_calls_leave_nothing() {
     let witness = children();
     assert_eq!(state(witness.trim().parse().unwrap()), Some('Z'));
     let (holdings, descriptors, resident) = (Holdings::now(), count("fd"), memory());
-    for call in 0..support::repetitions(10_000).into() {
+    for call in 0..support::repetitions(3_000).into() {
         assert_eq!(add.run(call, 1).unwrap(), call + 1);
     }
     holdings.assert_same();

@@ -442,8 +442,11 @@ fn a_keeper_that_was_killed_is_counted_when_there_is_another() {
     child.confinement().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id().unwrap())).unwrap();
     let keeper = status.lines().find_map(|line| line.strip_prefix("PPid:\t"));
-    kill(keeper.unwrap().parse().unwrap());
+    let keeper = keeper.unwrap().parse().unwrap();
+    kill(keeper);
     assert!(matches!(child.join(), Err(Error::KeeperDied)));
+    // Until then, it may still take a request, which ends with it.
+    support::wait_until_ended(keeper);
     assert_eq!(figures.counter("keeper_restarts_total"), 0);
     assert_eq!(add.run(5, 7).unwrap(), 12);
     assert_eq!(add.run(5, 7).unwrap(), 12);

@@ -24,7 +24,7 @@ fn prints_and_stays(how: String) -> String {
 
 /// Enough for a child that the keeper only has to fork.
 fn time() -> Duration {
-    patience(Duration::from_secs(2))
+    patience(Duration::from_secs(5))
 }
 
 fn is_late(result: &Result<String, Error>) -> bool {

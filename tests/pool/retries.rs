@@ -51,13 +51,15 @@ fn works(takes_over: Option<u64>, hangs: bool) -> (u32, TakesOver) {
 }
 
 fn children_that_leave_a_call_unread_do_not_prolong_its_deadline() {
-    let time = patience(Duration::from_secs(4));
+    let time = patience(Duration::from_secs(8));
     let pool = Pool::of(works).workers(1).spares(1).deadline(time);
     let pool = pool.reuse(Reuse::Always).build().unwrap();
-    let most_of_it = u64::try_from(time.as_millis()).unwrap() / 4 * 3;
+    let millis = u64::try_from(time.as_millis()).unwrap();
+    // The next child has to be started in what is left.
+    let (part_of_it, most_of_it) = (millis / 4, millis / 4 * 3);
 
     // The control: the next child gets the call, and its answer counts.
-    let (first, _) = pool.run(Some(most_of_it), false).unwrap();
+    let (first, _) = pool.run(Some(part_of_it), false).unwrap();
     let (second, _) = pool.run(Some(most_of_it), false).unwrap();
     assert_ne!(first, second);
     // That one has been taken over as well.

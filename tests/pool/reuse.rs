@@ -193,7 +193,7 @@ fn a_reused_child_whose_call_fails_is_replaced() {
 fn no_more_spares_wait_than_are_wanted() {
     let pool = Pool::of(add).workers(1).spares(1);
     let pool = pool.reuse(Reuse::Times(2)).build().unwrap();
-    for x in 0..400 {
+    for x in 0..200 {
         assert_eq!(pool.run(x, 1).unwrap(), x + 1);
         // The child of every other call gets no more of them, and its replacement is on its way when the next call
         // comes.
@@ -224,12 +224,16 @@ fn an_answer_without_the_number_of_the_call_is_nobodys() {
 fn a_late_answer_of_the_previous_call_is_not_the_next_ones() {
     let pool = pool(Reuse::Always);
     for _ in 0..20 {
-        assert!(call(&pool, "answers later").is_ok_and(|number| number != 7));
+        let is_surplus = |result: &Result<u32, Error>| {
+            matches!(result, Err(Error::Malformed(ProtocolError::Surplus)))
+        };
+        // It may be this call that meets the late answer of the one before.
+        let first = call(&pool, "answers later");
+        assert!(is_surplus(&first) || first.is_ok_and(|number| number != 7));
         std::thread::sleep(Duration::from_millis(300));
         // The answer has come before this call, or it comes while it runs, or later.
         let next = call(&pool, "counts");
-        let is_surplus = matches!(next, Err(Error::Malformed(ProtocolError::Surplus)));
-        assert!(is_surplus || next.is_ok_and(|number| number != 7));
+        assert!(is_surplus(&next) || next.is_ok_and(|number| number != 7));
         if pool.stats().died_idle > 0 {
             // It came before. Its child was not believed any more, and the call had another one.
             return;

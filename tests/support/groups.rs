@@ -58,8 +58,9 @@ pub(crate) fn clean_up(unit: &Path) {
     std::fs::write(Path::new(MOUNT).join("cgroup.procs"), "0").unwrap();
     let program = unit.join("program");
     super::wait_until("the keeper is gone", || processes(&program).is_empty());
-    std::fs::remove_dir(program).unwrap();
-    std::fs::remove_dir(unit).unwrap();
+    for group in [&program, unit] {
+        super::wait_until("the group is empty", || std::fs::remove_dir(group).is_ok());
+    }
 }
 
 /// The processes in a group.

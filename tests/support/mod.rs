@@ -164,7 +164,7 @@ pub(crate) fn all(modules: &[&[Case]]) -> &'static [Case] {
 
 static SHOWS_OUTPUT: AtomicBool = AtomicBool::new(false);
 
-/// Shows what cases print, whether or not they succeed. For tables of measurements.
+/// Shows what cases print, whether or not they succeed, and runs one after the other. For tables of measurements.
 pub(crate) fn show_output() {
     SHOWS_OUTPUT.store(true, Ordering::Relaxed);
 }
@@ -200,7 +200,11 @@ pub(crate) fn main(cases: &'static [Case], helpers: &'static [Case]) {
         })
         .with_ignored_flag(skipped)
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+    let mut arguments = Arguments::from_args();
+    if SHOWS_OUTPUT.load(Ordering::Relaxed) {
+        arguments.test_threads = Some(1);
+    }
+    libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
 /// Starts the case and judges its end.
@@ -337,13 +341,11 @@ pub(crate) fn descriptors() -> BTreeMap<i32, String> {
 }
 
 fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("/proc/self/statm");
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .expect("a number of pages");
-    pages * 4096
+    // Some kernels only estimate what `statm` says, by a number for each processor.
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").expect("smaps_rollup");
+    let kib = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok());
+    kib.expect("a number of KiB") << 10
 }
 
 /// The state letter of a process; `None` where it is gone.

@@ -134,7 +134,7 @@ async fn each_attack_is_a_dead_letter_after_one_try_with_a_report_that_runs_no_s
 async fn a_job_whose_keeper_was_killed_is_tried_again() {
     let service = Service::start().await;
     let worker = support::worker(&service.cluster);
-    service.upload("slow", b"HOLE sleep").await;
+    service.upload("slow", b"HOLE long-sleep").await;
     service.asleep(&worker).await;
     // The process that started the confined ones. The worker has not.
     let mut keeper = None;
@@ -167,7 +167,7 @@ async fn a_job_whose_keeper_was_killed_is_tried_again() {
 async fn a_worker_that_is_to_stop_finishes_what_it_has() {
     let service = Service::start().await;
     let worker = support::worker(&service.cluster);
-    service.upload("slow", b"HOLE sleep").await;
+    service.upload("slow", b"HOLE long-sleep").await;
     service.asleep(&worker).await;
     assert!(worker.stop().starts_with("1 pictures, 0 of which failed"));
     let picture = service.latest().await;
