@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::init;
 use super::super::output::Output;
 use super::super::protocol::{Cause, ExitReport, Report};
+use super::heap;
 use super::storm::StormEnd;
 use super::{Keeper, LOOK_INTERVAL, tell};
 use crate::confine::Group;
@@ -93,6 +94,7 @@ impl Keeper {
         }
         self.has_orphans |= entry.may_fork;
         self.groups.extend(entry.group.filter(|group| !group.end()));
+        heap::merge_free_pieces();
     }
 
     /// Looks again at those that have ended and could not be buried.

@@ -1,6 +1,7 @@
 //! The keeper's side: its life from `execve` to the end of the program.
 
 mod ends;
+mod heap;
 mod requests;
 mod setup;
 mod start;

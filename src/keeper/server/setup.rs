@@ -13,6 +13,7 @@ use super::super::identity::Credentials;
 use super::super::oom::OomScore;
 use super::super::undertaker::Undertaker;
 use super::super::{Kind, user_namespace};
+use super::heap;
 use super::{EnterChild, Keeper, PROGRAM, PROGRAM_ENDED, Preload, WITNESS_TIME};
 use crate::confine::{self, User};
 use crate::sys::closing;
@@ -177,6 +178,7 @@ impl Keeper {
             witness: witness.as_ref().map_or(0, |witness| witness.id),
         };
         ready.send(program);
+        heap::merge_free_pieces();
         Ok((asker, own, program_ended, epoll, oom_score, witness))
     }
 }
