@@ -2,7 +2,10 @@
 #![expect(unsafe_code, reason = "what is prepared maps memory as C libraries do")]
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::IntoRawFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -100,14 +103,60 @@ fn it_can_be_prepared_ahead_and_anew() {
     assert_eq!(square.run(1).unwrap().1, after);
 }
 
-fn no_call_fails_while_it_is_prepared_anew() {
-    std::thread::scope(|scope| {
-        let calls = [(); 4].map(|()| {
-            scope.spawn(|| (0..100).for_each(|_| assert_eq!(square.run(3).unwrap().2, 9)))
+static PREPARED_BY: OnceLock<u32> = OnceLock::new();
+
+/// Says that it begins, and waits until it may go on.
+fn prepare_when_told() {
+    let folder = PathBuf::from(std::env::var_os("MYLIB_PREPARES_IN").expect("a folder"));
+    if let Ok(mut begun) = File::create_new(folder.join("begun")) {
+        begun.write_all(&std::process::id().to_le_bytes()).unwrap();
+    }
+    wait_until("it may go on", || folder.join("go-on").exists());
+    PREPARED_BY.set(std::process::id()).unwrap();
+}
+
+#[func(sandbox = "parser", preload = prepare_when_told)]
+fn prepared_by() -> u32 {
+    *PREPARED_BY.get().expect("prepared state")
+}
+
+fn what_was_being_prepared_is_prepared_anew_as_well() {
+    let folder = std::env::temp_dir().join(format!("crossmist-prepares-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    crossmist::keeper::env("MYLIB_PREPARES_IN", &folder);
+    let mut begun = Vec::new();
+    let during = std::thread::scope(|scope| {
+        let call = scope.spawn(|| prepared_by.run().unwrap());
+        wait_until("it is being prepared", || {
+            begun = std::fs::read(folder.join("begun")).unwrap_or_default();
+            begun.len() == size_of::<u32>()
         });
-        while !calls.iter().all(|calls| calls.is_finished()) {
+        crossmist::keeper::reload();
+        File::create(folder.join("go-on")).unwrap();
+        call.join().unwrap()
+    });
+    let after = prepared_by.run().unwrap();
+    assert_ne!(after.to_le_bytes(), begun[..]);
+    // The control: then it is kept, also for the call that waited for it.
+    assert_eq!((during, prepared_by.run().unwrap()), (after, after));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn no_call_fails_while_it_is_prepared_anew() {
+    let done = AtomicU32::new(0);
+    let call = || {
+        assert_eq!(square.run(3).unwrap().2, 9);
+        done.fetch_add(1, Ordering::SeqCst);
+    };
+    std::thread::scope(|scope| {
+        let calls = [(); 4].map(|()| scope.spawn(|| (0..100).for_each(|_| call())));
+        let are_over = || calls.iter().all(|calls| calls.is_finished());
+        while !are_over() {
+            let before = done.load(Ordering::SeqCst);
             crossmist::keeper::reload();
-            std::thread::sleep(Duration::from_millis(2));
+            while done.load(Ordering::SeqCst) == before && !are_over() {
+                std::thread::yield_now();
+            }
         }
     });
 }
@@ -380,6 +429,7 @@ const CASES: &[Case] = cases![
     state_is_prepared_once_and_shared,
     descriptors_that_preload_leaves_open_are_closed_in_the_children,
     it_can_be_prepared_ahead_and_anew,
+    what_was_being_prepared_is_prepared_anew_as_well,
     no_call_fails_while_it_is_prepared_anew,
     the_end_of_keepers_ends_those_that_were_replaced,
     pools_share_it_and_replace_what_is_old,

@@ -140,9 +140,6 @@ impl Request {
     }
 }
 
-/// Program to keeper: take no more requests, and end after the last child.
-pub(crate) const RETIRE: u8 = b'R';
-
 /// Program to keeper, on the socket of a child's reports: kill it.
 pub(crate) const KILL: u8 = b'K';
 

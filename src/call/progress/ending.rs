@@ -122,9 +122,9 @@ impl Running {
             // It was never started, as its kill reported.
             Ok(Ended::Unknown) if self.process.was_killed() => Error::Killed,
             Ok(Ended::Unknown) => Error::StatusTaken,
-            Err(StillRunning) if past_deadline => Error::Deadline { after },
             // The keeper has not said yet that it has ended.
             Err(StillRunning) if self.process.was_killed() => Error::Killed,
+            Err(StillRunning) if past_deadline => Error::Deadline { after },
             Err(StillRunning) => Error::Silent,
         }
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 #[cfg(feature = "metrics")]
 use std::collections::BTreeSet;
-use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,12 +16,11 @@ use crate::error::Error;
 use crate::events;
 use crate::executable::Program;
 use crate::keeper::Kind;
-use crate::keeper::protocol::RETIRE;
 use crate::keeper::turn::Turn;
 #[cfg(feature = "metrics")]
 use crate::meters;
 use crate::sys::poll::{self, Deadline};
-use crate::sys::socket::{self, Wait};
+use crate::sys::socket;
 
 /// The keepers of this process.
 static KEEPERS: Mutex<Keepers> = Mutex::new(Keepers {
@@ -104,24 +102,12 @@ pub fn reload() {
     let mut keepers = lock();
     keepers.not_prepared.clear();
     let is_prepared = |kind: &Kind| kind.preload.is_some();
-    let old: Vec<Kind> = keepers
-        .by_kind
-        .keys()
-        .copied()
-        .filter(is_prepared)
-        .collect();
-    for kind in old {
-        let Some(keeper) = keepers.by_kind.remove(&kind) else {
-            continue;
-        };
-        if keeper.program == std::process::id() {
-            // It ends after its last child.
-            let order = [IoSlice::new(&[RETIRE])];
-            let _ = socket::send(keeper.socket.as_fd(), &order, &[], Wait::Never);
-            keepers.replace(keeper);
-        }
+    let kinds = keepers.by_kind.keys().copied().filter(is_prepared);
+    for kind in kinds.collect::<Vec<_>>() {
+        keepers.retire(kind);
     }
-    // After that, so that no child of an old keeper has the new number.
+    // After that, so that no child of an old keeper has the new number. One that is being started has the old one as
+    // well.
     GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
@@ -149,6 +135,19 @@ fn end_one(kind: Kind) {
 }
 
 impl Keepers {
+    /// Has the keeper of a kind end after its last child.
+    fn retire(&mut self, kind: Kind) {
+        if let Some(keeper) = self.by_kind.remove(&kind)
+            && keeper.program == std::process::id()
+        {
+            // It serves the requests that it has been sent. A thread that is about to send one learns that it is too
+            // late.
+            let writing = nix::sys::socket::Shutdown::Write;
+            let _ = nix::sys::socket::shutdown(keeper.socket.as_raw_fd(), writing);
+            self.replace(keeper);
+        }
+    }
+
     /// Takes a keeper that takes no more requests. It would end with its socket.
     fn replace(&mut self, keeper: Arc<Keeper>) {
         let has_ended = |keeper: &Keeper| poll::has_hung_up(keeper.socket.as_fd()).unwrap_or(true);
@@ -253,7 +252,17 @@ impl Keeper {
 
     /// Returns the present keeper of a kind, if it fits this process.
     fn current(kind: Kind, socket: BorrowedFd<'_>) -> Result<Option<Arc<Self>>, Error> {
-        let current = lock().by_kind.get(&kind).cloned();
+        let mut keepers = lock();
+        let current = keepers.by_kind.get(&kind).cloned();
+        if let Some(keeper) = &current
+            && kind.preload.is_some()
+            && keeper.generation != generation()
+        {
+            // It was being started when state was to be prepared anew.
+            keepers.retire(kind);
+            return Ok(None);
+        }
+        drop(keepers);
         match current {
             Some(keeper) if keeper.is_for_this_process(socket)? => Ok(Some(keeper)),
             _ => Ok(None),

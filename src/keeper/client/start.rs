@@ -26,6 +26,8 @@ pub(super) struct Keeper {
     credentials: Credentials,
     surroundings: Surroundings,
     restrictions: Restrictions,
+    /// How often state had been prepared anew when it began to prepare its own.
+    pub(super) generation: u64,
 }
 
 /// Why there is no keeper.
@@ -58,6 +60,7 @@ impl Keeper {
         kind: Kind,
         deadline: Deadline,
     ) -> Result<Self, NotStarted> {
+        let generation = super::keepers::generation();
         let failed = |step| move |source| Error::Launch { step, source };
         let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
         let surroundings = Surroundings::of_this_thread(ours.as_fd());
@@ -149,6 +152,7 @@ impl Keeper {
             credentials,
             surroundings,
             restrictions: Restrictions::of_this_thread(witness),
+            generation,
         })
     }
 

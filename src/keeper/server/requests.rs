@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::init;
 use super::super::output::Output;
-use super::super::protocol::{RETIRE, Report, Request, StartMethod, StartStep};
+use super::super::protocol::{Report, Request, StartMethod, StartStep};
 use super::start::Forked;
 use super::{Entry, Keeper, ORDERS, STREAM, Served, TIMER, tell};
 use crate::confine::{Group, Namespace, Origin};
@@ -57,10 +57,9 @@ impl Keeper {
         let room = Request::BYTES + 1;
         let packet =
             match socket::receive(self.program.as_fd(), &mut bytes, room, None, Wait::Never) {
-                // The program would have closed both directions.
+                // No request is to come. The program's end would have closed both directions.
                 Ok(packet)
                     if packet.bytes == 0
-                        && self.is_closed
                         && poll::events(self.program.as_fd(), 0) & libc::POLLHUP == 0 =>
                 {
                     return self.retire();
@@ -79,11 +78,6 @@ impl Keeper {
             // It has given up its user, and what took it over must not get it back here; or another
             // process has its socket.
             return Served::Ended;
-        }
-        if bytes == [RETIRE] {
-            // A thread of the program may be about to send a request. It learns that it is too late, or is served.
-            self.close();
-            return Served::Goes;
         }
         let mut descriptors = packet.descriptors.into_iter().flatten();
         let mut next = || descriptors.next().map(|fd| fd.into_owned());

@@ -20,8 +20,8 @@ pub(super) struct StormEnd {
     until: Deadline,
 }
 
-/// How long the helper may take.
-const HELPER_TIME: Duration = Duration::from_secs(5);
+/// How long the helper may take: less than the time that a call waits for the keeper's report.
+const HELPER_TIME: Duration = Duration::from_millis(1500);
 
 impl StormEnd {
     /// Begins it, for a child that has ended and that nobody has waited for: nobody else can take its user.
