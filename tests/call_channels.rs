@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossmist::{
     ChannelError, Child, Duplex, Error, Receiver, SandboxPolicy, Sender, channel, duplex, func,
 };
-use support::{builtin, patience, raw, wait_until_gone};
+use support::{in_time, patience, raw, wait_until_gone};
 
 fn main() {
     crossmist::init();
@@ -277,15 +277,18 @@ fn answers_busily(mut channel: Duplex<u64, u64>, time: Duration) {
 
 fn both_ends_can_look_for_messages_before_they_wait() {
     // For a moment, or for as long as it takes.
-    for time in [Duration::from_micros(30), Duration::from_secs(3600)] {
+    for (time, requests) in [
+        (Duration::from_micros(30), 50),
+        (Duration::from_secs(3600), 10),
+    ] {
         for name in ["pure", "parser", "worker"] {
             let (mut channel, theirs) = duplex().unwrap();
-            let policy = builtin(name);
+            let policy = in_time(name, Duration::from_secs(60), "");
             let child = answers_busily.sandbox(&policy).spawn(theirs, time).unwrap();
             channel.set_busy_poll(time);
             let result = channel.request_timeout(&0, Duration::from_millis(1));
             assert!(matches!(result, Err(ChannelError::TimedOut)), "{result:?}");
-            for number in 1..=50 {
+            for number in 1..=requests {
                 assert_eq!(channel.request(&number).unwrap(), number + 1);
             }
             drop(channel);

@@ -70,8 +70,8 @@ fn assert_not_held_up() -> Duration {
     });
     let worst = delays.max().unwrap();
     println!("the greatest delay: {worst:?}");
-    // Of ten calls and ten deadlines on a busy machine. What holds them up does so for longer than half a minute.
-    assert!(worst < patience(Duration::from_secs(12)), "{worst:?}");
+    // A busy machine may take more than a second to start one of ten children. What holds them up does so for three.
+    assert!(worst < patience(Duration::from_millis(2500)), "{worst:?}");
     worst
 }
 

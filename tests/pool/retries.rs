@@ -10,7 +10,7 @@ use crossmist::{
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::cases;
-use crate::support::{Case, patience, raw};
+use crate::support::{Case, in_time, patience, raw};
 
 /// Takes over its child when it is dropped there, if it says for how many milliseconds the child is to sit on its next
 /// call.
@@ -40,7 +40,7 @@ impl Drop for TakesOver {
     }
 }
 
-#[func(sandbox = "parser")]
+#[func(sandbox = dynamic)]
 fn works(takes_over: Option<u64>, hangs: bool) -> (u32, TakesOver) {
     if hangs {
         loop {
@@ -52,7 +52,10 @@ fn works(takes_over: Option<u64>, hangs: bool) -> (u32, TakesOver) {
 
 fn children_that_leave_a_call_unread_do_not_prolong_its_deadline() {
     let time = patience(Duration::from_secs(8));
-    let pool = Pool::of(works).workers(1).spares(1).deadline(time);
+    // The policy gives it more.
+    let policy = in_time("parser", 2 * Duration::from_secs(8), "");
+    let pool = Pool::of(works).sandbox(&policy);
+    let pool = pool.workers(1).spares(1).deadline(time);
     let pool = pool.reuse(Reuse::Always).build().unwrap();
     let millis = u64::try_from(time.as_millis()).unwrap();
     // The next child has to be started in what is left.

@@ -265,7 +265,7 @@ impl Holdings {
     pub(crate) fn now() -> Self {
         Self {
             descriptors: descriptors(),
-            resident: resident_bytes(),
+            resident: own_bytes(),
         }
     }
 
@@ -314,7 +314,7 @@ impl Holdings {
     /// Fails where much more memory is resident than then.
     #[track_caller]
     pub(crate) fn assert_memory(&self, bound: usize) {
-        let now = resident_bytes();
+        let now = own_bytes();
         let more = now.saturating_sub(self.resident);
         assert!(
             more <= bound,
@@ -340,12 +340,17 @@ pub(crate) fn descriptors() -> BTreeMap<i32, String> {
         .collect()
 }
 
-fn resident_bytes() -> usize {
-    // Some kernels only estimate what `statm` says, by a number for each processor.
-    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").expect("smaps_rollup");
+fn own_bytes() -> usize {
+    resident_bytes("/proc/self/smaps_rollup").expect("smaps_rollup")
+}
+
+/// Returns how much memory a process has, from its `smaps_rollup`. Some kernels only estimate what `statm` says, by a
+/// number for each processor.
+pub(crate) fn resident_bytes(path: &str) -> Option<usize> {
+    let rollup = std::fs::read_to_string(path).ok()?;
     let kib = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
-    let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok());
-    kib.expect("a number of KiB") << 10
+    let kib: usize = kib?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 /// The state letter of a process; `None` where it is gone.
