@@ -217,7 +217,7 @@ impl Keeper {
         {
             return Err(not_prepared(&last.reason).into());
         }
-        let keeper = match Self::start(executable, kind, deadline) {
+        let keeper = match Self::start(executable, kind, generation(), deadline) {
             Err(NotStarted::NotPrepared(reason)) => {
                 let mut keepers = lock();
                 let last = keepers.not_prepared.get(&kind);

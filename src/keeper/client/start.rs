@@ -58,9 +58,9 @@ impl Keeper {
     pub(super) fn start(
         executable: &Program,
         kind: Kind,
+        generation: u64,
         deadline: Deadline,
     ) -> Result<Self, NotStarted> {
-        let generation = super::keepers::generation();
         let failed = |step| move |source| Error::Launch { step, source };
         let (ours, theirs) = socket::pair().map_err(failed("make a pair of sockets"))?;
         let surroundings = Surroundings::of_this_thread(ours.as_fd());
