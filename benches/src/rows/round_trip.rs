@@ -1,6 +1,7 @@
 //! Round trips: a child sends back what it is sent.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Instant;
@@ -83,27 +84,25 @@ impl Messages {
     }
 }
 
+/// Receives into a buffer.
+type Receive = fn(BorrowedFd<'_>, &mut [u8]) -> io::Result<usize>;
+
 fn packets(size: usize) -> Result<impl Row> {
-    let (child, socket) =
-        Command::role("echo", &[])?.start(Launch::PosixSpawn, socket::Kind::Packets)?;
-    let mut messages = Messages::new(size);
-    let mut buffer = vec![0; 64 << 10];
-    Ok(move || {
-        let _alive = &child;
-        let message = messages.next();
-        let start = Instant::now();
-        socket::send(socket.as_fd(), message)?;
-        let received = socket::receive(socket.as_fd(), &mut buffer)?;
-        let took = start.elapsed();
-        same_bytes(&buffer[..received], message)?;
-        Ok(took.into())
-    })
+    packets_by("echo", socket::receive, size)
 }
 
 /// Both sides look for a packet for a while before they wait.
 fn busy_packets(size: usize) -> Result<impl Row> {
-    let command = Command::role("busy-echo", &[])?;
-    let (child, socket) = command.start(Launch::PosixSpawn, socket::Kind::Packets)?;
+    packets_by("busy-echo", receive_busily, size)
+}
+
+fn receive_busily(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    socket::receive_busily(socket, buffer, BUSY)
+}
+
+fn packets_by(role: &str, receive: Receive, size: usize) -> Result<impl Row + use<>> {
+    let (child, socket) =
+        Command::role(role, &[])?.start(Launch::PosixSpawn, socket::Kind::Packets)?;
     let mut messages = Messages::new(size);
     let mut buffer = vec![0; 64 << 10];
     Ok(move || {
@@ -111,7 +110,7 @@ fn busy_packets(size: usize) -> Result<impl Row> {
         let message = messages.next();
         let start = Instant::now();
         socket::send(socket.as_fd(), message)?;
-        let received = socket::receive_busily(socket.as_fd(), &mut buffer, BUSY)?;
+        let received = receive(socket.as_fd(), &mut buffer)?;
         let took = start.elapsed();
         same_bytes(&buffer[..received], message)?;
         Ok(took.into())
@@ -121,7 +120,7 @@ fn busy_packets(size: usize) -> Result<impl Row> {
 pub(crate) fn busy_echo(socket: OwnedFd) -> Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
-        match socket::receive_busily(socket.as_fd(), &mut buffer, BUSY)? {
+        match receive_busily(socket.as_fd(), &mut buffer)? {
             0 => return Ok(()),
             received => socket::send(socket.as_fd(), &buffer[..received])?,
         };
