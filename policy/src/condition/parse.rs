@@ -55,18 +55,21 @@ impl<'t> Parser<'t> {
         while self.accept("&&") {
             tests.push(self.test()?);
         }
+        if tests.len() > MAX_PARTS {
+            return Err(self.whole(format!("more than {MAX_PARTS} tests in one alternative")));
+        }
         if let Some(places) = contradiction::find(&tests) {
             let mut numbers: Vec<_> = places.iter().map(|at| (at + 1).to_string()).collect();
             let last = numbers.pop().unwrap_or_default();
-            let message = format!(
-                "this is never true: its tests {} and {last} exclude each other",
-                numbers.join(", ")
-            );
+            let message = match numbers.is_empty() {
+                true => format!("this is never true: no value passes its test {last}"),
+                false => format!(
+                    "this is never true: its tests {} and {last} exclude each other",
+                    numbers.join(", ")
+                ),
+            };
             let start = start + self.text[start..].len() - self.text[start..].trim_start().len();
             return Err(self.mistake(Code::BadOperand, start, self.at, &message));
-        }
-        if tests.len() > MAX_PARTS {
-            return Err(self.whole(format!("more than {MAX_PARTS} tests in one alternative")));
         }
         Ok(tests)
     }

@@ -100,6 +100,13 @@ fn tests_that_exclude_each_other_are_refused() {
         "cmd in {1, 2} && cmd & 1 == 0 && cmd & 2 == 0",
         "arg only 3 && arg > 3",
         "arg has 8 && arg < 8",
+        // Bounds and several masks.
+        "arg & 0xf0 == 0x10 && arg < 0x10",
+        "arg & 0xf0 == 0x10 && arg & 0xf == 5 && arg < 0x15",
+        "arg & 0xf == 0xf && arg >= 0x10 && arg < 0x1f",
+        "arg & 0xf0 in {0x10, 0x20} && arg >= 0x30 && arg < 0x110",
+        "arg >= 3 && arg < 5 && arg != 3 && arg != 4",
+        "arg & 0xf0 >= 0x100",
     ] {
         assert_eq!(read("semctl", text), Err(Code::BadOperand), "{text}");
         assert!(
@@ -118,6 +125,11 @@ fn tests_that_exclude_each_other_are_refused() {
         "arg only 3 && arg >= 3",
         "arg has 8 && arg < 9",
         "arg & 8 == 0 && arg > 15",
+        "arg & 0xf0 == 0x10 && arg & 0xf == 5 && arg < 0x16",
+        "arg & 0xf == 0xf && arg >= 0x10 && arg < 0x20",
+        "arg & 0xf0 in {0x10, 0x20} && arg >= 0x30 && arg < 0x111",
+        "arg >= 3 && arg < 6 && arg != 3 && arg != 4",
+        "arg & 0xf0 >= 0xf0",
     ] {
         assert!(read("semctl", text).is_ok(), "{text}");
     }
