@@ -12,6 +12,23 @@ use crate::report::{Failure, count};
 #[derive(Debug, Default)]
 pub(super) struct Outcomes(BTreeMap<(String, String), Vec<(String, String)>>);
 
+/// A difference between two runs, in words.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) text: String,
+    /// Whether a function returned something else, and did not fail.
+    pub(super) is_answer: bool,
+}
+
+impl From<String> for Difference {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            is_answer: false,
+        }
+    }
+}
+
 /// The most that is read of one run.
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -42,9 +59,9 @@ impl Outcomes {
         Ok(())
     }
 
-    /// In what a second run, confined by a policy, differs from this one; each in words.
-    pub(super) fn differences(&self, second: &Self, policy: &str) -> Vec<String> {
-        let mut differences = Vec::new();
+    /// In what a second run, confined by a policy, differs from this one.
+    pub(super) fn differences(&self, second: &Self, policy: &str) -> Vec<Difference> {
+        let mut differences: Vec<Difference> = Vec::new();
         let confined = |outcomes: &Self| {
             let all = outcomes.0.iter();
             let wanted = all.filter(|((_, known), _)| known == policy);
@@ -53,19 +70,21 @@ impl Outcomes {
         };
         let (first, second) = (confined(self), confined(second));
         if second.is_empty() {
-            differences.push(format!(
+            let text = format!(
                 "no function with the policy `{policy}` was called when the program was confined"
-            ));
+            );
+            differences.push(text.into());
             return differences;
         }
         for (function, calls) in &second {
             let before = first.get(function).map_or(&[][..], Vec::as_slice);
             if before.len() != calls.len() {
-                differences.push(format!(
+                let text = format!(
                     "`{function}` was called {}, and {} when it was watched",
                     count(calls.len(), "time", "times"),
                     count(before.len(), "time", "times")
-                ));
+                );
+                differences.push(text.into());
             }
             let mut left: Vec<&str> = before.iter().map(|(is, _)| is.as_str()).collect();
             for (is, text) in calls {
@@ -75,12 +94,15 @@ impl Outcomes {
                     Some(at) if !is_denial => {
                         left.swap_remove(at);
                     }
-                    _ if is.starts_with("returned ") => differences.push(format!(
-                        "`{function}` gave an answer that it didn't give when it was watched (as does a \
-                         function that depends on time, on chance, on the order of a hash table, or on files \
-                         that the run before has left)"
-                    )),
-                    _ => differences.push(format!("`{function}` fails now: {text}")),
+                    _ if is.starts_with("returned ") => differences.push(Difference {
+                        text: format!(
+                            "`{function}` gave an answer that it didn't give when it was watched (as does a \
+                             function that depends on time, on chance, on the order of a hash table, or on files \
+                             that the run before has left)"
+                        ),
+                        is_answer: true,
+                    }),
+                    _ => differences.push(format!("`{function}` fails now: {text}").into()),
                 }
             }
         }
@@ -88,9 +110,8 @@ impl Outcomes {
             .keys()
             .filter(|function| !second.contains_key(*function))
         {
-            differences.push(format!(
-                "`{function}` was called when it was watched, and isn't now"
-            ));
+            let text = format!("`{function}` was called when it was watched, and isn't now");
+            differences.push(text.into());
         }
         differences
     }
@@ -122,7 +143,7 @@ mod tests {
             ("f", "returned 2"),
             ("f", "returned 1"),
         ]);
-        assert_eq!(first.differences(&same, "p"), [""; 0]);
+        assert_eq!(first.differences(&same, "p"), []);
         for (second, says) in [
             (run(&[]), "no function"),
             (
@@ -148,9 +169,12 @@ mod tests {
         ] {
             let found = first.differences(&second, "p");
             assert!(
-                found.iter().any(|found| found.contains(says)),
+                found.iter().any(|found| found.text.contains(says)),
                 "{says}: {found:?}"
             );
+            // Advice about other answers is for those.
+            let answers = found.iter().filter(|found| found.is_answer);
+            assert_eq!(answers.count(), usize::from(says == "an answer that"));
         }
         // A violation is one, although there was one before.
         let denied = run(&[("f", "violation")]);

@@ -107,8 +107,10 @@ fn verify(
     };
     let kernel = kernel(None)?;
     let outcomes = &watched.outcomes;
-    let mut differences = outcomes.differences(&again.outcomes()?, &options.name);
-    let other_answers = !differences.is_empty();
+    let differences = outcomes.differences(&again.outcomes()?, &options.name);
+    let other_answers = differences.iter().any(|difference| difference.is_answer);
+    let differences = differences.into_iter().map(|difference| difference.text);
+    let mut differences: Vec<_> = differences.collect();
     if status != watched.status {
         differences.push(format!(
             "the program ends with {status}; when it was watched, with {}",
