@@ -24,7 +24,7 @@ use crossmist_policy::learn::{self, Outcome};
 use crossmist_policy::syscalls::{self, Syscall};
 
 use self::paths::{Paths, Port};
-use self::results::UnderWay;
+use self::results::{Maker, Place, UnderWay};
 use crate::sys::background;
 use crate::sys::notify::{self, Answer, Asked};
 use crate::sys::privileges;
@@ -234,14 +234,18 @@ impl Watch {
             "clone" => threads_with_another(asked.thread),
             _ => 0,
         };
+        let can_change = learn::can_change(call, &asked.arguments);
+        let is_made = answer == Answer::Continue && can_change;
+        let place = match is_made {
+            true => self.place(Maker::from(asked), &paths)?,
+            false => None,
+        };
         let there = paths.is_there();
         let replaces = call.name.starts_with("rename") && paths.is_other_there();
         if !notify::still_waits(listener.as_fd(), asked) {
             // The process has gone, and what was read may belong to another one.
             return Ok(());
         }
-        let can_change = learn::can_change(call, &asked.arguments);
-        let is_made = answer == Answer::Continue && can_change && paths.path.is_some();
         let arguments = learn::significant(call, asked.arguments);
         let key = (call.name, arguments, paths, port);
         if let Some(seen) = self.seen.get_mut(&key) {
@@ -270,12 +274,20 @@ impl Watch {
             if let Some(seen) = self.seen.get_mut(&key) {
                 seen.open = seen.open.saturating_add(1);
             }
-            let paths = key.2.clone();
-            if let Err(key) = self.under_way.begin(asked.thread, paths, there, key) {
-                self.settle((key, None))?;
+            match place {
+                Some(place) => self.under_way.begin(place, there, key),
+                None => self.settle((key, None))?,
             }
         }
         Ok(())
+    }
+
+    /// Takes a place for a call among those under way, if there is one left.
+    fn place(&mut self, maker: Maker, paths: &Paths) -> io::Result<Option<Place>> {
+        for made in self.under_way.made_if_full() {
+            self.settle(made)?;
+        }
+        Ok(self.under_way.place(maker, paths))
     }
 
     /// Takes room for a record. Returns whether there is enough; if not, the record says that it isn't complete.

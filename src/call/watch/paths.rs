@@ -91,24 +91,6 @@ impl Paths {
             other.symlink_metadata().is_ok()
         })
     }
-
-    /// Whether a change at one of the paths may be one at a path of the other call: they are the same, or one lies in
-    /// the other.
-    pub(super) fn meet(&self, other: &Self) -> bool {
-        let all = |paths: &Self| {
-            [paths.path.clone(), paths.other.clone()]
-                .into_iter()
-                .flatten()
-        };
-        let as_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
-        all(self).any(|own| {
-            let own = as_path(&own);
-            all(other).any(|their| {
-                let their = as_path(&their);
-                own.starts_with(&their) || their.starts_with(&own)
-            })
-        })
-    }
 }
 
 /// Returns the absolute path that a call names.
