@@ -219,7 +219,7 @@ pub(crate) struct Learn {
     /// Learn only from this function of the program
     #[arg(long, value_name = "NAME")]
     pub(crate) func: Option<String>,
-    /// Also learn from the records of earlier runs
+    /// Also learn from the records of earlier runs; what a kernel that they were made on can't enforce is left out
     #[arg(long, value_name = "FILE")]
     pub(crate) merge: Vec<PathBuf>,
     /// Save the records of this run to this file

@@ -341,6 +341,84 @@ fn records_are_kept_and_merged_and_hostile_ones_refused() {
 }
 
 #[test]
+fn records_are_judged_by_the_kernels_that_they_were_made_on() {
+    let folder = Folder::new("learn-kernels");
+    folder
+        .run(&["new", "dns", "--from", "parser", "--policies", "policies"])
+        .ends(0);
+    let learn = |files: &[&str]| {
+        let merged: Vec<_> = files.iter().flat_map(|file| ["--merge", file]).collect();
+        folder.run(&[&["learn", "dns", "--policies", "policies"][..], &merged].concat())
+    };
+    let made_on = |release: &str, abi: u32, arch: &str| {
+        format!(
+            "{{\"kernel\":\"{release}\",\"arch\":\"{arch}\",\"landlock_abi\":{abi},\
+             \"denies_write_execute\":true}}\n"
+        )
+    };
+    let here = std::env::consts::ARCH;
+    let seen = "{\"function\":\"f\",\"policy\":\"dns\",\"call\":\"connect\",\"arguments\":[],\"path\":null,\
+                \"exists\":false,\"port\":53,\"udp\":true,\"count\":1}\n";
+    folder.write("new.jsonl", made_on("7.2.1-x", 10, here) + seen);
+    folder.write("old.jsonl", made_on("6.1.0", 2, here) + seen);
+    // What this machine's kernel can do doesn't matter to records that were made elsewhere.
+    let judged = "since records were made on them: Linux 7.2 (Landlock ABI 10)";
+    learn(&["new.jsonl"])
+        .ends(0)
+        .says(&["udp_connect = [\n    53, #", judged]);
+    for files in [["new.jsonl", "old.jsonl"], ["old.jsonl", "new.jsonl"]] {
+        learn(&files).ends(0).says(&[
+            "udp_connect 53: 2×",
+            "Linux 6.1: this kernel has Landlock ABI 2, but",
+            "Linux 7.2 (Landlock ABI 10)",
+            "Linux 6.1 (Landlock ABI 2)",
+        ]);
+    }
+    // Records that don't say it are taken to be of this one.
+    folder.write("silent.jsonl", seen);
+    let kernel = folder.run(&["kernel", "--policies", "policies", "--format", "json"]);
+    let abi = &kernel.json()["landlock_abi"];
+    learn(&["silent.jsonl"]).ends(0).says(&[
+        "silent.jsonl doesn't say on which kernel it was made",
+        &format!("(Landlock ABI {abi})"),
+    ]);
+    // A recording says it itself.
+    let program = parsers();
+    folder
+        .run(&[
+            "learn",
+            "dns",
+            "--policies",
+            "policies",
+            "--record",
+            "own.jsonl",
+            "--",
+            &program,
+            "policies",
+            "dns",
+            "zip",
+        ])
+        .ends(0);
+    let own = learn(&["own.jsonl"]);
+    own.ends(0).says(&[&format!("(Landlock ABI {abi})")]);
+    assert!(!own.err().contains("doesn't say"), "{}", own.err());
+    let many: String = (0..65).map(|abi| made_on("6.1", abi, here)).collect();
+    for (bad, says) in [
+        (made_on("6.1", 2, "pdp11"), "made on pdp11, where"),
+        (
+            made_on("6.1", 2, "\\u001b[31m"),
+            "made on \\u{1b}[31m, where",
+        ),
+        (made_on("6.1", 2, here).replace(":2", ":-2"), "not a record"),
+        (made_on("6.1", 2, here).replace("true", "1"), "not a record"),
+        (many, "made on too many different kernels"),
+    ] {
+        folder.write("bad.jsonl", &bad);
+        learn(&["bad.jsonl"]).ends(3).says(&["bad.jsonl:", says]);
+    }
+}
+
+#[test]
 fn a_program_with_more_privileges_than_its_user_does_not_learn() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;

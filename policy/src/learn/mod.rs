@@ -138,8 +138,9 @@ struct Proposal {
 
 /// Makes a policy that allows what was seen, and extends `base`.
 ///
-/// What `kernel` can't enforce is left out. The records may be of several runs. Their strings are a process's word: they stand in the text
-/// only if a reader sees them whole.
+/// `kernels` are those that the policy has to run on. What one of them can't enforce is left out, and the reason names it.
+/// The records may be of several runs. Their strings are a process's word: they stand in the text only if a reader sees
+/// them whole.
 ///
 /// # Errors
 ///
@@ -149,7 +150,7 @@ pub fn learn(
     base: &str,
     records: &[Record],
     runs: usize,
-    kernel: Option<&Kernel>,
+    kernels: &[Kernel],
 ) -> Result<Learned, Report> {
     let policy = Policy::load(library, base)?;
     let records = merge(records);
@@ -157,7 +158,7 @@ pub fn learn(
     let rest = paths::take(&policy, &records, &mut proposal);
     calls::take(&policy, &records, &rest, &mut proposal);
     elsewhere::name_other_ways(&policy, &records, &mut proposal);
-    let mut proposal = usable(library, base, proposal, kernel);
+    let mut proposal = usable(library, base, proposal, kernels);
     let paths = proposal.paths.values().flatten();
     let expected = paths
         .chain(&proposal.calls)
@@ -384,21 +385,22 @@ fn happens(policy: &Policy, record: &Record) -> bool {
 }
 
 /// Leaves out the lines that no policy can have, or that this base can't have: the reader knows.
-fn usable(
-    library: &dyn Library,
-    base: &str,
-    proposal: Proposal,
-    kernel: Option<&Kernel>,
-) -> Proposal {
-    // What the base itself lacks is no fault of the lines.
-    let is_enforced =
-        |policy: &Policy| kernel.is_none_or(|kernel| policy.check_kernel(kernel).is_ok());
-    let kernel =
-        kernel.filter(|_| Policy::load(library, base).is_ok_and(|base| is_enforced(&base)));
+fn usable(library: &dyn Library, base: &str, proposal: Proposal, kernels: &[Kernel]) -> Proposal {
+    // What the base itself lacks on a kernel is no fault of the lines.
+    let enforces_base = |kernel: &&Kernel| {
+        Policy::load(library, base).is_ok_and(|base| base.check_kernel(kernel).is_ok())
+    };
+    let kernels: Vec<_> = kernels.iter().filter(enforces_base).collect();
     let mistake = |proposal: &Proposal| {
         let text = write(base, proposal, 1, 0);
         match Policy::from_toml(library, "learned", &text) {
-            Ok(policy) => Some(policy.check_kernel(kernel?).err()?.to_string()),
+            Ok(policy) => kernels.iter().find_map(|kernel| {
+                let error = policy.check_kernel(kernel).err()?;
+                Some(match kernel.release {
+                    Some(release) => format!("{release}: {error}"),
+                    None => error.to_string(),
+                })
+            }),
             Err(report) => {
                 let first = report.diagnostics().first();
                 Some(first.map_or_else(String::new, |first| first.message.clone()))

@@ -24,7 +24,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
 
 /// Learns from records, and reads the result back as a policy.
 fn learned(base: &str, records: &[Record]) -> (Learned, Policy) {
-    let learned = learn(&BuiltinOnly, base, records, 1, None).unwrap();
+    let learned = learn(&BuiltinOnly, base, records, 1, &[]).unwrap();
     let policy = Policy::from_toml(&BuiltinOnly, "learned", &learned.toml);
     let policy = policy.unwrap_or_else(|report| panic!("{report}\n{}", learned.toml));
     (learned, policy)

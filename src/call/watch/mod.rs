@@ -26,6 +26,7 @@ use crossmist_policy::syscalls::{self, Syscall};
 use self::paths::{Paths, Port};
 use self::results::{Maker, Place, UnderWay};
 use crate::sys::background;
+use crate::sys::confinement;
 use crate::sys::notify::{self, Answer, Asked};
 use crate::sys::privileges;
 
@@ -186,6 +187,7 @@ impl Watch {
 
     fn run(&mut self, listener: &OwnedFd) -> io::Result<()> {
         let arch = Arch::host();
+        (&self.file).write_all(made_on().as_bytes())?;
         while let Some(asked) = notify::receive(listener.as_fd())? {
             // A thread makes one call at a time.
             if let Some(made) = self.under_way.made_by(asked.thread) {
@@ -353,6 +355,18 @@ impl Watch {
             text(seen.at.as_deref()),
         )
     }
+}
+
+/// The line of a record that says where it was made. Whoever learns from it asks what can be enforced there.
+fn made_on() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!(
+        "{{\"kernel\":{},\"arch\":{},\"landlock_abi\":{},\"denies_write_execute\":{}}}\n",
+        quoted(release.trim_end()),
+        quoted(std::env::consts::ARCH),
+        confinement::landlock_abi(),
+        confinement::can_deny_write_execute()
+    )
 }
 
 /// Returns the number of threads of the process that a thread is of, with one more; 0 if it isn't known.

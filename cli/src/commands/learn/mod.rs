@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anstream::{eprint, eprintln};
 use crossmist_policy::learn::{self, Learned, Record};
-use crossmist_policy::{BUILTIN, Policy};
+use crossmist_policy::{BUILTIN, Kernel, Policy};
 
 use self::records::{Found, Records};
 use self::verify::Watched;
@@ -99,8 +99,8 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
         );
     }
     let records = chosen(options, &found)?;
-    let kernel = super::kernel::kernel(None)?;
-    let learned = match learn::learn(&library, &base, &records, runs, Some(&kernel.offer)) {
+    let kernels = kernels(options, &found)?;
+    let learned = match learn::learn(&library, &base, &records, runs, &kernels) {
         Ok(learned) => learned,
         Err(report) => return Ok(refused(arguments, &report)),
     };
@@ -127,6 +127,38 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
     eprintln!("{} written: review it", path.display());
     summary(&learned, &base);
     verify::if_asked(options, &records, watched.as_ref(), &library)
+}
+
+/// Returns the kernels that the policy has to run on: those that the records were made on. It says so if others than
+/// this one may be among them.
+fn kernels(options: &Learn, found: &Found) -> Result<Vec<Kernel>, Failure> {
+    let mut kernels = found.kernels.clone();
+    let here = super::kernel::kernel(None)?.offer;
+    let runs_here = !options.command.is_empty() || !found.without_kernel.is_empty();
+    if runs_here && !kernels.contains(&here) {
+        kernels.push(here);
+    }
+    for file in &found.without_kernel {
+        eprintln!(
+            "{}: {} doesn't say on which kernel it was made, so this one counts",
+            paint(YELLOW, "note"),
+            file.display()
+        );
+    }
+    if !options.merge.is_empty() {
+        let named = kernels.iter().map(|kernel| {
+            let release = kernel.release.map(|release| release.to_string());
+            let release = release.unwrap_or_else(|| "a kernel of unknown release".to_owned());
+            format!("{release} (Landlock ABI {})", kernel.landlock_abi)
+        });
+        let named: Vec<_> = named.collect();
+        eprintln!(
+            "{}: what one of these can't enforce is left out, since records were made on them: {}",
+            paint(YELLOW, "note"),
+            named.join(", ")
+        );
+    }
+    Ok(kernels)
 }
 
 /// Adds what was learned to the file of a policy, if the file is a policy then.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crossmist_policy::Kernel;
 use crossmist_policy::learn::{self, Record};
+use crossmist_policy::steps::Release;
 use serde_json::Value;
 
 use crate::args::Learn;
@@ -15,6 +17,9 @@ use crate::report::Failure;
 const LINE_BYTES: usize = 64 << 10;
 const MOST_LINES: usize = 1_000_000;
 
+/// The most kernels that records may be made on. Every line of a policy is tried on each.
+const MOST_KERNELS: usize = 64;
+
 /// A record, and which function of which policy it is of.
 type Entry = (String, String, Record);
 
@@ -24,6 +29,10 @@ pub(super) struct Found {
     entries: Vec<Entry>,
     /// The functions of which more was seen than is recorded.
     pub(super) incomplete: BTreeSet<String>,
+    /// The kernels that they were made on, each once.
+    pub(super) kernels: Vec<Kernel>,
+    /// The files with records of which it isn't known on which kernel they were made.
+    pub(super) without_kernel: Vec<PathBuf>,
 }
 
 impl Found {
@@ -38,6 +47,17 @@ impl Found {
     pub(super) fn append(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.incomplete.extend(other.incomplete);
+        other
+            .kernels
+            .into_iter()
+            .for_each(|kernel| self.add(kernel));
+        self.without_kernel.extend(other.without_kernel);
+    }
+
+    fn add(&mut self, kernel: Kernel) {
+        if !self.kernels.contains(&kernel) {
+            self.kernels.push(kernel);
+        }
     }
 
     /// Returns the records that are of the policy, and of the function if one is named.
@@ -65,6 +85,7 @@ impl Found {
         let text = std::fs::read_to_string(file)
             .map_err(|error| format!("{}: {error}", file.display()))?;
         let mut last = BTreeMap::new();
+        let mut has_kernel = false;
         for (number, line) in text.lines().enumerate() {
             let bad = |what: &str| format!("{}:{}: {what}", file.display(), number + 1);
             if line.len() > LINE_BYTES || number >= MOST_LINES {
@@ -83,6 +104,14 @@ impl Found {
                 self.incomplete.insert(function.to_owned());
                 continue;
             }
+            if value["kernel"].is_string() {
+                self.add(kernel(&value).map_err(|why| bad(&why))?);
+                if self.kernels.len() > MOST_KERNELS {
+                    return Err(bad("made on too many different kernels").into());
+                }
+                has_kernel = true;
+                continue;
+            }
             let (function, policy, record) = record(&value).ok_or_else(|| bad("not a record"))?;
             let key = (
                 function.clone(),
@@ -94,6 +123,9 @@ impl Found {
                 record.is_udp,
             );
             last.insert(key, (function, policy, record));
+        }
+        if !has_kernel && !last.is_empty() {
+            self.without_kernel.push(file.to_owned());
         }
         self.entries.extend(last.into_values());
         Ok(())
@@ -162,6 +194,28 @@ impl Drop for Records {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Reads the line that says where the records after it were made.
+fn kernel(value: &Value) -> Result<Kernel, String> {
+    let arch = value["arch"].as_str().unwrap_or_default();
+    if arch != std::env::consts::ARCH {
+        let arch: String = arch.escape_debug().take(20).collect();
+        return Err(format!(
+            "made on {arch}, where the same flags have other numbers: learn from it on such a machine"
+        ));
+    }
+    let release = value["kernel"].as_str().unwrap_or_default();
+    let abi = value["landlock_abi"].as_u64();
+    Ok(Kernel {
+        release: Release::parse(release),
+        landlock_abi: abi
+            .and_then(|abi| u32::try_from(abi).ok())
+            .ok_or("not a record")?,
+        denies_write_execute: value["denies_write_execute"]
+            .as_bool()
+            .ok_or("not a record")?,
+    })
 }
 
 fn record(value: &Value) -> Option<Entry> {

@@ -32,7 +32,7 @@ fn a_socket_that_is_not_there_is_left_out_and_one_that_is_takes_its_path() {
             "worker",
             &[connect(exists)],
             1,
-            Some(&kernel(release)),
+            &[kernel(release)],
         )
         .unwrap()
     };
@@ -86,7 +86,7 @@ fn what_this_kernel_cannot_enforce_is_left_out_with_the_reason() {
             "parser",
             std::slice::from_ref(&sends),
             1,
-            Some(&kernel),
+            &[kernel],
         )
         .unwrap()
     };
@@ -102,6 +102,55 @@ fn what_this_kernel_cannot_enforce_is_left_out_with_the_reason() {
     // The control.
     let new = learned("7.2").toml;
     assert!(new.contains("udp_connect = [\n    53,"), "{new}");
+}
+
+#[test]
+fn what_one_of_several_kernels_cannot_enforce_is_left_out_and_named() {
+    let sends = Record {
+        port: Some(53),
+        is_udp: true,
+        ..record("connect", [0; 6], None)
+    };
+    let connects = Record {
+        port: Some(443),
+        ..record("connect", [0; 6], None)
+    };
+    let seen = [sends, connects];
+    let learned = |base, releases: &[&str]| {
+        let kernels = releases
+            .iter()
+            .map(|release| crate::Kernel::of_release(release));
+        let kernels: Option<Vec<_>> = kernels.collect();
+        learn(&BuiltinOnly, base, &seen, 1, &kernels.unwrap()).unwrap()
+    };
+    // Whichever comes first.
+    for releases in [["6.18", "7.2"], ["7.2", "6.18"]] {
+        let both = learned("parser", &releases);
+        assert!(both.toml.contains("tcp_connect = ["), "{}", both.toml);
+        assert!(!both.toml.contains("udp_connect = ["), "{}", both.toml);
+        let left = both
+            .left_out
+            .iter()
+            .find(|line| line.contains("udp_connect 53"));
+        assert!(left.unwrap().contains("(Linux 6.18: "), "{left:?}");
+    }
+    let oldest = learned("parser", &["7.2", "6.1", "6.18"]);
+    assert!(!oldest.toml.contains("_connect = ["), "{}", oldest.toml);
+    // The controls.
+    for releases in [&["7.2", "7.2"][..], &[]] {
+        let toml = learned("parser", releases).toml;
+        assert!(toml.contains("udp_connect = ["), "{toml}");
+    }
+    // What the base lacks on one of them doesn't keep the others from being asked.
+    let base = Only("format = 1\nextends = [\"parser\"]\n[network]\ntcp_connect = [80]\n");
+    let kernels = ["6.1", "6.18"].map(|release| crate::Kernel::of_release(release).unwrap());
+    let base = learn(&base, "own", &seen, 1, &kernels).unwrap();
+    assert!(
+        base.toml.contains("tcp_connect = [\n    443"),
+        "{}",
+        base.toml
+    );
+    assert!(!base.toml.contains("udp_connect = ["), "{}", base.toml);
 }
 
 #[test]
@@ -301,7 +350,7 @@ fn what_is_done_to_libraries_is_told_of_unless_code_is() {
     let records = [data, code_from_a_file()];
     let told_of = denied_now(&files, "own", &records, None).unwrap();
     assert_eq!(told_of.len(), 1, "{told_of:?}");
-    let learned = learn(&files, "own", &records, 1, None).unwrap();
+    let learned = learn(&files, "own", &records, 1, &[]).unwrap();
     assert_eq!(learned.granted, 1, "{}", learned.toml);
 }
 
@@ -318,7 +367,7 @@ fn each_socket_is_granted_alone_and_a_managers_is_left_to_a_person() {
         "/var/run/docker.sock",
     ]
     .map(connect);
-    let learned = learn(&BuiltinOnly, "worker", &records, 1, Some(&kernel)).unwrap();
+    let learned = learn(&BuiltinOnly, "worker", &records, 1, &[kernel]).unwrap();
     for path in ["bus", "b", "c", "private"] {
         let line = format!("\n    \"/srv/app/1000/{path}\",");
         assert!(learned.toml.contains(&line), "{}", learned.toml);
