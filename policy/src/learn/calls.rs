@@ -75,7 +75,7 @@ pub(super) fn take(policy: &Policy, all: &[Record], records: &[&Record], proposa
             {
                 leave("answered harmlessly: works without, most likely");
             }
-            _ if record.has_changed() == Some(false) => {
+            _ if !record.may_have_changed() => {
                 unchanged.entry(call.name).or_default().push(record);
             }
             _ if maps_a_library(record) && denies_code(policy, all) => {
@@ -160,8 +160,8 @@ fn answer_unchanged(
     };
     let mut made = all.iter().filter(|record| record.call == call);
     // An answer is for all of them.
-    let never_changes = made.all(|record| record.has_changed() == Some(false));
-    let answers: BTreeSet<_> = records.iter().map(|record| record.unchanged()).collect();
+    let never_changes = made.all(|record| !record.may_have_changed());
+    let answers: BTreeSet<_> = records.iter().map(|record| record.unchanged(all)).collect();
     let answer = match Vec::from_iter(answers)[..] {
         [answer] if never_changes && !proposal.paths.contains_key("create") => answer,
         _ => None,

@@ -142,7 +142,7 @@ pub(super) fn take<'r>(
                 }
             }
             // It gets the same answer without a grant.
-            call if changes(call) && record.has_changed() == Some(false) => rest.push(record),
+            call if changes(call) && !record.may_have_changed() => rest.push(record),
             call if changes(call) => {
                 let folders = record.paths().map(|path| lasting(folder_of(path), &made));
                 // A file is moved, or linked, within one folder or between two.

@@ -1,5 +1,6 @@
 //! Records of what a function was seen to do, and what they say came of it.
 
+use super::paths::is_beneath;
 use crate::Arch;
 use crate::compiled::words;
 use crate::file::PortUse;
@@ -151,14 +152,33 @@ impl Record {
         arguments
     }
 
-    /// Returns the error number that a call which changed nothing got, as far as that can be told.
-    pub(super) fn unchanged(&self) -> Option<&'static str> {
-        match (makes(&self.call), self.result?) {
-            (true, Outcome::Found) => Some("EEXIST"),
+    /// Whether it may have created or removed something. What is to be made where something was before is not.
+    pub(super) fn may_have_changed(&self) -> bool {
+        self.has_changed()
+            .unwrap_or(!(makes(&self.call) && self.exists))
+    }
+
+    /// Returns the error number that a call which changed nothing got, as far as that can be told. `all` is everything
+    /// that was seen.
+    pub(super) fn unchanged(&self, all: &[Self]) -> Option<&'static str> {
+        match (makes(&self.call), self.result) {
+            (true, Some(Outcome::Found)) => Some("EEXIST"),
+            // There was something, and nothing was seen to take it away.
+            (true, None) if self.exists => {
+                let path = self.path.as_deref()?;
+                let is_kept = !all.iter().any(|other| other.may_remove(path));
+                is_kept.then_some("EEXIST")
+            }
             // What is to be made lies in a folder, or leads to a file, that isn't there; which is not known.
-            (false, Outcome::NotThere) => Some("ENOENT"),
+            (false, Some(Outcome::NotThere)) => Some("ENOENT"),
             _ => None,
         }
+    }
+
+    /// Whether it may have removed or moved what is at a path, or what that lies in.
+    fn may_remove(&self, path: &str) -> bool {
+        let removes = changes(&self.call) && !makes(&self.call) && self.may_have_changed();
+        removes && self.paths().any(|own| is_beneath(path, own))
     }
 
     /// Whether it opens a path without a right to what is there, by O_PATH.

@@ -237,6 +237,32 @@ fn a_call_that_changed_something_once_is_not_answered_as_if_it_never_did() {
 }
 
 #[test]
+fn a_folder_that_was_there_is_not_created_although_the_result_is_not_known() {
+    let unknown = |path| Record {
+        result: None,
+        ..with("mkdir", [0; 6], path, Outcome::Found)
+    };
+    let (tried, _) = learned("parser", &[unknown("/srv/a/b"), unknown("/srv/c")]);
+    assert!(!tried.toml.contains("create = ["), "{}", tried.toml);
+    assert!(tried.toml.contains("EEXIST = ["), "{}", tried.toml);
+    // Something may have been removed first, so that no answer is certain. Still, nothing was seen to be created.
+    let removes = with("rmdir", [0; 6], "/srv/a", Outcome::Removed);
+    let (removed, _) = learned("parser", &[unknown("/srv/a/b"), removes.clone()]);
+    assert!(!removed.toml.contains("EEXIST = ["), "{}", removed.toml);
+    assert!(!removed.toml.contains("\"/srv/a\""), "{}", removed.toml);
+    // The controls: what was removed is elsewhere, and nothing was there.
+    let (elsewhere, _) = learned("parser", &[unknown("/srv/c"), removes]);
+    assert!(elsewhere.toml.contains("EEXIST = ["), "{}", elsewhere.toml);
+    let new = Record {
+        exists: false,
+        ..unknown("/srv/c/new")
+    };
+    let (made, _) = learned("parser", &[new]);
+    let granted = "create = [\n    \"/srv/c\", #";
+    assert!(made.toml.contains(granted), "{}", made.toml);
+}
+
+#[test]
 fn a_link_is_judged_by_its_own_name_and_a_move_by_both() {
     let between = |call: &str, path, other: &str, result| Record {
         other: Some(other.to_owned()),
