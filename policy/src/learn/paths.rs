@@ -458,6 +458,26 @@ fn looked_at(policy: &Policy, records: &[&Record], proposal: &mut Proposal) {
         .filter(|record| record.path.is_some() && !is_allowed(record))
         .copied()
         .collect();
+    let is_own = |record: &&Record| record.path.as_deref().is_some_and(is_of_each_process);
+    let (own, denied): (Vec<&Record>, Vec<&Record>) = denied.into_iter().partition(is_own);
+    // A policy can let it be seen only with all paths.
+    let mut by_path = BTreeMap::<(&str, &str), Vec<&Record>>::new();
+    for record in own {
+        let path = record.path.as_deref().unwrap_or_default();
+        let records = by_path.entry((path, &record.call)).or_default();
+        records.push(record);
+    }
+    for ((path, call), records) in by_path {
+        let path: String = path.escape_debug().take(200).collect();
+        proposal.left_out.push(Line {
+            text: format!("{call} {path}"),
+            evidence: format!(
+                "{} (each process finds its own there: look in the program, and pass what it finds)",
+                evidence(&records)
+            ),
+            expect: None,
+        });
+    }
     if denied.is_empty() {
         return;
     }

@@ -263,6 +263,30 @@ fn a_folder_that_was_there_is_not_created_although_the_result_is_not_known() {
 }
 
 #[test]
+fn a_link_of_each_process_is_left_out_by_its_own_name() {
+    let reads = |path| record("readlink", [0; 6], Some(path));
+    let (own, _) = learned("parser", &[reads("/proc/self/exe")]);
+    let [left] = own.left_out.as_slice() else {
+        panic!("{:?}", own.left_out);
+    };
+    let says = "readlink /proc/self/exe: 2×, first at src/x.rs:7 (each process finds its own there";
+    assert!(left.starts_with(says), "{left}");
+    assert_eq!(own.granted, 0, "{}", own.toml);
+    let told = denied_now(&BuiltinOnly, "parser", &[reads("/proc/self/exe")], None).unwrap();
+    assert!(
+        matches!(&told[..], [told] if told.contains("each process finds its own there")),
+        "{told:?}"
+    );
+    // The control: a link that is the same to all.
+    let (other, _) = learned("parser", &[reads("/srv/link")]);
+    assert!(
+        other.left_out[0].starts_with("[filesystem] metadata"),
+        "{:?}",
+        other.left_out
+    );
+}
+
+#[test]
 fn a_link_is_judged_by_its_own_name_and_a_move_by_both() {
     let between = |call: &str, path, other: &str, result| Record {
         other: Some(other.to_owned()),

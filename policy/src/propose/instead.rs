@@ -51,12 +51,18 @@ fn changes_attributes(name: &str) -> bool {
         || ["futimesat", "utimensat", "file_setattr", "file_getattr"].contains(&name)
 }
 
-/// Returns what is known of the path of a call that opens it, if a grant of the path is of no use, or not enough.
+/// Returns what is known of the path of a call that opens it, or reads it as a link, if a grant of the path is of no use,
+/// or not enough.
 pub(super) fn by_path(denied: &Denied<'_>) -> Option<&'static str> {
+    let path = std::str::from_utf8(denied.path?).ok()?;
+    if ["readlink", "readlinkat"].contains(&denied.call.name) {
+        return is_of_each_process(path).then_some(
+            "each process finds its own there: read the link in the program, and pass what it says",
+        );
+    }
     if !["open", "openat", "openat2"].contains(&denied.call.name) {
         return None;
     }
-    let path = std::str::from_utf8(denied.path?).ok()?;
     let own = is_of_each_process(path).then_some(
         "each process finds its own there, and a grant would be of the program's: read it in the program, and pass it",
     );

@@ -242,7 +242,7 @@ impl Watch {
             true => self.place(Maker::from(asked), &paths)?,
             false => None,
         };
-        let there = paths.is_there();
+        let there = paths.is_there_for(asked.thread);
         let replaces = call.name.starts_with("rename") && paths.is_other_there();
         if !notify::still_waits(listener.as_fd(), asked) {
             // The process has gone, and what was read may belong to another one.

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crossmist_policy::learn;
 use crossmist_policy::syscalls::Syscall;
+use crossmist_policy::{is_of_each_process, learn};
 
 use crate::sys::notify::{self, Asked};
 
@@ -48,7 +48,7 @@ impl Paths {
         };
         let follows = learn::follows_last(call, &asked.arguments);
         let read = |argument| {
-            let path = path_of(memory, asked, argument)?;
+            let path = path_of(memory, asked, argument, follows)?;
             Some(
                 settled(&path, follows)
                     .into_os_string()
@@ -83,6 +83,22 @@ impl Paths {
         }
     }
 
+    /// The same to the process of a thread, which finds its own behind some links.
+    pub(super) fn is_there_for(&self, thread: u32) -> Option<bool> {
+        let own = self
+            .path
+            .as_deref()
+            .and_then(|path| own_entry(path, thread));
+        match own {
+            Some(path) => Self {
+                path: Some(path.into_os_string().into_encoded_bytes()),
+                ..self.clone()
+            }
+            .is_there(),
+            None => self.is_there(),
+        }
+    }
+
     /// Whether there is something at the other path now, as far as that can be found out.
     pub(super) fn is_other_there(&self) -> bool {
         let other = self.other.as_deref();
@@ -98,6 +114,7 @@ fn path_of(
     memory: &File,
     asked: &Asked,
     (argument, folder): (usize, Option<usize>),
+    follows: bool,
 ) -> Option<PathBuf> {
     let address = *asked.arguments.get(argument)?;
     let mut bytes = vec![0; PATH_BYTES];
@@ -107,7 +124,7 @@ fn path_of(
     bytes.truncate(end);
     let path = Path::new(OsStr::from_bytes(&bytes));
     if path.is_absolute() {
-        return Some(by_own_links(path, asked.thread));
+        return Some(by_own_links(path, asked.thread, follows));
     }
     let own = |link: &str| std::fs::read_link(format!("/proc/{}/{link}", asked.thread)).ok();
     let folder = folder
@@ -125,8 +142,9 @@ fn path_of(
 }
 
 /// Returns the path with a link at its beginning followed that leads each process to its own: an open file, such as
-/// `/proc/self/fd/3`, or a folder. A path that leads to something without a path stays as it is.
-fn by_own_links(path: &Path, thread: u32) -> PathBuf {
+/// `/proc/self/fd/3`, or a folder. A path that leads to something without a path stays as it is, and so does one that
+/// is nothing but the link if the call is about the link itself, as `readlink` is.
+fn by_own_links(path: &Path, thread: u32, follows: bool) -> PathBuf {
     let of_process = |rest: &Path| {
         let mut parts = rest.components();
         let link = match parts.next()?.as_os_str().to_str()? {
@@ -137,6 +155,9 @@ fn by_own_links(path: &Path, thread: u32) -> PathBuf {
             ),
             _ => return None,
         };
+        if !follows && parts.as_path().as_os_str().is_empty() {
+            return None;
+        }
         let link = Path::new("/proc").join(thread.to_string()).join(link);
         let target = link.read_link().ok()?;
         // What a removed file, a pipe or a memory object is called leads elsewhere, or nowhere.
@@ -167,8 +188,9 @@ fn by_own_links(path: &Path, thread: u32) -> PathBuf {
 
 /// Returns the path with its links followed, except for one at its end if the call doesn't follow that.
 fn settled(path: &Path, follows: bool) -> PathBuf {
-    // Links in `/proc` would lead to the reader's own entries, so the path stays as the child wrote it.
-    if path.starts_with("/proc") {
+    // These links would lead to the reader's own entries, so the path stays as the child wrote it.
+    let is_own = path.to_str().is_some_and(is_of_each_process);
+    if is_own || path.starts_with("/proc") {
         return path.to_owned();
     }
     let mut path = path.to_owned();
@@ -188,6 +210,29 @@ fn settled(path: &Path, follows: bool) -> PathBuf {
         }
     }
     path
+}
+
+/// Returns the path by which this process finds what another one finds at a path of its own entry in `/proc`.
+fn own_entry(path: &[u8], thread: u32) -> Option<PathBuf> {
+    let path = Path::new(OsStr::from_bytes(path));
+    let entry = Path::new("/proc").join(thread.to_string());
+    let mut links = [
+        ("/proc/self", ""),
+        ("/proc/thread-self", ""),
+        ("/dev/fd", "fd"),
+        ("/dev/stdin", "fd/0"),
+        ("/dev/stdout", "fd/1"),
+        ("/dev/stderr", "fd/2"),
+    ]
+    .into_iter();
+    links.find_map(|(link, own)| {
+        let rest = path.strip_prefix(link).ok()?;
+        let parts = entry.join(own);
+        Some(match rest.as_os_str().is_empty() {
+            true => parts,
+            false => parts.join(rest),
+        })
+    })
 }
 
 /// Returns the absolute path of the Unix socket that a call names, if the socket has one.
@@ -272,7 +317,7 @@ mod tests {
             .unwrap()
             .parse()
             .unwrap();
-        let seen = |path: String| by_own_links(Path::new(&path), thread);
+        let seen = |path: String| by_own_links(Path::new(&path), thread, true);
         let cwd = std::env::current_dir().unwrap();
         for link in ["/proc/self/fd", "/proc/thread-self/fd", "/dev/fd"] {
             assert_eq!(seen(format!("{link}/{}", file.as_raw_fd())), at);
@@ -292,6 +337,52 @@ mod tests {
             assert_eq!(seen(path.to_owned()), Path::new(path));
         }
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_link_of_each_process_is_what_a_call_names_that_is_about_the_link() {
+        let thread = nix::unistd::gettid().as_raw().unsigned_abs();
+        let seen =
+            |path: &str, follows| settled(&by_own_links(Path::new(path), thread, follows), follows);
+        for link in [
+            "/proc/self/exe",
+            "/proc/self/cwd",
+            "/proc/self/root",
+            "/proc/self/fd/0",
+            "/proc/thread-self/exe",
+            "/dev/fd/0",
+            "/dev/stdin",
+        ] {
+            assert_eq!(seen(link, false), Path::new(link));
+        }
+        // Whether it is there is asked of the process that names it.
+        // It ends with this process, whatever comes of the test.
+        let other = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn();
+        let mut other = other.unwrap();
+        let is_there = |path: String, thread| {
+            let paths = Paths {
+                path: Some(path.into_bytes()),
+                ..Paths::default()
+            };
+            paths.is_there_for(thread)
+        };
+        for (own, asks) in [(thread, other.id()), (other.id(), thread)] {
+            let path = format!("/proc/self/task/{own}");
+            assert_eq!(is_there(path.clone(), own), Some(true));
+            assert_eq!(is_there(path, asks), Some(false));
+        }
+        for path in ["/dev/fd/0", "/dev/stdin", "/proc/self/fd/0"] {
+            assert_eq!(is_there(path.to_owned(), other.id()), Some(true));
+        }
+        other.kill().unwrap();
+        other.wait().unwrap();
+        // The controls: a call that follows it, and a path that goes on.
+        let program = std::env::current_exe().unwrap().canonicalize().unwrap();
+        assert_eq!(seen("/proc/self/exe", true), program);
+        let cwd = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(seen("/proc/self/cwd/x", false), cwd.join("x"));
     }
 
     #[test]
