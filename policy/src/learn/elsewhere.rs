@@ -1,7 +1,9 @@
 //! Recorded accesses that no line of a policy can grant, with the advice for each.
 
+use std::collections::BTreeSet;
+
 use super::paths::{LIBRARIES, is_beneath};
-use super::record::opens;
+use super::record::{is_named_library, maps_code, opens};
 use super::{Proposal, Record, happens};
 use crate::policy::Policy;
 
@@ -29,11 +31,7 @@ fn is_name_service(path: &str) -> bool {
 }
 
 fn is_plugin(path: &str) -> bool {
-    let file = file_name(path);
-    let is_library = file.ends_with(".so") || file.contains(".so.");
-    // The loader's own files, such as its cache, are no libraries.
-    let is_loaders = path.starts_with("/etc/ld.so.");
-    is_library && !is_loaders && !is_converter(path) && !is_name_service(path)
+    is_named_library(path) && !is_converter(path) && !is_name_service(path)
 }
 
 fn file_name(path: &str) -> &str {
@@ -42,10 +40,37 @@ fn file_name(path: &str) -> &str {
 
 /// Whether a call makes the contents of a file executable. What only reads a library, such as a backtrace, doesn't.
 pub(super) fn loads_code(record: &Record) -> bool {
-    const PROT_EXEC: u64 = 4;
-    const MAP_ANONYMOUS: u64 = 0x20;
-    let [_, _, prot, flags, ..] = record.arguments;
-    record.call == "mmap" && prot & PROT_EXEC != 0 && flags & MAP_ANONYMOUS == 0
+    record.call == "mmap" && maps_code(&record.arguments)
+}
+
+/// The files that code was loaded from.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    paths: BTreeSet<String>,
+    /// Whether a file isn't known that code was loaded from.
+    others: bool,
+}
+
+impl Loaded {
+    pub(super) fn of(records: &[Record]) -> Self {
+        let loads = || records.iter().filter(|record| loads_code(record));
+        Self {
+            paths: loads().filter_map(|record| record.path.clone()).collect(),
+            others: loads().any(|record| record.path.is_none()),
+        }
+    }
+
+    /// Whether code may have been loaded from a file, after it was opened.
+    pub(super) fn may_hold(&self, path: &str) -> bool {
+        self.others || self.paths.contains(path)
+    }
+
+    /// Whether a file that is called like a library was opened to read it, as any other file is. A backtrace reads those
+    /// that the process has loaded, which is not for the function's sake.
+    pub(super) fn is_data(&self, record: &Record) -> bool {
+        let path = record.path.as_deref().filter(|path| is_named_library(path));
+        path.is_some_and(|path| !self.may_hold(path)) && !record.was_loaded
+    }
 }
 
 const ROADS: &[Road] = &[
@@ -84,7 +109,12 @@ pub(crate) fn other_way(path: &str) -> Option<&'static str> {
 }
 
 /// Adds advice about what was seen of such things, with the first path that shows it.
-pub(super) fn name_other_ways(policy: &Policy, records: &[Record], proposal: &mut Proposal) {
+pub(super) fn name_other_ways(
+    policy: &Policy,
+    records: &[Record],
+    loaded: &Loaded,
+    proposal: &mut Proposal,
+) {
     let is_denied = |record: &&Record| record.only_names() && !happens(policy, record);
     let mut by_name = records.iter().filter(is_denied);
     if let Some(path) = by_name.find_map(|record| record.path.as_deref()) {
@@ -92,12 +122,13 @@ pub(super) fn name_other_ways(policy: &Policy, records: &[Record], proposal: &mu
             .notes
             .push(format!("{BY_NAME} Seen: {}", shown(path)));
     }
-    let has_loaded = records.iter().any(loads_code);
     for road in ROADS {
         let seen = records.iter().filter(|record| record.exists);
-        let seen = seen.filter(|record| !road.loads || has_loaded && opens(&record.call));
+        let seen = seen.filter(|record| !road.loads || opens(&record.call));
+        let seen = seen.filter(|record| !loaded.is_data(record));
         let mut paths = seen.filter_map(|record| record.path.as_deref());
-        if let Some(path) = paths.find(|path| (road.is_taken)(path)) {
+        let is_loaded = |path: &str| !road.loads || loaded.may_hold(path);
+        if let Some(path) = paths.find(|path| (road.is_taken)(path) && is_loaded(path)) {
             proposal
                 .notes
                 .push(format!("{} Seen: {}", road.advice, shown(path)));

@@ -27,8 +27,10 @@ use crate::propose::entry::SELECTORS;
 use crate::syscalls::{self, Syscall, Width};
 use crate::{Arch, bpf::compile::Verdict};
 
+use self::elsewhere::{Loaded, loads_code};
 pub use self::record::{
-    Outcome, PathArguments, Record, can_change, follows_last, makes, path_arguments,
+    Outcome, PathArguments, Record, can_change, follows_last, makes, maps_code, opens_library,
+    path_arguments,
 };
 
 /// The results of learning.
@@ -153,11 +155,11 @@ pub fn learn(
     kernels: &[Kernel],
 ) -> Result<Learned, Report> {
     let policy = Policy::load(library, base)?;
-    let records = merge(records);
+    let (records, loaded) = merge_and_take_code(records);
     let mut proposal = Proposal::default();
-    let rest = paths::take(&policy, &records, &mut proposal);
+    let rest = paths::take(&policy, &records, &loaded, &mut proposal);
     calls::take(&policy, &records, &rest, &mut proposal);
-    elsewhere::name_other_ways(&policy, &records, &mut proposal);
+    elsewhere::name_other_ways(&policy, &records, &loaded, &mut proposal);
     let mut proposal = usable(library, base, proposal, kernels);
     let paths = proposal.paths.values().flatten();
     let expected = paths
@@ -240,7 +242,7 @@ pub fn denied_now(
     let policy = Policy::load(library, name)?;
     let compiled = policy.compile()?;
     let filter = calls::Filter::of(&policy);
-    let records = merge(records);
+    let (records, loaded) = merge_and_take_code(records);
     // It is told of with the code, if that is what is denied.
     let tells_of_code = denies_code(&policy, &records);
     let found = records.iter().filter(|record| {
@@ -248,7 +250,7 @@ pub fn denied_now(
         match &record.path {
             _ if is_unknown => false,
             Some(path) => {
-                !paths::is_noise(record, path, tells_of_code)
+                !paths::is_noise(record, path, &loaded, tells_of_code)
                     && record.has_succeeded()
                     && !happens(&policy, record)
             }
@@ -339,9 +341,7 @@ pub fn created(records: &[Record]) -> Vec<&str> {
 
 /// Whether code was loaded that a policy doesn't let be loaded.
 fn denies_code(policy: &Policy, records: &[Record]) -> bool {
-    let mut loads = records
-        .iter()
-        .filter(|record| elsewhere::loads_code(record));
+    let mut loads = records.iter().filter(|record| loads_code(record));
     loads.any(|record| !happens(policy, record))
 }
 
@@ -526,6 +526,7 @@ fn merge(records: &[Record]) -> Vec<Record> {
         known.count = known.count.saturating_add(record.count);
         known.exists |= record.exists;
         known.replaces &= record.replaces;
+        known.was_loaded &= record.was_loaded;
         known.threads = known.threads.max(record.threads);
         known.result = Outcome::together(known.result, record.result);
         if known.seen_at.is_none() {
@@ -533,6 +534,17 @@ fn merge(records: &[Record]) -> Vec<Record> {
         }
     }
     merged.into_values().collect()
+}
+
+/// Returns each thing once, and the files that code was loaded from. Calls that map code are told apart by their
+/// arguments only: no policy grants one by its file.
+fn merge_and_take_code(records: &[Record]) -> (Vec<Record>, Loaded) {
+    let loaded = Loaded::of(records);
+    let mut records = records.to_vec();
+    for record in records.iter_mut().filter(|record| loads_code(record)) {
+        record.path = None;
+    }
+    (merge(&records), loaded)
 }
 
 /// Returns an expectation that a call stays allowed, as it was seen.

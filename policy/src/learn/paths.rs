@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::elsewhere::is_converter;
-use super::record::{changes, flags, opens};
+use super::elsewhere::{Loaded, is_converter};
+use super::record::{changes, flags, is_named_library, opens};
 use super::{Line, Proposal, Record, evidence, is_plain};
 use crate::file::{KERNEL_TREES, is_of_each_process};
 use crate::policy::Policy;
@@ -109,6 +109,7 @@ const O_TRUNC: u64 = 0o1000;
 pub(super) fn take<'r>(
     policy: &Policy,
     records: &'r [Record],
+    loaded: &Loaded,
     proposal: &mut Proposal,
 ) -> Vec<&'r Record> {
     let mut rest = Vec::new();
@@ -176,7 +177,7 @@ pub(super) fn take<'r>(
         }
     }
     for (key, paths) in wanted {
-        grants(policy, key, &paths, proposal);
+        grants(policy, key, &paths, loaded, proposal);
     }
     looked_at(policy, &looked, proposal);
     // A limit of nothing denies every write.
@@ -188,16 +189,17 @@ pub(super) fn take<'r>(
 
 /// Whether a library looks at a path of its own accord and does without. What the loader looks at is, if the code that
 /// it loaded is told of instead.
-pub(super) fn is_noise(record: &Record, path: &str, tells_of_code: bool) -> bool {
+pub(super) fn is_noise(record: &Record, path: &str, loaded: &Loaded, tells_of_code: bool) -> bool {
     let asks = matches!(
         record.call.as_str(),
         "stat" | "newfstatat" | "statx" | "access" | "faccessat" | "faccessat2"
     );
-    let is_opened = opens(&record.call);
     let of_libraries = LIBRARIES.iter().any(|tree| is_beneath(path, tree));
+    let opens_library = opens(&record.call) && is_library(path);
     known_noise(path).is_some()
         || asks && ASKED_ABOUT.contains(&path)
-        || tells_of_code && (asks && of_libraries || is_opened && is_library(path))
+        || opens_library && record.was_loaded
+        || tells_of_code && (asks && of_libraries || opens_library && loaded.may_hold(path))
 }
 
 fn known_noise(path: &str) -> Option<&'static str> {
@@ -206,8 +208,7 @@ fn known_noise(path: &str) -> Option<&'static str> {
 }
 
 fn is_library(path: &str) -> bool {
-    let is_named_so = path.ends_with(".so") || path.contains(".so.");
-    is_named_so && LIBRARIES.iter().any(|tree| is_beneath(path, tree))
+    is_named_library(path) && LIBRARIES.iter().any(|tree| is_beneath(path, tree))
 }
 
 /// Returns why a function needs no grant of a path, if only libraries open it.
@@ -304,6 +305,7 @@ fn grants(
     policy: &Policy,
     key: &'static str,
     paths: &BTreeMap<String, Vec<&Record>>,
+    loaded: &Loaded,
     proposal: &mut Proposal,
 ) {
     let mut kept = BTreeMap::<String, Vec<&Record>>::new();
@@ -325,14 +327,18 @@ fn grants(
             .iter()
             .any(|grant| grant.what == key || grant.what == "all");
         let in_kernel_tree = KERNEL_TREES.iter().any(|tree| is_beneath(path, tree));
+        // Only what is mapped as code is code.
+        let is_data = records.iter().any(|record| loaded.is_data(record));
         let harmless = ["/dev/null", "/dev/zero", "/dev/full"].contains(&path);
         if is_granted {
             continue;
         } else if !is_plain(path) || path.contains(['$', '*']) || !path.starts_with('/') {
             leave("not a path that a policy can name");
-        } else if is_converter(path) {
+        } else if is_converter(path) && !is_data {
             leave("the C library's converters; see the advice on them");
-        } else if let Some(why) = why_needless(path) {
+        } else if let Some(why) = known_noise(path) {
+            leave(why);
+        } else if let Some(why) = why_needless(path).filter(|_| !is_data) {
             leave(why);
         } else if ["read", "connect_unix"].contains(&key)
             && records.iter().all(|record| !record.exists)

@@ -14,7 +14,8 @@ pub struct Record {
     /// Its arguments; those that say nothing of what is asked for are 0 ([`significant`](super::significant)).
     pub arguments: [u64; 6],
     /// The path that it names: absolute, links followed as the call does. Of a file that is moved the old name, of a
-    /// link its own, and of a call that connects the path of the Unix socket.
+    /// link its own, of a call that connects the path of the Unix socket, and of one that maps code the file that
+    /// the code is in.
     pub path: Option<String>,
     /// The other path of a call that names two: the new name of a file that is moved, and the file that a hard link
     /// leads to.
@@ -23,6 +24,8 @@ pub struct Record {
     pub exists: bool,
     /// Whether there was something at `other` before, which a file that is moved takes the place of.
     pub replaces: bool,
+    /// Whether the process had the file at `path` mapped as code already.
+    pub was_loaded: bool,
     /// The result of a call that can change what is at `path`. `None` if it isn't known, or if the call changes
     /// nothing there.
     pub result: Option<Outcome>,
@@ -232,6 +235,28 @@ pub fn makes(call: &str) -> bool {
         "mknodat",
     ];
     MAKES.contains(&call)
+}
+
+/// Whether a call with these arguments, which is `mmap`, makes the contents of a file executable.
+pub fn maps_code(arguments: &[u64; 6]) -> bool {
+    const PROT_EXEC: u64 = 4;
+    const MAP_ANONYMOUS: u64 = 0x20;
+    let [_, _, prot, flags, ..] = arguments;
+    prot & PROT_EXEC != 0 && flags & MAP_ANONYMOUS == 0
+}
+
+/// Whether a call opens a file that is called like a shared library.
+pub fn opens_library(call: &Syscall, path: &[u8]) -> bool {
+    opens(call.name) && std::str::from_utf8(path).is_ok_and(is_named_library)
+}
+
+/// Whether a file is called like a shared library. The loader's own files, such as its cache, are none.
+pub(super) fn is_named_library(path: &str) -> bool {
+    if path.starts_with("/etc/ld.so.") {
+        return false;
+    }
+    let file = path.rsplit('/').next().unwrap_or_default();
+    file.ends_with(".so") || file.contains(".so.")
 }
 
 /// Whether a call opens a file by its path.

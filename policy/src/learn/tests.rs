@@ -13,6 +13,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
         other: None,
         exists: true,
         replaces: false,
+        was_loaded: false,
         result: None,
         port: None,
         is_udp: false,
@@ -624,6 +625,55 @@ fn for_what_is_loaded_as_code_the_notes_say_what_to_do_instead() {
     );
 }
 
+#[test]
+fn a_library_is_code_if_it_is_mapped_as_code_and_else_a_file_like_any_other() {
+    const ELF: &str = "/usr/lib/x86_64-linux-gnu/libz.so.1.3";
+    const CONVERTER: &str = "/usr/lib/x86_64-linux-gnu/gconv/EBCDIC-US.so";
+    let open = |path: &str| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(path));
+    let maps = |path: &str| Record {
+        path: Some(path.to_owned()),
+        ..code_from_a_file()
+    };
+    let was_loaded = |path: &str| Record {
+        was_loaded: true,
+        ..open(path)
+    };
+    for path in [ELF, CONVERTER] {
+        for (seen, is_data) in [
+            (vec![open(path)], true),
+            (vec![open(path), maps("/opt/app/jpeg.so")], true),
+            (vec![open(path), maps(path)], false),
+            // Which file is not known.
+            (vec![open(path), code_from_a_file()], false),
+        ] {
+            let (learned, policy) = learned("parser", &seen);
+            let granted = policy.grants_of_path(path).len();
+            assert_eq!(granted, usize::from(is_data), "{seen:?}: {}", learned.toml);
+            let note = learned.notes.iter().find(|note| note.contains(path));
+            assert_eq!(note.is_none(), is_data, "{seen:?}: {:?}", learned.notes);
+            let told = denied_now(&BuiltinOnly, "parser", &seen, None).unwrap();
+            let is_told = told.iter().any(|told| told.contains(path));
+            assert_eq!(is_told, is_data, "{seen:?}: {told:?}");
+        }
+    }
+    // A backtrace reads what the process has loaded.
+    assert_eq!(learned("parser", &[was_loaded(ELF)]).0.granted, 0);
+    let told = |record| denied_now(&BuiltinOnly, "parser", &[record], None).unwrap();
+    assert_eq!(told(was_loaded(ELF)), [""; 0]);
+    assert_eq!(told(open(ELF)).len(), 1);
+    // What the loader opens besides, and where debuggers look, is left out as ever.
+    for path in ["/etc/ld.so.cache", "/usr/lib/debug/libz.so.1.debug"] {
+        for seen in [vec![open(path)], vec![open(path), maps(ELF)]] {
+            assert_eq!(learned("parser", &seen).0.granted, 0, "{path}");
+        }
+    }
+    // One run has read it before it was loaded.
+    assert_eq!(
+        learned("parser", &[was_loaded(ELF), open(ELF)]).0.granted,
+        1
+    );
+}
+
 /// A file's contents become executable.
 fn code_from_a_file() -> Record {
     record("mmap", [0, 0, 5, 0x812, 0, 0], None)
@@ -748,6 +798,7 @@ proptest! {
             other: exists.then(|| format!("/other/{port:?}")),
             exists,
             replaces: is_udp,
+            was_loaded: small,
             result: [None, Some(Outcome::NotThere), Some(Outcome::Found), Some(Outcome::Created)][count],
             port,
             is_udp,

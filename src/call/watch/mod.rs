@@ -153,6 +153,8 @@ struct Seen {
     threads: u64,
     exists: bool,
     replaces: bool,
+    /// Whether the process had the file at the path mapped as code already.
+    was_loaded: bool,
     /// How many of the calls are under way, and what came of the others; `None` while there are none.
     open: u32,
     result: Option<Option<Outcome>>,
@@ -260,6 +262,9 @@ impl Watch {
                 // A call that may have succeeded counts as one that has.
                 exists: there.unwrap_or(!learn::makes(call.name)),
                 replaces,
+                was_loaded: key.2.path.as_deref().is_some_and(|path| {
+                    learn::opens_library(call, path) && paths::is_mapped_as_code(path, asked.thread)
+                }),
                 open: 0,
                 result: None,
                 written: None,
@@ -342,13 +347,14 @@ impl Watch {
         let port = port.map_or_else(|| "null".to_owned(), |(port, _)| port.to_string());
         format!(
             "{{\"function\":{},\"policy\":{},\"call\":{},\"arguments\":[{}],\"path\":{path},\"other\":{other},\
-             \"exists\":{},\"replaces\":{},\"result\":{},\"port\":{port},\"udp\":{is_udp},\"threads\":{},\"count\":{},\"seen_at\":{}}}\n",
+             \"exists\":{},\"replaces\":{},\"loaded\":{},\"result\":{},\"port\":{port},\"udp\":{is_udp},\"threads\":{},\"count\":{},\"seen_at\":{}}}\n",
             quoted(self.function),
             quoted(&self.policy),
             quoted(call),
             arguments.join(","),
             seen.exists,
             seen.replaces,
+            seen.was_loaded,
             text(seen.result().map(Outcome::name)),
             seen.threads,
             seen.count,
@@ -410,6 +416,7 @@ mod tests {
             threads: 0,
             exists: false,
             replaces: false,
+            was_loaded: false,
             open: 0,
             result: None,
             written: None,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ const PATH_BYTES: usize = 4096;
 
 /// The longest address of a Unix socket.
 const ADDRESS_BYTES: usize = 110;
+
+/// How much of a list of mappings is read. The process decides how long it is.
+const MAPS_BYTES: u64 = 1 << 20;
 
 /// How many links to what isn't there are followed, one after the other. The kernel follows as many.
 const MOST_LINKS: usize = 40;
@@ -38,8 +42,14 @@ impl Paths {
     /// Reads the paths of a call.
     pub(super) fn of(memory: &File, asked: &Asked, call: &Syscall) -> Self {
         let Some(arguments) = learn::path_arguments(call) else {
-            let socket = (call.name == "connect").then(|| socket_of(memory, asked));
-            let path = socket.flatten().map(|path| settled(&path, true));
+            let path = match call.name {
+                "connect" => socket_of(memory, asked).map(|path| settled(&path, true)),
+                "mmap" if learn::maps_code(&asked.arguments) => {
+                    let [.., fd, _] = asked.arguments;
+                    mapped_file(asked.thread, fd as i32)
+                }
+                _ => None,
+            };
             return Self {
                 path: path.map(|path| path.into_os_string().into_encoded_bytes()),
                 other: None,
@@ -235,6 +245,29 @@ fn own_entry(path: &[u8], thread: u32) -> Option<PathBuf> {
     })
 }
 
+/// Returns the path of the file that a call maps.
+fn mapped_file(thread: u32, fd: i32) -> Option<PathBuf> {
+    let link = PathBuf::from(format!("/proc/self/fd/{fd}"));
+    let path = by_own_links(&link, thread, true);
+    (path != link).then_some(path)
+}
+
+/// Whether the process of a thread has a file mapped as code.
+pub(super) fn is_mapped_as_code(path: &[u8], thread: u32) -> bool {
+    let mut maps = Vec::new();
+    let file = File::open(format!("/proc/{thread}/maps"));
+    let read = file.and_then(|file| file.take(MAPS_BYTES).read_to_end(&mut maps));
+    // "start-end rights offset device inode path" (proc_pid_maps(5)).
+    let is_code_of = |line: &[u8]| {
+        let rights = line.split(|byte| *byte == b' ').nth(1);
+        rights.is_some_and(|rights| rights.contains(&b'x'))
+            && line
+                .strip_suffix(path)
+                .is_some_and(|start| start.ends_with(b" "))
+    };
+    read.is_ok() && maps.split(|byte| *byte == b'\n').any(is_code_of)
+}
+
 /// Returns the absolute path of the Unix socket that a call names, if the socket has one.
 fn socket_of(memory: &File, asked: &Asked) -> Option<PathBuf> {
     let [_, address, length, ..] = asked.arguments;
@@ -383,6 +416,23 @@ mod tests {
         assert_eq!(seen("/proc/self/exe", true), program);
         let cwd = std::env::current_dir().unwrap().canonicalize().unwrap();
         assert_eq!(seen("/proc/self/cwd/x", false), cwd.join("x"));
+    }
+
+    #[test]
+    fn a_file_that_is_mapped_as_code_is_told_from_one_that_is_not() {
+        use std::os::fd::AsRawFd;
+
+        let thread = nix::unistd::gettid().as_raw().unsigned_abs();
+        let program = std::env::current_exe().unwrap().canonicalize().unwrap();
+        let is_code = |path: &Path| is_mapped_as_code(path.as_os_str().as_bytes(), thread);
+        assert!(is_code(&program));
+        // The end of its path is the path of nothing that is mapped.
+        assert!(!is_code(Path::new(program.file_name().unwrap())));
+        assert!(!is_code(Path::new("/etc/passwd")));
+        // What is to be mapped is known by its descriptor.
+        let file = File::open(&program).unwrap();
+        assert_eq!(mapped_file(thread, file.as_raw_fd()), Some(program));
+        assert_eq!(mapped_file(thread, -1), None);
     }
 
     #[test]

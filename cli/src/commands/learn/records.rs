@@ -231,6 +231,7 @@ fn record(value: &Value) -> Option<Entry> {
         other: text("other"),
         exists: value["exists"].as_bool()?,
         replaces: value["replaces"].as_bool().unwrap_or(false),
+        was_loaded: value["loaded"].as_bool().unwrap_or(false),
         result: value["result"].as_str().and_then(learn::Outcome::from_name),
         port: value["port"]
             .as_u64()

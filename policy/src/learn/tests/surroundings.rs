@@ -209,6 +209,7 @@ fn data_beside_libraries_is_granted_and_what_a_process_finds_for_itself_is_not()
             open("/proc/self/status"),
             open("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache"),
             open("/srv/gconv/x"),
+            code_from_a_file(),
         ],
     );
     for (path, is_granted) in [
