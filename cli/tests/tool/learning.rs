@@ -330,6 +330,27 @@ fn records_are_kept_and_merged_and_hostile_ones_refused() {
             .ends(3)
             .says(&["bad.jsonl:1:", says]);
     }
+    // An earlier recording doesn't say whether the process had loaded the library that it has opened.
+    let opens = line("openat", "\"/usr/lib/x86_64-linux-gnu/libz.so.1.3\"");
+    let says_loaded = |is_loaded| {
+        let loaded = format!("\"loaded\":{is_loaded},\"count\"");
+        opens.replace("\"count\"", &loaded)
+    };
+    let granted = "read = [\n    \"/usr/lib/x86_64-linux-gnu/libz.so.1.3\"";
+    folder.write("silent.jsonl", &opens);
+    folder.write("loaded.jsonl", says_loaded(true));
+    folder.write("data.jsonl", says_loaded(false));
+    for (files, is_granted) in [
+        (&["silent.jsonl"][..], false),
+        (&["silent.jsonl", "loaded.jsonl"], false),
+        // The control.
+        (&["data.jsonl"], true),
+    ] {
+        let merged: Vec<_> = files.iter().flat_map(|file| ["--merge", file]).collect();
+        let ran = learn(&merged);
+        let has = ran.ends(0).out().contains(granted);
+        assert_eq!(has, is_granted, "{files:?}: {}", ran.out());
+    }
     // A program that was killed leaves half a line.
     folder.write(
         "torn.jsonl",

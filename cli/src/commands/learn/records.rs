@@ -231,7 +231,8 @@ fn record(value: &Value) -> Option<Entry> {
         other: text("other"),
         exists: value["exists"].as_bool()?,
         replaces: value["replaces"].as_bool().unwrap_or(false),
-        was_loaded: value["loaded"].as_bool().unwrap_or(false),
+        // A recording from before this was noted says nothing, and code is never granted as data.
+        was_loaded: value["loaded"].as_bool().unwrap_or(true),
         result: value["result"].as_str().and_then(learn::Outcome::from_name),
         port: value["port"]
             .as_u64()
