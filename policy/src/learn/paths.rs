@@ -327,8 +327,8 @@ fn grants(
             .iter()
             .any(|grant| grant.what == key || grant.what == "all");
         let in_kernel_tree = KERNEL_TREES.iter().any(|tree| is_beneath(path, tree));
-        // Only what is mapped as code is code.
-        let is_data = records.iter().any(|record| loaded.is_data(record));
+        // Only what is mapped as code is code. What is written may be mapped by any other process.
+        let is_data = key == "read" && records.iter().any(|record| loaded.is_data(record));
         let harmless = ["/dev/null", "/dev/zero", "/dev/full"].contains(&path);
         if is_granted {
             continue;

@@ -656,6 +656,15 @@ fn a_library_is_code_if_it_is_mapped_as_code_and_else_a_file_like_any_other() {
             assert_eq!(is_told, is_data, "{seen:?}: {told:?}");
         }
     }
+    // Who writes it decides what other processes do.
+    let for_both = record("openat", [0, 0, 0o2_000_002, 0, 0, 0], Some(ELF));
+    let (both, policy) = learned("parser", &[for_both]);
+    let granted = policy.grants_of_path(ELF);
+    let granted: Vec<_> = granted.iter().map(|grant| grant.what.as_str()).collect();
+    assert_eq!(granted, ["read"], "{}", both.toml);
+    let left = format!("write {ELF}: ");
+    let is_left = both.left_out.iter().any(|line| line.starts_with(&left));
+    assert!(is_left, "{:?}", both.left_out);
     // A backtrace reads what the process has loaded.
     assert_eq!(learned("parser", &[was_loaded(ELF)]).0.granted, 0);
     let told = |record| denied_now(&BuiltinOnly, "parser", &[record], None).unwrap();
