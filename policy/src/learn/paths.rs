@@ -79,6 +79,7 @@ const NEVER_WHOLE: &[&str] = &[
     "/etc",
     "/home",
     "/lib",
+    "/lib64",
     "/mnt",
     "/opt",
     "/proc",
@@ -91,6 +92,7 @@ const NEVER_WHOLE: &[&str] = &[
     "/usr",
     "/usr/bin",
     "/usr/lib",
+    "/usr/lib64",
     "/usr/share",
     "/var",
     "/var/lib",
@@ -234,10 +236,12 @@ fn is_managers(path: &str) -> bool {
     MANAGERS.iter().any(|tree| is_beneath(path, tree)) || path.ends_with("/docker.sock")
 }
 
-/// Whether a path is never granted as a whole. A user's home holds keys and programs.
+/// Whether a path is never granted as a whole. A user's home holds keys and programs, and what is called like
+/// `/usr/lib/x86_64-linux-gnu` holds the libraries of one architecture.
 fn is_too_much(path: &str) -> bool {
     let home = path.strip_prefix("/home/");
-    NEVER_WHOLE.contains(&path) || home.is_some_and(|name| !name.contains('/'))
+    let is_of_arch = LIBRARIES.contains(&folder_of(path)) && path.contains("-linux-");
+    NEVER_WHOLE.contains(&path) || home.is_some_and(|name| !name.contains('/')) || is_of_arch
 }
 
 /// The folder that a path is in.
@@ -388,7 +392,8 @@ fn together<'r>(
     }
     let mut result = BTreeMap::<String, Vec<&Record>>::new();
     let mut by_folder = BTreeMap::<String, BTreeSet<String>>::new();
-    for path in paths.keys() {
+    // A few libraries don't stand for all, whatever they are read for.
+    for path in paths.keys().filter(|path| !is_library(path)) {
         if let Some((folder, _)) = path.rsplit_once('/') {
             by_folder
                 .entry(folder.to_owned())
@@ -402,7 +407,9 @@ fn together<'r>(
         let many = by_folder
             .get(folder)
             .is_some_and(|files| files.len() >= SIBLINGS);
-        let named = if let Some(tree) = known.filter(|_| key == "read") {
+        let named = if is_library(&path) {
+            path
+        } else if let Some(tree) = known.filter(|_| key == "read") {
             (*tree).to_owned()
         } else if let Some(stable) = before_chance(&path) {
             stable

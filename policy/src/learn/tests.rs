@@ -683,6 +683,36 @@ fn a_library_is_code_if_it_is_mapped_as_code_and_else_a_file_like_any_other() {
     );
 }
 
+#[test]
+fn a_few_libraries_that_are_read_as_data_do_not_stand_for_all() {
+    let open = |path: String| record("openat", [0, 0, 0o2_000_000, 0, 0, 0], Some(&path));
+    for (folder, is_whole) in [
+        ("/lib64", false),
+        ("/usr/lib64", false),
+        ("/usr/lib/x86_64-linux-gnu", false),
+        ("/usr/lib/app", false),
+        // The control: what lies elsewhere.
+        ("/srv/app", true),
+    ] {
+        let read: Vec<_> = (1..=5)
+            .map(|at| open(format!("{folder}/lib{at}.so.1")))
+            .collect();
+        let (learned, policy) = learned("parser", &read);
+        let granted = |path: &str| policy.grants_of_path(&format!("{folder}/{path}")).len();
+        assert_eq!(granted("lib1.so.1"), 1, "{}", learned.toml);
+        let other = granted("lib6.so.1");
+        assert_eq!(other, usize::from(is_whole), "{}", learned.toml);
+    }
+    // Nor does what lies beside them.
+    let tables: Vec<_> = (1..=5)
+        .map(|at| open(format!("/usr/lib/x86_64-linux-gnu/{at}.bin")))
+        .collect();
+    let (_, policy) = learned("parser", &tables);
+    let granted = |path| policy.grants_of_path(path).len();
+    assert_eq!(granted("/usr/lib/x86_64-linux-gnu/1.bin"), 1);
+    assert_eq!(granted("/usr/lib/x86_64-linux-gnu/libc.so.6"), 0);
+}
+
 /// A file's contents become executable.
 fn code_from_a_file() -> Record {
     record("mmap", [0, 0, 5, 0x812, 0, 0], None)
