@@ -340,9 +340,13 @@ fn records_are_kept_and_merged_and_hostile_ones_refused() {
     folder.write("silent.jsonl", &opens);
     folder.write("loaded.jsonl", says_loaded(true));
     folder.write("data.jsonl", says_loaded(false));
+    // Nor what isn't recorded of the function.
+    let incomplete = "{\"function\":\"f\",\"policy\":\"zip\",\"incomplete\":true}\n";
+    folder.write("incomplete.jsonl", incomplete);
     for (files, is_granted) in [
         (&["silent.jsonl"][..], false),
         (&["silent.jsonl", "loaded.jsonl"], false),
+        (&["data.jsonl", "incomplete.jsonl"], false),
         // The control.
         (&["data.jsonl"], true),
     ] {

@@ -56,7 +56,9 @@ impl Loaded {
         let loads = || records.iter().filter(|record| loads_code(record));
         Self {
             paths: loads().filter_map(|record| record.path.clone()).collect(),
-            others: loads().any(|record| record.path.is_none()),
+            // What isn't recorded may be of code.
+            others: loads().any(|record| record.path.is_none())
+                || records.iter().any(|record| record.is_partial),
         }
     }
 

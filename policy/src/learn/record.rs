@@ -29,6 +29,8 @@ pub struct Record {
     /// The result of a call that can change what is at `path`. `None` if it isn't known, or if the call changes
     /// nothing there.
     pub result: Option<Outcome>,
+    /// Whether its function did more different things than are recorded.
+    pub is_partial: bool,
     /// The port that it connects to, sends to or binds.
     pub port: Option<u16>,
     /// Whether that is a port of UDP, and not of TCP.

@@ -15,6 +15,7 @@ fn record(call: &str, arguments: [u64; 6], path: Option<&str>) -> Record {
         replaces: false,
         was_loaded: false,
         result: None,
+        is_partial: false,
         port: None,
         is_udp: false,
         threads: 0,
@@ -656,6 +657,12 @@ fn a_library_is_code_if_it_is_mapped_as_code_and_else_a_file_like_any_other() {
             assert_eq!(is_told, is_data, "{seen:?}: {told:?}");
         }
     }
+    // What isn't recorded may be that it was loaded.
+    let partial = Record {
+        is_partial: true,
+        ..open(ELF)
+    };
+    assert_eq!(learned("parser", &[partial]).0.granted, 0);
     // Who writes it decides what other processes do.
     let for_both = record("openat", [0, 0, 0o2_000_002, 0, 0, 0], Some(ELF));
     let (both, policy) = learned("parser", &[for_both]);
@@ -838,6 +845,7 @@ proptest! {
             exists,
             replaces: is_udp,
             was_loaded: small,
+            is_partial: exists,
             result: [None, Some(Outcome::NotThere), Some(Outcome::Found), Some(Outcome::Created)][count],
             port,
             is_udp,

@@ -246,29 +246,36 @@ impl Watch {
         };
         let there = paths.is_there_for(asked.thread);
         let replaces = call.name.starts_with("rename") && paths.is_other_there();
+        let arguments = learn::significant(call, asked.arguments);
+        let key = (call.name, arguments, paths, port);
+        let is_new = self.room.is_some() && !self.seen.contains_key(&key);
+        // A library that may be the process's own is not called data.
+        let was_loaded = key.2.path.as_deref().is_some_and(|path| {
+            is_new
+                && learn::opens_library(call, path)
+                && paths::is_mapped_as_code(path, asked.thread).unwrap_or(true)
+        });
+        let at = memory.filter(|_| is_new);
+        let at = at.and_then(|memory| places::line_of(memory, asked.thread));
         if !notify::still_waits(listener.as_fd(), asked) {
             // The process has gone, and what was read may belong to another one.
             return Ok(());
         }
-        let arguments = learn::significant(call, asked.arguments);
-        let key = (call.name, arguments, paths, port);
         if let Some(seen) = self.seen.get_mut(&key) {
             seen.count = seen.count.saturating_add(1);
             seen.threads = seen.threads.max(threads);
-        } else if self.room.is_some() {
+        } else if is_new {
             let seen = Seen {
                 count: 1,
                 threads,
                 // A call that may have succeeded counts as one that has.
                 exists: there.unwrap_or(!learn::makes(call.name)),
                 replaces,
-                was_loaded: key.2.path.as_deref().is_some_and(|path| {
-                    learn::opens_library(call, path) && paths::is_mapped_as_code(path, asked.thread)
-                }),
+                was_loaded,
                 open: 0,
                 result: None,
                 written: None,
-                at: memory.and_then(|memory| places::line_of(memory, asked.thread)),
+                at,
             };
             // Written at once, so that it is known while the child still runs.
             let line = self.line(&key, &seen);

@@ -252,11 +252,17 @@ fn mapped_file(thread: u32, fd: i32) -> Option<PathBuf> {
     (path != link).then_some(path)
 }
 
-/// Whether the process of a thread has a file mapped as code.
-pub(super) fn is_mapped_as_code(path: &[u8], thread: u32) -> bool {
+/// Whether the process of a thread has a file mapped as code. `None` if that can't be found out.
+pub(super) fn is_mapped_as_code(path: &[u8], thread: u32) -> Option<bool> {
+    let maps = File::open(format!("/proc/{thread}/maps")).ok()?;
+    lists_as_code(path, maps)
+}
+
+/// Whether a list of mappings has a file as code. `None` if the list can't be read, or is too long to be read to its
+/// end.
+fn lists_as_code(path: &[u8], list: impl Read) -> Option<bool> {
     let mut maps = Vec::new();
-    let file = File::open(format!("/proc/{thread}/maps"));
-    let read = file.and_then(|file| file.take(MAPS_BYTES).read_to_end(&mut maps));
+    let read = list.take(MAPS_BYTES).read_to_end(&mut maps);
     // "start-end rights offset device inode path" (proc_pid_maps(5)).
     let is_code_of = |line: &[u8]| {
         let rights = line.split(|byte| *byte == b' ').nth(1);
@@ -265,7 +271,11 @@ pub(super) fn is_mapped_as_code(path: &[u8], thread: u32) -> bool {
                 .strip_suffix(path)
                 .is_some_and(|start| start.ends_with(b" "))
     };
-    read.is_ok() && maps.split(|byte| *byte == b'\n').any(is_code_of)
+    if maps.split(|byte| *byte == b'\n').any(is_code_of) {
+        return Some(true);
+    }
+    let is_whole = u64::try_from(read.ok()?).ok()? < MAPS_BYTES;
+    is_whole.then_some(false)
 }
 
 /// Returns the absolute path of the Unix socket that a call names, if the socket has one.
@@ -425,10 +435,23 @@ mod tests {
         let thread = nix::unistd::gettid().as_raw().unsigned_abs();
         let program = std::env::current_exe().unwrap().canonicalize().unwrap();
         let is_code = |path: &Path| is_mapped_as_code(path.as_os_str().as_bytes(), thread);
-        assert!(is_code(&program));
+        assert_eq!(is_code(&program), Some(true));
         // The end of its path is the path of nothing that is mapped.
-        assert!(!is_code(Path::new(program.file_name().unwrap())));
-        assert!(!is_code(Path::new("/etc/passwd")));
+        assert_eq!(
+            is_code(Path::new(program.file_name().unwrap())),
+            Some(false)
+        );
+        assert_eq!(is_code(Path::new("/etc/passwd")), Some(false));
+        // A list that can't be read, or not to its end, may have it.
+        assert_eq!(is_mapped_as_code(b"/etc/passwd", u32::MAX), None);
+        let line = b"55d0-55d1 r-xp 00000000 fd:00 7   /usr/lib/libz.so.1\n";
+        let long = line.repeat(usize::try_from(MAPS_BYTES).unwrap() / line.len() + 1);
+        let other = b"/usr/lib/libm.so.6";
+        assert_eq!(lists_as_code(other, long.as_slice()), None);
+        assert_eq!(lists_as_code(other, &line[..]), Some(false));
+        for list in [&line[..], &long] {
+            assert_eq!(lists_as_code(b"/usr/lib/libz.so.1", list), Some(true));
+        }
         // What is to be mapped is known by its descriptor.
         let file = File::open(&program).unwrap();
         assert_eq!(mapped_file(thread, file.as_raw_fd()), Some(program));

@@ -70,7 +70,11 @@ impl Found {
             by_name && (*policy == options.name || options.func.is_some())
         };
         let wanted = self.entries.iter().filter(is_wanted);
-        wanted.map(|(.., record)| record.clone()).collect()
+        let wanted = wanted.map(|(function, _, record)| Record {
+            is_partial: self.incomplete.contains(function),
+            ..record.clone()
+        });
+        wanted.collect()
     }
 
     /// Returns the functions, each with its policy.
@@ -233,6 +237,7 @@ fn record(value: &Value) -> Option<Entry> {
         replaces: value["replaces"].as_bool().unwrap_or(false),
         // A recording from before this was noted says nothing, and code is never granted as data.
         was_loaded: value["loaded"].as_bool().unwrap_or(true),
+        is_partial: false,
         result: value["result"].as_str().and_then(learn::Outcome::from_name),
         port: value["port"]
             .as_u64()
