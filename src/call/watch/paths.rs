@@ -245,6 +245,12 @@ fn own_entry(path: &[u8], thread: u32) -> Option<PathBuf> {
     })
 }
 
+/// Whether a process may find something else at a path than this one does.
+pub(super) fn is_per_process(path: &[u8]) -> bool {
+    let is_in_proc = Path::new(OsStr::from_bytes(path)).starts_with("/proc");
+    is_in_proc || own_entry(path, 0).is_some()
+}
+
 /// Returns the path of the file that a call maps.
 fn mapped_file(thread: u32, fd: i32) -> Option<PathBuf> {
     let link = PathBuf::from(format!("/proc/self/fd/{fd}"));

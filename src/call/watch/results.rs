@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossmist_policy::learn::Outcome;
 
-use super::paths::Paths;
+use super::paths::{Paths, is_per_process};
 use crate::sys::notify::Asked;
 use crate::sys::system_files;
 
@@ -319,6 +319,9 @@ impl<K> UnderWay<K> {
 
     /// Takes in that a call is about to be made, and whether there is something at its path.
     pub(super) fn begin(&mut self, place: Place, existed: Option<bool>, key: K) {
+        // What is there after it is looked for by this process, which would compare its own with another one's.
+        let path = place.paths.path.as_deref();
+        let existed = existed.filter(|_| !path.is_some_and(is_per_process));
         let call = Call {
             key,
             existed,
@@ -438,6 +441,25 @@ mod tests {
         assert_eq!(calls.made_by_any(), Some(("first", Some(Outcome::Removed))));
         assert_eq!(calls.made_by_any(), None);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_each_process_finds_for_itself_is_not_compared() {
+        let mut calls = UnderWay::among(registry());
+        for (path, outcome) in [
+            ("/proc/self/task/1", None),
+            ("/proc/thread-self/fd/0", None),
+            ("/proc/1/task/1", None),
+            ("/dev/fd/12345", None),
+            ("/dev//stdin", None),
+            // The controls.
+            ("/dev/none", Some(Outcome::NotThere)),
+            ("/procs/self", Some(Outcome::NotThere)),
+        ] {
+            let place = calls.place(by(1), &at(path)).unwrap();
+            calls.begin(place, Some(false), path);
+            assert_eq!(calls.made_by(1), Some((path, outcome)));
+        }
     }
 
     #[test]
