@@ -524,7 +524,11 @@ fn merge(records: &[Record]) -> Vec<Record> {
             ..record.clone()
         });
         known.count = known.count.saturating_add(record.count);
-        known.exists |= record.exists;
+        // What is to be made where something is in one run is made in another one.
+        match makes(&record.call) {
+            true => known.exists &= record.exists,
+            false => known.exists |= record.exists,
+        }
         known.replaces &= record.replaces;
         known.was_loaded &= record.was_loaded;
         known.threads = known.threads.max(record.threads);

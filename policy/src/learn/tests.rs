@@ -265,6 +265,30 @@ fn a_folder_that_was_there_is_not_created_although_the_result_is_not_known() {
 }
 
 #[test]
+fn a_folder_that_was_there_in_one_run_only_is_created() {
+    let makes = |exists, result| Record {
+        exists,
+        result,
+        ..record("mkdir", [0; 6], Some("/srv/a/new"))
+    };
+    let first = makes(false, None);
+    for second in [makes(true, None), makes(true, Some(Outcome::Found))] {
+        for seen in [
+            [first.clone(), second.clone()],
+            [second.clone(), first.clone()],
+        ] {
+            let (made, _) = learned("parser", &seen);
+            let granted = "create = [\n    \"/srv/a\", #";
+            assert!(made.toml.contains(granted), "{seen:?}: {}", made.toml);
+            assert!(!made.toml.contains("EEXIST = ["), "{}", made.toml);
+        }
+        // The control.
+        let (found, _) = learned("parser", &[second.clone(), second]);
+        assert!(found.toml.contains("EEXIST = ["), "{}", found.toml);
+    }
+}
+
+#[test]
 fn a_link_of_each_process_is_left_out_by_its_own_name() {
     let reads = |path| record("readlink", [0; 6], Some(path));
     let (own, _) = learned("parser", &[reads("/proc/self/exe")]);

@@ -261,10 +261,8 @@ impl Watch {
             // The process has gone, and what was read may belong to another one.
             return Ok(());
         }
-        if let Some(seen) = self.seen.get_mut(&key) {
-            seen.count = seen.count.saturating_add(1);
-            seen.threads = seen.threads.max(threads);
-        } else if is_new {
+        self.repeat(&key, threads, there)?;
+        if is_new {
             let seen = Seen {
                 count: 1,
                 threads,
@@ -291,6 +289,24 @@ impl Watch {
             match place {
                 Some(place) => self.under_way.begin(place, there, key),
                 None => self.settle((key, None))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in that a call is made again, if it is known.
+    fn repeat(&mut self, key: &Key, threads: u64, there: Option<bool>) -> io::Result<()> {
+        let Some(seen) = self.seen.get_mut(key) else {
+            return Ok(());
+        };
+        seen.count = seen.count.saturating_add(1);
+        seen.threads = seen.threads.max(threads);
+        if seen.exists && learn::makes(key.0) && there != Some(true) {
+            // Nothing was there this time. It is written now, since the program may end before the result is known.
+            seen.exists = false;
+            let line = self.line(key, &self.seen[key]);
+            if self.take(line.len())? {
+                (&self.file).write_all(line.as_bytes())?;
             }
         }
         Ok(())
@@ -412,16 +428,21 @@ mod tests {
 
     use super::*;
 
-    /// A record of one call, and what is written after it was made a number of times.
-    fn lines_after(calls: u32, results: &[Option<Outcome>], room: usize) -> Vec<String> {
+    /// A record of one call, and what is written by what happens next.
+    fn lines_of(
+        call: &'static str,
+        exists: bool,
+        room: usize,
+        happens: impl FnOnce(&mut Watch, &Key),
+    ) -> Vec<String> {
         let (path, file) = new_record(&std::env::temp_dir(), &NUMBERS);
         let mut watch = Watch::new("f", "p".to_owned(), file.unwrap());
         watch.room = Some(room);
-        let key: Key = ("openat", [0; 6], Paths::default(), None);
+        let key: Key = (call, [0; 6], Paths::default(), None);
         let seen = Seen {
             count: 1,
             threads: 0,
-            exists: false,
+            exists,
             replaces: false,
             was_loaded: false,
             open: 0,
@@ -430,13 +451,40 @@ mod tests {
             at: None,
         };
         watch.seen.insert(key.clone(), seen);
-        for result in results.iter().cycle().take(calls as usize) {
-            watch.seen.get_mut(&key).unwrap().open += 1;
-            watch.settle((key.clone(), *result)).unwrap();
-        }
+        happens(&mut watch, &key);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// The same after it was made a number of times.
+    fn lines_after(calls: u32, results: &[Option<Outcome>], room: usize) -> Vec<String> {
+        lines_of("openat", false, room, |watch, key| {
+            for result in results.iter().cycle().take(calls as usize) {
+                watch.seen.get_mut(key).unwrap().open += 1;
+                watch.settle((key.clone(), *result)).unwrap();
+            }
+        })
+    }
+
+    #[test]
+    fn that_nothing_was_there_once_is_written_of_what_makes_something() {
+        let lines = |call, there: &[Option<bool>]| {
+            lines_of(call, true, MOST_BYTES, |watch, key| {
+                for there in there {
+                    watch.repeat(key, 0, *there).unwrap();
+                }
+            })
+        };
+        // Once, and whatever is there later.
+        for nothing in [Some(false), None] {
+            let made = lines("mkdir", &[Some(true), nothing, Some(true), nothing]);
+            assert_eq!(made.len(), 1, "{made:?}");
+            assert!(made[0].contains("\"exists\":false"), "{made:?}");
+        }
+        // The controls.
+        assert_eq!(lines("mkdir", &[Some(true); 3]), [""; 0]);
+        assert_eq!(lines("openat", &[Some(false); 3]), [""; 0]);
     }
 
     #[test]
