@@ -21,6 +21,19 @@ pub(crate) struct Asked {
     pub(crate) arguments: [u64; 6],
 }
 
+#[cfg(test)]
+impl Asked {
+    /// Creates one that nobody has asked.
+    pub(crate) fn of(thread: u32, arguments: [u64; 6]) -> Self {
+        Self {
+            id: 0,
+            thread,
+            number: 0,
+            arguments,
+        }
+    }
+}
+
 /// The answer to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {

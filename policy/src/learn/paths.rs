@@ -220,6 +220,15 @@ pub(crate) fn why_needless(path: &str) -> Option<&'static str> {
     known_noise(path).or_else(of_library)
 }
 
+/// Whether a path lies in the entry of a process in `/proc`, by the process's number.
+fn is_numbered_process(path: &str) -> bool {
+    let number = path.strip_prefix("/proc/");
+    let number = number.and_then(|rest| rest.split('/').next());
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// Folders in which managers of the machine, and of a user's session, have their sockets. They act for whoever connects,
 /// outside of the sandbox.
 const MANAGERS: &[&str] = &[
@@ -356,6 +365,8 @@ fn grants(
             leave("DANGEROUS: writing there reaches into the kernel's own trees");
         } else if is_of_each_process(path) {
             leave("each process finds its own there, and a grant would be of the program's");
+        } else if is_numbered_process(path) {
+            leave("a process's own entry, whose number is another one next time");
         } else if key == "connect_unix" && is_managers(path) {
             leave(
                 "DANGEROUS: a manager of the machine or of the session listens there, and acts for whoever asks",

@@ -400,11 +400,7 @@ fn made_on() -> String {
 
 /// Returns the number of threads of the process that a thread is of, with one more; 0 if it isn't known.
 fn threads_with_another(thread: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
-    let number = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Threads:"));
-    let number = number.and_then(|number| number.trim().parse::<u64>().ok());
+    let number = paths::status_of(thread, "Threads:");
     number.map_or(0, |number| number.saturating_add(1))
 }
 

@@ -133,8 +133,9 @@ fn path_of(
     let end = bytes.iter().position(|byte| *byte == 0)?;
     bytes.truncate(end);
     let path = Path::new(OsStr::from_bytes(&bytes));
+    let named = |path: &Path| by_own_links(&by_self(path, asked.thread), asked.thread, follows);
     if path.is_absolute() {
-        return Some(by_own_links(path, asked.thread, follows));
+        return Some(named(path));
     }
     let own = |link: &str| std::fs::read_link(format!("/proc/{}/{link}", asked.thread)).ok();
     let folder = folder
@@ -148,7 +149,42 @@ fn path_of(
         Some(fd) if fd != libc::AT_FDCWD => own(&format!("fd/{fd}"))?,
         _ => own("cwd")?,
     };
-    Some(base.join(path))
+    Some(named(&base.join(path)))
+}
+
+/// Returns a path in a process's own entry of `/proc` by the name that every process has for its own: its number is
+/// another one each time. A folder that was opened is called by the number.
+fn by_self(path: &Path, thread: u32) -> PathBuf {
+    let number = || {
+        let mut parts = path.strip_prefix("/proc").ok()?.components();
+        let number = parts.next()?.as_os_str().to_str()?.parse::<u32>().ok()?;
+        Some((number, parts.as_path()))
+    };
+    match number() {
+        Some((number, rest)) if is_of_process(number, thread) => in_folder("/proc/self", rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// Whether a number of `/proc` is that of a thread, or of its process.
+fn is_of_process(number: u32, thread: u32) -> bool {
+    number == thread || status_of(thread, "Tgid:") == Some(u64::from(number))
+}
+
+/// Returns a number of what `/proc` says of a thread (proc_pid_status(5)).
+pub(super) fn status_of(thread: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let number = status.lines().find_map(|line| line.strip_prefix(name))?;
+    number.trim().parse().ok()
+}
+
+/// Returns the path of something in a folder, or of the folder if nothing is named.
+fn in_folder(folder: impl AsRef<Path>, rest: &Path) -> PathBuf {
+    let folder = folder.as_ref();
+    match rest.as_os_str().is_empty() {
+        true => folder.to_owned(),
+        false => folder.join(rest),
+    }
 }
 
 /// Returns the path with a link at its beginning followed that leads each process to its own: an open file, such as
@@ -174,13 +210,9 @@ fn by_own_links(path: &Path, thread: u32, follows: bool) -> PathBuf {
         let same =
             |one: Metadata, other: Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
         let is_there = same(link.metadata().ok()?, target.symlink_metadata().ok()?);
-        is_there.then(|| match parts.as_path() {
-            rest if rest.as_os_str().is_empty() => target.clone(),
-            rest => target.join(rest),
-        })
+        is_there.then(|| in_folder(target, parts.as_path()))
     };
-    let own = ["/proc/self", "/proc/thread-self"].map(str::to_owned);
-    let mut own = own.into_iter().chain([format!("/proc/{thread}")]);
+    let mut own = ["/proc/self", "/proc/thread-self"].into_iter();
     let standard = ["stdin", "stdout", "stderr"];
     let number = |name| standard.iter().position(|known| *known == name);
     let by_device = || {
@@ -198,21 +230,22 @@ fn by_own_links(path: &Path, thread: u32, follows: bool) -> PathBuf {
 
 /// Returns the path with its links followed, except for one at its end if the call doesn't follow that.
 fn settled(path: &Path, follows: bool) -> PathBuf {
+    // In one spelling: `/dev//stdin` and `/dev/./stdin` are `/dev/stdin`.
+    let mut path: PathBuf = path.components().collect();
     // These links would lead to the reader's own entries, so the path stays as the child wrote it.
     let is_own = path.to_str().is_some_and(is_of_each_process);
     if is_own || path.starts_with("/proc") {
-        return path.to_owned();
+        return path;
     }
-    let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         if follows && let Ok(settled) = path.canonicalize() {
-            return settled;
+            return by_readers_self(&settled);
         }
         let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
         let (Some(folder), Some(name)) = (folder, path.file_name()) else {
             return path;
         };
-        path = folder.join(name);
+        path = by_readers_self(&folder).join(name);
         // What is created is what such a link leads to.
         match path.read_link() {
             Ok(target) if follows => path = folder.join(target),
@@ -220,6 +253,20 @@ fn settled(path: &Path, follows: bool) -> PathBuf {
         }
     }
     path
+}
+
+/// Returns a path that a link has led to by the link's own words, if it led this process to its own entry of `/proc`:
+/// `/etc/mtab` leads to `/proc/self/mounts`.
+fn by_readers_self(path: &Path) -> PathBuf {
+    let entry = Path::new("/proc").join(std::process::id().to_string());
+    let Ok(rest) = path.strip_prefix(&entry) else {
+        return path.to_owned();
+    };
+    let thread = nix::unistd::gettid().to_string();
+    match rest.strip_prefix(Path::new("task").join(thread)) {
+        Ok(rest) => in_folder("/proc/thread-self", rest),
+        Err(_) => in_folder("/proc/self", rest),
+    }
 }
 
 /// Returns the path by which this process finds what another one finds at a path of its own entry in `/proc`.
@@ -237,11 +284,7 @@ fn own_entry(path: &[u8], thread: u32) -> Option<PathBuf> {
     .into_iter();
     links.find_map(|(link, own)| {
         let rest = path.strip_prefix(link).ok()?;
-        let parts = entry.join(own);
-        Some(match rest.as_os_str().is_empty() {
-            true => parts,
-            false => parts.join(rest),
-        })
+        Some(in_folder(entry.join(own), rest))
     })
 }
 
@@ -404,6 +447,16 @@ mod tests {
         ] {
             assert_eq!(seen(link, false), Path::new(link));
         }
+        // In any spelling.
+        for (path, link) in [
+            ("/dev//stdin", "/dev/stdin"),
+            ("/dev/./fd/0", "/dev/fd/0"),
+            ("/proc//self/./fd//0", "/proc/self/fd/0"),
+        ] {
+            for follows in [true, false] {
+                assert_eq!(settled(Path::new(path), follows), Path::new(link));
+            }
+        }
         // Whether it is there is asked of the process that names it.
         // It ends with this process, whatever comes of the test.
         let other = std::process::Command::new("cat")
@@ -432,6 +485,61 @@ mod tests {
         assert_eq!(seen("/proc/self/exe", true), program);
         let cwd = std::env::current_dir().unwrap().canonicalize().unwrap();
         assert_eq!(seen("/proc/self/cwd/x", false), cwd.join("x"));
+    }
+
+    #[test]
+    fn a_process_is_not_named_by_its_number_in_its_own_entry() {
+        let thread = nix::unistd::gettid().as_raw().unsigned_abs();
+        let process = std::process::id();
+        for (path, own) in [
+            (format!("/proc/{process}/status"), "/proc/self/status"),
+            (format!("/proc/{thread}/fd"), "/proc/self/fd"),
+            (format!("/proc/{process}"), "/proc/self"),
+            // Another one, and no number.
+            (
+                format!("/proc/{}/status", u32::MAX),
+                "/proc/4294967295/status",
+            ),
+            ("/proc/meminfo".to_owned(), "/proc/meminfo"),
+        ] {
+            assert_eq!(by_self(Path::new(&path), thread), Path::new(own));
+        }
+        // A link leads the reader to its own.
+        let name = format!("crossmist-own-entry-{process}");
+        let link = std::env::temp_dir().join(name);
+        for target in [
+            "/proc/self/mounts",
+            "/proc/thread-self/mounts",
+            "/proc/meminfo",
+        ] {
+            symlink(target, &link).unwrap();
+            assert_eq!(settled(&link, true), Path::new(target));
+            std::fs::remove_file(&link).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_path_from_an_open_folder_of_proc_is_by_no_number() {
+        use std::os::fd::AsRawFd;
+
+        let folder = File::open("/proc/self/fd").unwrap();
+        let program = File::open(std::env::current_exe().unwrap()).unwrap();
+        let name = std::ffi::CString::new(program.as_raw_fd().to_string()).unwrap();
+        let memory = File::open("/proc/self/mem").unwrap();
+        let asks = |call: &str| {
+            let call = crossmist_policy::syscalls::find(call).unwrap();
+            let asked = Asked::of(
+                nix::unistd::gettid().as_raw().unsigned_abs(),
+                [folder.as_raw_fd() as u64, name.as_ptr() as u64, 0, 0, 0, 0],
+            );
+            let path = Paths::of(&memory, &asked, call).path.unwrap();
+            PathBuf::from(OsStr::from_bytes(&path))
+        };
+        // About the link, and about what it leads to.
+        let link = format!("/proc/self/fd/{}", program.as_raw_fd());
+        assert_eq!(asks("readlinkat"), Path::new(&link));
+        let target = std::env::current_exe().unwrap().canonicalize().unwrap();
+        assert_eq!(asks("openat"), target);
     }
 
     #[test]

@@ -207,6 +207,8 @@ fn data_beside_libraries_is_granted_and_what_a_process_finds_for_itself_is_not()
             open("/lib/x86_64-linux-gnu/libm.so.6"),
             open("/usr/lib64/libm.so.6"),
             open("/proc/self/status"),
+            open("/proc/4711/status"),
+            open("/proc/meminfo"),
             open("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache"),
             open("/srv/gconv/x"),
             code_from_a_file(),
@@ -218,6 +220,8 @@ fn data_beside_libraries_is_granted_and_what_a_process_finds_for_itself_is_not()
         ("/lib/x86_64-linux-gnu/libm.so.6", false),
         ("/usr/lib64/libm.so.6", false),
         ("/proc/self/status", false),
+        ("/proc/4711/status", false),
+        ("/proc/meminfo", true),
         ("/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache", false),
         ("/srv/gconv/x", true),
     ] {
