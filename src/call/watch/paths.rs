@@ -34,6 +34,8 @@ pub(super) struct Paths {
     pub(super) path: Option<Vec<u8>>,
     /// The other path of a call that names two.
     pub(super) other: Option<Vec<u8>>,
+    /// Whether it names another one that couldn't be read.
+    pub(super) misses_other: bool,
     /// Whether the call follows a link at the end of the path.
     pub(super) follows: bool,
 }
@@ -53,6 +55,7 @@ impl Paths {
             return Self {
                 path: path.map(|path| path.into_os_string().into_encoded_bytes()),
                 other: None,
+                misses_other: false,
                 follows: true,
             };
         };
@@ -65,9 +68,11 @@ impl Paths {
                     .into_encoded_bytes(),
             )
         };
+        let other = arguments.other.map(read);
         Self {
             path: read(arguments.path),
-            other: arguments.other.and_then(read),
+            misses_other: matches!(other, Some(None)),
+            other: other.flatten(),
             follows,
         }
     }
@@ -597,8 +602,8 @@ mod tests {
             let path = folder.join(path).into_os_string().into_encoded_bytes();
             let paths = Paths {
                 path: Some(path),
-                other: None,
                 follows,
+                ..Paths::default()
             };
             paths.is_there()
         };

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossmist_policy::learn::Outcome;
@@ -122,12 +122,19 @@ fn key_of(path: &[u8]) -> PathKey {
     key.into()
 }
 
-/// Returns the keys of what a call may change. If its path isn't known, that is anything.
+/// Returns the keys of what a call may change. If one of its paths isn't known, or may lead anywhere, that is anything.
 fn keys_of(paths: &Paths) -> Vec<PathKey> {
-    let all = [&paths.path, &paths.other].into_iter().flatten();
-    match &paths.path {
-        Some(_) => all.map(|path| key_of(path)).collect(),
-        None => vec![Arc::from(b"/".as_slice())],
+    let all = || [&paths.path, &paths.other].into_iter().flatten();
+    let goes_up = |path: &[u8]| {
+        let mut parts = Path::new(OsStr::from_bytes(path)).components();
+        parts.any(|part| part == Component::ParentDir)
+    };
+    let is_unsure = paths.path.is_none()
+        || paths.misses_other
+        || all().any(|path| is_per_process(path) || goes_up(path));
+    match is_unsure {
+        true => vec![Arc::from(b"/".as_slice())],
+        false => all().map(|path| key_of(path)).collect(),
     }
 }
 
@@ -470,6 +477,10 @@ mod tests {
             ("/n/a", "/n/a/b", true),
             ("/n/a/b", "/n", true),
             ("/n/a", "/", true),
+            // These may lead anywhere.
+            ("/n/a", "/m/../x", true),
+            ("/n/a", "/proc/1/task/1/cwd/x", true),
+            ("/n/a", "/dev/fd/3/x", true),
             ("/n/a", "/n/ab", false),
             ("/n/a", "/n/a-b", false),
             ("/n/a/b", "/n/a/c", false),
@@ -487,6 +498,18 @@ mod tests {
                 let ((), outcome) = calls.made_by(1).unwrap();
                 assert_eq!(outcome.is_none(), meet, "{one} {other}");
             }
+        }
+        // It moves something to where isn't known.
+        for misses_other in [true, false] {
+            let moves = Paths {
+                misses_other,
+                ..at("/elsewhere")
+            };
+            let mut calls = UnderWay::among(registry());
+            begin(&mut calls, 1, at("/n/a"), ());
+            begin(&mut calls, 2, moves, ());
+            let ((), outcome) = calls.made_by(1).unwrap();
+            assert_eq!(outcome.is_none(), misses_other);
         }
     }
 
