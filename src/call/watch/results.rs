@@ -13,6 +13,9 @@ use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossmist_policy::learn::Outcome;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::paths::{Paths, is_per_process};
 use crate::sys::notify::Asked;
@@ -44,14 +47,23 @@ impl Maker {
     /// Whether the call is certainly over, since its thread waits in another call, or is gone. A thread that runs may
     /// be anywhere.
     fn is_past(self) -> bool {
-        // The number of the call that the thread waits in, -1 if it waits in none, or "running" (proc(5)).
-        match system_files::read(&format!("{}/syscall", self.thread)) {
-            Ok(text) => {
+        self.is_past_by(system_files::read(&format!("{}/syscall", self.thread)).ok())
+    }
+
+    /// The same by what `/proc` says of the thread: the number of the call that it waits in, -1 if it waits in none, or
+    /// "running" (proc(5)). That nothing can be read does not say that the thread is gone: `/proc` may be missing, or
+    /// hide it.
+    fn is_past_by(self, state: Option<String>) -> bool {
+        match state {
+            Some(text) => {
                 let number = text.split_whitespace().next();
                 let number = number.and_then(|number| number.parse::<i64>().ok());
                 number.is_some_and(|number| number != i64::from(self.number))
             }
-            Err(error) => matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+            None => {
+                let thread = i32::try_from(self.thread);
+                thread.is_ok_and(|thread| kill(Pid::from_raw(thread), None) == Err(Errno::ESRCH))
+            }
         }
     }
 }
@@ -622,6 +634,17 @@ mod tests {
         while !in_read.is_past() {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_thread_of_which_nothing_can_be_read_is_past_only_if_it_is_gone() {
+        let own = nix::unistd::gettid().as_raw().unsigned_abs();
+        assert!(!by(own).is_past_by(None));
+        // No thread has such a number.
+        let none = i32::MAX.unsigned_abs();
+        assert!(by(none).is_past_by(None));
+        assert!(by(none).is_past());
+        assert!(!by(u32::MAX).is_past_by(None));
     }
 
     #[test]
