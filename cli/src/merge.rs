@@ -122,6 +122,7 @@ mod tests {
             left_out: Vec::new(),
             notes: Vec::new(),
             additions: additions.collect(),
+            not_judged_by: Vec::new(),
             expected: vec!["path = \"/etc/b\"\nis = \"allowed\"\n".to_owned()],
         }
     }

@@ -387,7 +387,7 @@ fn records_are_judged_by_the_kernels_that_they_were_made_on() {
     folder.write("new.jsonl", made_on("7.2.1-x", 10, here) + seen);
     folder.write("old.jsonl", made_on("6.1.0", 2, here) + seen);
     // What this machine's kernel can do doesn't matter to records that were made elsewhere.
-    let judged = "since records were made on them: Linux 7.2 (Landlock ABI 10)";
+    let judged = "can't enforce are left out: Linux 7.2 (Landlock ABI 10)";
     learn(&["new.jsonl"])
         .ends(0)
         .says(&["udp_connect = [\n    53, #", judged]);
@@ -399,6 +399,21 @@ fn records_are_judged_by_the_kernels_that_they_were_made_on() {
             "Linux 6.1 (Landlock ABI 2)",
         ]);
     }
+    // One that can't enforce the policy that is extended judges nothing, which is said.
+    folder.write(
+        "policies/own.toml",
+        "format = 1\nextends = [\"parser\"]\n[network]\ntcp_connect = [80]\n",
+    );
+    let of_own = seen.replace("\"policy\":\"dns\"", "\"policy\":\"own\"");
+    folder.write("own-old.jsonl", made_on("6.1.0", 2, here) + &of_own);
+    folder.write("own-new.jsonl", made_on("7.2.1", 10, here) + &of_own);
+    let own = ["learn", "own", "--policies", "policies", "--base", "own"];
+    let merged = ["--merge", "own-old.jsonl", "--merge", "own-new.jsonl"];
+    folder.run(&[&own[..], &merged].concat()).ends(0).says(&[
+        "udp_connect = [\n    53, #",
+        "Linux 6.1 can't enforce `own` itself; lines were not judged by it",
+        "can't enforce are left out: Linux 7.2 (Landlock ABI 10)\n",
+    ]);
     // Records that don't say it are taken to be of this one.
     folder.write("silent.jsonl", seen);
     let kernel = folder.run(&["kernel", "--policies", "policies", "--format", "json"]);

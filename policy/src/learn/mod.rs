@@ -46,6 +46,8 @@ pub struct Learned {
     pub notes: Vec<String>,
     /// The same lines, to be added to a policy that there is.
     pub additions: Vec<Addition>,
+    /// The kernels that can't enforce the base policy itself. No line was judged by them.
+    pub not_judged_by: Vec<Kernel>,
     /// The `[[expect]]` tables that hold the policy to them, each without its heading.
     pub expected: Vec<String>,
 }
@@ -141,6 +143,7 @@ struct Proposal {
 /// Makes a policy that allows what was seen, and extends `base`.
 ///
 /// `kernels` are those that the policy has to run on. What one of them can't enforce is left out, and the reason names it.
+/// One that can't enforce the base policy itself is named in the result, and judges nothing.
 /// The records may be of several runs. Their strings are a process's word: they stand in the text only if a reader sees
 /// them whole.
 ///
@@ -160,7 +163,10 @@ pub fn learn(
     let rest = paths::take(&policy, &records, &loaded, &mut proposal);
     calls::take(&policy, &records, &rest, &mut proposal);
     elsewhere::name_other_ways(&policy, &records, &loaded, &mut proposal);
-    let mut proposal = usable(library, base, proposal, kernels);
+    // What the base itself lacks on a kernel is no fault of the lines.
+    let can_enforce = |kernel: &&Kernel| policy.check_kernel(kernel).is_ok();
+    let (judges, not_judged_by): (Vec<_>, Vec<_>) = kernels.iter().partition(can_enforce);
+    let mut proposal = usable(library, base, proposal, &judges);
     let paths = proposal.paths.values().flatten();
     let expected = paths
         .chain(&proposal.calls)
@@ -189,6 +195,7 @@ pub fn learn(
             .collect(),
         notes: proposal.notes.clone(),
         additions: proposal.additions(),
+        not_judged_by: not_judged_by.into_iter().cloned().collect(),
         expected: proposal.expected,
     })
 }
@@ -385,12 +392,7 @@ fn happens(policy: &Policy, record: &Record) -> bool {
 }
 
 /// Leaves out the lines that no policy can have, or that this base can't have: the reader knows.
-fn usable(library: &dyn Library, base: &str, proposal: Proposal, kernels: &[Kernel]) -> Proposal {
-    // What the base itself lacks on a kernel is no fault of the lines.
-    let enforces_base = |kernel: &&Kernel| {
-        Policy::load(library, base).is_ok_and(|base| base.check_kernel(kernel).is_ok())
-    };
-    let kernels: Vec<_> = kernels.iter().filter(enforces_base).collect();
+fn usable(library: &dyn Library, base: &str, proposal: Proposal, kernels: &[&Kernel]) -> Proposal {
     let mistake = |proposal: &Proposal| {
         let text = write(base, proposal, 1, 0);
         match Policy::from_toml(library, "learned", &text) {

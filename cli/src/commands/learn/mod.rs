@@ -104,6 +104,7 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
         Ok(learned) => learned,
         Err(report) => return Ok(refused(arguments, &report)),
     };
+    tell_judges(options, &base, &kernels, &learned);
     if options.add && path.exists() {
         return add(
             arguments,
@@ -145,20 +146,34 @@ fn kernels(options: &Learn, found: &Found) -> Result<Vec<Kernel>, Failure> {
             file.display()
         );
     }
-    if !options.merge.is_empty() {
-        let named = kernels.iter().map(|kernel| {
-            let release = kernel.release.map(|release| release.to_string());
-            let release = release.unwrap_or_else(|| "a kernel of unknown release".to_owned());
-            format!("{release} (Landlock ABI {})", kernel.landlock_abi)
-        });
-        let named: Vec<_> = named.collect();
+    Ok(kernels)
+}
+
+/// Says by which kernels the lines were judged, if records of several may be among them.
+fn tell_judges(options: &Learn, base: &str, kernels: &[Kernel], learned: &Learned) {
+    let named = |kernel: &Kernel| {
+        let release = kernel.release.map(|release| release.to_string());
+        release.unwrap_or_else(|| "a kernel of unknown release".to_owned())
+    };
+    for kernel in &learned.not_judged_by {
         eprintln!(
-            "{}: what one of these can't enforce is left out, since records were made on them: {}",
+            "{}: {} can't enforce `{base}` itself; lines were not judged by it",
             paint(YELLOW, "note"),
-            named.join(", ")
+            named(kernel)
         );
     }
-    Ok(kernels)
+    let judges = kernels
+        .iter()
+        .filter(|kernel| !learned.not_judged_by.contains(kernel))
+        .map(|kernel| format!("{} (Landlock ABI {})", named(kernel), kernel.landlock_abi));
+    let judges: Vec<_> = judges.collect();
+    if !options.merge.is_empty() && !judges.is_empty() {
+        eprintln!(
+            "{}: lines that any of these kernels can't enforce are left out: {}",
+            paint(YELLOW, "note"),
+            judges.join(", ")
+        );
+    }
 }
 
 /// Adds what was learned to the file of a policy, if the file is a policy then.

@@ -135,6 +135,7 @@ fn what_one_of_several_kernels_cannot_enforce_is_left_out_and_named() {
         assert!(left.unwrap().contains("(Linux 6.18: "), "{left:?}");
     }
     let oldest = learned("parser", &["7.2", "6.1", "6.18"]);
+    assert_eq!(oldest.not_judged_by, []);
     assert!(!oldest.toml.contains("_connect = ["), "{}", oldest.toml);
     // The controls.
     for releases in [&["7.2", "7.2"][..], &[]] {
@@ -145,6 +146,7 @@ fn what_one_of_several_kernels_cannot_enforce_is_left_out_and_named() {
     let base = Only("format = 1\nextends = [\"parser\"]\n[network]\ntcp_connect = [80]\n");
     let kernels = ["6.1", "6.18"].map(|release| crate::Kernel::of_release(release).unwrap());
     let base = learn(&base, "own", &seen, 1, &kernels).unwrap();
+    assert_eq!(base.not_judged_by, kernels[..1]);
     assert!(
         base.toml.contains("tcp_connect = [\n    443"),
         "{}",
