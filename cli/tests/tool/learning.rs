@@ -422,6 +422,25 @@ fn records_are_judged_by_the_kernels_that_they_were_made_on() {
         "silent.jsonl doesn't say on which kernel it was made",
         &format!("(Landlock ABI {abi})"),
     ]);
+    // So are those before the line that says it.
+    folder.write("late.jsonl", seen.to_owned() + &made_on("7.2.1", 10, here));
+    learn(&["late.jsonl"])
+        .ends(0)
+        .says(&["late.jsonl doesn't say on which kernel it was made"]);
+    // A file of several recordings has a line for each, and each counts.
+    folder.write(
+        "both.jsonl",
+        made_on("6.1.0", 2, here) + seen + &made_on("7.2.1", 10, here) + seen,
+    );
+    learn(&["both.jsonl"]).ends(0).says(&[
+        "udp_connect 53: 2×",
+        "Linux 6.1 (Landlock ABI 2), Linux 7.2 (Landlock ABI 10)",
+    ]);
+    // What was recorded of another policy says nothing of this one.
+    folder.write("other.jsonl", made_on("6.1.0", 2, here) + &of_own);
+    let ran = learn(&["new.jsonl", "other.jsonl"]);
+    ran.ends(0).says(&["udp_connect = [\n    53, #"]);
+    assert!(!ran.err().contains("Linux 6.1"), "{}", ran.err());
     // A recording says it itself.
     let program = parsers();
     folder

@@ -13,7 +13,7 @@ use anstream::{eprint, eprintln};
 use crossmist_policy::learn::{self, Learned, Record};
 use crossmist_policy::{BUILTIN, Kernel, Policy};
 
-use self::records::{Found, Records};
+use self::records::{Chosen, Found, Records};
 use self::verify::Watched;
 use super::{Outcome, no_sarif, print, refused};
 use crate::args::{Arguments, Learn};
@@ -98,8 +98,9 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
             paint(YELLOW, "note")
         );
     }
-    let records = chosen(options, &found)?;
-    let kernels = kernels(options, &found)?;
+    let chosen = chosen(options, &found)?;
+    let kernels = kernels(options, &chosen)?;
+    let records = chosen.records;
     let learned = match learn::learn(&library, &base, &records, runs, &kernels) {
         Ok(learned) => learned,
         Err(report) => return Ok(refused(arguments, &report)),
@@ -132,14 +133,14 @@ pub(super) fn run(arguments: &Arguments, options: &Learn) -> Outcome {
 
 /// Returns the kernels that the policy has to run on: those that the records were made on. It says so if others than
 /// this one may be among them.
-fn kernels(options: &Learn, found: &Found) -> Result<Vec<Kernel>, Failure> {
-    let mut kernels = found.kernels.clone();
+fn kernels(options: &Learn, chosen: &Chosen) -> Result<Vec<Kernel>, Failure> {
+    let mut kernels = chosen.kernels.clone();
     let here = super::kernel::kernel(None)?.offer;
-    let runs_here = !options.command.is_empty() || !found.without_kernel.is_empty();
+    let runs_here = !options.command.is_empty() || !chosen.without_kernel.is_empty();
     if runs_here && !kernels.contains(&here) {
         kernels.push(here);
     }
-    for file in &found.without_kernel {
+    for file in &chosen.without_kernel {
         eprintln!(
             "{}: {} doesn't say on which kernel it was made, so this one counts",
             paint(YELLOW, "note"),
@@ -354,9 +355,9 @@ fn command(options: &Learn, is_watched: bool) -> Result<Command, Failure> {
 }
 
 /// The records that are of the policy, and of the function if one is named.
-fn chosen(options: &Learn, found: &Found) -> Result<Vec<Record>, Failure> {
-    let records = found.chosen(options);
-    if records.is_empty() && !found.is_empty() {
+fn chosen(options: &Learn, found: &Found) -> Result<Chosen, Failure> {
+    let chosen = found.chosen(options);
+    if chosen.records.is_empty() && !found.is_empty() {
         return Err(format!(
             "nothing was recorded of the policy `{}`, but of {}",
             options.name,
@@ -364,5 +365,5 @@ fn chosen(options: &Learn, found: &Found) -> Result<Vec<Record>, Failure> {
         )
         .into());
     }
-    Ok(records)
+    Ok(chosen)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossmist_policy::Kernel;
@@ -21,7 +22,20 @@ const MOST_LINES: usize = 1_000_000;
 const MOST_KERNELS: usize = 64;
 
 /// A record, and which function of which policy it is of.
-type Entry = (String, String, Record);
+struct Entry {
+    function: String,
+    policy: String,
+    record: Record,
+    origin: Origin,
+}
+
+/// Where a record was made.
+#[derive(Clone)]
+enum Origin {
+    On(Arc<Kernel>),
+    /// The file doesn't say it.
+    Unknown(Arc<Path>),
+}
 
 /// The records of a run.
 #[derive(Default)]
@@ -30,8 +44,16 @@ pub(super) struct Found {
     /// The functions of which more was seen than is recorded.
     pub(super) incomplete: BTreeSet<String>,
     /// The kernels that they were made on, each once.
+    kernels: Vec<Arc<Kernel>>,
+}
+
+/// The records that are to be learned from.
+#[derive(Default)]
+pub(super) struct Chosen {
+    pub(super) records: Vec<Record>,
+    /// The kernels that they were made on, each once.
     pub(super) kernels: Vec<Kernel>,
-    /// The files with records of which it isn't known on which kernel they were made.
+    /// The files with those of which it isn't known on which kernel they were made, each once.
     pub(super) without_kernel: Vec<PathBuf>,
 }
 
@@ -41,55 +63,69 @@ impl Found {
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.entries.iter().map(|(.., record)| record)
+        self.entries.iter().map(|entry| &entry.record)
     }
 
     pub(super) fn append(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.incomplete.extend(other.incomplete);
-        other
-            .kernels
-            .into_iter()
-            .for_each(|kernel| self.add(kernel));
-        self.without_kernel.extend(other.without_kernel);
     }
 
-    fn add(&mut self, kernel: Kernel) {
-        if !self.kernels.contains(&kernel) {
-            self.kernels.push(kernel);
+    /// Returns the kernel as it is kept, once.
+    fn add(&mut self, kernel: Kernel) -> Arc<Kernel> {
+        if let Some(known) = self.kernels.iter().find(|known| ***known == kernel) {
+            return Arc::clone(known);
         }
+        let kernel = Arc::new(kernel);
+        self.kernels.push(Arc::clone(&kernel));
+        kernel
     }
 
     /// Returns the records that are of the policy, and of the function if one is named.
-    pub(super) fn chosen(&self, options: &Learn) -> Vec<Record> {
-        let is_wanted = |(function, policy, _): &&Entry| {
+    pub(super) fn chosen(&self, options: &Learn) -> Chosen {
+        let is_wanted = |entry: &&Entry| {
+            let function = &entry.function;
             let by_name = options
                 .func
                 .as_ref()
                 .is_none_or(|name| function == name || function.ends_with(&format!("::{name}")));
-            by_name && (*policy == options.name || options.func.is_some())
+            by_name && (entry.policy == options.name || options.func.is_some())
         };
-        let wanted = self.entries.iter().filter(is_wanted);
-        let wanted = wanted.map(|(function, _, record)| Record {
-            is_partial: self.incomplete.contains(function),
-            ..record.clone()
-        });
-        wanted.collect()
+        let mut chosen = Chosen::default();
+        for entry in self.entries.iter().filter(is_wanted) {
+            chosen.records.push(Record {
+                is_partial: self.incomplete.contains(&entry.function),
+                ..entry.record.clone()
+            });
+            match &entry.origin {
+                Origin::On(kernel) if !chosen.kernels.contains(kernel) => {
+                    chosen.kernels.push(Kernel::clone(kernel));
+                }
+                Origin::Unknown(file)
+                    if !chosen.without_kernel.iter().any(|known| **known == **file) =>
+                {
+                    chosen.without_kernel.push(file.to_path_buf());
+                }
+                Origin::On(_) | Origin::Unknown(_) => {}
+            }
+        }
+        chosen
     }
 
     /// Returns the functions, each with its policy.
     pub(super) fn functions(&self) -> Vec<String> {
         let all = self.entries.iter();
-        let names = all.map(|(function, policy, _)| format!("{function} ({policy})"));
+        let names = all.map(|entry| format!("{} ({})", entry.function, entry.policy));
         names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Reads a file of records: what it says of one thing last counts.
+    /// Reads a file of records. Each recording in it begins with the line that says where it was made, and what it says
+    /// of one thing last counts.
     pub(super) fn read(&mut self, file: &Path) -> Result<(), Failure> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| format!("{}: {error}", file.display()))?;
         let mut last = BTreeMap::new();
-        let mut has_kernel = false;
+        let mut origin = Origin::Unknown(Arc::from(file));
         for (number, line) in text.lines().enumerate() {
             let bad = |what: &str| format!("{}:{}: {what}", file.display(), number + 1);
             if line.len() > LINE_BYTES || number >= MOST_LINES {
@@ -109,16 +145,17 @@ impl Found {
                 continue;
             }
             if value["kernel"].is_string() {
-                self.add(kernel(&value).map_err(|why| bad(&why))?);
+                origin = Origin::On(self.add(kernel(&value).map_err(|why| bad(&why))?));
                 if self.kernels.len() > MOST_KERNELS {
                     return Err(bad("made on too many different kernels").into());
                 }
-                has_kernel = true;
+                self.entries.extend(std::mem::take(&mut last).into_values());
                 continue;
             }
-            let (function, policy, record) = record(&value).ok_or_else(|| bad("not a record"))?;
+            let entry = entry(&value, &origin).ok_or_else(|| bad("not a record"))?;
+            let record = &entry.record;
             let key = (
-                function.clone(),
+                entry.function.clone(),
                 record.call.clone(),
                 record.arguments,
                 record.path.clone(),
@@ -126,10 +163,7 @@ impl Found {
                 record.port,
                 record.is_udp,
             );
-            last.insert(key, (function, policy, record));
-        }
-        if !has_kernel && !last.is_empty() {
-            self.without_kernel.push(file.to_owned());
+            last.insert(key, entry);
         }
         self.entries.extend(last.into_values());
         Ok(())
@@ -222,7 +256,7 @@ fn kernel(value: &Value) -> Result<Kernel, String> {
     })
 }
 
-fn record(value: &Value) -> Option<Entry> {
+fn entry(value: &Value, origin: &Origin) -> Option<Entry> {
     let text = |key: &str| value[key].as_str().map(str::to_owned);
     let mut arguments = [0; 6];
     for (slot, argument) in arguments.iter_mut().zip(value["arguments"].as_array()?) {
@@ -247,7 +281,12 @@ fn record(value: &Value) -> Option<Entry> {
         count: value["count"].as_u64()?,
         seen_at: text("seen_at").map(|place| near(&place)),
     };
-    Some((text("function")?, text("policy")?, record))
+    Some(Entry {
+        function: text("function")?,
+        policy: text("policy")?,
+        record,
+        origin: origin.clone(),
+    })
 }
 
 /// A place in the sources as it is called from here.

@@ -44,7 +44,7 @@ impl Watched {
         outcomes: Outcomes,
         found: &Found,
     ) -> Self {
-        let records = found.chosen(options);
+        let records = found.chosen(options).records;
         let created = learn::created(&records);
         Self {
             status,
