@@ -108,7 +108,11 @@ impl<'t> Parser<'t> {
             "!=" => negate(self.member(width, mask)?),
             "in" => self.set(width, mask)?,
             "only" | "has" | "lacks" => {
+                let start = self.at;
                 let flags = self.flags(width)?;
+                if operator.text == "has" {
+                    self.is_seen(flags, mask, start)?;
+                }
                 let wanted = match operator.text {
                     "only" => (mask & !flags, 0),
                     "has" => (mask & flags, flags),
@@ -180,14 +184,20 @@ impl<'t> Parser<'t> {
             });
         }
         let value = self.flags(width)?;
-        if value & !mask != 0 {
-            let message = "this is never true: the value has bits that the mask hides";
-            return Err(self.mistake(Code::BadOperand, start, self.at, message));
-        }
+        self.is_seen(value, mask, start)?;
         Ok(Relation::OneOf {
             values: vec![value],
             own_pid: false,
         })
+    }
+
+    /// Refuses a value that no masked part can have.
+    fn is_seen(&self, value: u64, mask: u64, start: usize) -> Result<(), Mistake> {
+        if value & !mask == 0 {
+            return Ok(());
+        }
+        let message = "this is never true: the value has bits that the mask hides";
+        Err(self.mistake(Code::BadOperand, start, self.at, message))
     }
 
     /// `{a, b, c}`.

@@ -78,6 +78,12 @@ fn what_cannot_be_judged_is_refused_with_the_reason() {
         code("openat", "flags & O_CREAT == O_EXCL"),
         Code::BadOperand
     );
+    // Neither of some of these bits nor of all.
+    assert_eq!(code("semctl", "arg & 0xf has 0x10"), Code::BadOperand);
+    assert_eq!(code("semctl", "arg & 0xf has 0x18"), Code::BadOperand);
+    assert!(read("semctl", "arg & 0xf has 8").is_ok());
+    assert!(read("semctl", "arg & 0xf lacks 0x18").is_ok());
+    assert!(read("semctl", "arg & 0xf only 0x18").is_ok());
     assert_eq!(code("openat", "flags has 0"), Code::BadOperand);
     assert_eq!(code("openat", "(flags == 0)"), Code::BadCondition);
     assert_eq!(code("openat", "flags = 0"), Code::BadCondition);
