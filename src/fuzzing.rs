@@ -3,12 +3,13 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::Confined;
 use crate::child::{Numbered, Reply};
 use crate::confine::SandboxPolicy;
-use crate::error::Error;
+use crate::error::{BacktraceFrame, DeniedCall, Error};
 use crate::keeper;
 use crate::object::{Limits, Trust};
 use crate::sys::process::Ended;
@@ -41,6 +42,7 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
         }),
         Some(parting),
         1,
+        &Arc::default(),
         Duration::ZERO,
     ) {
         Some(error @ Error::Violation(_)) => {
@@ -51,6 +53,45 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Unwinds a stack by registers, both as a child could report them. An odd word stands for an address in the code of
+/// this program, so that there is something to unwind.
+#[cfg(any(feature = "backtrace", crossmist_learn))]
+pub fn walk(input: &[u8]) {
+    use crate::places::{Layout, MOST_STEPS, Registers, Stack, walk};
+    const CODE_BYTES: u64 = 8 << 20;
+    let base = crate::sys::image::image().map_or(0, |image| image.base() as u64);
+    let words = input.as_chunks::<8>().0.iter().map(|word| {
+        let word = u64::from_le_bytes(*word);
+        match word % 2 {
+            0 => word,
+            _ => base.wrapping_add(word / 2 % CODE_BYTES),
+        }
+    });
+    let words: Vec<u64> = words.collect();
+    let Some((registers, stack)) = words.split_first_chunk() else {
+        return;
+    };
+    let registers = Registers::of_report(registers);
+    let pointer = registers.stack_pointer().unwrap_or(0);
+    let walk = walk(
+        &Layout::with_base(base, &[]),
+        registers,
+        &Stack::new(pointer, stack),
+    );
+    assert!(
+        walk.frames.len() <= MOST_STEPS,
+        "{} steps",
+        walk.frames.len()
+    );
+    assert!(stack.ends_with(walk.rest), "{:?}", walk.rest);
+}
+
+/// Returns the place that a search of the whole stack would find, as if there were nothing to unwind it by.
+#[must_use]
+pub fn found_by_search(claim: &DeniedCall) -> Option<BacktraceFrame> {
+    claim.place.found_by_search()
 }
 
 /// Decodes a child's messages, each as one string of bytes: the report on its confinement, and its

@@ -108,9 +108,9 @@
 //! * `tokio`: asynchronous channels and children, in the module `tokio`.
 //! * `smol`: the same on async-io, for smol and every other executor, in the module `smol`.
 //! * `tower`: [`Pool`] is a `tower::Service`, which is ready when a worker is free.
-//! * `backtrace`: [`Panic::backtrace`], [`DeniedCall::at`] and the message of a [`Violation`] give names, files and
-//!   lines. Every child sends addresses, unless its policy says `backtrace = "off"`; the parent looks them up in
-//!   its own executable.
+//! * `backtrace`: [`Panic::backtrace`], [`DeniedCall::at`], [`DeniedCall::by`] and the message of a [`Violation`] give
+//!   names, files and lines. Every child sends addresses, unless its policy says `backtrace = "off"`; the parent looks
+//!   them up in its own executable and in the shared libraries that the child was started with.
 //! * `tracing`: events with the target `crossmist`:
 //!
 //!   | message | level | fields |
@@ -197,6 +197,8 @@ pub mod keeper;
 #[cfg(feature = "metrics")]
 mod meters;
 mod object;
+#[cfg(any(feature = "backtrace", crossmist_learn))]
+mod places;
 mod pool;
 #[cfg(feature = "__runtime")]
 pub mod runtime;

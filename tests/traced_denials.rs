@@ -144,7 +144,7 @@ fn report(arch: u32, number: i64, errno: i32, path: &str) -> Vec<u8> {
     packet.extend(u16::try_from(path.len()).unwrap().to_le_bytes());
     packet.extend(u32::try_from(number).unwrap().to_le_bytes());
     packet.extend(arch.to_le_bytes());
-    packet.resize(96, 0);
+    packet.resize(208, 0);
     packet.extend(path.as_bytes());
     packet
 }

@@ -347,6 +347,7 @@ impl Confined {
         ended: &Result<Ended, StillRunning>,
         parting: Option<Outcome>,
         process: u32,
+        mapped: &Arc<[u8]>,
         time: Duration,
     ) -> Option<Error> {
         let departure = match &parting {
@@ -383,7 +384,7 @@ impl Confined {
         };
         let used = Duration::from_nanos(departure.cpu_time);
         match signal {
-            libc::SIGSYS => Some(Error::Violation(Box::new(self.violation(process)))),
+            libc::SIGSYS => Some(Error::Violation(Box::new(self.violation(process, mapped)))),
             // No filter lets a process send this signal.
             libc::SIGXCPU => Some(self.limit(Resource::CpuTime)),
             // A child that ignores it is killed a second later.
@@ -397,7 +398,7 @@ impl Confined {
         }
     }
 
-    fn violation(&self, process: u32) -> Violation {
+    fn violation(&self, process: u32, mapped: &Arc<[u8]>) -> Violation {
         let claim = self.note.as_ref().map(|note| {
             let explanation = self.policy.explain(note);
             DeniedCall {
@@ -410,12 +411,7 @@ impl Confined {
                 answer_with: explanation.answer_with,
                 instead: explanation.instead,
                 thread: note.denial.thread,
-                place: NamedPlace::new(Place::new(
-                    note.denial.address,
-                    note.denial.caller,
-                    note.denial.base,
-                    &note.stack,
-                )),
+                place: NamedPlace::new(Place::new(note, Arc::clone(mapped))),
             }
         });
         Violation {

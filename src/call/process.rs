@@ -119,6 +119,14 @@ impl ChildProcess {
         id.map(i32::unsigned_abs)
     }
 
+    /// Returns the code that is mapped in its keeper, whose copy it is unless it was executed anew.
+    pub(super) fn mapped(&self) -> Arc<[u8]> {
+        match &self.parent {
+            Parent::Us(_) => Arc::default(),
+            Parent::Keeper(supervised) => Arc::clone(&supervised.mapped),
+        }
+    }
+
     /// Waits until it has started.
     pub(crate) fn wait_until_started(&self) -> Result<(), Error> {
         match &self.parent {

@@ -234,7 +234,7 @@ impl Running {
                 }
             },
             (Ok(Arrival::DenialReport(note)), Some(confined)) => {
-                confined.note(note)?;
+                confined.note(*note)?;
                 Ok(Progress::Noted)
             }
             (Ok(Arrival::DenialReport(_)), None) => Err(Error::Malformed(ProtocolError::Surplus)),

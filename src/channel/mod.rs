@@ -120,7 +120,7 @@ fn pair<First: Object, Second: Object>(trust: Trust) -> Result<(Endpoint, Endpoi
 /// Turns a descriptor into the end of a channel, if it is one. It receives descriptors if an `R` can hold
 /// one; otherwise it is left as it is, since others may have the same end, with another type.
 pub(crate) fn end_of<R: Object>(fd: OwnedFd, trust: Trust) -> Result<Endpoint, ChannelError> {
-    object::check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
+    self::object::check(fd.as_fd()).map_err(|reason| ChannelError::NotAChannel { reason })?;
     if brings_descriptors::<R>() {
         passing::accept(fd.as_fd());
     }

@@ -5,7 +5,6 @@
 //! are the child's claims: an offset that is not code of this program is not looked up.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 
 use crate::object::{DecodeError, Decoder, Encoder};
 use crate::sys::unwind::{MOST_ADDRESSES, Walk};
@@ -25,6 +24,11 @@ impl Stack {
             offsets.extend_from_slice(walk.offsets());
         }
         Self(offsets)
+    }
+
+    #[cfg(test)]
+    pub(super) fn offsets(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().copied()
     }
 
     pub(crate) fn encode(&self, encoder: &mut Encoder<'_>) {
@@ -61,96 +65,6 @@ impl Stack {
     }
 }
 
-/// The place of a denied call: the address after its instruction, and what look like return addresses on its stack,
-/// the innermost first. Offsets as in a [`Stack`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place(Vec<u64>);
-
-/// How many return addresses of a denied call's stack are kept.
-const MOST_CALLERS: usize = 64;
-
-impl Place {
-    /// Returns the place from a report: the address after the instruction and the return address in a register, if
-    /// they are known, and the words of the stack, which are relative to `base`.
-    pub(crate) fn new(address: u64, caller: u64, base: u64, stack: &[u64]) -> Self {
-        let image = crate::sys::image::image().filter(|_| base != 0);
-        let callers = stack.iter().filter_map(|word| {
-            let offset = word.checked_sub(base)?;
-            image?.is_after_call(offset).then_some(offset)
-        });
-        let known = [address, caller].into_iter().filter(|offset| *offset != 0);
-        Self(known.chain(callers.take(MOST_CALLERS)).collect())
-    }
-
-    /// Returns the innermost frame of the program itself. If there is none, it is one of a crate that the program
-    /// uses, and else the innermost one of all. A frame that has a file is preferred to one that has only a name.
-    pub(crate) fn frame(&self) -> Option<BacktraceFrame> {
-        let mut best: Option<(Owner, bool, BacktraceFrame)> = None;
-        for frame in self.0.iter().flat_map(|offset| frames(*offset)) {
-            let rank = (frame.owner(), frame.file.is_none());
-            if frame.offset.is_some()
-                && best
-                    .as_ref()
-                    .is_none_or(|(owner, has_none, _)| rank < (*owner, *has_none))
-            {
-                best = Some((rank.0, rank.1, frame));
-            }
-            if rank == (Owner::Program, false) {
-                break;
-            }
-        }
-        best.map(|(.., frame)| frame)
-    }
-}
-
-/// A place whose names are looked up once, however many copies of it there are.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct NamedPlace {
-    place: Place,
-    frame: Arc<OnceLock<Option<BacktraceFrame>>>,
-}
-
-impl NamedPlace {
-    pub(crate) fn new(place: Place) -> Self {
-        Self {
-            place,
-            frame: Arc::default(),
-        }
-    }
-
-    /// Returns the frame. The first lookup in a program reads its debug information, which takes as long
-    /// as that is large.
-    pub(crate) fn frame(&self) -> Option<BacktraceFrame> {
-        self.frame.get_or_init(|| self.place.frame()).clone()
-    }
-}
-
-#[cfg(feature = "tracing")]
-impl NamedPlace {
-    /// Returns the frame with the names that were looked up, or without any.
-    pub(crate) fn frame_as_known(&self) -> Option<BacktraceFrame> {
-        match self.frame.get() {
-            Some(known) => known.clone(),
-            None => {
-                let offset = self.place.0.first()?;
-                Some(BacktraceFrame {
-                    offset: Some(*offset),
-                    ..BacktraceFrame::default()
-                })
-            }
-        }
-    }
-}
-
-// Equality ignores the names, because they follow from the place.
-impl PartialEq for NamedPlace {
-    fn eq(&self, other: &Self) -> bool {
-        self.place == other.place
-    }
-}
-
-impl Eq for NamedPlace {}
-
 /// A function on the stack of a child, as the child reports it.
 ///
 /// Names, files and lines need the feature `backtrace`, and are found as far as the executable has
@@ -168,11 +82,14 @@ pub struct BacktraceFrame {
     pub file: Option<String>,
     /// The line in it.
     pub line: Option<u32>,
+    /// Whether it may have returned already. The stack could not be unwound as far as to this function, and its
+    /// address was found by a search of the rest.
+    pub is_guess: bool,
 }
 
 /// Whose code a frame is, the most interesting to a reader first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Owner {
+pub(super) enum Owner {
     /// The program, and the crates of its own workspace.
     Program,
     /// A crate that the program uses.
@@ -184,7 +101,13 @@ enum Owner {
 }
 
 impl BacktraceFrame {
-    fn owner(&self) -> Owner {
+    /// Returns whether it is worth a reader's while: neither the standard library's, nor this library's, nor nobody's.
+    #[cfg(crossmist_learn)]
+    pub(crate) fn is_of_program_or_its_crates(&self) -> bool {
+        self.owner() < Owner::Unknown
+    }
+
+    pub(super) fn owner(&self) -> Owner {
         const CRATES: &[&str] = &[
             "std::",
             "core::",
@@ -231,6 +154,9 @@ impl BacktraceFrame {
 
 impl fmt::Display for BacktraceFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_guess {
+            f.write_str("perhaps ")?;
+        }
         match (&self.function, self.offset) {
             (Some(function), _) => f.write_str(function)?,
             (None, Some(offset)) => write!(f, "{offset:#x}")?,
@@ -247,7 +173,7 @@ impl fmt::Display for BacktraceFrame {
 /// Returns what is at an offset. There are several frames, the innermost first, if functions were
 /// inlined.
 #[cfg(any(feature = "backtrace", crossmist_learn))]
-fn frames(offset: u64) -> Vec<BacktraceFrame> {
+pub(super) fn frames(offset: u64) -> Vec<BacktraceFrame> {
     let image = crate::sys::image::image();
     let Some(address) = image.and_then(|image| image.return_at(offset)) else {
         return vec![BacktraceFrame::default()];
@@ -260,6 +186,7 @@ fn frames(offset: u64) -> Vec<BacktraceFrame> {
             function: symbol.name().map(|name| function(&format!("{name:#}"))),
             file: symbol.filename().map(|file| file.display().to_string()),
             line: symbol.lineno(),
+            is_guess: false,
         });
     });
     if frames.is_empty() {
@@ -271,43 +198,6 @@ fn frames(offset: u64) -> Vec<BacktraceFrame> {
     frames
 }
 
-/// Returns the line of the program that offsets lead to, the first of them first, as in [`Place::frame`]; and which
-/// of the offsets it is.
-#[cfg(crossmist_learn)]
-pub(crate) fn line_of(offsets: &[u64]) -> Option<(usize, String)> {
-    let mut best: Option<(Owner, usize, String)> = None;
-    for (index, offset) in offsets.iter().enumerate() {
-        for frame in frames(*offset) {
-            let owner = frame.owner();
-            let is_better = best.as_ref().is_none_or(|(known, ..)| owner < *known);
-            if let (Some(file), Some(line), true) = (frame.file, frame.line, is_better)
-                && owner < Owner::Machinery
-            {
-                best = Some((owner, index, format!("{file}:{line}")));
-            }
-        }
-        if best
-            .as_ref()
-            .is_some_and(|(owner, ..)| *owner == Owner::Program)
-        {
-            break;
-        }
-    }
-    best.map(|(_, index, line)| (index, line))
-}
-
-/// Returns the name of the function of this process that a return address belongs to, in whichever library.
-#[cfg(crossmist_learn)]
-pub(crate) fn function_at(address: usize) -> Option<String> {
-    let mut name = None;
-    ::backtrace::resolve(std::ptr::without_provenance_mut(address), |symbol| {
-        if name.is_none() {
-            name = symbol.name().map(|name| format!("{name:#}"));
-        }
-    });
-    name
-}
-
 /// Returns the path of a function as it was written, even if `#[func]` has put its body elsewhere.
 #[cfg(any(feature = "backtrace", crossmist_learn))]
 fn function(path: &str) -> String {
@@ -316,7 +206,7 @@ fn function(path: &str) -> String {
 }
 
 #[cfg(not(any(feature = "backtrace", crossmist_learn)))]
-fn frames(offset: u64) -> Vec<BacktraceFrame> {
+pub(super) fn frames(offset: u64) -> Vec<BacktraceFrame> {
     vec![BacktraceFrame {
         offset: (offset != 0).then_some(offset),
         ..BacktraceFrame::default()
@@ -370,7 +260,6 @@ mod tests {
             assert_eq!((frame.function, frame.file, frame.line), (None, None, None));
         }
         assert_eq!(BacktraceFrame::default().to_string(), "unknown");
-        assert_eq!(Place::default().frame(), None);
     }
 
     #[test]
@@ -429,38 +318,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn words_of_a_stack_are_places_only_if_a_call_returns_to_them() {
-        let Stack(mut offsets) = Stack::here();
-        // The C library has begun the thread.
-        offsets.retain(|offset| *offset != 0);
-        let image = crate::sys::image::image().expect("an image");
-        // Those of the unwinder are return addresses.
-        assert!(offsets.len() > 3 && offsets.iter().all(|offset| image.is_after_call(*offset)));
-        let base = 1 << 40;
-        let start = deeper_than_nothing as fn() as usize - image.base();
-        let words = [
-            7,
-            base,
-            base + start as u64,
-            base + offsets[1],
-            u64::MAX,
-            base + offsets[2],
-        ];
-        assert_eq!(
-            Place::new(0, 0, base, &words),
-            Place(vec![offsets[1], offsets[2]])
-        );
-        assert_eq!(Place::new(5, 0, 0, &words), Place(vec![5]));
-        let many = vec![base + offsets[1]; 10_000];
-        assert_eq!(Place::new(0, 0, base, &many).0.len(), MOST_CALLERS);
-    }
-
-    #[inline(never)]
-    fn deeper_than_nothing() {
-        std::hint::black_box(7);
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -469,7 +326,6 @@ mod tests {
             for frame in &frames {
                 let _ = frame.to_string();
             }
-            let _ = Place::new(offset, wild, wild, &[offset, wild]).frame();
         }
     }
 }

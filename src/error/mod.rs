@@ -4,6 +4,7 @@ mod backtrace;
 mod blame;
 mod kinds;
 mod panic;
+mod place;
 mod result_limit;
 mod step;
 mod text;
@@ -17,13 +18,14 @@ use crate::object::{DecodeError, EncodeError, debug_as_text, in_part};
 use crate::wire::ProtocolError;
 
 pub use self::backtrace::BacktraceFrame;
-pub(crate) use self::backtrace::{NamedPlace, Place, Stack};
-#[cfg(crossmist_learn)]
-pub(crate) use self::backtrace::{function_at, line_of};
+pub(crate) use self::backtrace::Stack;
 pub use self::blame::Blame;
 pub(crate) use self::kinds::Unusable;
 pub use self::kinds::{UnsupportedKind, UnusableKind};
 pub use self::panic::Panic;
+#[cfg(crossmist_learn)]
+pub(crate) use self::place::{NamedFrame, look_up};
+pub(crate) use self::place::{NamedPlace, Place};
 pub use self::result_limit::ResultLimit;
 pub use self::step::Step;
 pub use self::text::ChildText;

@@ -95,13 +95,24 @@ impl DeniedCall {
     /// crate that was fetched nor in the standard library. If there is none, it is one of those. Returns `None` if
     /// the place is not known, for example because the policy says `backtrace = "off"`.
     ///
-    /// It is found by searching the child's stack for return addresses, so it may be a function that has returned
-    /// already.
-    ///
-    /// With the feature `backtrace`, the first lookup opens the program's own file.
+    /// With the feature `backtrace`, the child's stack is unwound by the tables of the program and its libraries,
+    /// and the first lookup opens their files. If that ends before it comes to the program's own code, or without
+    /// the feature, the rest of the stack is searched for return addresses. What that finds may have returned
+    /// already, and is marked ([`BacktraceFrame::is_guess`]).
     #[must_use]
     pub fn at(&self) -> Option<BacktraceFrame> {
-        self.place.frame()
+        self.place.named().frame.clone()
+    }
+
+    /// Returns the shared library that made the call for [`at`](Self::at), and its function, such as
+    /// `inflate of libz.so.1`. The C library and what compilers add count as nothing, since everything goes through
+    /// them. Returns `None` if the program's own code made the call, or if it is not known.
+    ///
+    /// Libraries that the program is linked to, or that `preload` has loaded, are known with the feature
+    /// `backtrace`. Those that the child has loaded itself are not.
+    #[must_use]
+    pub fn by(&self) -> Option<String> {
+        self.place.named().library.clone()
     }
 
     /// Writes what to do about it.
@@ -154,8 +165,12 @@ impl std::fmt::Display for Violation {
             write!(f, " on thread {}", claim.thread)?;
         }
         write!(f, "\n  denied by: {}", claim.denied_by)?;
-        if let Some(frame) = claim.at().filter(|frame| frame.function.is_some()) {
-            write!(f, "\n  at: {frame}")?;
+        let at = claim.at().filter(|frame| frame.function.is_some());
+        match (at, claim.by()) {
+            (Some(frame), Some(library)) => write!(f, "\n  at: {frame}, by {library}")?,
+            (Some(frame), None) => write!(f, "\n  at: {frame}")?,
+            (None, Some(library)) => write!(f, "\n  by: {library}")?,
+            (None, None) => {}
         }
         claim.advise(f)?;
         // The name alone, which is the table's: the arguments are the child's word, and no text for

@@ -12,6 +12,8 @@ pub(super) enum Handshake {
         credentials: Credentials,
         /// The process that shows which Landlock domain the keeper is in; 0 if there is none.
         witness: i32,
+        /// The code that is mapped in it and in its children, as `/proc/PID/maps` has it.
+        mapped: Vec<u8>,
     },
     Failed(String),
     /// It is to be in a user namespace of its own, and none can be created.
@@ -22,16 +24,21 @@ pub(super) enum Handshake {
 
 impl Handshake {
     /// It is no longer than this.
-    pub(super) const BYTES: usize = 1024;
+    pub(super) const BYTES: usize = 1024 + Self::MOST_MAPPED;
+
+    /// How long the list of what is mapped is at most: that of some 300 libraries.
+    pub(super) const MOST_MAPPED: usize = 32 << 10;
 
     fn to_bytes(&self) -> Vec<u8> {
         let (kind, rest) = match self {
             Self::Ready {
                 credentials,
                 witness,
+                mapped,
             } => {
-                let witness = witness.to_le_bytes().to_vec();
-                (b'R', [witness, credentials.to_bytes()].concat())
+                let witness = witness.to_le_bytes();
+                let credentials = credentials.to_bytes();
+                (b'R', [&witness, credentials.as_slice(), mapped].concat())
             }
             Self::Failed(reason) => (b'F', reason.as_bytes().to_vec()),
             Self::NoUserNamespace(reason) => (b'U', reason.as_bytes().to_vec()),
@@ -46,10 +53,12 @@ impl Handshake {
     pub(super) fn parse(packet: &[u8]) -> Option<Self> {
         match packet.split_first()? {
             (b'R', rest) => {
-                let (witness, credentials) = rest.split_first_chunk()?;
+                let (witness, rest) = rest.split_first_chunk()?;
+                let (credentials, mapped) = rest.split_at_checked(Credentials::BYTES)?;
                 Some(Self::Ready {
                     credentials: Credentials::parse(credentials)?,
                     witness: i32::from_le_bytes(*witness),
+                    mapped: mapped.to_vec(),
                 })
             }
             (b'F', rest) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
@@ -78,6 +87,7 @@ mod tests {
         let ready = Handshake::Ready {
             credentials: Credentials::of_this_thread().unwrap(),
             witness: 1 << 20,
+            mapped: b"7f00-7f01 r-xp 00000000 fe:00 7 /usr/lib/libz.so\n".to_vec(),
         };
         let failed = Handshake::Failed("no".to_owned());
         let refused = Handshake::NoUserNamespace("no".to_owned());

@@ -65,6 +65,9 @@ impl Credentials {
         self.permitted & needed == needed
     }
 
+    /// How long it is as bytes.
+    pub(super) const BYTES: usize = 40;
+
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let ids = self.ids.iter().flat_map(|id| id.to_le_bytes());
         ids.chain(self.permitted.to_le_bytes())

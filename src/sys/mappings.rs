@@ -1,8 +1,137 @@
-//! The mappings of this process that its copies share with it.
+//! What is mapped into a process, as the kernel lists it, and which mappings copies of this process share with it.
 
 use std::io;
+use std::ops::Range;
+#[cfg(any(feature = "backtrace", crossmist_learn))]
+use std::{fs::File, num::NonZero};
 
 use super::system_files;
+
+/// A line of `/proc/PID/maps` (proc_pid_maps(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping<'m> {
+    pub(crate) range: Range<u64>,
+    rights: [u8; 4],
+    /// Where it begins in its file.
+    pub(crate) offset: u64,
+    /// The file, or zeros if it is memory.
+    pub(crate) file: FileId,
+    /// Its path, a name in brackets, or nothing.
+    pub(crate) path: &'m [u8],
+}
+
+/// A file as lists of mappings show it. On some file systems, `stat(2)` says something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileId {
+    device: (u32, u32),
+    inode: u64,
+}
+
+impl<'m> Mapping<'m> {
+    /// Returns `None` for anything that is no such line.
+    pub(crate) fn parse(line: &'m [u8]) -> Option<Self> {
+        let mut fields = line.splitn(6, |byte| *byte == b' ');
+        let mut field = || fields.next();
+        let (start, end) = pair(field()?, b'-')?;
+        let rights = *field()?.as_array()?;
+        let offset = number(field()?)?;
+        let (major, minor) = pair(field()?, b':')?;
+        let device = (u32::try_from(major).ok()?, u32::try_from(minor).ok()?);
+        let inode = str::from_utf8(field()?).ok()?.parse().ok()?;
+        Some(Self {
+            range: start..end,
+            rights,
+            offset,
+            file: FileId { device, inode },
+            path: field().unwrap_or_default().trim_ascii(),
+        })
+    }
+
+    /// Returns the mappings of a list, in the order of their addresses.
+    pub(crate) fn all(maps: &'m [u8]) -> impl Iterator<Item = Self> {
+        lines(maps).filter_map(Self::parse)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.rights[3] == b's'
+    }
+
+    /// Returns whether it is code from a file.
+    #[cfg(any(feature = "backtrace", crossmist_learn))]
+    pub(crate) fn is_code_of_file(&self) -> bool {
+        self.rights[2] == b'x' && self.path.first() == Some(&b'/')
+    }
+}
+
+#[cfg(any(feature = "backtrace", crossmist_learn))]
+impl FileId {
+    /// Returns what lists of mappings show for a file. It is mapped for that.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+        const LENGTH: NonZero<usize> = NonZero::new(4096).unwrap();
+        let (rights, flags) = (ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE);
+        // SAFETY: a new mapping, at an address that the kernel chooses, of which nothing is read or written.
+        let start = unsafe { mmap(None, LENGTH, rights, flags, file, 0) }?;
+        let maps = system_files::read_bytes("self/maps");
+        // SAFETY: what was mapped above, to which there is no reference.
+        unsafe { munmap(start, LENGTH.get()) }?;
+        let (maps, start) = (maps?, start.addr().get() as u64);
+        // It is joined with the next mapping if that is of the same file.
+        let own = Mapping::all(&maps).find(|mapping| mapping.range.contains(&start));
+        own.map(|mapping| mapping.file)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Reads a hexadecimal number.
+fn number(text: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(text).ok()?;
+    // A sign would be accepted as well.
+    let is_number = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(text, 16).ok().filter(|_| is_number)
+}
+
+fn pair(text: &[u8], between: u8) -> Option<(u64, u64)> {
+    let mut parts = text.splitn(2, |byte| *byte == between);
+    Some((number(parts.next()?)?, number(parts.next()?)?))
+}
+
+fn lines(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
+    maps.split(|byte| *byte == b'\n')
+}
+
+impl std::fmt::Display for Mapping<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Range { start, end } = self.range;
+        match self.path {
+            [] => write!(f, "memory at {start:x}-{end:x}"),
+            path => {
+                let path = String::from_utf8_lossy(path);
+                write!(f, "`{}` at {start:x}-{end:x}", path.escape_debug())
+            }
+        }
+    }
+}
+
+/// Lists the code that is mapped from files into this process, in as many whole lines as there is room for.
+#[cfg(any(feature = "backtrace", crossmist_learn))]
+pub(crate) fn code_of_files(most_bytes: usize) -> Vec<u8> {
+    let mut list = Vec::new();
+    for line in lines(&system_files::read_bytes("self/maps").unwrap_or_default()) {
+        let is_code = Mapping::parse(line).is_some_and(|mapping| mapping.is_code_of_file());
+        if is_code && list.len() + line.len() < most_bytes {
+            list.extend_from_slice(line);
+            list.push(b'\n');
+        }
+    }
+    list
+}
+
+/// Nobody looks up places in it.
+#[cfg(not(any(feature = "backtrace", crossmist_learn)))]
+pub(crate) fn code_of_files(_: usize) -> Vec<u8> {
+    Vec::new()
+}
 
 /// Describes a mapping by which a copy of this process could write to memory, or to a file, that others have as
 /// well. `None` if there is no such mapping.
@@ -11,7 +140,7 @@ use super::system_files;
 pub(crate) fn shared_and_writable() -> io::Result<Option<String>> {
     // The other file is long, and the kernel looks at every page for it.
     let maps = system_files::read_bytes("self/maps")?;
-    if !lines(&maps).any(|line| mapping(line).is_some_and(|mapping| mapping.is_shared)) {
+    if !Mapping::all(&maps).any(|mapping| mapping.is_shared()) {
         return Ok(None);
     }
     let maps = system_files::read_bytes("self/smaps")?;
@@ -22,53 +151,16 @@ pub(crate) fn shared_and_writable() -> io::Result<Option<String>> {
     Ok(found.map(|mapping| mapping.to_string()))
 }
 
-/// The beginning of what is said about a mapping (proc_pid_maps(5)).
-struct Mapping {
-    range: String,
-    is_shared: bool,
-    path: String,
-}
-
-impl std::fmt::Display for Mapping {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.path.as_str() {
-            "" => write!(f, "memory at {}", self.range),
-            path => write!(f, "`{}` at {}", path.escape_debug(), self.range),
-        }
-    }
-}
-
-fn lines(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
-    maps.split(|byte| *byte == b'\n')
-}
-
-fn mapping(line: &[u8]) -> Option<Mapping> {
-    let line = String::from_utf8_lossy(line);
-    let mut fields = line.splitn(6, ' ');
-    let range = fields.next()?;
-    let (start, end) = range.split_once('-')?;
-    let is_number = |text| u64::from_str_radix(text, 16).is_ok();
-    if !is_number(start) || !is_number(end) {
-        return None;
-    }
-    let is_shared = fields.next()?.as_bytes().get(3) == Some(&b's');
-    Some(Mapping {
-        range: range.to_owned(),
-        is_shared,
-        path: fields.nth(3).unwrap_or_default().trim().to_owned(),
-    })
-}
-
 /// The first shared mapping that is or can become writable, and that a copy of the process has. An error if there is
 /// a shared one of which that is not told.
-fn find(maps: &[u8]) -> Result<Option<Mapping>, ()> {
+fn find(maps: &[u8]) -> Result<Option<Mapping<'_>>, ()> {
     let mut untold = None;
     for line in lines(maps) {
-        if let Some(mapping) = mapping(line) {
+        if let Some(mapping) = Mapping::parse(line) {
             if untold.is_some() {
                 return Err(());
             }
-            untold = mapping.is_shared.then_some(mapping);
+            untold = mapping.is_shared().then_some(mapping);
         } else if let Some(flags) = line.strip_prefix(b"VmFlags:") {
             let has = |flag: &[u8]| flags.split(|byte| *byte == b' ').any(|one| one == flag);
             let told = untold.take();
@@ -85,6 +177,8 @@ fn find(maps: &[u8]) -> Result<Option<Mapping>, ()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MAPS: &str = "\
@@ -117,5 +211,81 @@ VmFlags: rd sh mr mw me ms
         let unnamed = MAPS.replace("/a\\012b", "");
         let found = find(unnamed.as_bytes()).unwrap().unwrap();
         assert_eq!(found.to_string(), "memory at 7f0000004000-7f0000005000");
+    }
+
+    #[test]
+    fn a_line_is_read_as_the_kernel_writes_it() {
+        let line =
+            b"7f0000004000-7f0000005000 r-xs 0001f000 fe:1a 124                        /a b\\012";
+        let mapping = Mapping::parse(line).unwrap();
+        assert_eq!(mapping.range, 0x7f00_0000_4000..0x7f00_0000_5000);
+        assert_eq!((mapping.offset, mapping.is_shared()), (0x1f000, true));
+        let file = FileId {
+            device: (0xfe, 0x1a),
+            inode: 124,
+        };
+        assert_eq!((mapping.file, mapping.path), (file, &b"/a b\\012"[..]));
+        let anonymous = Mapping::parse(b"7f00-7f01 rw-p 00000000 00:00 0 ").unwrap();
+        assert_eq!(anonymous.file, FileId::default());
+        assert_eq!(anonymous.path, b"");
+        for wrong in [
+            &b""[..],
+            b"Size:                  4 kB",
+            b"VmFlags: rd sh mr me ms",
+            b"7f00 rw-p 00000000 00:00 0",
+            b"+7f00-7f01 rw-p 00000000 00:00 0",
+            b"7f00-7f01 rwp 00000000 00:00 0",
+            b"7f00-7f01 rw-p 00000000 0000 0",
+            b"7f00-7f01 rw-p 00000000 00:00",
+            b"7f00-7f01 rw-p 00000000 00:00 x",
+        ] {
+            assert_eq!(Mapping::parse(wrong), None, "{}", wrong.escape_ascii());
+        }
+    }
+
+    #[test]
+    #[cfg(any(feature = "backtrace", crossmist_learn))]
+    fn a_file_is_known_by_what_lists_of_mappings_show() {
+        let own = File::open("/proc/self/exe").unwrap();
+        let id = FileId::of(&own).unwrap();
+        let maps = system_files::read_bytes("self/maps").unwrap();
+        let here = a_file_is_known_by_what_lists_of_mappings_show as fn() as usize as u64;
+        let code = Mapping::all(&maps).find(|mapping| mapping.range.contains(&here));
+        let code = code.unwrap();
+        assert_eq!(code.file, id);
+        assert!(code.is_code_of_file());
+        let other = File::open("/etc/passwd").unwrap();
+        assert_ne!(FileId::of(&other).unwrap(), id);
+        assert!(FileId::of(&File::open("/proc").unwrap()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_mapping_survives_the_round_trip(
+            start: u64, end: u64, rights in "[r-][w-][x-][ps]", offset: u64, major: u32, minor: u32, inode: u64,
+            path in "(/[ -~]{0,40}[!-~])?",
+        ) {
+            let line = format!(
+                "{start:08x}-{end:08x} {rights} {offset:08x} {major:02x}:{minor:02x} {inode} {path}"
+            );
+            let expected = Mapping {
+                range: start..end,
+                rights: rights.as_bytes().try_into().unwrap(),
+                offset,
+                file: FileId { device: (major, minor), inode },
+                path: path.as_bytes(),
+            };
+            prop_assert_eq!(Mapping::parse(line.as_bytes()), Some(expected));
+        }
+
+        #[test]
+        fn any_bytes_are_mappings_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..80) {
+            let _ = Mapping::all(&bytes).count();
+            let line = b"7f0000004000-7f0000005000 r-xp 0001f000 fe:1a 124   /a b";
+            let mut mixed = line.get(..cut).unwrap_or(line).to_vec();
+            mixed.extend(&bytes);
+            prop_assert!(Mapping::all(&mixed).count() <= mixed.len());
+            let _ = find(&mixed);
+        }
     }
 }

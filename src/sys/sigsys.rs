@@ -33,7 +33,7 @@ pub(crate) struct Setup {
     pub(crate) tells_places: bool,
 }
 
-/// The length of a report without the path and the stack.
+/// The length of a report without the registers, the path and the stack.
 pub(crate) const HEAD_BYTES: usize = 96;
 
 /// A call that was denied.
@@ -53,6 +53,11 @@ pub(crate) struct Denial {
     pub(crate) base: u64,
 }
 
+/// How many registers are reported, by which the stack is unwound. If a processor has fewer, or they aren't wanted,
+/// there are zeros.
+pub(crate) const REGISTERS: usize = 14;
+static ZEROS: [u64; REGISTERS] = [0; REGISTERS];
+
 static SETUP: OnceLock<(RawFd, Setup, Option<&Image>, Machine)> = OnceLock::new();
 
 /// Whether a report was sent. Sending one may itself be denied.
@@ -65,7 +70,7 @@ const MOST_TRACED: u32 = 256;
 /// How many bytes of a path are reported.
 pub(crate) const PATH_BYTES: usize = 256;
 
-/// How many bytes of the stack are reported at most. The program finds the return addresses among them.
+/// How many bytes of the stack are reported at most, from which the program unwinds it.
 pub(crate) const STACK_BYTES: usize = 3 * PAGE_BYTES;
 
 /// The least size of a page. Bytes up to the next multiple of it are readable together, or not at
@@ -190,31 +195,45 @@ fn report(
     };
     let stack = stack & !(size_of::<u64>() - 1);
     let to_page = PAGE_BYTES - stack % PAGE_BYTES;
+    let registers = told.map(|_| unwound_by(context));
     // As many pages as there are. If the path is not where the call says, none of it.
     for room in [room, 0] {
         for pages in [2, 1, 0] {
             let stack_room = told.map_or(0, |_| to_page + pages * PAGE_BYTES);
             let head = (setup.head)(&denial, room, stack_room);
             let more = [(path.unwrap_or(0), room), (stack as u64, stack_room)];
-            if send(socket, &head, more).is_some() {
+            if send(socket, &head, registers, more).is_some() {
                 return;
             }
         }
     }
-    let _ = send(socket, &(setup.head)(&denial, 0, 0), [(0, 0); 2]);
+    let _ = send(socket, &(setup.head)(&denial, 0, 0), registers, [(0, 0); 2]);
 }
 
-fn send(socket: c_int, head: &[u8], more: [(u64, usize); 2]) -> Option<()> {
-    let part = |(address, length): (u64, usize)| libc::iovec {
-        iov_base: address as *mut c_void,
-        iov_len: length,
+/// Sends the parts of a report. If there are fewer registers than a report has, zeros follow.
+fn send<R>(
+    socket: c_int,
+    head: &[u8],
+    registers: Option<[&[R]; 3]>,
+    [path, stack]: [(u64, usize); 2],
+) -> Option<()> {
+    let part = |address: *const c_void, iov_len| libc::iovec {
+        iov_base: address.cast_mut(),
+        iov_len,
     };
-    let [path, stack] = more.map(part);
-    let head = libc::iovec {
-        iov_base: head.as_ptr().cast_mut().cast(),
-        iov_len: head.len(),
-    };
-    let parts = [head, path, stack];
+    let claimed = |(address, length): (u64, usize)| part(address as *const c_void, length);
+    let words = |words: &[R]| part(words.as_ptr().cast(), size_of_val(words));
+    let [saved, more, place] = registers.unwrap_or([&[]; 3]);
+    let missing = REGISTERS - (saved.len() + more.len() + place.len());
+    let parts = [
+        part(head.as_ptr().cast(), head.len()),
+        words(saved),
+        words(more),
+        words(place),
+        part(ZEROS.as_ptr().cast(), missing * size_of::<u64>()),
+        claimed(path),
+        claimed(stack),
+    ];
     let mut wanted = libc::pollfd {
         fd: socket,
         events: libc::POLLOUT,
@@ -226,8 +245,9 @@ fn send(socket: c_int, head: &[u8], more: [(u64, usize); 2]) -> Option<()> {
         return None;
     }
     // Not `sendmsg(2)`, which the filter may deny.
-    // SAFETY: `writev(2)` reads the three parts; if one isn't readable, it fails with EFAULT and sends nothing.
-    let sent = unsafe { libc::writev(socket, parts.as_ptr(), 3) };
+    // SAFETY: `writev(2)` reads as many parts as there are; if one isn't readable, it fails with EFAULT and sends
+    // nothing.
+    let sent = unsafe { libc::writev(socket, parts.as_ptr(), parts.len() as c_int) };
     (sent >= 0).then_some(())
 }
 
@@ -290,6 +310,26 @@ fn registers(context: &libc::ucontext_t) -> (usize, usize) {
 fn registers(context: &libc::ucontext_t) -> (usize, usize) {
     let link = context.uc_mcontext.regs[30];
     (link as usize, context.uc_mcontext.sp as usize)
+}
+
+/// Returns where the registers that are reported are: those that functions leave as they have found them, then the
+/// stack pointer and the address after the instruction. The kernel copies them from there.
+#[cfg(target_arch = "x86_64")]
+fn unwound_by(context: &libc::ucontext_t) -> [&[i64]; 3] {
+    use libc::{REG_R12, REG_R15, REG_RBP, REG_RBX, REG_RIP, REG_RSP};
+    let registers = &context.uc_mcontext.gregs;
+    [(REG_R12, REG_R15), (REG_RBP, REG_RBX), (REG_RSP, REG_RIP)]
+        .map(|(first, last)| &registers[first as usize..=last as usize])
+}
+
+#[cfg(target_arch = "aarch64")]
+fn unwound_by(context: &libc::ucontext_t) -> [&[u64]; 3] {
+    let registers = &context.uc_mcontext;
+    [
+        &registers.regs[19..31],
+        std::slice::from_ref(&registers.sp),
+        std::slice::from_ref(&registers.pc),
+    ]
 }
 
 #[cfg(target_arch = "x86_64")]

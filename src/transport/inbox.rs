@@ -23,7 +23,7 @@ pub(crate) enum Arrival<R> {
     Message(R),
     /// A child's report of a denied call. Its signal handler can send it at any point of any
     /// message.
-    DenialReport(DenialReport),
+    DenialReport(Box<DenialReport>),
     /// Some pieces of a message that is not complete yet, or a receive that a peer holds up. More may
     /// be there already. The caller checks the time first, since a peer that never stops would keep it
     /// here.
@@ -204,7 +204,7 @@ impl Inbox {
                     Ok(First::DenialReport) => {
                         let note = DenialReport::parse(&buffer);
                         keep(&RECEIVED, buffer);
-                        return Ok(Arrival::DenialReport(note?));
+                        return Ok(Arrival::DenialReport(Box::new(note?)));
                     }
                     Ok(First::Late) => {
                         keep(&RECEIVED, buffer);
@@ -278,7 +278,7 @@ impl Inbox {
                 if !report.as_ref().is_ok_and(|report| report.denial.errno != 0) {
                     self.under_way = None;
                 }
-                return Ok(Arrival::DenialReport(report?));
+                return Ok(Arrival::DenialReport(Box::new(report?)));
             }
             let bytes = packet.bytes.saturating_sub(Piece::BYTES);
             // There can be more room than that, for a report.

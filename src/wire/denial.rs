@@ -1,7 +1,7 @@
 //! A child's report of a denied call: one packet, from its signal handler.
 
 use super::ProtocolError;
-use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES, STACK_BYTES};
+use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES, REGISTERS, STACK_BYTES};
 
 /// A denied call, as the child claims. Numbers are little-endian.
 ///
@@ -19,13 +19,16 @@ use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES, STACK_BYTES};
 /// | 80..88 | address of the executable's beginning, or 0 |
 /// | 88..90 | bytes of the stack, at most [`DenialReport::STACK_BYTES`] |
 /// | 90..96 | zero |
-/// | 96.. | the path; a zero byte ends it earlier |
+/// | 96..208 | [`REGISTERS`] registers, or zeros |
+/// | 208.. | the path; a zero byte ends it earlier |
 /// | then | the stack, from its pointer on, in words of eight bytes |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DenialReport {
     pub(crate) denial: Denial,
     /// The path that the call names, if it names one.
     pub(crate) path: Option<Vec<u8>>,
+    /// What the stack is unwound by, or zeros.
+    pub(crate) registers: [u64; REGISTERS],
     /// The innermost words of the stack.
     pub(crate) stack: Vec<u64>,
 }
@@ -37,9 +40,12 @@ impl DenialReport {
     const STACK_BYTES: usize = STACK_BYTES;
 
     /// The length of the longest report.
-    pub(crate) const MOST_BYTES: usize = Self::HEAD + Self::PATH_BYTES + Self::STACK_BYTES;
+    pub(crate) const MOST_BYTES: usize = Self::LEAST_BYTES + Self::PATH_BYTES + Self::STACK_BYTES;
 
-    /// Returns everything before the path. Allocates nothing, because a signal handler calls it.
+    /// The length of the shortest one, which has all of the registers.
+    const LEAST_BYTES: usize = Self::HEAD + REGISTERS * size_of::<u64>();
+
+    /// Returns everything before the registers. Allocates nothing, because a signal handler calls it.
     pub(crate) fn head(denial: &Denial, path_bytes: usize, stack_bytes: usize) -> [u8; Self::HEAD] {
         let Denial {
             number,
@@ -75,9 +81,9 @@ impl DenialReport {
     pub(crate) fn parse(packet: &[u8]) -> Result<Self, ProtocolError> {
         let short = ProtocolError::Short {
             bytes: packet.len(),
-            header: Self::HEAD,
+            header: Self::LEAST_BYTES,
         };
-        let Some((head, tail)) = packet.split_first_chunk::<{ Self::HEAD }>() else {
+        let Some((head, tail)) = packet.split_first_chunk::<{ Self::LEAST_BYTES }>() else {
             return Err(short);
         };
         let [Self::KIND, errno, p0, p1, rest @ ..] = head else {
@@ -87,25 +93,10 @@ impl DenialReport {
             });
         };
         let length = usize::from(u16::from_le_bytes([*p0, *p1]));
-        let [.., s0, s1, _, _, _, _, _, _] = head;
-        let stack_length = usize::from(u16::from_le_bytes([*s0, *s1]));
         let wrong = |field, length| ProtocolError::Field {
             field,
             value: u64::try_from(length).unwrap_or(u64::MAX),
         };
-        let tail = tail.split_at_checked(length);
-        let Some((path, stack)) = tail.filter(|_| length <= Self::PATH_BYTES) else {
-            return Err(wrong("length of a path", length));
-        };
-        let words_of_stack = stack.as_chunks::<8>();
-        if stack_length > Self::STACK_BYTES
-            || stack_length != stack.len()
-            || !words_of_stack.1.is_empty()
-        {
-            return Err(wrong("length of a stack", stack_length));
-        }
-        let stack = words_of_stack.0.iter();
-        let stack = stack.map(|word| u64::from_le_bytes(*word)).collect();
         let (words, longs) = rest.split_at_checked(12).ok_or(short)?;
         let mut words = words
             .as_chunks::<4>()
@@ -119,7 +110,6 @@ impl DenialReport {
             .map(|long| u64::from_le_bytes(*long));
         let mut word = || words.next().unwrap_or(0);
         let mut long = || longs.next().unwrap_or(0);
-        let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
         let denial = Denial {
             number: word(),
             arch: word(),
@@ -130,9 +120,28 @@ impl DenialReport {
             caller: long(),
             base: long(),
         };
+        // The length is in the first two bytes of a word.
+        let [s0, s1, ..] = long().to_le_bytes();
+        let stack_length = usize::from(u16::from_le_bytes([s0, s1]));
+        let registers = std::array::from_fn(|_| long());
+        let tail = tail.split_at_checked(length);
+        let Some((path, stack)) = tail.filter(|_| length <= Self::PATH_BYTES) else {
+            return Err(wrong("length of a path", length));
+        };
+        let words_of_stack = stack.as_chunks::<8>();
+        if stack_length > Self::STACK_BYTES
+            || stack_length != stack.len()
+            || !words_of_stack.1.is_empty()
+        {
+            return Err(wrong("length of a stack", stack_length));
+        }
+        let stack = words_of_stack.0.iter();
+        let stack = stack.map(|word| u64::from_le_bytes(*word)).collect();
+        let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
         Ok(Self {
             denial,
             path: (length > 0).then(|| path.to_vec()),
+            registers,
             stack,
         })
     }
@@ -148,17 +157,18 @@ mod tests {
         #[test]
         fn a_note_survives_the_round_trip(
             number: u32, arch: u32, thread: u32, errno: u8, arguments: [u64; 6], address: u64,
-            caller: u64, base: u64, path in proptest::option::of("[a-z/]{1,200}"),
+            caller: u64, base: u64, registers: [u64; REGISTERS], path in proptest::option::of("[a-z/]{1,200}"),
             stack in prop::collection::vec(any::<u64>(), 0..STACK_BYTES / 8 + 1),
         ) {
             let path = path.map(String::into_bytes);
             let length = path.as_ref().map_or(0, Vec::len);
             let denial = Denial { number, arch, thread, errno, arguments, address, caller, base };
             let mut bytes = DenialReport::head(&denial, length, size_of_val(stack.as_slice())).to_vec();
+            bytes.extend(registers.iter().flat_map(|register| register.to_le_bytes()));
             bytes.extend(path.iter().flatten());
             bytes.extend(stack.iter().flat_map(|word| word.to_le_bytes()));
             prop_assert!(bytes.len() <= DenialReport::MOST_BYTES);
-            let note = DenialReport { denial, path, stack };
+            let note = DenialReport { denial, path, registers, stack };
             prop_assert_eq!(DenialReport::parse(&bytes), Ok(note));
         }
 
@@ -188,6 +198,7 @@ mod tests {
             base: 0,
         };
         let mut bytes = DenialReport::head(&denial, 5, 0).to_vec();
+        bytes.resize(bytes.len() + REGISTERS * 8, 0);
         bytes.extend(b"/a\0bc");
         assert_eq!(
             DenialReport::parse(&bytes).unwrap().path.as_deref(),
@@ -215,7 +226,7 @@ mod tests {
         };
         let parse = |said: usize, sent: usize| {
             let mut bytes = DenialReport::head(&denial, 0, said).to_vec();
-            bytes.resize(bytes.len() + sent, 1);
+            bytes.resize(bytes.len() + REGISTERS * 8 + sent, 1);
             DenialReport::parse(&bytes).map(|report| report.stack.len())
         };
         assert_eq!(parse(16, 16), Ok(2));

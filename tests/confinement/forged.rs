@@ -66,7 +66,7 @@ fn note(call: u32, path: &[u8]) -> Vec<u8> {
     let mut packet = vec![0xC3, 0];
     packet.extend(u16::try_from(path.len()).unwrap().to_le_bytes());
     packet.extend(call.to_le_bytes());
-    packet.resize(96, 0);
+    packet.resize(208, 0);
     packet.extend(path);
     packet
 }
@@ -111,7 +111,7 @@ fn what_a_child_forges_about_its_confinement_is_refused() {
         ("two notes", vec![note(1, b""), note(1, b"")]),
         (
             "a note that is too short",
-            vec![note(1, b"")[..95].to_vec()],
+            vec![note(1, b"")[..207].to_vec()],
         ),
         (
             "a note with another length",

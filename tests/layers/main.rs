@@ -21,6 +21,7 @@ const ROOMS: &[&str] = &[
     "channel",
     "callback",
     // Failures, and reports on them.
+    "places",
     "error",
     "confine",
     "events",
@@ -86,6 +87,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "testing.rs",
         ],
     ),
+    ("gimli", &["places/"]),
     ("landlock", &["confine/"]),
     // Numbers of the kernel are used everywhere; its functions are `unsafe`, and so in `sys/`.
     ("libc", &[""]),
@@ -94,7 +96,9 @@ const CRATES: &[(&str, &[&str])] = &[
         &["sys/", "keeper/", "confine/", "object/blob.rs", "error/"],
     ),
     ("metrics", &["meters.rs"]),
+    ("object", &["places/"]),
     ("postcard", &["object/serde"]),
+    ("rustc_demangle", &["places/"]),
     ("seccompiler", &["confine/", "sys/"]),
     ("serde", &["object/serde"]),
     ("thiserror", &[""]),

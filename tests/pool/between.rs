@@ -59,7 +59,7 @@ fn behaves(how: String) -> Noticed {
             });
         }
         "claims a violation" => {
-            let mut report = [0; 96];
+            let mut report = [0; 208];
             report[0] = 0xC3;
             raw::send(raw::launch_socket(), &report).unwrap();
         }

@@ -59,6 +59,7 @@ fn main() -> io::Result<()> {
     for index in 0..ALL {
         write("packets", &format!("{index:02}-kinds"), index, &kinds())?;
     }
+    places()?;
     reports()?;
     slots()?;
     for (name, text) in crossmist_policy::BUILTIN {
@@ -120,6 +121,35 @@ fn slots() -> io::Result<()> {
     Ok(())
 }
 
+/// Stacks on which many words are addresses of the program.
+fn places() -> io::Result<()> {
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state >> 16
+    };
+    for number in 0..8 {
+        let pointer = 0x7ffd_0000_0000_u64;
+        // Registers that lead to the stack, and what may be saved on it.
+        let mut words: Vec<u64> = (0..14).map(|at| pointer + at * 64).collect();
+        // The stack pointer and the place of the call, on either processor.
+        for at in [6, 12] {
+            (words[at], words[at + 1]) = (pointer, random() | 1);
+        }
+        for at in 0..200 {
+            words.push(match random() % 3 {
+                0 => pointer + at * 8,
+                _ => random() | 1,
+            });
+        }
+        let input: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        write_whole("places", &format!("stack-{number}"), &input)?;
+    }
+    Ok(())
+}
+
 /// A denied call with and without a path, messages of a confined child, packets of the keeper.
 fn reports() -> io::Result<()> {
     for (call, path) in [
@@ -135,7 +165,7 @@ fn reports() -> io::Result<()> {
         note.extend(0xc000_003e_u32.to_le_bytes());
         note.extend(1u32.to_le_bytes());
         note.extend((0..6).flat_map(|n: u64| n.to_le_bytes()));
-        note.extend([0; 32]);
+        note.extend([0; 144]);
         note.extend(path);
         write("reports", &format!("note-{call}"), 0, &note)?;
     }

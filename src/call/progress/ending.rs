@@ -96,6 +96,7 @@ impl Running {
                 &ended,
                 self.process.parting(),
                 process,
+                &self.process.mapped(),
                 confined.time_of_request(self.deadline).unwrap_or(after),
             )
         {

@@ -71,6 +71,7 @@ pub(crate) fn launch(
     Ok(Supervised {
         reports: Arc::new(reports),
         keeper: Arc::downgrade(&keeper),
+        mapped: Arc::clone(&keeper.mapped),
         deadline,
         pace: Mutex::new(pace),
         id: OnceLock::new(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::packets::{late, receive, send};
 use crate::error::Error;
@@ -28,6 +29,8 @@ pub(super) struct Keeper {
     restrictions: Restrictions,
     /// How often state had been prepared anew when it began to prepare its own.
     pub(super) generation: u64,
+    /// The code that is mapped in it, and so in its children.
+    pub(super) mapped: Arc<[u8]>,
 }
 
 /// Why there is no keeper.
@@ -106,11 +109,12 @@ impl Keeper {
             });
         }
         receive(ours.as_fd(), &mut hello, Handshake::BYTES).map_err(failed("greet the keeper"))?;
-        let (credentials, witness) = match Handshake::parse(&hello) {
+        let (credentials, witness, mapped) = match Handshake::parse(&hello) {
             Some(Handshake::Ready {
                 credentials,
                 witness,
-            }) => (credentials, witness),
+                mapped,
+            }) => (credentials, witness, mapped),
             Some(Handshake::Failed(reason)) => {
                 return Err(failed("start the keeper")(io::Error::other(reason)).into());
             }
@@ -153,6 +157,7 @@ impl Keeper {
             surroundings,
             restrictions: Restrictions::of_this_thread(witness),
             generation,
+            mapped: mapped.into(),
         })
     }
 

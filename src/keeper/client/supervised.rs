@@ -17,6 +17,8 @@ use crate::sys::socket::{self, Wait};
 pub(crate) struct Supervised {
     pub(super) reports: Arc<OwnedFd>,
     pub(super) keeper: Weak<Keeper>,
+    /// The code that is mapped in the keeper, as `/proc/PID/maps` has it.
+    pub(crate) mapped: Arc<[u8]>,
     /// When it must have ended, and so started.
     pub(super) deadline: Deadline,
     /// Whether the keeper gets on with what it was asked for.

@@ -176,6 +176,7 @@ impl Keeper {
         let ready = Handshake::Ready {
             credentials,
             witness: witness.as_ref().map_or(0, |witness| witness.id),
+            mapped: mappings::code_of_files(Handshake::MOST_MAPPED),
         };
         ready.send(program);
         heap::merge_free_pieces();

@@ -292,9 +292,13 @@ fn entry(value: &Value, origin: &Origin) -> Option<Entry> {
 /// A place in the sources as it is called from here.
 fn near(place: &str) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    let path = Path::new(place);
-    path.strip_prefix(&here)
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    // It may be a guess.
+    let (perhaps, path) = match place.strip_prefix(PERHAPS) {
+        Some(path) => (PERHAPS, Path::new(path)),
+        None => ("", Path::new(place)),
+    };
+    let path = path.strip_prefix(&here).unwrap_or(path);
+    format!("{perhaps}{}", path.display())
 }
+
+const PERHAPS: &str = "perhaps ";

@@ -1,0 +1,358 @@
+//! The tables of a file by which its functions are unwound (`.eh_frame`).
+
+use gimli::{
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EhFrameOffset, Encoding, EndianSlice, Evaluation,
+    EvaluationResult, Expression, Location, Piece, RegisterRule, UnwindContext, UnwindSection,
+    Value,
+};
+
+use super::elf::{Elf, Section, Segment};
+use super::prologue::{FRAME_POINTER, Prologue};
+use super::registers::{Registers, Stack};
+use crate::sys::image::{self, CALL_BYTES};
+use crate::sys::mappings::Mapping;
+
+type Bytes<'t> = EndianSlice<'t, gimli::LittleEndian>;
+
+/// How many operations of an expression are carried out. That of a signal's frame has two.
+const MOST_OPERATIONS: u32 = 64;
+
+/// A file's code, and its tables. They are empty if it has none.
+#[derive(Debug)]
+pub(super) struct Tables {
+    code: Vec<Segment>,
+    /// An index of the frames by address.
+    index: Section,
+    frames: Section,
+    bases: BaseAddresses,
+}
+
+/// How long the instruction is that makes a system call.
+const SYSTEM_CALL_BYTES: u64 = if cfg!(target_arch = "x86_64") { 2 } else { 4 };
+
+/// The function that another was called from, or that a signal has interrupted. `None` if the other one was the
+/// outermost of its thread.
+#[derive(Debug)]
+pub(super) struct Caller(pub(super) Option<Registers>);
+
+impl Tables {
+    pub(super) fn read(file: &Elf) -> Self {
+        let (index, frames) = (file.section(b".eh_frame_hdr"), file.section(b".eh_frame"));
+        let bases = BaseAddresses::default()
+            .set_eh_frame_hdr(index.address)
+            .set_eh_frame(frames.address)
+            .set_text(file.address_of_section(b".text"))
+            .set_got(file.address_of_section(b".got"));
+        Self {
+            code: file.segments().to_vec(),
+            index,
+            frames,
+            bases,
+        }
+    }
+
+    /// Returns the address of code at an offset in the file.
+    pub(super) fn address_of(&self, offset: u64) -> Option<u64> {
+        let mut code = self.code.iter();
+        code.find_map(|segment| segment.address_of(offset))
+    }
+
+    /// Returns the address that those in the file are relative to, from a mapping of its code.
+    pub(super) fn base(&self, mapping: &Mapping<'_>) -> Option<u64> {
+        self.code.iter().find_map(|segment| segment.base(mapping))
+    }
+
+    /// Returns the caller of the function that has an instruction, and what it has in its registers. `None` if the
+    /// tables don't tell, or if it depends on what isn't known. `is_innermost` if the instruction is a system call.
+    pub(super) fn caller(
+        &self,
+        instruction: u64,
+        registers: &Registers,
+        stack: &Stack<'_>,
+        context: &mut UnwindContext<usize>,
+        is_innermost: bool,
+    ) -> Option<Caller> {
+        let endian = gimli::LittleEndian;
+        let frames = EhFrame::new(&self.frames.bytes, endian);
+        let index = EhFrameHdr::new(&self.index.bytes, endian);
+        let index = index.parse(&self.bases, 8).ok()?;
+        let entry = index.table()?.lookup(instruction, &self.bases).ok()?;
+        let entry = entry.direct().ok()?.checked_sub(self.frames.address)?;
+        let entry = EhFrameOffset(usize::try_from(entry).ok()?);
+        let entry = frames
+            .fde_from_offset(&self.bases, entry, EhFrame::cie_from_offset)
+            .ok()?;
+        let end = entry.end_address();
+        let in_tables = match instruction.checked_sub(end) {
+            // The C library ends the tables of `clone` before the call, as they would be wrong in the new thread.
+            Some(behind) if is_innermost && behind < SYSTEM_CALL_BYTES => end.checked_sub(1)?,
+            _ => instruction,
+        };
+        let row = entry.unwind_info_for_address(&frames, &self.bases, context, in_tables);
+        let row = row.ok()?;
+        let machine = Machine {
+            registers,
+            stack,
+            encoding: entry.cie().encoding(),
+        };
+        let expression = |expression: &gimli::UnwindExpression<usize>, initial| {
+            machine.evaluate(expression.get(&frames).ok()?, initial)
+        };
+        let frame = match row.cfa() {
+            CfaRule::RegisterAndOffset { register, offset } => {
+                let base = registers.get(register.0).or_else(|| {
+                    let before = instruction.checked_sub(entry.initial_address())?;
+                    let is_frame_pointer = register.0 == FRAME_POINTER;
+                    is_frame_pointer.then(|| frame_pointer(before, registers, stack))?
+                });
+                base?.checked_add_signed(*offset)?
+            }
+            CfaRule::Expression(cfa) => expression(cfa, None)?,
+        };
+        let value = |number| match row.register(gimli::Register(number)) {
+            // A handler of signals gives all of them back.
+            None if entry.is_signal_trampoline() => registers.get(number),
+            None => registers
+                .get(number)
+                .filter(|_| Registers::is_preserved(number)),
+            Some(RegisterRule::SameValue) => registers.get(number),
+            Some(RegisterRule::Offset(offset)) => stack.word(frame.checked_add_signed(offset)?),
+            Some(RegisterRule::ValOffset(offset)) => frame.checked_add_signed(offset),
+            Some(RegisterRule::Register(other)) => registers.get(other.0),
+            Some(RegisterRule::Expression(address)) => {
+                stack.word(expression(&address, Some(frame))?)
+            }
+            Some(RegisterRule::ValExpression(value)) => expression(&value, Some(frame)),
+            Some(RegisterRule::Constant(value)) => Some(value),
+            Some(_) => None,
+        };
+        let return_register = entry.cie().return_address_register();
+        let is_outermost = row.register(return_register) == Some(RegisterRule::Undefined);
+        let returns_to = value(return_register.0);
+        if is_outermost || returns_to == Some(0) {
+            return Some(Caller(None));
+        }
+        let returns_to = without_signature(returns_to?);
+        let mut caller = Registers::of_caller(frame);
+        for number in Registers::numbers() {
+            caller.set(number, value(number));
+        }
+        // What a signal has interrupted is still to be done.
+        let ahead = u64::from(entry.is_signal_trampoline());
+        caller.address = returns_to.checked_add(ahead)?;
+        Some(Caller(Some(caller)))
+    }
+}
+
+/// Works out the frame pointer of a function that has made a call, from the instructions that it begins with.
+/// `before` are the bytes of it before the call's last one.
+fn frame_pointer(before: u64, registers: &Registers, stack: &Stack<'_>) -> Option<u64> {
+    let start = registers.address.checked_sub(1)?.checked_sub(before)?;
+    let prologue = Prologue::read(&stack.code(start)?)?;
+    if prologue.length > before {
+        return None;
+    }
+    let pointer = registers
+        .stack_pointer()?
+        .checked_add(prologue.frame_bytes)?;
+    // Behind the caller's frame pointer is where it continues, if this is right.
+    let returns_to = stack.word(pointer.checked_add(8)?)?;
+    let code = stack.code(returns_to.checked_sub(CALL_BYTES as u64)?)?;
+    image::ends_with_call(*code.first_chunk()?).then_some(pointer)
+}
+
+/// Returns an address without the code by which the processor recognizes it.
+fn without_signature(address: u64) -> u64 {
+    match cfg!(target_arch = "aarch64") {
+        true => address & ((1 << 48) - 1),
+        false => address,
+    }
+}
+
+/// What expressions are computed from.
+struct Machine<'m> {
+    registers: &'m Registers,
+    stack: &'m Stack<'m>,
+    encoding: Encoding,
+}
+
+impl Machine<'_> {
+    /// Returns the value of an expression that uses nothing but registers and the stack.
+    fn evaluate(&self, expression: Expression<Bytes<'_>>, initial: Option<u64>) -> Option<u64> {
+        let mut evaluation: Evaluation<Bytes<'_>> = expression.evaluation(self.encoding);
+        evaluation.set_max_iterations(MOST_OPERATIONS);
+        if let Some(initial) = initial {
+            evaluation.set_initial_value(initial);
+        }
+        let mut state = evaluation.evaluate();
+        // Each of these was an operation.
+        for _ in 0..=MOST_OPERATIONS {
+            state = match state.ok()? {
+                EvaluationResult::Complete => {
+                    let [Piece { location, .. }] = evaluation.as_result() else {
+                        return None;
+                    };
+                    return match location {
+                        Location::Address { address } => Some(*address),
+                        _ => None,
+                    };
+                }
+                EvaluationResult::RequiresRegister { register, .. } => {
+                    let value = self.registers.get(register.0)?;
+                    evaluation.resume_with_register(Value::Generic(value))
+                }
+                EvaluationResult::RequiresMemory {
+                    address,
+                    size: 8,
+                    space: None,
+                    ..
+                } => {
+                    let value = self.stack.word(address)?;
+                    evaluation.resume_with_memory(Value::Generic(value))
+                }
+                _ => return None,
+            };
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const INSTRUCTION: u64 = 0x10_0010;
+
+    /// Tables for one function, at 0x100000 and 0x100 bytes long, which has these instructions for its frame.
+    fn tables(instructions: &[u8]) -> Tables {
+        let (index_at, frames_at) = (0x1000_u32, 0x2000_u32);
+        let relative = |to: u32, from: u32| to.wrapping_sub(from).to_le_bytes();
+        // Its version, its encodings, where the frames are, and how many there are.
+        let mut index = vec![1, 0x1b, 0x03, 0x3b];
+        index.extend(relative(frames_at, index_at + 4));
+        index.extend(1u32.to_le_bytes());
+        index.extend(relative(0x10_0000, index_at));
+        index.extend(relative(frames_at + 24, index_at));
+        // What frames have in common: "zR", and at first the frame is 8 bytes behind the stack pointer.
+        let mut frames =
+            b"\x14\0\0\0\0\0\0\0\x01zR\0\x01\x78\x10\x01\x1b\x0c\x07\x08\x90\x01\0\0".to_vec();
+        let length = u32::try_from(13 + instructions.len()).unwrap();
+        frames.extend(length.to_le_bytes());
+        frames.extend(28u32.to_le_bytes());
+        frames.extend(relative(0x10_0000, frames_at + 32));
+        frames.extend(0x100_u32.to_le_bytes());
+        frames.push(0);
+        frames.extend(instructions);
+        frames.extend([0; 4]);
+        Tables {
+            code: Vec::new(),
+            bases: BaseAddresses::default()
+                .set_eh_frame_hdr(index_at.into())
+                .set_eh_frame(frames_at.into()),
+            index: Section {
+                address: index_at.into(),
+                bytes: index,
+            },
+            frames: Section {
+                address: frames_at.into(),
+                bytes: frames,
+            },
+        }
+    }
+
+    fn caller(tables: &Tables, stack: &[u64]) -> Option<Caller> {
+        caller_at(INSTRUCTION, true, tables, stack)
+    }
+
+    fn caller_at(
+        instruction: u64,
+        is_innermost: bool,
+        tables: &Tables,
+        stack: &[u64],
+    ) -> Option<Caller> {
+        let mut registers = Registers::of_waiting(instruction + 1, 0x7000);
+        registers.set(FRAME_POINTER, Some(0x7010));
+        let stack = Stack::new(0x7000, stack);
+        let mut context = UnwindContext::new();
+        tables.caller(instruction, &registers, &stack, &mut context, is_innermost)
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_system_call_right_behind_the_tables_belongs_to_them() {
+        let tables = tables(&[]);
+        let is_found = |instruction, is_innermost| {
+            caller_at(instruction, is_innermost, &tables, &[7, 8]).is_some()
+        };
+        let end = 0x10_0100;
+        for (at, is_innermost, expected) in [
+            (end - 1, true, true),
+            (end - 1, false, true),
+            (end + 1, true, true),
+            (end + 1, false, false),
+            (end + 2, true, false),
+            (0x0f_ffff, true, false),
+        ] {
+            assert_eq!(
+                is_found(at, is_innermost),
+                expected,
+                "{at:x} {is_innermost}"
+            );
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_frame_is_where_its_instructions_say() {
+        let stack = [0x10, 0x11, 0x12, 0x13, 0x14];
+        let found = |instructions: &[u8]| {
+            let Caller(caller) = caller(&tables(instructions), &stack)?;
+            let caller = caller.expect("a caller");
+            Some((caller.address, caller.stack_pointer().unwrap()))
+        };
+        assert_eq!(found(&[]), Some((0x10, 0x7008)));
+        // `DW_CFA_def_cfa_offset` 16.
+        assert_eq!(found(&[0x0e, 16]), Some((0x11, 0x7010)));
+        // `DW_CFA_def_cfa` rbp + 16.
+        assert_eq!(found(&[0x0c, 6, 16]), Some((0x13, 0x7020)));
+        // `DW_CFA_def_cfa_expression`: `DW_OP_breg7` 8, `DW_OP_lit16`, `DW_OP_plus`.
+        assert_eq!(found(&[0x0f, 4, 0x77, 8, 0x40, 0x22]), Some((0x12, 0x7018)));
+        // The same, with a loop for an end: `DW_OP_skip` -3.
+        assert_eq!(found(&[0x0f, 5, 0x77, 8, 0x2f, 0xfd, 0xff]), None);
+        // Of rax, nothing is known, and beyond the stack neither.
+        assert_eq!(found(&[0x0c, 0, 16]), None);
+        assert_eq!(found(&[0x0e, 0x80, 1]), None);
+        // `DW_CFA_undefined` for the return address: the outermost function.
+        let outermost = caller(&tables(&[0x07, 16]), &stack);
+        assert!(matches!(outermost, Some(Caller(None))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+        #[test]
+        fn any_tables_are_read_without_harm(
+            instructions in prop::collection::vec(any::<u8>(), 0..60), begins: bool,
+            changes in prop::collection::vec((any::<bool>(), any::<u8>(), any::<u8>()), 0..4),
+            stack in prop::collection::vec(any::<u64>(), 0..8),
+        ) {
+            let mut begun = instructions.clone();
+            if begins {
+                // An expression for the frame.
+                begun.splice(0..0, [0x0f, u8::try_from(instructions.len()).unwrap()]);
+            }
+            let mut tables = tables(&begun);
+            for (is_index, at, value) in changes {
+                let section = match is_index {
+                    true => &mut tables.index.bytes,
+                    false => &mut tables.frames.bytes,
+                };
+                if let Some(byte) = section.get_mut(usize::from(at)) {
+                    *byte = value;
+                }
+            }
+            let _ = caller(&tables, &stack);
+        }
+    }
+}
