@@ -72,9 +72,31 @@ impl Handshake {
         }
     }
 
-    /// Sends it, if anybody listens.
+    fn without_mapped(&self) -> Option<Self> {
+        let Self::Ready {
+            credentials,
+            witness,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        Some(Self::Ready {
+            credentials: *credentials,
+            witness: *witness,
+            mapped: Vec::new(),
+        })
+    }
+
+    /// Sends it, if anybody listens. What is mapped is left out if the socket has no room for it.
     pub(super) fn send(&self, program: BorrowedFd<'_>) {
-        let _ = socket::send(program, &[IoSlice::new(&self.to_bytes())], &[], Wait::Never);
+        let send = |bytes: &[u8]| socket::send(program, &[IoSlice::new(bytes)], &[], Wait::Never);
+        let sent = send(&self.to_bytes());
+        let is_too_long = sent.is_err_and(|error| error.raw_os_error() == Some(libc::EMSGSIZE));
+        // Without the list, places are guesses, which is better than no keeper.
+        if is_too_long && let Some(shorter) = self.without_mapped() {
+            let _ = send(&shorter.to_bytes());
+        }
     }
 }
 
@@ -97,5 +119,27 @@ mod tests {
         assert_eq!(Handshake::parse(b""), None);
         assert_eq!(Handshake::parse(b"R"), None);
         assert_eq!(Handshake::parse(b"X"), None);
+    }
+
+    #[test]
+    fn a_keeper_is_ready_even_if_the_socket_has_little_room() {
+        use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+        use std::os::fd::AsFd;
+
+        let credentials = Credentials::of_this_thread().unwrap();
+        let ready = |mapped: &[u8]| Handshake::Ready {
+            credentials,
+            witness: 7,
+            mapped: mapped.to_vec(),
+        };
+        let long = ready(&[b'7'; Handshake::MOST_MAPPED]);
+        for (room, received) in [(1 << 20, &long), (4096, &ready(&[]))] {
+            let (program, keeper) = socket::pair().unwrap();
+            setsockopt(&keeper, SndBuf, &room).unwrap();
+            long.send(keeper.as_fd());
+            let mut packet = vec![0; Handshake::BYTES + 1];
+            let length = nix::unistd::read(&program, &mut packet).unwrap();
+            assert_eq!(Handshake::parse(&packet[..length]).as_ref(), Some(received));
+        }
     }
 }
