@@ -91,9 +91,10 @@ impl<'m> Layout<'m> {
 }
 
 fn code(maps: &[u8]) -> Vec<Mapping<'_>> {
-    Mapping::all(maps)
-        .filter(Mapping::is_code_of_file)
-        .collect()
+    let code = Mapping::all(maps).filter(Mapping::is_code_of_file);
+    let mut code: Vec<_> = code.collect();
+    code.sort_by_key(|code| code.range.start);
+    code
 }
 
 /// Returns where this program's image is, among the code of a process.

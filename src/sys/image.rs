@@ -136,6 +136,13 @@ impl Image {
         within(&self.code, address.checked_sub(1)?, 1).then(|| (address - self.base) as u64)
     }
 
+    /// Returns whether some of its code begins in a range of addresses.
+    #[cfg(any(feature = "backtrace", crossmist_learn))]
+    pub(crate) fn has_code_in(&self, range: &std::ops::Range<u64>) -> bool {
+        let mut code = self.code.iter();
+        code.any(|(start, _)| range.contains(&(*start as u64)))
+    }
+
     /// Returns its base address. Async-signal-safe.
     pub(crate) fn base(&self) -> usize {
         self.base

@@ -113,14 +113,30 @@ impl std::fmt::Display for Mapping<'_> {
     }
 }
 
-/// Lists the code that is mapped from files into this process, in as many whole lines as there is room for.
+/// Lists the code that is mapped from files into this process, in as many whole lines as there is room for, and not
+/// in the order of addresses: the program's own comes first.
 #[cfg(any(feature = "backtrace", crossmist_learn))]
 pub(crate) fn code_of_files(most_bytes: usize) -> Vec<u8> {
+    let maps = system_files::read_bytes("self/maps").unwrap_or_default();
+    let image = super::image::image();
+    let is_own = |code: &Mapping<'_>| image.is_some_and(|image| image.has_code_in(&code.range));
+    shortened(&maps, most_bytes, is_own)
+}
+
+/// Shortens a list to the code from files. The loader and the C library are at the highest addresses, since they
+/// are mapped first, and every call goes through them. So they are the last ones to be left out.
+#[cfg(any(feature = "backtrace", crossmist_learn))]
+fn shortened(maps: &[u8], most_bytes: usize, is_own: impl Fn(&Mapping<'_>) -> bool) -> Vec<u8> {
+    let code = lines(maps).filter_map(|line| Some((Mapping::parse(line)?, line)));
+    let mut code: Vec<_> = code.filter(|(code, _)| code.is_code_of_file()).collect();
+    code.sort_by_key(|(code, _)| (!is_own(code), std::cmp::Reverse(code.range.start)));
     let mut list = Vec::new();
-    for line in lines(&system_files::read_bytes("self/maps").unwrap_or_default()) {
-        let is_code = Mapping::parse(line).is_some_and(|mapping| mapping.is_code_of_file());
-        if is_code && list.len() + line.len() < most_bytes {
-            list.extend_from_slice(line);
+    for (code, line) in code {
+        // Without the spaces before the path.
+        let fields: Vec<&[u8]> = line.splitn(6, |byte| *byte == b' ').take(5).collect();
+        let line = [&fields.join(&b' '), code.path].join(&b' ');
+        if list.len() + line.len() < most_bytes {
+            list.extend(line);
             list.push(b'\n');
         }
     }
@@ -257,6 +273,39 @@ VmFlags: rd sh mr mw me ms
         let other = File::open("/etc/passwd").unwrap();
         assert_ne!(FileId::of(&other).unwrap(), id);
         assert!(FileId::of(&File::open("/proc").unwrap()).is_err());
+    }
+
+    #[test]
+    #[cfg(any(feature = "backtrace", crossmist_learn))]
+    fn a_list_that_is_too_long_loses_what_is_in_the_middle() {
+        let maps = b"55e0-55f0 r--p 00000000 fe:00 7      /usr/bin/x\n\
+                     55f0-5600 r-xp 00001000 fe:00 7      /usr/bin/x\n\
+                     7000-7800 r-xp 00000000 fe:00 8      /usr/lib/libz.so.1.3\n\
+                     8000-8100 r-xp 00000000 fe:00 9      /usr/lib/a b.so\n\
+                     8100-8200 rw-p 00000000 00:00 0\n\
+                     8200-8300 r-xp 00000000 fe:00 10     /usr/lib/ld-linux.so.2\n";
+        let is_own = |code: &Mapping<'_>| code.range.start == 0x55f0;
+        let lines = [
+            "55f0-5600 r-xp 00001000 fe:00 7 /usr/bin/x\n",
+            "8200-8300 r-xp 00000000 fe:00 10 /usr/lib/ld-linux.so.2\n",
+            "8000-8100 r-xp 00000000 fe:00 9 /usr/lib/a b.so\n",
+            "7000-7800 r-xp 00000000 fe:00 8 /usr/lib/libz.so.1.3\n",
+        ];
+        for count in 0..=lines.len() {
+            let expected = lines[..count].concat();
+            let shortened = shortened(maps, expected.len(), is_own);
+            assert_eq!(
+                shortened,
+                expected.as_bytes(),
+                "{}",
+                shortened.escape_ascii()
+            );
+        }
+        // Whoever reads it finds this program.
+        let own = code_of_files(1 << 20);
+        let here = code_of_files as fn(usize) -> Vec<u8> as usize as u64;
+        let first = Mapping::all(&own).next().unwrap();
+        assert!(first.range.contains(&here), "{first}");
     }
 
     proptest! {
