@@ -32,7 +32,7 @@ pub(crate) struct Place {
 #[cfg(any(feature = "backtrace", crossmist_learn))]
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Evidence {
-    base: u64,
+    base: Option<u64>,
     registers: [u64; crate::sys::sigsys::REGISTERS],
     stack: Vec<u64>,
     /// The mappings of the process that the child was a copy of.
@@ -61,10 +61,9 @@ impl Place {
         let known = [denial.address, denial.caller].into_iter();
         Self {
             known: known.filter(|offset| *offset != 0).collect(),
-            found: match denial.base {
-                0 => Vec::new(),
-                base => search(base, &report.stack).take(MOST_FOUND).collect(),
-            },
+            found: denial.base.map_or(Vec::new(), |base| {
+                search(base, &report.stack).take(MOST_FOUND).collect()
+            }),
             #[cfg(any(feature = "backtrace", crossmist_learn))]
             evidence: Evidence {
                 base: denial.base,
@@ -83,12 +82,12 @@ impl Place {
             stack,
             mapped,
         } = &self.evidence;
-        let mut best = Best::default();
-        if *base == 0 {
+        let Some(base) = *base else {
+            let mut best = Best::default();
             best.take(self.known.iter().copied(), false);
             return best.into_frame();
-        }
-        let layout = Layout::with_base(*base, mapped);
+        };
+        let layout = Layout::with_base(base, mapped);
         let registers = Registers::of_report(registers);
         let pointer = registers.stack_pointer().unwrap_or(0);
         look_up(&layout, registers, &Stack::new(pointer, stack), &self.known)
@@ -253,7 +252,7 @@ mod tests {
     use crate::error::Stack as ReturnAddresses;
     use crate::sys::sigsys::{Denial, REGISTERS};
 
-    fn report(base: u64, registers: [u64; REGISTERS], stack: Vec<u64>) -> DenialReport {
+    fn report(base: Option<u64>, registers: [u64; REGISTERS], stack: Vec<u64>) -> DenialReport {
         DenialReport {
             denial: Denial {
                 number: 0,
@@ -300,13 +299,16 @@ mod tests {
             report.denial.address = 5;
             Place::new(&report, Arc::default())
         };
-        assert_eq!(place(base, &words).found, [offsets[1], offsets[2]]);
-        assert_eq!(place(base, &words).known, [5]);
+        assert_eq!(place(Some(base), &words).found, [offsets[1], offsets[2]]);
+        assert_eq!(place(Some(base), &words).known, [5]);
+        // A program that is always at the same place has its offsets for addresses.
+        let fixed = place(Some(0), &[offsets[1], base, offsets[2]]);
+        assert_eq!(fixed.found, [offsets[1], offsets[2]]);
         // Without a base, it is not known what they are relative to.
-        assert!(place(0, &words).found.is_empty());
-        assert_eq!(place(0, &words).known, [5]);
+        assert!(place(None, &words).found.is_empty());
+        assert_eq!(place(None, &words).known, [5]);
         let many = vec![base + offsets[1]; 10_000];
-        assert_eq!(place(base, &many).found.len(), MOST_FOUND);
+        assert_eq!(place(Some(base), &many).found.len(), MOST_FOUND);
     }
 
     #[inline(never)]
@@ -319,7 +321,7 @@ mod tests {
         let offset = offsets()[1];
         let base = 1 << 40;
         let secret = 0x5ec2_e7e5;
-        let report = report(base, [0; REGISTERS], vec![secret, base + offset]);
+        let report = report(Some(base), [0; REGISTERS], vec![secret, base + offset]);
         let place = Place::new(&report, Arc::default());
         let frame = place.look_up().frame.expect("a frame");
         assert_eq!((frame.offset, frame.is_guess), (Some(offset), true));
@@ -346,7 +348,7 @@ mod tests {
                 // One of them is where the call was made.
                 registers.fill(base.wrapping_add(offsets[0]));
             }
-            let named = Place::new(&report(base, registers, stack), Arc::default()).look_up();
+            let named = Place::new(&report(Some(base), registers, stack), Arc::default()).look_up();
             let _ = named.frame.map(|frame| frame.to_string());
         }
     }

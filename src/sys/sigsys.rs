@@ -49,8 +49,9 @@ pub(crate) struct Denial {
     /// offsets in the program's image, or 0.
     pub(crate) address: u64,
     pub(crate) caller: u64,
-    /// The address at which the program's image begins, which return addresses on the stack are relative to; or 0.
-    pub(crate) base: u64,
+    /// The address that the program's image is relative to, as return addresses on the stack are, if that is told.
+    /// It is 0 in a program that is always at the same place.
+    pub(crate) base: Option<u64>,
 }
 
 /// How many registers are reported, by which the stack is unwound. If a processor has fewer, or they aren't wanted,
@@ -191,7 +192,7 @@ fn report(
         arguments,
         address: place(denied.address as usize).unwrap_or(0),
         caller: place(link).unwrap_or(0),
-        base: told.map_or(0, |image| image.base() as u64),
+        base: told.map(|image| image.base() as u64),
     };
     let stack = stack & !(size_of::<u64>() - 1);
     let to_page = PAGE_BYTES - stack % PAGE_BYTES;

@@ -16,9 +16,10 @@ use crate::sys::sigsys::{Denial, HEAD_BYTES, PATH_BYTES, REGISTERS, STACK_BYTES}
 /// | 16..64 | arguments |
 /// | 64..72 | address behind the instruction: its offset in the executable, or 0 |
 /// | 72..80 | where its function returns to, if a register says so; likewise |
-/// | 80..88 | address of the executable's beginning, or 0 |
+/// | 80..88 | address that offsets in the executable are relative to |
 /// | 88..90 | bytes of the stack, at most [`DenialReport::STACK_BYTES`] |
-/// | 90..96 | zero |
+/// | 90 | 1 if that address and the registers are told |
+/// | 91..96 | zero |
 /// | 96..208 | [`REGISTERS`] registers, or zeros |
 /// | 208.. | the path; a zero byte ends it earlier |
 /// | then | the stack, from its pointer on, in words of eight bytes |
@@ -62,15 +63,16 @@ impl DenialReport {
             [path_bytes, stack_bytes].map(|bytes| u16::try_from(bytes).unwrap_or(0).to_le_bytes());
         let words = [number, arch, thread].map(u32::to_le_bytes);
         let longs = arguments.map(u64::to_le_bytes);
-        let parts: [&[u8]; 8] = [
+        let parts: [&[u8]; 9] = [
             &[Self::KIND, errno],
             &path_bytes,
             words.as_flattened(),
             longs.as_flattened(),
             &address.to_le_bytes(),
             &caller.to_le_bytes(),
-            &base.to_le_bytes(),
+            &base.unwrap_or(0).to_le_bytes(),
             &stack_bytes,
+            &[u8::from(base.is_some())],
         ];
         for (byte, value) in head.iter_mut().zip(parts.into_iter().flatten()) {
             *byte = *value;
@@ -92,11 +94,7 @@ impl DenialReport {
                 value: packet.first().copied().unwrap_or(0).into(),
             });
         };
-        let length = usize::from(u16::from_le_bytes([*p0, *p1]));
-        let wrong = |field, length| ProtocolError::Field {
-            field,
-            value: u64::try_from(length).unwrap_or(u64::MAX),
-        };
+        let path_length = usize::from(u16::from_le_bytes([*p0, *p1]));
         let (words, longs) = rest.split_at_checked(12).ok_or(short)?;
         let mut words = words
             .as_chunks::<4>()
@@ -110,7 +108,7 @@ impl DenialReport {
             .map(|long| u64::from_le_bytes(*long));
         let mut word = || words.next().unwrap_or(0);
         let mut long = || longs.next().unwrap_or(0);
-        let denial = Denial {
+        let mut denial = Denial {
             number: word(),
             arch: word(),
             thread: word(),
@@ -118,33 +116,44 @@ impl DenialReport {
             arguments: [long(), long(), long(), long(), long(), long()],
             address: long(),
             caller: long(),
-            base: long(),
+            base: Some(long()),
         };
         // The length is in the first two bytes of a word.
-        let [s0, s1, ..] = long().to_le_bytes();
+        let [s0, s1, tells_base, ..] = long().to_le_bytes();
+        denial.base = denial.base.filter(|_| tells_base == 1);
         let stack_length = usize::from(u16::from_le_bytes([s0, s1]));
         let registers = std::array::from_fn(|_| long());
-        let tail = tail.split_at_checked(length);
-        let Some((path, stack)) = tail.filter(|_| length <= Self::PATH_BYTES) else {
-            return Err(wrong("length of a path", length));
-        };
-        let words_of_stack = stack.as_chunks::<8>();
-        if stack_length > Self::STACK_BYTES
-            || stack_length != stack.len()
-            || !words_of_stack.1.is_empty()
-        {
-            return Err(wrong("length of a stack", stack_length));
-        }
-        let stack = words_of_stack.0.iter();
-        let stack = stack.map(|word| u64::from_le_bytes(*word)).collect();
-        let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
+        let (path, stack) = split_tail(tail, path_length, stack_length)?;
         Ok(Self {
             denial,
-            path: (length > 0).then(|| path.to_vec()),
+            path,
             registers,
             stack,
         })
     }
+}
+
+/// Returns the path and the stack, of which a report says how long they are.
+fn split_tail(
+    tail: &[u8],
+    path_length: usize,
+    stack_length: usize,
+) -> Result<(Option<Vec<u8>>, Vec<u64>), ProtocolError> {
+    let wrong = |field, length| ProtocolError::Field {
+        field,
+        value: u64::try_from(length).unwrap_or(u64::MAX),
+    };
+    let tail = tail.split_at_checked(path_length);
+    let Some((path, stack)) = tail.filter(|_| path_length <= PATH_BYTES) else {
+        return Err(wrong("length of a path", path_length));
+    };
+    let (words, odd) = stack.as_chunks::<8>();
+    if stack_length > STACK_BYTES || stack_length != stack.len() || !odd.is_empty() {
+        return Err(wrong("length of a stack", stack_length));
+    }
+    let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    Ok(((path_length > 0).then(|| path.to_vec()), words.collect()))
 }
 
 #[cfg(test)]
@@ -157,7 +166,7 @@ mod tests {
         #[test]
         fn a_note_survives_the_round_trip(
             number: u32, arch: u32, thread: u32, errno: u8, arguments: [u64; 6], address: u64,
-            caller: u64, base: u64, registers: [u64; REGISTERS], path in proptest::option::of("[a-z/]{1,200}"),
+            caller: u64, base: Option<u64>, registers: [u64; REGISTERS], path in proptest::option::of("[a-z/]{1,200}"),
             stack in prop::collection::vec(any::<u64>(), 0..STACK_BYTES / 8 + 1),
         ) {
             let path = path.map(String::into_bytes);
@@ -195,7 +204,7 @@ mod tests {
             arguments: [0; 6],
             address: 0,
             caller: 0,
-            base: 0,
+            base: None,
         };
         let mut bytes = DenialReport::head(&denial, 5, 0).to_vec();
         bytes.resize(bytes.len() + REGISTERS * 8, 0);
@@ -222,7 +231,7 @@ mod tests {
             arguments: [0; 6],
             address: 0,
             caller: 0,
-            base: 0,
+            base: None,
         };
         let parse = |said: usize, sent: usize| {
             let mut bytes = DenialReport::head(&denial, 0, said).to_vec();
