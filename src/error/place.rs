@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::backtrace::{BacktraceFrame, Owner, frames};
 #[cfg(any(feature = "backtrace", crossmist_learn))]
-use crate::places::{Frame, Layout, Registers, Stack, walk};
+use crate::places::{Frame, Layout, LibraryFrame, Registers, Stack, walk};
 use crate::sys::image;
 use crate::wire::DenialReport;
 
@@ -119,21 +119,8 @@ pub(crate) fn look_up(
     stack: &Stack<'_>,
     known: &[u64],
 ) -> NamedFrame {
-    let mut best = Best::default();
     let walk = walk(layout, registers, stack);
-    let mut library = None;
-    for frame in &walk.frames {
-        match frame {
-            Frame::Own(offset) => best.take([*offset], false),
-            Frame::Library(frame) if library.is_none() && !frame.is_common() => {
-                library = Some(frame);
-            }
-            Frame::Library(_) => {}
-        }
-        if best.is_the_programs() {
-            break;
-        }
-    }
+    let (mut best, library) = choose(&walk.frames);
     if !walk.is_complete && !best.is_the_programs() {
         best.take(known.iter().copied(), false);
         if let Some(base) = layout.base() {
@@ -144,6 +131,29 @@ pub(crate) fn look_up(
         library: library.map(|library| library.describe()),
         ..best.into_frame()
     }
+}
+
+/// Returns the frame of the program's, and the library that made the call for it. A library that has called back into
+/// the program, or into a crate, has not made the call.
+#[cfg(any(feature = "backtrace", crossmist_learn))]
+fn choose<'w, 's>(frames: &'w [Frame<'s>]) -> (Best, Option<&'w LibraryFrame<'s>>) {
+    let mut best = Best::default();
+    let mut library = None;
+    for frame in frames {
+        match frame {
+            Frame::Own(offset) => best.take([*offset], false),
+            Frame::Library(frame) => {
+                let has_made_it = library.is_none() && !best.is_above_machinery();
+                if has_made_it && !frame.is_common() {
+                    library = Some(frame);
+                }
+            }
+        }
+        if best.is_the_programs() {
+            break;
+        }
+    }
+    (best, library)
 }
 
 /// Returns the words that look like return addresses, as offsets: a call is before each of them. The functions may
@@ -180,6 +190,13 @@ impl Best {
     fn is_the_programs(&self) -> bool {
         let rank = self.0.as_ref().map(|(rank, _)| *rank);
         rank == Some((Owner::Program, false))
+    }
+
+    /// Returns whether it is anything but the standard library's or this library's.
+    #[cfg(any(feature = "backtrace", crossmist_learn))]
+    fn is_above_machinery(&self) -> bool {
+        let owner = self.0.as_ref().map(|((owner, _), _)| *owner);
+        owner.is_some_and(|owner| owner != Owner::Machinery)
     }
 
     fn into_frame(self) -> NamedFrame {
@@ -314,6 +331,40 @@ mod tests {
     #[inline(never)]
     fn deeper_than_nothing() {
         std::hint::black_box(7);
+    }
+
+    #[test]
+    #[cfg(any(feature = "backtrace", crossmist_learn))]
+    fn a_library_that_has_called_back_has_not_made_the_call() {
+        use proptest::test_runner::TestRunner;
+        // Of the runner, which is another crate's, and calls this function back.
+        let mut found = Vec::new();
+        let mut runner = TestRunner::new(ProptestConfig::with_cases(1));
+        let shared = std::cell::RefCell::new(&mut found);
+        let run = runner.run(&Just(()), |()| {
+            shared.borrow_mut().extend(offsets());
+            Ok(())
+        });
+        run.unwrap();
+        let owner = |offset: u64| frames(offset).iter().map(BacktraceFrame::owner).min();
+        let first = |wanted| {
+            let mut found = found.iter().copied();
+            found.find(|offset| owner(*offset) == Some(wanted)).unwrap()
+        };
+        let (machinery, of_a_crate) = (first(Owner::Machinery), first(Owner::Dependency));
+        let library = || Frame::Library(LibraryFrame::of_path(b"/usr/lib/libz.so.1"));
+        let common = || Frame::Library(LibraryFrame::of_path(b"/usr/lib/libc.so.6"));
+        let by = |inner: [Frame<'_>; 4]| {
+            let (best, library) = choose(&inner);
+            let frame = best.into_frame().frame.unwrap();
+            assert_eq!(frame.offset, Some(of_a_crate));
+            library.map(LibraryFrame::describe)
+        };
+        let own = Frame::Own;
+        let has_called = [common(), own(machinery), library(), own(of_a_crate)];
+        let has_called_back = [common(), own(machinery), own(of_a_crate), library()];
+        assert_eq!(by(has_called).as_deref(), Some("libz.so.1"));
+        assert_eq!(by(has_called_back), None);
     }
 
     #[test]

@@ -106,7 +106,8 @@ impl DeniedCall {
 
     /// Returns the shared library that made the call for [`at`](Self::at), and its function, such as
     /// `inflate of libz.so.1`. The C library and what compilers add count as nothing, since everything goes through
-    /// them. Returns `None` if the program's own code made the call, or if it is not known.
+    /// them. Functions in C++ are named as the linker knows them. Returns `None` if the program's own code made the
+    /// call, or if it is not known.
     ///
     /// Libraries that the program is linked to, or that `preload` has loaded, are known with the feature
     /// `backtrace`. Those that the child has loaded itself are not.

@@ -20,4 +20,4 @@ pub(crate) use self::prologue::PROLOGUE_BYTES;
 pub(crate) use self::registers::{Registers, Stack};
 #[cfg(feature = "__fuzzing")]
 pub(crate) use self::walk::MOST_STEPS;
-pub(crate) use self::walk::{Frame, walk};
+pub(crate) use self::walk::{Frame, LibraryFrame, walk};

@@ -97,10 +97,21 @@ pub(crate) fn walk<'s>(
 }
 
 impl LibraryFrame<'_> {
+    /// Returns a frame of a library whose file isn't there.
+    #[cfg(test)]
+    pub(crate) fn of_path(path: &[u8]) -> LibraryFrame<'_> {
+        LibraryFrame {
+            path,
+            file: None,
+            address: 0,
+        }
+    }
+
     /// Returns whether it belongs to the C library, or to what compilers add: everything goes through those.
     pub(crate) fn is_common(&self) -> bool {
         const COMMON: &[&[u8]] = &[
             b"libc",
+            b"ld",
             b"ld-linux",
             b"ld-musl",
             b"libpthread",
@@ -158,11 +169,7 @@ mod tests {
     use crate::sys::unwind;
 
     fn library(path: &str) -> LibraryFrame<'_> {
-        LibraryFrame {
-            path: path.as_bytes(),
-            file: None,
-            address: 0,
-        }
+        LibraryFrame::of_path(path.as_bytes())
     }
 
     #[test]
@@ -170,6 +177,7 @@ mod tests {
         for common in [
             "/usr/lib/libc.so.6",
             "/lib/libc-2.31.so",
+            "/lib/ld-2.31.so",
             "/usr/lib/ld-linux-x86-64.so.2",
             "/lib/ld-linux-aarch64.so.1",
             "/lib/ld-musl-x86_64.so.1",
