@@ -4,7 +4,7 @@ use object::LittleEndian as Little;
 use object::elf::{self, Sym64};
 use object::pod;
 
-use super::elf::Elf;
+use super::elf::{Elf, Section};
 
 /// How long a name is at most that anybody is shown.
 const MOST_CHARS: usize = 200;
@@ -13,7 +13,9 @@ const MOST_CHARS: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     functions: Vec<Function>,
-    names: Vec<u8>,
+    /// What they were read from, which is about as long as the list of them.
+    _table: Section,
+    names: Section,
 }
 
 #[derive(Debug)]
@@ -45,9 +47,12 @@ impl Symbols {
             bytes: symbol.st_size.get(Little),
             name: symbol.st_name.get(Little),
         });
+        let functions = functions.collect();
+        let _table = Section::without_bytes(table);
         Self {
-            functions: functions.collect(),
-            names: names.bytes,
+            functions,
+            _table,
+            names,
         }
     }
 
@@ -58,7 +63,10 @@ impl Symbols {
             within.is_some_and(|within| within < function.bytes)
         };
         let function = self.functions.iter().find(is_within)?;
-        let name = self.names.get(usize::try_from(function.name).ok()?..)?;
+        let name = self
+            .names
+            .bytes
+            .get(usize::try_from(function.name).ok()?..)?;
         let name = name.split(|byte| *byte == 0).next()?;
         let name = String::from_utf8_lossy(name);
         // Its version may follow.

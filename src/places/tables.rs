@@ -251,14 +251,8 @@ mod tests {
             bases: BaseAddresses::default()
                 .set_eh_frame_hdr(index_at.into())
                 .set_eh_frame(frames_at.into()),
-            index: Section {
-                address: index_at.into(),
-                bytes: index,
-            },
-            frames: Section {
-                address: frames_at.into(),
-                bytes: frames,
-            },
+            index: Section::of_bytes(index_at.into(), index),
+            frames: Section::of_bytes(frames_at.into(), frames),
         }
     }
 

@@ -52,6 +52,19 @@ impl<'m> Mapping<'m> {
         lines(maps).filter_map(Self::parse)
     }
 
+    /// Returns one of code from the beginning of a file.
+    #[cfg(test)]
+    #[cfg(any(feature = "backtrace", crossmist_learn))]
+    pub(crate) fn of_code(file: FileId, path: &'m [u8]) -> Self {
+        Self {
+            range: 0x7f00_0000..0x7f01_0000,
+            rights: *b"r-xp",
+            offset: 0,
+            file,
+            path,
+        }
+    }
+
     fn is_shared(&self) -> bool {
         self.rights[3] == b's'
     }
