@@ -3,6 +3,7 @@
 mod backtrace;
 mod blame;
 mod kinds;
+mod named_place;
 mod panic;
 mod place;
 mod result_limit;
@@ -22,10 +23,11 @@ pub(crate) use self::backtrace::Stack;
 pub use self::blame::Blame;
 pub(crate) use self::kinds::Unusable;
 pub use self::kinds::{UnsupportedKind, UnusableKind};
+pub(crate) use self::named_place::NamedPlace;
 pub use self::panic::Panic;
+pub(crate) use self::place::Place;
 #[cfg(crossmist_learn)]
 pub(crate) use self::place::{NamedFrame, look_up};
-pub(crate) use self::place::{NamedPlace, Place};
 pub use self::result_limit::ResultLimit;
 pub use self::step::Step;
 pub use self::text::ChildText;

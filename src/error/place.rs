@@ -1,7 +1,7 @@
 //! The place in the program from which a child made a call.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::backtrace::{BacktraceFrame, Owner, frames};
 #[cfg(any(feature = "backtrace", crossmist_learn))]
@@ -75,7 +75,7 @@ impl Place {
     }
 
     #[cfg(any(feature = "backtrace", crossmist_learn))]
-    fn look_up(&self) -> NamedFrame {
+    pub(super) fn look_up(&self) -> NamedFrame {
         let Evidence {
             base,
             registers,
@@ -94,11 +94,35 @@ impl Place {
     }
 
     #[cfg(not(any(feature = "backtrace", crossmist_learn)))]
-    fn look_up(&self) -> NamedFrame {
+    pub(super) fn look_up(&self) -> NamedFrame {
         let mut best = Best::default();
         best.take(self.known.iter().copied(), false);
         best.take(self.found.iter().copied(), true);
         best.into_frame()
+    }
+}
+
+#[cfg(feature = "__fuzzing")]
+impl Place {
+    /// Returns what is found if the stack isn't unwound.
+    pub(super) fn found_by_search(&self) -> Option<BacktraceFrame> {
+        let mut best = Best::default();
+        best.take(self.found.iter().copied(), true);
+        best.into_frame().frame
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl Place {
+    /// Returns the innermost offset.
+    pub(super) fn without_names(&self) -> Option<BacktraceFrame> {
+        let known = self.known.first();
+        let offset = known.or(self.found.first())?;
+        Some(BacktraceFrame {
+            offset: Some(*offset),
+            is_guess: known.is_none(),
+            ..BacktraceFrame::default()
+        })
     }
 }
 
@@ -120,7 +144,7 @@ pub(crate) fn look_up(
     known: &[u64],
 ) -> NamedFrame {
     let walk = walk(layout, registers, stack);
-    let (mut best, library) = choose(&walk.frames);
+    let (mut best, library) = choose(&walk.frames, walk.certain);
     if !walk.is_complete && !best.is_the_programs() {
         best.take(known.iter().copied(), false);
         if let Some(base) = layout.base() {
@@ -134,16 +158,17 @@ pub(crate) fn look_up(
 }
 
 /// Returns the frame of the program's, and the library that made the call for it. A library that has called back into
-/// the program, or into a crate, has not made the call.
+/// the program, or into a crate, has not made the call. All but so many frames are guesses.
 #[cfg(any(feature = "backtrace", crossmist_learn))]
-fn choose<'w, 's>(frames: &'w [Frame<'s>]) -> (Best, Option<&'w LibraryFrame<'s>>) {
+fn choose<'w, 's>(frames: &'w [Frame<'s>], certain: usize) -> (Best, Option<&'w LibraryFrame<'s>>) {
     let mut best = Best::default();
     let mut library = None;
-    for frame in frames {
+    for (index, frame) in frames.iter().enumerate() {
+        let is_guess = index >= certain;
         match frame {
-            Frame::Own(offset) => best.take([*offset], false),
+            Frame::Own(offset) => best.take([*offset], is_guess),
             Frame::Library(frame) => {
-                let has_made_it = library.is_none() && !best.is_above_machinery();
+                let has_made_it = library.is_none() && !is_guess && !best.is_above_machinery();
                 if has_made_it && !frame.is_common() {
                     library = Some(frame);
                 }
@@ -206,60 +231,6 @@ impl Best {
         }
     }
 }
-
-/// A place whose names are looked up once, however many copies of it there are.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct NamedPlace(Arc<(Place, OnceLock<NamedFrame>)>);
-
-impl NamedPlace {
-    pub(crate) fn new(place: Place) -> Self {
-        Self(Arc::new((place, OnceLock::new())))
-    }
-
-    /// Returns what it means. The first lookup in a program reads its debug information, which takes as long
-    /// as that is large.
-    pub(crate) fn named(&self) -> &NamedFrame {
-        let (place, named) = &*self.0;
-        named.get_or_init(|| place.look_up())
-    }
-}
-
-#[cfg(feature = "__fuzzing")]
-impl NamedPlace {
-    /// Returns what is found if the stack isn't unwound.
-    pub(crate) fn found_by_search(&self) -> Option<BacktraceFrame> {
-        let mut best = Best::default();
-        best.take(self.0.0.found.iter().copied(), true);
-        best.into_frame().frame
-    }
-}
-
-#[cfg(feature = "tracing")]
-impl NamedPlace {
-    /// Returns the frame with the names that were looked up, or without any.
-    pub(crate) fn frame_as_known(&self) -> Option<BacktraceFrame> {
-        let (place, named) = &*self.0;
-        if let Some(named) = named.get() {
-            return named.frame.clone();
-        }
-        let known = place.known.first();
-        let offset = known.or(place.found.first())?;
-        Some(BacktraceFrame {
-            offset: Some(*offset),
-            is_guess: known.is_none(),
-            ..BacktraceFrame::default()
-        })
-    }
-}
-
-// Equality ignores the names, because they follow from the place.
-impl PartialEq for NamedPlace {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.0 == other.0.0
-    }
-}
-
-impl Eq for NamedPlace {}
 
 #[cfg(test)]
 mod tests {
@@ -354,17 +325,20 @@ mod tests {
         let (machinery, of_a_crate) = (first(Owner::Machinery), first(Owner::Dependency));
         let library = || Frame::Library(LibraryFrame::of_path(b"/usr/lib/libz.so.1"));
         let common = || Frame::Library(LibraryFrame::of_path(b"/usr/lib/libc.so.6"));
-        let by = |inner: [Frame<'_>; 4]| {
-            let (best, library) = choose(&inner);
+        let by = |inner: [Frame<'_>; 4], certain| {
+            let (best, library) = choose(&inner, certain);
             let frame = best.into_frame().frame.unwrap();
             assert_eq!(frame.offset, Some(of_a_crate));
+            assert_eq!(frame.is_guess, certain < 3, "{frame:?}");
             library.map(LibraryFrame::describe)
         };
         let own = Frame::Own;
-        let has_called = [common(), own(machinery), library(), own(of_a_crate)];
+        let has_called = || [common(), own(machinery), library(), own(of_a_crate)];
         let has_called_back = [common(), own(machinery), own(of_a_crate), library()];
-        assert_eq!(by(has_called).as_deref(), Some("libz.so.1"));
-        assert_eq!(by(has_called_back), None);
+        assert_eq!(by(has_called(), 4).as_deref(), Some("libz.so.1"));
+        assert_eq!(by(has_called_back, 4), None);
+        // What is a guess has not made anything.
+        assert_eq!(by(has_called(), 2), None);
     }
 
     #[test]

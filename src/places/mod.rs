@@ -8,6 +8,7 @@
 mod elf;
 mod files;
 mod layout;
+mod machine;
 mod prologue;
 mod registers;
 mod symbols;

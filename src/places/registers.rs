@@ -25,6 +25,8 @@ pub(crate) struct Registers {
     values: [Option<u64>; numbers::COUNT],
     /// The address after the instruction that the function is at.
     pub(crate) address: u64,
+    /// Whether they are no more than likely, because something that they follow from could not be checked.
+    pub(super) is_guess: bool,
 }
 
 impl Registers {
@@ -52,6 +54,7 @@ impl Registers {
         Self {
             values: [None; numbers::COUNT],
             address,
+            is_guess: false,
         }
     }
 

@@ -1,21 +1,20 @@
 //! The tables of a file by which its functions are unwound (`.eh_frame`).
 
 use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EhFrameOffset, Encoding, EndianSlice, Evaluation,
-    EvaluationResult, Expression, Location, Piece, RegisterRule, UnwindContext, UnwindSection,
-    Value,
+    BaseAddresses, EhFrame, EhFrameHdr, EhFrameOffset, FrameDescriptionEntry, RegisterRule,
+    UnwindContext, UnwindSection,
 };
 
 use super::elf::{Elf, Section, Segment};
-use super::prologue::{FRAME_POINTER, Prologue};
+use super::machine::{Bytes, Machine};
 use super::registers::{Registers, Stack};
-use crate::sys::image::{self, CALL_BYTES};
 use crate::sys::mappings::Mapping;
 
-type Bytes<'t> = EndianSlice<'t, gimli::LittleEndian>;
+/// How much the tables have of a function at most. Real ones have less than a tenth of that.
+const MOST_ENTRY_BYTES: usize = 64 << 10;
 
-/// How many operations of an expression are carried out. That of a signal's frame has two.
-const MOST_OPERATIONS: u32 = 64;
+/// How long a row of the index is: the address of a function, and where its entry is.
+const INDEX_ROW_BYTES: u64 = 8;
 
 /// A file's code, and its tables. They are empty if it has none.
 #[derive(Debug)]
@@ -72,16 +71,8 @@ impl Tables {
         context: &mut UnwindContext<usize>,
         is_innermost: bool,
     ) -> Option<Caller> {
-        let endian = gimli::LittleEndian;
-        let frames = EhFrame::new(&self.frames.bytes, endian);
-        let index = EhFrameHdr::new(&self.index.bytes, endian);
-        let index = index.parse(&self.bases, 8).ok()?;
-        let entry = index.table()?.lookup(instruction, &self.bases).ok()?;
-        let entry = entry.direct().ok()?.checked_sub(self.frames.address)?;
-        let entry = EhFrameOffset(usize::try_from(entry).ok()?);
-        let entry = frames
-            .fde_from_offset(&self.bases, entry, EhFrame::cie_from_offset)
-            .ok()?;
+        let frames = self.frames();
+        let entry = self.entry(&frames, instruction)?;
         let end = entry.end_address();
         let in_tables = match instruction.checked_sub(end) {
             // The C library ends the tables of `clone` before the call, as they would be wrong in the new thread.
@@ -93,39 +84,13 @@ impl Tables {
         let machine = Machine {
             registers,
             stack,
+            frames: &frames,
             encoding: entry.cie().encoding(),
+            is_of_signal: entry.is_signal_trampoline(),
         };
-        let expression = |expression: &gimli::UnwindExpression<usize>, initial| {
-            machine.evaluate(expression.get(&frames).ok()?, initial)
-        };
-        let frame = match row.cfa() {
-            CfaRule::RegisterAndOffset { register, offset } => {
-                let base = registers.get(register.0).or_else(|| {
-                    let before = instruction.checked_sub(entry.initial_address())?;
-                    let is_frame_pointer = register.0 == FRAME_POINTER;
-                    is_frame_pointer.then(|| frame_pointer(before, registers, stack))?
-                });
-                base?.checked_add_signed(*offset)?
-            }
-            CfaRule::Expression(cfa) => expression(cfa, None)?,
-        };
-        let value = |number| match row.register(gimli::Register(number)) {
-            // A handler of signals gives all of them back.
-            None if entry.is_signal_trampoline() => registers.get(number),
-            None => registers
-                .get(number)
-                .filter(|_| Registers::is_preserved(number)),
-            Some(RegisterRule::SameValue) => registers.get(number),
-            Some(RegisterRule::Offset(offset)) => stack.word(frame.checked_add_signed(offset)?),
-            Some(RegisterRule::ValOffset(offset)) => frame.checked_add_signed(offset),
-            Some(RegisterRule::Register(other)) => registers.get(other.0),
-            Some(RegisterRule::Expression(address)) => {
-                stack.word(expression(&address, Some(frame))?)
-            }
-            Some(RegisterRule::ValExpression(value)) => expression(&value, Some(frame)),
-            Some(RegisterRule::Constant(value)) => Some(value),
-            Some(_) => None,
-        };
+        let before = instruction.checked_sub(entry.initial_address())?;
+        let (frame, is_guess) = machine.frame(row.cfa(), before)?;
+        let value = |number| machine.value(number, row.register(gimli::Register(number)), frame);
         let return_register = entry.cie().return_address_register();
         let is_outermost = row.register(return_register) == Some(RegisterRule::Undefined);
         let returns_to = value(return_register.0);
@@ -138,27 +103,56 @@ impl Tables {
             caller.set(number, value(number));
         }
         // What a signal has interrupted is still to be done.
-        let ahead = u64::from(entry.is_signal_trampoline());
+        let ahead = u64::from(machine.is_of_signal);
         caller.address = returns_to.checked_add(ahead)?;
+        caller.is_guess = registers.is_guess || is_guess;
         Some(Caller(Some(caller)))
+    }
+
+    fn frames(&self) -> EhFrame<Bytes<'_>> {
+        #[cfg_attr(
+            target_arch = "x86_64",
+            expect(unused_mut, reason = "there is nothing to set")
+        )]
+        let mut frames = EhFrame::new(&self.frames.bytes, gimli::LittleEndian);
+        // Return addresses may be signed.
+        #[cfg(target_arch = "aarch64")]
+        frames.set_vendor(gimli::Vendor::AArch64);
+        frames
+    }
+
+    /// Returns what the tables have of the function that an instruction is in, or that is before it.
+    fn entry<'t>(
+        &self,
+        frames: &EhFrame<Bytes<'t>>,
+        instruction: u64,
+    ) -> Option<FrameDescriptionEntry<Bytes<'t>>> {
+        if !is_whole(&self.index.bytes) {
+            return None;
+        }
+        let index = EhFrameHdr::new(&self.index.bytes, gimli::LittleEndian);
+        let index = index.parse(&self.bases, 8).ok()?;
+        let entry = index.table()?.lookup(instruction, &self.bases).ok()?;
+        let entry = entry.direct().ok()?.checked_sub(self.frames.address)?;
+        let entry = EhFrameOffset(usize::try_from(entry).ok()?);
+        let entry = frames
+            .fde_from_offset(&self.bases, entry, EhFrame::cie_from_offset)
+            .ok()?;
+        let bytes = entry.entry_len().max(entry.cie().entry_len());
+        (bytes <= MOST_ENTRY_BYTES).then_some(entry)
     }
 }
 
-/// Works out the frame pointer of a function that has made a call, from the instructions that it begins with.
-/// `before` are the bytes of it before the call's last one.
-fn frame_pointer(before: u64, registers: &Registers, stack: &Stack<'_>) -> Option<u64> {
-    let start = registers.address.checked_sub(1)?.checked_sub(before)?;
-    let prologue = Prologue::read(&stack.code(start)?)?;
-    if prologue.length > before {
-        return None;
-    }
-    let pointer = registers
-        .stack_pointer()?
-        .checked_add(prologue.frame_bytes)?;
-    // Behind the caller's frame pointer is where it continues, if this is right.
-    let returns_to = stack.word(pointer.checked_add(8)?)?;
-    let code = stack.code(returns_to.checked_sub(CALL_BYTES as u64)?)?;
-    image::ends_with_call(*code.first_chunk()?).then_some(pointer)
+/// Returns whether an index is as all linkers write it, and has as many rows as it says.
+fn is_whole(index: &[u8]) -> bool {
+    // Its version, and the encodings: all numbers have four bytes.
+    let Some(([1, 0x1b, 0x03, 0x3b, ..], _)) = index.split_first_chunk::<12>() else {
+        return false;
+    };
+    let rows = index.get(8..12).and_then(|count| count.as_array());
+    let rows = rows.map(|count| u64::from(u32::from_le_bytes(*count)));
+    let room = index.len().saturating_sub(12) as u64 / INDEX_ROW_BYTES;
+    rows.is_some_and(|rows| rows <= room)
 }
 
 /// Returns an address without the code by which the processor recognizes it.
@@ -169,59 +163,14 @@ fn without_signature(address: u64) -> u64 {
     }
 }
 
-/// What expressions are computed from.
-struct Machine<'m> {
-    registers: &'m Registers,
-    stack: &'m Stack<'m>,
-    encoding: Encoding,
-}
-
-impl Machine<'_> {
-    /// Returns the value of an expression that uses nothing but registers and the stack.
-    fn evaluate(&self, expression: Expression<Bytes<'_>>, initial: Option<u64>) -> Option<u64> {
-        let mut evaluation: Evaluation<Bytes<'_>> = expression.evaluation(self.encoding);
-        evaluation.set_max_iterations(MOST_OPERATIONS);
-        if let Some(initial) = initial {
-            evaluation.set_initial_value(initial);
-        }
-        let mut state = evaluation.evaluate();
-        // Each of these was an operation.
-        for _ in 0..=MOST_OPERATIONS {
-            state = match state.ok()? {
-                EvaluationResult::Complete => {
-                    let [Piece { location, .. }] = evaluation.as_result() else {
-                        return None;
-                    };
-                    return match location {
-                        Location::Address { address } => Some(*address),
-                        _ => None,
-                    };
-                }
-                EvaluationResult::RequiresRegister { register, .. } => {
-                    let value = self.registers.get(register.0)?;
-                    evaluation.resume_with_register(Value::Generic(value))
-                }
-                EvaluationResult::RequiresMemory {
-                    address,
-                    size: 8,
-                    space: None,
-                    ..
-                } => {
-                    let value = self.stack.word(address)?;
-                    evaluation.resume_with_memory(Value::Generic(value))
-                }
-                _ => return None,
-            };
-        }
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::places::prologue::FRAME_POINTER;
+    #[cfg(target_arch = "x86_64")]
+    use crate::{places::prologue::PROLOGUE_BYTES, sys::image::CALL_BYTES};
 
     const INSTRUCTION: u64 = 0x10_0010;
 
@@ -321,6 +270,59 @@ mod tests {
         // `DW_CFA_undefined` for the return address: the outermost function.
         let outermost = caller(&tables(&[0x07, 16]), &stack);
         assert!(matches!(outermost, Some(Caller(None))));
+    }
+
+    #[test]
+    fn an_index_has_the_rows_that_it_says_and_an_entry_is_not_endless() {
+        let found = |tables: &Tables| caller(tables, &[7; 8]).is_some();
+        assert!(found(&tables(&[])));
+        let mut more = tables(&[]);
+        more.index.bytes[8] = 2;
+        assert!(!found(&more));
+        more.index.bytes.extend([0xff; 8]);
+        assert!(is_whole(&more.index.bytes));
+        // Numbers of eight bytes, whose count is beyond all that there is.
+        let mut longer = tables(&[]);
+        longer.index.bytes[2] = 0x04;
+        longer.index.bytes.extend([0xff; 8]);
+        assert!(!found(&longer));
+        assert!(!is_whole(&[]) && !is_whole(&[1, 0x1b, 0x03, 0x3b]));
+        // `DW_CFA_nop` over and over.
+        assert!(found(&tables(&vec![0; MOST_ENTRY_BYTES - 100])));
+        assert!(!found(&tables(&vec![0; MOST_ENTRY_BYTES])));
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_frame_pointer_that_is_worked_out_is_a_guess_unless_it_is_checked() {
+        // `push %rbp`, `mov %rsp, %rbp`, `sub $16, %rsp`, and a call before every address.
+        let code = |address: u64| {
+            let mut code = [0x90; PROLOGUE_BYTES];
+            match address {
+                0x10_0000 => code[..8].copy_from_slice(b"\x55\x48\x89\xe5\x48\x83\xec\x10"),
+                _ => code[CALL_BYTES - 5] = 0xe8,
+            }
+            Some(code)
+        };
+        // `DW_CFA_def_cfa` rbp + 16, and rbp is saved.
+        let tables = tables(&[0x0c, 6, 16, 0x86, 2]);
+        let guess = |saved: u64| {
+            let words = [1, 2, saved, 0x20_0000, 4, 5];
+            let stack = Stack::new(0x7000, &words).with_code(&code);
+            let registers = Registers::of_waiting(INSTRUCTION + 1, 0x7000);
+            let mut context = UnwindContext::new();
+            let caller = tables.caller(INSTRUCTION, &registers, &stack, &mut context, true);
+            let caller = caller.unwrap().0.expect("a caller");
+            assert_eq!(caller.stack_pointer(), Some(0x7020));
+            assert_eq!(caller.address, 0x20_0000);
+            caller.is_guess
+        };
+        // The outermost one, and one that is further outwards.
+        assert!(!guess(0) && !guess(0x7020) && !guess(0x7028));
+        // Itself, further inwards, not aligned, and beyond what is known of the stack.
+        for saved in [0x7010, 0x7008, 0x7021, 0x7030, u64::MAX] {
+            assert!(guess(saved), "{saved:x}");
+        }
     }
 
     proptest! {

@@ -18,6 +18,8 @@ pub(crate) const MOST_STEPS: usize = 256;
 pub(crate) struct Walk<'s> {
     /// The innermost first.
     pub(crate) frames: Vec<Frame<'s>>,
+    /// How many of them are no guesses.
+    pub(crate) certain: usize,
     /// Whether the last of them is the thread's outermost.
     pub(crate) is_complete: bool,
     /// The words of the stack that the walk has not come to.
@@ -48,6 +50,7 @@ pub(crate) fn walk<'s>(
 ) -> Walk<'s> {
     let mut walk = Walk {
         frames: Vec::new(),
+        certain: 0,
         is_complete: false,
         rest: stack.after(0),
     };
@@ -78,6 +81,9 @@ pub(crate) fn walk<'s>(
                 address: located.address,
             }),
         });
+        if !registers.is_guess {
+            walk.certain = walk.frames.len();
+        }
         registers = match caller {
             Some(Caller(Some(caller))) => caller,
             Some(Caller(None)) => {
@@ -278,6 +284,7 @@ mod tests {
         let expected = expected.into_iter().filter(|offset| *offset != 0);
         let expected: Vec<u64> = expected.collect();
         assert!(walk.is_complete, "{found:x?} {expected:x?}");
+        assert_eq!(walk.certain, walk.frames.len());
         // They differ in what the thread has called last.
         let same = found.iter().rev().zip(expected.iter().rev());
         let same = same
