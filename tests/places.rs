@@ -2,9 +2,9 @@
 #![expect(unsafe_code, reason = "it calls a library in C")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::hint::black_box;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -160,13 +160,18 @@ fn library(options: &[&str]) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// Compiles the libraries under names of this process's own, and links them to their places unless they are there:
-/// another run may be using them.
+/// Compiles the libraries, unless they are there: another run may be using them, and its places are known only as
+/// long as they stay the same files.
 fn compile() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let lock = File::create(folder.join("places.lock")).unwrap();
+    lock.lock().unwrap();
     for (options, _) in &LIBRARIES {
         let library = library(options);
-        let compiled_to = library.with_extension(format!("{}.so", std::process::id()));
-        let source = compiled_to.with_extension("c");
+        if library.exists() {
+            continue;
+        }
+        let (source, compiled_to) = (library.with_extension("c"), library.with_extension("new"));
         std::fs::write(&source, SOURCE).unwrap();
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-o"])
@@ -174,11 +179,7 @@ fn compile() {
             .args(*options)
             .status();
         assert!(compiled.is_ok_and(|status| status.success()));
-        match std::fs::hard_link(&compiled_to, library) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{error}"),
-            _ => {}
-        }
-        std::fs::remove_file(compiled_to).unwrap();
+        std::fs::rename(compiled_to, library).unwrap();
         std::fs::remove_file(source).unwrap();
     }
 }
@@ -231,7 +232,12 @@ fn a_call_that_a_library_in_c_makes_is_at_the_line_that_calls_the_library() {
             let claim = denied(result);
             assert!(claim.call.starts_with("mkdir"), "{}", claim.call);
             let frame = claim.at().expect("a place");
-            assert_is_at(&frame, "makes_a_folder_in_c", IN_C);
+            // On this processor, no tables lead out of a handler of signals.
+            if cfg!(all(feature = "backtrace", target_arch = "aarch64")) && maker == "handle" {
+                assert_names(&frame, "makes_a_folder_in_c", IN_C);
+            } else {
+                assert_is_at(&frame, "makes_a_folder_in_c", IN_C);
+            }
             assert_is_by(&claim, maker, options);
             let place = format!("tests/places.rs:{IN_C}), by {}\n", by(maker, options));
             assert_eq!(text.contains(&place), HAS_TABLES, "{text}");
@@ -299,9 +305,11 @@ fn what_is_found_without_tables_is_a_guess() {
             "{text}"
         );
     }
+    // Without names, what a register says is as good as any place in the program.
+    let in_register = cfg!(all(target_arch = "aarch64", not(feature = "backtrace")));
     assert_eq!(
         frame.is_guess,
-        !cfg!(target_feature = "crt-static"),
+        !cfg!(target_feature = "crt-static") && !in_register,
         "{frame:?}"
     );
     assert_eq!(claim.by(), None);
