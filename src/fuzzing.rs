@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::call::Confined;
@@ -56,18 +56,26 @@ pub fn note(packet: &[u8], policy: &SandboxPolicy) {
 }
 
 /// Unwinds a stack by registers, both as a child could report them. An odd word stands for an address in the code of
-/// this program, so that there is something to unwind.
+/// this program, or of a library that it has loaded, so that there is something to unwind.
 #[cfg(any(feature = "backtrace", crossmist_learn))]
 pub fn walk(input: &[u8]) {
     use crate::places::{Layout, MOST_STEPS, Registers, Stack, walk};
-    const CODE_BYTES: u64 = 8 << 20;
+    use crate::sys::mappings::{Mapping, code_of_files};
+    static MAPS: LazyLock<Vec<u8>> = LazyLock::new(|| code_of_files(1 << 20));
     let base = crate::sys::image::image().map_or(0, |image| image.base() as u64);
+    // The first of them is this program's.
+    let code: Vec<_> = Mapping::all(&MAPS).map(|code| code.range).collect();
+    let libraries = code.len().max(2) as u64 - 1;
     let words = input.as_chunks::<8>().0.iter().map(|word| {
         let word = u64::from_le_bytes(*word);
-        match word % 2 {
-            0 => word,
-            _ => base.wrapping_add(word / 2 % CODE_BYTES),
-        }
+        let (kind, rest) = (word % 4, word / 4);
+        let which = match kind {
+            1 => 0,
+            3 => usize::try_from(1 + rest % libraries).unwrap_or(0),
+            _ => return word,
+        };
+        let code = code.get(which).cloned().unwrap_or(0..1);
+        code.start + rest % (code.end - code.start).max(1)
     });
     let words: Vec<u64> = words.collect();
     let Some((registers, stack)) = words.split_first_chunk() else {
@@ -76,7 +84,7 @@ pub fn walk(input: &[u8]) {
     let registers = Registers::of_report(registers);
     let pointer = registers.stack_pointer().unwrap_or(0);
     let walk = walk(
-        &Layout::with_base(base, &[]),
+        &Layout::with_base(base, &MAPS),
         registers,
         &Stack::new(pointer, stack),
     );
@@ -86,6 +94,13 @@ pub fn walk(input: &[u8]) {
         walk.frames.len()
     );
     assert!(stack.ends_with(walk.rest), "{:?}", walk.rest);
+}
+
+/// Reads a file of code as if it were mapped into a child: its tables, the names of its functions, and the callers of
+/// those that its index has.
+#[cfg(any(feature = "backtrace", crossmist_learn))]
+pub fn code_file(file: std::fs::File) {
+    crate::places::read_any(file);
 }
 
 /// Returns the place that a search of the whole stack would find, as if there were nothing to unwind it by.

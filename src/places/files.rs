@@ -145,6 +145,26 @@ impl Named {
     }
 }
 
+/// Reads a file, with a budget of its own, and looks up what is in its index.
+#[cfg(feature = "__fuzzing")]
+pub(crate) fn read_any(file: File) {
+    use super::registers::{Registers, Stack};
+    static BUDGET: Budget = Budget::new(1 << 20);
+    const POINTER: u64 = 0x7000;
+    let Some(file) = Elf::read(file, &BUDGET) else {
+        return;
+    };
+    let (tables, symbols) = (Tables::read(&file), Symbols::read(&file));
+    let mut context = gimli::UnwindContext::new();
+    for address in tables.addresses().take(64) {
+        let registers = Registers::of_waiting(address.wrapping_add(1), POINTER);
+        let stack = Stack::new(POINTER, &[POINTER; 64]);
+        let _ = tables.caller(address, &registers, &stack, &mut context, true);
+        let _ = symbols.name_of(address);
+        let _ = tables.address_of(address);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -15,6 +15,8 @@ mod symbols;
 mod tables;
 mod walk;
 
+#[cfg(feature = "__fuzzing")]
+pub(crate) use self::files::read_any;
 pub(crate) use self::layout::Layout;
 #[cfg(crossmist_learn)]
 pub(crate) use self::prologue::PROLOGUE_BYTES;

@@ -109,6 +109,16 @@ impl Tables {
         Some(Caller(Some(caller)))
     }
 
+    /// Returns the addresses that its index has, in no order.
+    #[cfg(feature = "__fuzzing")]
+    pub(super) fn addresses(&self) -> impl Iterator<Item = u64> {
+        let words = self.index.bytes.as_chunks::<4>().0.iter();
+        words.map(|word| {
+            let relative = i32::from_le_bytes(*word).into();
+            self.index.address.wrapping_add_signed(relative)
+        })
+    }
+
     fn frames(&self) -> EhFrame<Bytes<'_>> {
         #[cfg_attr(
             target_arch = "x86_64",

@@ -60,6 +60,7 @@ fn main() -> io::Result<()> {
         write("packets", &format!("{index:02}-kinds"), index, &kinds())?;
     }
     places()?;
+    tables()?;
     reports()?;
     slots()?;
     for (name, text) in crossmist_policy::BUILTIN {
@@ -148,6 +149,80 @@ fn places() -> io::Result<()> {
         write_whole("places", &format!("stack-{number}"), &input)?;
     }
     Ok(())
+}
+
+/// Files of code with one function, of which the frames are as usual, by an expression, and without end.
+fn tables() -> io::Result<()> {
+    let frames: [(&str, &[u8]); 3] = [
+        ("usual", &[0x0e, 16]),
+        ("expression", &[0x0f, 4, 0x77, 8, 0x40, 0x22]),
+        ("long", &[0; 70_000]),
+    ];
+    for (name, instructions) in frames {
+        write_whole("tables", name, &code_file(instructions))?;
+    }
+    // More rows than there are, in an index that is the first section.
+    let mut short = code_file(&[]);
+    short[64 + 8] = 2;
+    write_whole("tables", "more-rows", &short)
+}
+
+/// An ELF file with an index, frames and symbols for a function at 0x100000.
+fn code_file(instructions: &[u8]) -> Vec<u8> {
+    const CODE: u32 = 0x10_0000;
+    let (index_at, frames_at) = (0x1000_u32, 0x2000_u32);
+    let relative = |to: u32, from: u32| to.wrapping_sub(from).to_le_bytes();
+    let index = [
+        &[1, 0x1b, 0x03, 0x3b][..],
+        &relative(frames_at, index_at + 4),
+        &1u32.to_le_bytes(),
+        &relative(CODE, index_at),
+        &relative(frames_at + 24, index_at),
+    ];
+    let common = b"\x14\0\0\0\0\0\0\0\x01zR\0\x01\x78\x10\x01\x1b\x0c\x07\x08\x90\x01\0\0";
+    let length = u32::try_from(13 + instructions.len()).unwrap_or(0);
+    let frames = [
+        &common[..],
+        &length.to_le_bytes(),
+        &28u32.to_le_bytes(),
+        &relative(CODE, frames_at + 32),
+        &0x100_u32.to_le_bytes(),
+        &[0],
+        instructions,
+        &[0; 4],
+    ];
+    // Its name, a function that everybody sees, in some section.
+    let head = [&41u32.to_le_bytes()[..], &[0x12, 0, 1, 0]].concat();
+    let range = [u64::from(CODE), 0x100].map(u64::to_le_bytes);
+    let symbols = [&[0; 24][..], &head, range.as_flattened()];
+    let names = b"\0.eh_frame_hdr\0.eh_frame\0.symtab\0.strtab\0";
+    // For each, where its name is, its kind, where it is in memory, what it belongs to, and what is in it.
+    let sections: [(u32, u32, u32, u32, Vec<u8>); 4] = [
+        (1, 1, index_at, 0, index.concat()),
+        (15, 1, frames_at, 0, frames.concat()),
+        (25, 2, 0, 4, symbols.concat()),
+        (33, 3, 0, 0, [&names[..], b"function\0"].concat()),
+    ];
+    let mut contents = Vec::new();
+    let mut headers = vec![0; 64];
+    for (name, kind, address, link, bytes) in sections {
+        let at = u64::try_from(64 + contents.len()).unwrap_or(0);
+        let length = u64::try_from(bytes.len()).unwrap_or(0);
+        headers.extend([name, kind].map(u32::to_le_bytes).as_flattened());
+        let longs = [0, address.into(), at, length].map(u64::to_le_bytes);
+        headers.extend(longs.as_flattened());
+        headers.extend([link, 0].map(u32::to_le_bytes).as_flattened());
+        headers.extend([0; 16]);
+        contents.extend(bytes);
+    }
+    let sections_at = u64::try_from(64 + contents.len()).unwrap_or(0);
+    // A library for this processor (elf(5)), without segments.
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0\x01\0\0\0".to_vec();
+    file.extend([0, 0, sections_at].map(u64::to_le_bytes).as_flattened());
+    file.extend([0; 4]);
+    let shorts = [64, 56, 0, 64, 5, 4_u16].map(u16::to_le_bytes);
+    file.extend(shorts.as_flattened());
+    [file, contents, headers].concat()
 }
 
 /// A denied call with and without a path, messages of a confined child, packets of the keeper.
