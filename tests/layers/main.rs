@@ -93,7 +93,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("libc", &[""]),
     (
         "nix",
-        &["sys/", "keeper/", "confine/", "object/blob.rs", "error/"],
+        &[
+            "sys/",
+            "keeper/",
+            "confine/",
+            "object/blob.rs",
+            "error/",
+            "call/watch/",
+        ],
     ),
     ("metrics", &["meters.rs"]),
     ("object", &["places/"]),
