@@ -66,7 +66,7 @@ pub(crate) fn busy(group: &mut Group, size: usize) {
         let child = echo_busily.builder().kill_on_drop(true).spawn(theirs)?;
         request((child, ours), size)
     });
-    group.ours("the same, policy worker", move || {
+    group.ours("busy polling, policy worker", move || {
         let (mut ours, theirs) = crossmist::duplex()?;
         ours.set_busy_poll(BUSY);
         let child = echo_busily_confined
