@@ -250,19 +250,20 @@ alone! {
     }
 
     fn an_id_that_somebody_has_is_not_taken() {
-        const TAKEN: u32 = 0x7800_0001;
+        // Another run of this test has another one.
+        let id = 0x7800_0000 + std::process::id();
         // In another PID namespace, where no number of a process tells of it.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID).unwrap();
-        let mut other = Command::new("sleep").arg("1000").uid(TAKEN).spawn().unwrap();
-        let taken = give_up(u64::MAX, only(TAKEN));
+        let mut other = Command::new("sleep").arg("1000").uid(id).spawn().unwrap();
+        let taken = give_up(u64::MAX, only(id));
         let (step, error) = taken.unwrap_err();
         assert_eq!((step, error.raw_os_error()), (Step::User, Some(libc::EAGAIN)));
         assert_eq!(nix::unistd::geteuid().as_raw(), 0, "it has become nobody meanwhile");
         // The control: nobody has it.
         other.kill().unwrap();
         other.wait().unwrap();
-        assert_eq!(give_up(u64::MAX, only(TAKEN)).unwrap(), Some(TAKEN));
-        assert_eq!(prctl_field("Uid"), [TAKEN.to_string().as_str(); 4].join("\t"));
+        assert_eq!(give_up(u64::MAX, only(id)).unwrap(), Some(id));
+        assert_eq!(prctl_field("Uid"), [id.to_string().as_str(); 4].join("\t"));
     }
 
     fn what_is_not_kept_is_closed_and_removed() {
