@@ -22,13 +22,13 @@ const MOST_LOOKED_UP: usize = 256;
 pub(crate) struct Place {
     /// The address after the instruction and the return address in a register, if they are in the program.
     known: Vec<u64>,
-    /// What look like return addresses on the stack.
+    /// Words on the stack that look like return addresses.
     found: Vec<u64>,
     #[cfg(any(feature = "backtrace", crossmist_learn))]
     evidence: Evidence,
 }
 
-/// What a stack is unwound by.
+/// The data by which a stack is unwound.
 #[cfg(any(feature = "backtrace", crossmist_learn))]
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Evidence {
@@ -39,7 +39,7 @@ struct Evidence {
     mapped: Arc<[u8]>,
 }
 
-/// What a place means.
+/// The meaning of a place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NamedFrame {
     /// The innermost frame of the program itself. If there is none, it is one of a crate that the program uses, and

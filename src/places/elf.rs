@@ -17,7 +17,7 @@ pub(super) struct Budget {
     taken: AtomicU64,
 }
 
-/// What was taken from a budget. It is given back when this is dropped.
+/// Bytes that were taken from a budget. They are given back when this is dropped.
 #[derive(Debug)]
 struct Taken(&'static Budget, u64);
 

@@ -85,10 +85,10 @@ pub(super) fn own() -> Option<&'static (FileId, Arc<CodeFile>)> {
     OWN.as_ref()
 }
 
-/// What was found in a file: nothing if it is none that can be used.
+/// The tables of a file, if it has any that can be used.
 type Found = Option<Arc<CodeFile>>;
 
-/// What is known of a file. It is locked while the file is read, so that only those wait who need the same one: file
+/// The entry of a file. It is locked while the file is read, so that only those wait who need the same one: file
 /// systems may take their time.
 type Slot = Arc<Mutex<Option<Found>>>;
 

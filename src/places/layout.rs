@@ -1,4 +1,4 @@
-//! What is where in a process: this program's own image, and libraries.
+//! The layout of a process: this program's own image, and libraries.
 
 use std::sync::Arc;
 

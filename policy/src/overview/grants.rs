@@ -1,4 +1,4 @@
-//! What a policy grants, by which line and which layer of the kernel.
+//! The grants of a policy, each with its line and the layer of the kernel that enforces it.
 
 use super::{Area, Grant};
 use crate::file::Ports;

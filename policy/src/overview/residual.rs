@@ -1,4 +1,4 @@
-//! What remains possible under a policy, and what prevents the rest.
+//! The risks that remain under a policy.
 
 use super::Residual;
 use crate::bpf::Action;

@@ -115,7 +115,7 @@ struct Entry {
     keys: Vec<PathKey>,
     /// Whether another call on the same paths was under way meanwhile.
     is_disturbed: bool,
-    /// What was at the path when the call was found to be over, before any other call was let change that.
+    /// The state of the path when the call was found to be over, before any other call could change it.
     after: Option<Option<bool>>,
 }
 

@@ -29,7 +29,7 @@ struct Entry {
     origin: Origin,
 }
 
-/// Where a record was made.
+/// The origin of a record.
 #[derive(Clone)]
 enum Origin {
     On(Arc<Kernel>),
