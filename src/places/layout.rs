@@ -6,7 +6,7 @@ use super::files::{self, CodeFile};
 use crate::sys::image;
 use crate::sys::mappings::Mapping;
 
-/// Where code is mapped in a process of this program.
+/// The code mappings of a process of this program.
 #[derive(Debug)]
 pub(crate) struct Layout<'m> {
     /// The address that offsets in this program's image are relative to.

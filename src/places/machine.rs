@@ -15,7 +15,7 @@ pub(super) type Bytes<'t> = EndianSlice<'t, gimli::LittleEndian>;
 /// How many operations of an expression are carried out. That of a signal's frame has two.
 const MOST_OPERATIONS: u32 = 64;
 
-/// What the rules for a frame are applied to.
+/// The data that the rules for a frame are applied to.
 pub(super) struct Machine<'m> {
     pub(super) registers: &'m Registers,
     pub(super) stack: &'m Stack<'m>,

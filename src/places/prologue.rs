@@ -15,7 +15,7 @@ pub(super) const FRAME_POINTER: u16 = 6;
 #[cfg(target_arch = "aarch64")]
 pub(super) const FRAME_POINTER: u16 = 29;
 
-/// What a function does before anything else.
+/// The first instructions of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Prologue {
     /// How long its instructions are.

@@ -1,4 +1,4 @@
-//! What is known of a thread of another process: registers, by their numbers in DWARF, and a part of its stack.
+//! The known state of a thread of another process: registers, by their numbers in DWARF, and a part of its stack.
 
 use super::prologue::{PROLOGUE_BYTES, ReadCode};
 use crate::sys::sigsys::REGISTERS;
@@ -89,7 +89,7 @@ impl Registers {
     }
 }
 
-/// What can be read of a thread's memory: a part of its stack, from an address on, and perhaps its code.
+/// The readable part of a thread's memory: a part of its stack, from an address on, and perhaps its code.
 #[derive(Clone, Copy)]
 pub(crate) struct Stack<'s> {
     start: u64,

@@ -22,7 +22,7 @@ pub(super) struct Symbols {
 struct Function {
     start: u64,
     bytes: u64,
-    /// Where the name begins.
+    /// The offset at which the name begins.
     name: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What is mapped into a process, as the kernel lists it, and which mappings copies of this process share with it.
+//! The mappings of a process, as the kernel lists them, and which mappings copies of this process share with it.
 
 use std::io;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::system_files;
 pub(crate) struct Mapping<'m> {
     pub(crate) range: Range<u64>,
     rights: [u8; 4],
-    /// Where it begins in its file.
+    /// The offset in its file at which it begins.
     pub(crate) offset: u64,
     /// The file, or zeros if it is memory.
     pub(crate) file: FileId,
